@@ -1,0 +1,97 @@
+#!/usr/bin/env bash
+# Sets up .venv, compiles native_plugins/ into build/plugins/, and runs what was asked for.
+#
+#   ./build.sh          build
+#   ./build.sh run      build, and run examples/host.py
+#   ./build.sh test     build, and run the tests; further words go to pytest: ./build.sh test -k elf
+#   ./build.sh lint     ruff, mypy and pyright
+#   ./build.sh clean    remove what it made
+#
+# PYTHON (default python3) and CC (default cc, gcc or clang) are honoured. Only what changed is made again.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+CFLAGS=(-std=c11 -O2 -fPIC -fvisibility=hidden -Wall -Wextra -Wpedantic -Werror -Icontract)
+LDFLAGS=(-shared -Wl,-z,defs,-z,relro,-z,now,-z,noexecstack)
+
+fail() {
+    printf 'build.sh: %s\n' "$@" >&2
+    exit 1
+}
+
+find_python() {
+    PYTHON=${PYTHON:-python3}
+    command -v "$PYTHON" >/dev/null ||
+        fail "$PYTHON was not found, and Python 3.11 or newer is needed." "    apt-get install python3 python3-venv"
+    "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+        fail "$("$PYTHON" --version) is too old: Python 3.11 or newer is needed. Name another with PYTHON=..."
+    "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null ||
+        fail "Python's venv module is missing." "    apt-get install python3-venv"
+    PYTHON=$("$PYTHON" -c 'import sys; print(sys._base_executable)') # not the one in .venv, which may be removed
+}
+
+find_compiler() {
+    local candidate
+    if [[ -z ${CC:-} ]]; then
+        for candidate in cc gcc clang; do
+            command -v "$candidate" >/dev/null && CC=$candidate && break
+        done
+    fi
+    [[ -n ${CC:-} ]] || fail "A C compiler is missing." "    apt-get install gcc libc6-dev"
+    # CC may hold several words, such as "ccache gcc" or "python3 -m ziglang cc".
+    read -ra compiler <<<"$CC"
+    command -v "${compiler[0]}" >/dev/null || fail "The C compiler CC=$CC was not found." "    apt-get install gcc libc6-dev"
+    echo '#include <stdio.h>' | "${compiler[@]}" -xc -fsyntax-only - 2>/dev/null ||
+        fail "$CC finds no headers of the C library." "    apt-get install libc6-dev"
+}
+
+# The environment is made again when the folder, the Python or pyproject.toml is another, or more extras are wanted.
+environment() {
+    local extras=$1 stamp wanted done_before
+    find_python
+    stamp=.venv/.hardpoint
+    wanted="$PWD $PYTHON $("$PYTHON" -VV) $(cksum <pyproject.toml)"
+    done_before=$(head -n 1 "$stamp" 2>/dev/null || true)
+    if [[ $done_before != "$wanted" ]]; then
+        echo "build.sh: making .venv" >&2
+        rm -rf .venv
+        "$PYTHON" -m venv .venv
+        echo "$wanted" >"$stamp"
+    fi
+    if ! grep -qx "extras: $extras" "$stamp"; then
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".${extras:+[$extras]}"
+        echo "extras: $extras" >>"$stamp"
+    fi
+}
+
+# A plugin is compiled when it is older than its source or a header, under another name first: a host may have it open.
+plugins() {
+    local source target
+    find_compiler
+    mkdir -p build/plugins
+    for source in native_plugins/*/*.c; do
+        target=build/plugins/$(basename "${source%.c}").so
+        if [[ ! -e $target || -n $(find "$source" contract/*.h build.sh -newer "$target") ]]; then
+            echo "build.sh: compiling $target" >&2
+            "${compiler[@]}" "${CFLAGS[@]}" "${LDFLAGS[@]}" "$source" -o "$target.new"
+            mv "$target.new" "$target"
+        fi
+    done
+}
+
+case ${1:-build} in
+    build) environment "" && plugins ;;
+    run) environment "" && plugins && exec .venv/bin/python examples/host.py ;;
+    test) environment test && plugins && exec .venv/bin/python -m pytest "${@:2}" ;;
+    lint)
+        environment lint
+        environment test
+        .venv/bin/ruff check
+        .venv/bin/ruff format --check
+        .venv/bin/mypy
+        .venv/bin/pyright
+        ;;
+    clean) rm -rf .venv build src/hardpoint.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis &&
+        find . -name __pycache__ -prune -exec rm -rf {} + ;;
+    *) fail "unknown command '$1'" "usage: ./build.sh [build|run|test|lint|clean]" ;;
+esac

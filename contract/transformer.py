@@ -1,0 +1,16 @@
+"""The contract `transformer`."""
+
+from typing import Protocol, runtime_checkable
+
+from hardpoint import contract, quick
+
+
+@contract("transformer", version="1.0")
+@runtime_checkable
+class Transformer(Protocol):
+    """Makes one text out of another."""
+
+    @quick
+    def transform(self, text: str) -> str:
+        """What `text` becomes."""
+        ...

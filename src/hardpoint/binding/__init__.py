@@ -1,0 +1,1 @@
+"""Slots of a vtable -> Python methods: one behaviour, in several bindings."""

@@ -1,0 +1,145 @@
+"""The binding that calls through cffi: no compiler needed, and good for every Python."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..abi import NO_MEMORY
+from ..errors import CreateError
+from ..libc import ffi, libc
+from .convert import SCALARS, to_text, wrong_type
+from .outcome import Pool, grow, result_of, text_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..signature import Method
+    from .outcome import Plugin
+
+_ARGUMENTS = {
+    "str": "char *, size_t",
+    "bytes": "uint8_t *, size_t",
+    "bytearray": "uint8_t *, size_t",
+    "int": "int64_t",
+    "float": "double",
+    "bool": "_Bool",
+}
+_RESULTS = {"int": "int64_t *", "float": "double *", "bool": "uint8_t *"}
+_EMPTY = ffi.new("uint8_t[1]")
+_outs: dict[int, _Out] = {}
+
+
+class _Out:
+    __slots__ = ("address", "cap", "data", "error", "failed", "struct")
+
+    def __init__(self) -> None:
+        self.data = self.cap = 0
+        self.failed = False
+        self.error: BaseException | None = None
+        self.struct = ffi.new("hp_out *")
+        self.struct.grow = _grow
+        self.address = int(ffi.cast("uintptr_t", self.struct))
+        _outs[self.address] = self
+
+    def realloc(self, address: int, size: int) -> int:
+        return int(ffi.cast("uintptr_t", libc.realloc(ffi.cast("void *", address), size)))
+
+    def publish(self) -> None:
+        self.struct.data, self.struct.cap = ffi.cast("char *", self.data), self.cap
+
+    def length(self) -> int:
+        return int(self.struct.len)
+
+    def view(self, size: int) -> Any:
+        return ffi.buffer(ffi.cast("char *", self.data), size)
+
+    def drop(self) -> None:
+        del _outs[self.address]
+        libc.free(ffi.cast("void *", self.data))
+
+
+@ffi.callback("int32_t(hp_out *, size_t)", error=NO_MEMORY)  # type: ignore[untyped-decorator]
+def _grow(struct: Any, need: int) -> int:
+    out = _outs.get(int(ffi.cast("uintptr_t", struct)))
+    return NO_MEMORY if out is None else grow(out, need)
+
+
+_pool = Pool(_Out)
+
+
+def create(plugin: Plugin, host: Any, config: bytes | None) -> int:
+    """Make an instance; the pointer that the plugin wants as `self`."""
+    function = ffi.cast("int32_t(*)(hp_host *, char *, size_t, void **, hp_out *)", plugin.slots.create)
+    pointer, out = ffi.new("void **"), _pool.take()
+    try:
+        out.struct.len = 0
+        given = (ffi.NULL, 0) if config is None else (config, len(config))
+        status = function(host, *given, pointer, out.struct)
+        text_of(plugin, "create", status, out, CreateError)
+        return int(ffi.cast("uintptr_t", pointer[0]))
+    finally:
+        _pool.give(out)
+
+
+def destroyer(address: int) -> Callable[[int], None]:
+    """What ends an instance."""
+    function = ffi.cast("void(*)(void *)", address)
+    return lambda pointer: function(ffi.cast("void *", pointer))
+
+
+def caller(plugin: Plugin, method: Method, address: int) -> Callable[[int, tuple[Any, ...]], Any]:
+    """What calls one method, with the instance's pointer and the arguments in their order."""
+    types = ["void *", *(_ARGUMENTS[parameter.kind] for parameter in method.parameters)]
+    scalar_type = _RESULTS.get(method.result)
+    types += [scalar_type] if scalar_type else []
+    function = ffi.cast(f"int32_t(*)({', '.join(types)}, hp_out *)", address)
+    kinds = [(parameter.kind, method.where(index)) for index, parameter in enumerate(method.parameters)]
+
+    def call(pointer: int, arguments: tuple[Any, ...]) -> Any:
+        values: list[Any] = [ffi.cast("void *", pointer)]
+        buffers: list[Any] = []
+        out = None
+        try:
+            for (kind, where), argument in zip(kinds, arguments, strict=True):
+                if kind == "str":
+                    text = to_text(argument, where)
+                    values += text, len(text)
+                elif kind in SCALARS:
+                    values.append(SCALARS[kind](argument, where))
+                else:
+                    values += _buffer(argument, kind, where, buffers)
+            result = ffi.new(scalar_type) if scalar_type else None
+            values += [result] if scalar_type else []
+            out = _pool.take()
+            out.struct.len = 0
+            status = function(*values, out.struct)
+            return result_of(plugin, method, status, out, _SCALAR_OF[method.result](result))
+        finally:
+            for buffer in buffers:
+                ffi.release(buffer)
+            if out is not None:
+                _pool.give(out)
+
+    return call
+
+
+_SCALAR_OF: dict[str, Callable[[Any], Any]] = {
+    "int": lambda result: int(result[0]),
+    "float": lambda result: float(result[0]),
+    "bool": lambda result: bool(result[0]),
+    "str": lambda _: None,
+    "bytes": lambda _: None,
+    "None": lambda _: None,
+}
+
+
+def _buffer(value: Any, kind: str, where: str, buffers: list[Any]) -> tuple[Any, int]:
+    """Pointer and length of a buffer, which is held in `buffers` until the call is over."""
+    if type(value) is bytes and kind == "bytes":
+        return value, len(value)
+    try:
+        buffer = ffi.from_buffer("uint8_t[]", value, require_writable=kind == "bytearray")
+    except (TypeError, ValueError, BufferError) as error:
+        raise wrong_type(where, kind, value) from error
+    buffers.append(buffer)
+    return (buffer, len(buffer)) if len(buffer) else (_EMPTY, 0)

@@ -1,0 +1,68 @@
+"""Python values -> what a C function takes, with errors worded as Python words them."""
+
+from __future__ import annotations
+
+from operator import index
+from typing import Any
+
+_INT_LIMIT = 1 << 63
+_WANTED = {
+    "str": "str",
+    "bytes": "a contiguous bytes-like object",
+    "bytearray": "a contiguous read-write bytes-like object",
+    "int": "int",
+    "float": "float",
+    "bool": "bool",
+}
+
+
+def wrong_type(where: str, kind: str, value: object) -> TypeError:
+    """The TypeError for an argument; `where` is like `greet() argument 'name'`."""
+    found = "None" if value is None else type(value).__name__
+    return TypeError(f"{where} must be {_WANTED[kind]}, not {found}")
+
+
+def to_text(value: Any, where: str) -> bytes:
+    """A str as UTF-8. UnicodeEncodeError, naming the argument, if it has a lone surrogate."""
+    if not isinstance(value, str):
+        raise wrong_type(where, "str", value)
+    try:
+        return value.encode()
+    except UnicodeEncodeError as error:
+        reason = f"{error.reason} in {where}"
+        raise UnicodeEncodeError(error.encoding, error.object, error.start, error.end, reason) from None
+
+
+def to_int(value: Any, where: str) -> int:
+    """An int of 64 bits with sign. OverflowError if it needs more."""
+    try:
+        number = index(value)
+    except TypeError:
+        raise wrong_type(where, "int", value) from None
+    if not -_INT_LIMIT <= number < _INT_LIMIT:
+        raise OverflowError(f"{where} does not fit in 64 bits with sign")
+    return number
+
+
+def to_float(value: Any, where: str) -> float:
+    """A float, or what has __float__ or __index__; never a str."""
+    if isinstance(value, float):
+        return value
+    if isinstance(value, (str, bytes, bytearray)):
+        raise wrong_type(where, "float", value)
+    try:
+        return float(value)
+    except TypeError:
+        raise wrong_type(where, "float", value) from None
+    except OverflowError:
+        raise OverflowError(f"{where} is too large for a float") from None
+
+
+def to_bool(value: Any, where: str) -> bool:
+    """A bool, and nothing else that is true or false."""
+    if not isinstance(value, bool):
+        raise wrong_type(where, "bool", value)
+    return value
+
+
+SCALARS = {"int": to_int, "float": to_float, "bool": to_bool}

@@ -1,0 +1,158 @@
+"""The binding that calls through ctypes: the standard library alone."""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import CFUNCTYPE, byref, c_bool, c_char_p, c_double, c_int, c_int32, c_int64, c_size_t, c_ssize_t, c_uint8, c_void_p
+from typing import TYPE_CHECKING, Any
+
+from ..abi import NO_MEMORY
+from ..errors import CreateError
+from ..libc import ffi
+from .convert import SCALARS, to_text, wrong_type
+from .outcome import Pool, grow, result_of, text_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..signature import Method
+    from .outcome import Plugin
+
+_ARGUMENTS: dict[str, tuple[Any, ...]] = {
+    "str": (c_void_p, c_size_t),
+    "bytes": (c_void_p, c_size_t),
+    "bytearray": (c_void_p, c_size_t),
+    "int": (c_int64,),
+    "float": (c_double,),
+    "bool": (c_bool,),
+}
+_RESULTS: dict[str, Any] = {"int": c_int64, "float": c_double, "bool": c_uint8}
+_SCALAR_TYPES: dict[str, Any] = {"int": int, "float": float, "bool": bool}
+_PyBUF_SIMPLE, _PyBUF_WRITABLE, _PyBUF_READ = 0, 1, 0x100
+
+
+class _Struct(ctypes.Structure):
+    _fields_ = (("data", c_void_p), ("len", c_size_t), ("cap", c_size_t), ("grow", c_void_p))
+
+
+class _PyBuffer(ctypes.Structure):
+    _fields_ = (
+        ("buf", c_void_p), ("obj", c_void_p), ("len", c_ssize_t), ("itemsize", c_ssize_t), ("readonly", c_int),
+        ("ndim", c_int), ("format", c_char_p), ("shape", c_void_p), ("strides", c_void_p), ("suboffsets", c_void_p),
+        ("internal", c_void_p),
+    )  # fmt: skip
+
+
+_libc = ctypes.CDLL(None)
+_realloc = CFUNCTYPE(c_void_p, c_void_p, c_size_t)(("realloc", _libc))
+_free = CFUNCTYPE(None, c_void_p)(("free", _libc))
+_get_buffer = ctypes.PYFUNCTYPE(c_int, ctypes.py_object, ctypes.POINTER(_PyBuffer), c_int)(
+    ("PyObject_GetBuffer", ctypes.pythonapi)
+)
+_release_buffer = ctypes.PYFUNCTYPE(None, ctypes.POINTER(_PyBuffer))(("PyBuffer_Release", ctypes.pythonapi))
+_view = ctypes.PYFUNCTYPE(ctypes.py_object, c_void_p, c_ssize_t, c_int)(("PyMemoryView_FromMemory", ctypes.pythonapi))
+_outs: dict[int, _Out] = {}
+
+
+class _Out:
+    __slots__ = ("address", "cap", "data", "error", "failed", "struct")
+
+    def __init__(self) -> None:
+        self.data = self.cap = 0
+        self.failed = False
+        self.error: BaseException | None = None
+        self.struct = _Struct(grow=ctypes.cast(_grow, c_void_p).value)
+        self.address = ctypes.addressof(self.struct)
+        _outs[self.address] = self
+
+    def realloc(self, address: int, size: int) -> int:
+        return _realloc(address, size) or 0
+
+    def publish(self) -> None:
+        self.struct.data, self.struct.cap = self.data, self.cap
+
+    def length(self) -> int:
+        return int(self.struct.len)
+
+    def view(self, size: int) -> Any:
+        return _view(self.data, size, _PyBUF_READ)
+
+    def drop(self) -> None:
+        del _outs[self.address]
+        _free(self.data)
+
+
+@CFUNCTYPE(c_int32, c_void_p, c_size_t)
+def _grow(struct: int, need: int) -> int:
+    out = _outs.get(struct)
+    return NO_MEMORY if out is None else grow(out, need)
+
+
+_pool = Pool(_Out)
+
+
+def create(plugin: Plugin, host: Any, config: bytes | None) -> int:
+    """Make an instance; the pointer that the plugin wants as `self`."""
+    function = CFUNCTYPE(c_int32, c_void_p, c_char_p, c_size_t, c_void_p, c_void_p)(plugin.slots.create)
+    pointer, out = c_void_p(), _pool.take()
+    try:
+        out.struct.len = 0
+        size = 0 if config is None else len(config)
+        status = function(int(ffi.cast("uintptr_t", host)), config, size, byref(pointer), byref(out.struct))
+        text_of(plugin, "create", status, out, CreateError)
+        return pointer.value or 0
+    finally:
+        _pool.give(out)
+
+
+def destroyer(address: int) -> Callable[[int], None]:
+    """What ends an instance."""
+    return CFUNCTYPE(None, c_void_p)(address)
+
+
+def caller(plugin: Plugin, method: Method, address: int) -> Callable[[int, tuple[Any, ...]], Any]:
+    """What calls one method, with the instance's pointer and the arguments in their order."""
+    scalar_type = _RESULTS.get(method.result)
+    types = [kind for parameter in method.parameters for kind in _ARGUMENTS[parameter.kind]]
+    types += [c_void_p] if scalar_type else []
+    function = CFUNCTYPE(c_int32, c_void_p, *types, c_void_p)(address)
+    kinds = [(parameter.kind, method.where(index)) for index, parameter in enumerate(method.parameters)]
+
+    def call(pointer: int, arguments: tuple[Any, ...]) -> Any:
+        values: list[Any] = []
+        buffers: list[_PyBuffer] = []
+        out = None
+        try:
+            for (kind, where), argument in zip(kinds, arguments, strict=True):
+                if kind == "str":
+                    text = to_text(argument, where)
+                    values += text, len(text)
+                elif kind in SCALARS:
+                    values.append(SCALARS[kind](argument, where))
+                else:
+                    values += _buffer(argument, kind, where, buffers)
+            result = scalar_type() if scalar_type else None
+            values += [byref(result)] if result is not None else []
+            out = _pool.take()
+            out.struct.len = 0
+            status = function(pointer, *values, byref(out.struct))
+            scalar = None if result is None else _SCALAR_TYPES[method.result](result.value)
+            return result_of(plugin, method, status, out, scalar)
+        finally:
+            for buffer in buffers:
+                _release_buffer(buffer)
+            if out is not None:
+                _pool.give(out)
+
+    return call
+
+
+def _buffer(value: Any, kind: str, where: str, buffers: list[_PyBuffer]) -> tuple[Any, int]:
+    """Address and length of a buffer, which is held in `buffers` until the call is over."""
+    buffer = _PyBuffer()
+    try:
+        _get_buffer(value, buffer, _PyBUF_WRITABLE if kind == "bytearray" else _PyBUF_SIMPLE)
+    except (TypeError, ValueError, BufferError) as error:
+        raise wrong_type(where, kind, value) from error
+    buffers.append(buffer)
+    return (buffer.buf, buffer.len) if buffer.len else (b"", 0)

@@ -1,0 +1,121 @@
+"""Callers -> the class of a plugin object: the contract's methods, as Python functions would be, and nothing else."""
+
+from __future__ import annotations
+
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
+
+from ..abi import UNSUPPORTED
+from ..errors import CallError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..signature import Method
+    from .outcome import Plugin
+
+    Caller = Callable[[int, tuple[Any, ...]], Any]
+
+
+def make_class(plugin: Plugin, callers: dict[str, Caller]) -> type:
+    """A class whose objects have an `_instance`, and the contract's methods."""
+    contract = plugin.contract
+    name = contract.source.rpartition(".")[2].rpartition(":")[2] or contract.name
+    title = f"<{plugin.manifest.plugin} {plugin.manifest.release}, a plugin for {contract} from {plugin.path}>"
+    members: dict[str, Any] = {
+        "__slots__": ("__weakref__", "_instance"),
+        "__doc__": contract.doc or None,
+        "__repr__": lambda _: title,
+    }
+    for method in contract.methods:
+        signature = _Arguments(name, method)
+        if method.name in callers:
+            function = _native(method, callers[method.name], signature)
+        elif method.has_body:
+            function = _fallback(method)
+        else:
+            function = _absent(plugin, method, signature)
+        members[method.name] = _dress(function, f"{name}.{method.name}", method, signature)
+    return type(name, (), members)
+
+
+class _Arguments:
+    """Puts arguments in their order, and raises as Python does for too many, too few or unknown ones.
+
+    It has Python do it: a function with the method's own parameters, made only when a call is not plainly positional.
+    """
+
+    def __init__(self, owner: str, method: Method) -> None:
+        self._owner = owner
+        self._method = method
+        self._function: Callable[..., tuple[Any, ...]] | None = None
+
+    @property
+    def function(self) -> Callable[..., tuple[Any, ...]]:
+        """`def greet(self, name): return (name,)`, named `Greeter.greet`."""
+        if self._function is None:
+            names = [parameter.name for parameter in self._method.parameters]
+            slash = sum(parameter.positional_only for parameter in self._method.parameters)
+            parameters = ["self", *names]
+            if slash:
+                parameters.insert(slash + 1, "/")
+            source = f"def {self._method.name}({', '.join(parameters)}): return ({' '.join(f'{name},' for name in names)})"
+            scope: dict[str, Any] = {}
+            exec(source, scope)  # noqa: S102 - every name in it was checked to be an identifier
+            function = scope[self._method.name]
+            function.__qualname__ = f"{self._owner}.{self._method.name}"
+            function.__code__ = function.__code__.replace(co_qualname=function.__qualname__)
+            self._function = function
+        return self._function
+
+
+def _native(method: Method, caller: Caller, arguments: _Arguments) -> Any:
+    count, name = len(method.parameters), method.name
+
+    def function(plugin: Any, *args: Any, **kwargs: Any) -> Any:
+        if kwargs or len(args) != count:
+            args = arguments.function(plugin, *args, **kwargs)
+        instance = plugin._instance
+        instance.enter(name)
+        try:
+            return caller(instance.self, args)
+        finally:
+            instance.leave()
+
+    return function
+
+
+def _fallback(method: Method) -> Any:
+    """The contract's own body answers for a plugin that is too old to have the method."""
+    body = method.function
+    assert body is not None  # noqa: S101 - has_body says so
+
+    def function(plugin: Any, *args: Any, **kwargs: Any) -> Any:
+        plugin._instance.check_open(method.name)
+        return body(plugin, *args, **kwargs)
+
+    return function
+
+
+def _absent(plugin: Plugin, method: Method, arguments: _Arguments) -> Any:
+    contract, manifest = plugin.contract, plugin.manifest
+
+    def function(self: Any, *args: Any, **kwargs: Any) -> Any:
+        arguments.function(self, *args, **kwargs)
+        self._instance.check_open(method.name)
+        raise CallError(
+            f"{plugin.path}: {manifest.plugin} {manifest.release} does not have {method.text}, which came with "
+            f"{contract.name} {contract.major}.{method.since}; use a newer release of the plugin",
+            path=plugin.path,
+            status=UNSUPPORTED,
+        )
+
+    return function
+
+
+def _dress(function: FunctionType, qualname: str, method: Method, arguments: _Arguments) -> FunctionType:
+    function.__name__, function.__qualname__ = method.name, qualname
+    function.__doc__ = method.function.__doc__ if method.function else None
+    # inspect.signature follows this; a __signature__ of its own would cost every host the import of inspect (9 ms).
+    vars(function)["__wrapped__"] = method.function or arguments.function
+    return function

@@ -1,0 +1,136 @@
+"""What a call left behind -> its result, or the error that says what went wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from ..abi import LAST_STATUS, NO_MEMORY, OK, OUT_SIZE, STATUS_NAMES
+from ..errors import CallError, ContractBrokenError, PluginError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..library import Slots
+    from ..manifest import Manifest
+    from ..signature import Contract, Method
+
+_KEPT = 1 << 16
+"""Bytes above which the memory of an Out is given back after the call."""
+_POOLED = 16
+
+
+class Plugin(NamedTuple):
+    """A plugin in a library, ready to be bound."""
+
+    path: str
+    contract: Contract
+    manifest: Manifest
+    slots: Slots
+    serial: bool
+
+
+class Out(Protocol):
+    """The host's side of one hp_out: its own copy of where the memory is, since a plugin can write to the struct."""
+
+    data: int
+    cap: int
+    failed: bool
+    error: BaseException | None
+
+    def realloc(self, address: int, size: int) -> int:
+        """realloc(3); 0 if there is no memory."""
+
+    def publish(self) -> None:
+        """Write data and cap into the struct."""
+
+    def length(self) -> int:
+        """`len` as the plugin left it."""
+
+    def view(self, size: int) -> Any:
+        """The first bytes of the memory as a buffer, good until the Out is used again."""
+
+
+def grow(out: Out, need: int) -> int:
+    """What hp_out.grow does. A refusal is remembered; so is an error, which could not cross the plugin."""
+    try:
+        if need > out.cap:
+            size = max(need, 2 * out.cap)
+            data = out.realloc(out.data, size)
+            if not data:
+                out.failed = True
+                return NO_MEMORY
+            out.data, out.cap = data, size
+        out.publish()
+    except BaseException as error:  # a KeyboardInterrupt, say: it goes on once the plugin has returned
+        out.error = error
+        return NO_MEMORY
+    return OK
+
+
+class Pool:
+    """Outs that are not in use. Taking one out of a list is atomic, so that threads and signal handlers can."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        self._free: list[Any] = []
+
+    def take(self) -> Any:
+        """An Out with nothing in it."""
+        try:
+            out = self._free.pop()
+        except IndexError:
+            out = self._make()
+            out.data, out.cap = out.realloc(0, OUT_SIZE), OUT_SIZE
+            if not out.data:
+                raise MemoryError from None
+        out.failed, out.error = False, None
+        out.publish()
+        return out
+
+    def give(self, out: Any) -> None:
+        """Take it back, and the memory of a large result with it."""
+        if len(self._free) >= _POOLED:
+            out.drop()
+            return
+        if out.cap > _KEPT and (data := out.realloc(out.data, OUT_SIZE)):
+            out.data, out.cap = data, OUT_SIZE
+        self._free.append(out)
+
+
+def result_of(plugin: Plugin, method: Method, status: int, out: Out, scalar: Any) -> Any:
+    """The result of a call that returned `status`, or the error that it means."""
+    text = text_of(plugin, method.name, status, out, CallError)
+    if method.result == "str":
+        try:
+            return str(text, "utf-8")
+        except UnicodeDecodeError as error:
+            raise _broken(plugin, method.name, f"gave text that is not UTF-8 ({error})") from error
+    return bytes(text) if method.result == "bytes" else scalar
+
+
+def text_of(plugin: Plugin, name: str, status: int, out: Out, failure: type[PluginError]) -> Any:
+    """The bytes that a successful call wrote; raises `failure` with the plugin's own reason otherwise."""
+    if out.error is not None:
+        raise out.error
+    length = out.length()
+    if length > out.cap:
+        raise _broken(plugin, name, f"says that it wrote {length} bytes where there was room for {out.cap}")
+    if not 0 <= status <= LAST_STATUS:
+        raise _broken(plugin, name, f"returned the status {status}, and a status is from 0 to {LAST_STATUS}")
+    if status == OK and not out.failed:
+        return out.view(length)
+    reason = str(out.view(length), "utf-8", "replace") if status else "it needed more memory than there is"
+    status = status or NO_MEMORY
+    spelt = STATUS_NAMES.get(status, "its own")
+    raise failure(
+        f"{plugin.path}: {name} failed with status {status} ({spelt}): {reason or 'the plugin gave no reason'}",
+        path=plugin.path,
+        status=status,
+        text=reason,
+    )
+
+
+def _broken(plugin: Plugin, name: str, what: str) -> ContractBrokenError:
+    return ContractBrokenError(
+        f"{plugin.path}: {name} {what}; report it to the author of {plugin.manifest.plugin}", path=plugin.path
+    )

@@ -1,0 +1,349 @@
+"""An open file, read as an ELF64 shared object: never mapped, never run, and no offset in it is trusted.
+
+The standards are the ELF gABI (chapters 4 and 5), the LSB for symbol versions, and the psABIs of x86-64 and AArch64.
+What the dynamic loader would find is read as the loader finds it: through the program headers, not the sections.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+EM_386, EM_ARM, EM_X86_64, EM_AARCH64 = 3, 40, 62, 183
+MACHINES = {EM_386: "i386", EM_ARM: "arm", EM_X86_64: "x86-64", EM_AARCH64: "AArch64", 243: "RISC-V", 21: "ppc64",
+            22: "s390x", 8: "mips", 258: "LoongArch"}  # fmt: skip
+TYPES = {1: "an object file (.o)", 2: "an executable", 3: "a shared object", 4: "a core dump"}
+PT_LOAD, PT_DYNAMIC, PT_NOTE, PT_TLS, PT_GNU_STACK, PT_GNU_RELRO = 1, 2, 4, 7, 0x6474E551, 0x6474E552
+PF_X, PF_W = 1, 2
+DT_NEEDED, DT_HASH, DT_STRTAB, DT_SYMTAB, DT_STRSZ, DT_SONAME, DT_RPATH = 1, 4, 5, 6, 10, 14, 15
+DT_RUNPATH, DT_FLAGS, DT_FLAGS_1, DT_GNU_HASH = 29, 30, 0x6FFFFFFB, 0x6FFFFEF5
+DT_VERDEF, DT_VERNEED = 0x6FFFFFFC, 0x6FFFFFFE
+DF_STATIC_TLS, DF_1_PIE = 0x10, 0x08000000
+SHT_DYNSYM, SHT_NOBITS, SHF_EXECUTABLE = 11, 8, 4
+STT_OBJECT, STT_FUNC = 1, 2
+
+_HEADER = struct.Struct("<16sHHIQQQIHHHHHH")  # ident type machine version entry phoff shoff flags ehsize phentsize
+#                                               phnum shentsize shnum shstrndx
+_SEGMENT = struct.Struct("<IIQQQQQQ")  # type flags offset vaddr paddr filesz memsz align
+_SECTION = struct.Struct("<IIQQQQIIQQ")  # name type flags addr offset size link info addralign entsize
+_DYNAMIC = struct.Struct("<QQ")  # tag value
+SYMBOL = struct.Struct("<IBBHQQ")  # name info other shndx value size
+_NOTE = struct.Struct("<III")  # name size, description size, type
+_VERNEED = struct.Struct("<HHIII")  # version cnt file aux next
+_VERNAUX = struct.Struct("<IHHII")  # hash flags other name next
+_VERDEF = struct.Struct("<HHHHIII")  # version flags ndx cnt hash aux next
+_VERDAUX = struct.Struct("<II")  # name next
+
+WHOLE = 1 << 20
+"""Bytes up to which a file is read in one go; of a larger one only what is needed is read."""
+
+
+class ElfError(Exception):
+    """The file is not a whole ELF64 shared object. The message says what was found, as an error's *found* does."""
+
+    def __init__(self, code: str, found: str) -> None:
+        super().__init__(found)
+        self.code = code
+
+
+class Segment(NamedTuple):
+    """A program header (gABI, Elf64_Phdr); `align` is a number of bytes."""
+
+    type: int
+    flags: int
+    offset: int
+    address: int
+    physical: int
+    file_size: int
+    memory_size: int
+    align: int
+
+
+class Section(NamedTuple):
+    """A section header (gABI, Elf64_Shdr). A library works without any."""
+
+    name: int
+    type: int
+    flags: int
+    address: int
+    offset: int
+    size: int
+    link: int
+    info: int
+    align: int
+    entry_size: int
+
+
+class Note(NamedTuple):
+    """One note (gABI, "Note Section"): its owner without the NUL, its type, its description."""
+
+    owner: bytes
+    type: int
+    description: bytes
+
+
+class Symbol(NamedTuple):
+    """One dynamic symbol (gABI, Elf64_Sym); `section` is 0 if it is undefined here."""
+
+    name: str
+    type: int
+    binding: int
+    section: int
+    address: int
+    size: int
+
+
+class VersionNeeded(NamedTuple):
+    """A version of a library's symbols that is needed, and its number in the table of versions."""
+
+    file: str
+    version: str
+    index: int
+
+
+class VersionDefined(NamedTuple):
+    """A version of its own symbols, and its number in the table of versions."""
+
+    version: str
+    index: int
+
+
+class ElfFile:
+    """One shared object, or a program. `fd` must stay open while the object is used; ElfError if it is neither."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self.size = os.fstat(fd).st_size
+        self._whole = os.pread(fd, WHOLE, 0) if self.size <= WHOLE else b""
+        header = _HEADER.unpack(self._identify())
+        self.type: int = header[1]
+        self.machine: int = header[2]
+        if self.type not in {2, 3}:
+            raise ElfError("elf-type", TYPES.get(self.type, f"an ELF file of type {self.type}"))
+        if (header[9] and header[9] != _SEGMENT.size) or (header[12] and header[11] != _SECTION.size):
+            raise ElfError("elf-damaged", "an ELF header whose tables have entries of another size than the ABI's")
+        self.sections = self._table(Section, _SECTION, header[6], header[12], "section headers")
+        self.segments = self._table(Segment, _SEGMENT, header[5], header[10], "program headers")
+        self.loads = [segment for segment in self.segments if segment.type == PT_LOAD]
+        for load in self.loads:
+            self._within(load.offset, load.file_size, "a segment")
+        self._check_code()
+        self.needed: list[str] = []
+        self.dynamic: dict[int, int] = {}
+        self._read_dynamic()
+
+    # -- bytes ---------------------------------------------------------------------------------------------------------
+
+    def read(self, offset: int, size: int, what: str) -> bytes:
+        """`size` bytes at `offset` of the file; ElfError naming `what` if the file ends before that."""
+        self._within(offset, size, what)
+        data = self._whole[offset : offset + size] if self._whole else os.pread(self._fd, size, offset)
+        if len(data) != size:
+            raise ElfError("elf-truncated", f"a file that ends within {what}")
+        return data
+
+    def read_at(self, address: int, size: int, what: str) -> bytes:
+        """`size` bytes that the file puts at `address` in memory; ElfError naming `what` if it puts none there."""
+        for load in self.loads:
+            if load.address <= address and address + size <= load.address + load.file_size:
+                return self.read(load.offset + address - load.address, size, what)
+        raise ElfError("elf-damaged", f"{what} at address {address:#x}, where the file has nothing")
+
+    def room_at(self, address: int) -> int:
+        """How many bytes the file puts in memory from `address` to the end of its segment."""
+        for load in self.loads:
+            if load.address <= address < load.address + load.file_size:
+                return load.address + load.file_size - address
+        return 0
+
+    def string(self, offset: int) -> str:
+        """The string at `offset` of the dynamic string table."""
+        end = self.strings.find(b"\0", offset)
+        if end < 0:
+            raise ElfError("elf-damaged", f"a name at {offset} in a string table of {len(self.strings)} bytes")
+        return self.strings[offset:end].decode("utf-8", "backslashreplace")
+
+    def _within(self, offset: int, size: int, what: str) -> None:
+        if offset + size > self.size:
+            raise ElfError("elf-truncated", f"{self.size} bytes, while {what} needs {offset + size}")
+
+    def _table(self, kind: type, layout: struct.Struct, offset: int, count: int, what: str) -> list:
+        data = self.read(offset, layout.size * count, f"the table of {what}")
+        return [kind._make(entry) for entry in layout.iter_unpack(data)]
+
+    # -- the parts -----------------------------------------------------------------------------------------------------
+
+    def _identify(self) -> bytes:
+        start = self._whole[:_HEADER.size] if self._whole else os.pread(self._fd, _HEADER.size, 0)
+        if not start:
+            raise ElfError("elf-magic", "an empty file")
+        if not start.startswith(b"\x7fELF"):
+            raise ElfError("elf-magic", _describe(start))
+        if len(start) < _HEADER.size:
+            raise ElfError("elf-truncated", f"an ELF file of {len(start)} bytes, shorter than its own header")
+        machine = int.from_bytes(start[18:20], "big" if start[5] == 2 else "little")
+        if start[4:6] != b"\x02\x01":
+            bits, order = {1: "32-bit", 2: "64-bit"}.get(start[4], "?"), {1: "little", 2: "big"}.get(start[5], "?")
+            raise ElfError("elf-class", f"a {bits} {order}-endian ELF file for {MACHINES.get(machine, machine)}")
+        return start
+
+    def _check_code(self) -> None:
+        """A .debug companion (objcopy --only-keep-debug) has every header of the library and none of its contents."""
+        code = [section for section in self.sections if section.flags & SHF_EXECUTABLE]
+        if code and all(section.type == SHT_NOBITS for section in code):
+            raise ElfError("elf-debug", "only debug information: the code was kept in another file")
+        if not any(load.flags & PF_X and load.file_size for load in self.loads):
+            raise ElfError("elf-no-code", "a shared object without any code")
+
+    def _read_dynamic(self) -> None:
+        table = next((segment for segment in self.segments if segment.type == PT_DYNAMIC), None)
+        if table is None:
+            raise ElfError("elf-damaged", "no dynamic section") if self.type == 3 else ElfError("elf-type", TYPES[2])
+        data = self.read_at(table.address, table.file_size // 16 * 16, "the dynamic section")
+        needed: list[int] = []
+        for tag, value in _DYNAMIC.iter_unpack(data):
+            if tag == 0:
+                break
+            if tag == DT_NEEDED:
+                needed.append(value)
+            self.dynamic[tag] = value  # as the loader does: of two entries with one tag the last counts
+        else:
+            raise ElfError("elf-damaged", "a dynamic section without an end")
+        if DT_STRTAB not in self.dynamic or DT_SYMTAB not in self.dynamic:
+            raise ElfError("elf-damaged", "a dynamic section without strings or symbols")
+        self.strings = self.read_at(self.dynamic[DT_STRTAB], self.dynamic.get(DT_STRSZ, 0), "the string table")
+        self.needed = [self.string(offset) for offset in needed]
+
+    def text(self, tag: int) -> str | None:
+        """The string that a dynamic entry (DT_SONAME, DT_RPATH, DT_RUNPATH) names, or None."""
+        return self.string(self.dynamic[tag]) if tag in self.dynamic else None
+
+    @property
+    def executable(self) -> bool:
+        """Whether it is a program and no library; a position-independent one says so by a flag."""
+        return self.type == 2 or bool(self.dynamic.get(DT_FLAGS_1, 0) & DF_1_PIE)
+
+    @property
+    def executable_stack(self) -> bool:
+        """Whether loading it would make the process's stacks executable (no PT_GNU_STACK means yes)."""
+        return all(segment.flags & PF_X for segment in self.segments if segment.type == PT_GNU_STACK)
+
+    @property
+    def static_tls(self) -> bool:
+        """Whether it needs thread-local storage that is in short supply once the process runs."""
+        return bool(self.dynamic.get(DT_FLAGS, 0) & DF_STATIC_TLS)
+
+    def notes(self, kind: int = PT_NOTE) -> list[Note]:
+        """Every note of every segment of that kind; ElfError if one is cut short."""
+        found: list[Note] = []
+        for segment in self.segments:
+            if segment.type != kind:
+                continue
+            data = self.read_at(segment.address, segment.file_size, "a note")
+            step, offset = (8 if segment.align == 8 else 4), 0
+            while offset + _NOTE.size <= len(data):
+                name_size, size, type_ = _NOTE.unpack_from(data, offset)
+                name = offset + _NOTE.size
+                start = -(-(name + name_size) // step) * step
+                if start + size > len(data):
+                    raise ElfError("elf-damaged", f"a note of {size} bytes in a segment of {len(data)}")
+                owner = data[name : name + name_size].rstrip(b"\0")
+                found.append(Note(owner, type_, data[start : start + size]))
+                offset = -(-(start + size) // step) * step
+        return found
+
+    def symbol_count(self) -> int:
+        """How many dynamic symbols there are, by the hash table that the loader uses, or else by the section."""
+        for section in self.sections:
+            if section.type == SHT_DYNSYM and section.address == self.dynamic[DT_SYMTAB]:
+                return section.size // SYMBOL.size
+        if DT_GNU_HASH in self.dynamic:
+            return self.count_by_gnu_hash(self.dynamic[DT_GNU_HASH])
+        if DT_HASH in self.dynamic:
+            return int.from_bytes(self.read_at(self.dynamic[DT_HASH] + 4, 4, "the hash table"), "little")
+        return 0
+
+    def count_by_gnu_hash(self, table: int) -> int:
+        what = "the GNU hash table"
+        buckets, first, blooms, _ = struct.unpack("<IIII", self.read_at(table, 16, what))
+        start = table + 16 + 8 * blooms
+        last = max(struct.unpack(f"<{buckets}I", self.read_at(start, 4 * buckets, what)), default=0)
+        if last < first:
+            return first
+        chain = start + 4 * (buckets + last - first)
+        rest = self.read_at(chain, self.room_at(chain), what)
+        for offset in range(0, len(rest) - 3, 4):
+            if rest[offset] & 1:
+                return last + offset // 4 + 1
+        raise ElfError("elf-damaged", "a GNU hash table without an end")
+
+    def symbol_table(self) -> bytes:
+        """The dynamic symbols as they stand in the file, 24 bytes each."""
+        return self.read_at(self.dynamic[DT_SYMTAB], SYMBOL.size * self.symbol_count(), "the symbol table")
+
+    def symbols(self, prefix: str = "") -> list[Symbol]:
+        """The dynamic symbols whose name starts with `prefix`, in their order; never the empty first one."""
+        wanted, text = set[int](), prefix.encode()
+        offset = self.strings.find(text) if prefix else -1
+        while offset >= 0:
+            wanted.add(offset)
+            offset = self.strings.find(text, offset + 1)
+        if prefix and not wanted:
+            return []
+        return [
+            Symbol(self.string(name), info & 15, info >> 4, section, address, size)
+            for name, info, _, section, address, size in SYMBOL.iter_unpack(self.symbol_table()[SYMBOL.size :])
+            if not prefix or name in wanted
+        ]
+
+    def _chain(self, layout: struct.Struct, start: int) -> Iterator[tuple[int, tuple[int, ...]]]:
+        """Entries that each say where the next one is, with their addresses; as the loader does, until one says 0."""
+        for _ in range(self.size // layout.size):
+            entry = layout.unpack(self.read_at(start, layout.size, "the symbol versions"))
+            yield start, entry
+            if not entry[-1]:
+                return
+            start += entry[-1]
+        raise ElfError("elf-damaged", "symbol versions that have no end")
+
+    def versions_needed(self) -> list[VersionNeeded]:
+        """Symbol versions that it needs of other libraries, in the file's order (LSB, "Version Requirements")."""
+        if DT_VERNEED not in self.dynamic:
+            return []
+        return [
+            VersionNeeded(self.string(need[2]), self.string(aux[3]), aux[2] & 0x7FFF)
+            for address, need in self._chain(_VERNEED, self.dynamic[DT_VERNEED])
+            for _, aux in self._chain(_VERNAUX, address + need[3])
+        ]
+
+    def versions_defined(self) -> list[VersionDefined]:
+        """Symbol versions that it has to offer (LSB, "Version Definitions"); the first is its own name."""
+        if DT_VERDEF not in self.dynamic:
+            return []
+        what = "the defined versions"
+        return [
+            VersionDefined(self.string(_VERDAUX.unpack(self.read_at(address + entry[5], 8, what))[0]), entry[2] & 0x7FFF)
+            for address, entry in self._chain(_VERDEF, self.dynamic[DT_VERDEF])
+        ]
+
+
+def _describe(start: bytes) -> str:
+    """What a file that is not ELF seems to be, by how it starts."""
+    for magic, what in {
+        b"!<arch>\n": "a static library (.a)",
+        b"#!": "a script",
+        b"MZ": "a Windows DLL or program",
+        b"\xcf\xfa\xed\xfe": "a macOS library or program",
+        b"\xca\xfe\xba\xbe": "a macOS universal file or a Java class",
+        b"\x1f\x8b": "a gzip file",
+        b"PK\x03\x04": "a zip file or wheel",
+        b"\0asm": "a WebAssembly module",
+        b"BC\xc0\xde": "LLVM bitcode",
+    }.items():
+        if start.startswith(magic):
+            return what
+    return f"a file that starts with {start[:8]!r}"

@@ -1,0 +1,139 @@
+"""A path -> a library's file: opened once, identified by its descriptor, hashed or pinned on demand."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING, NamedTuple
+
+from .errors import IncompatibleError, NotAPluginError, PluginNotFoundError, Problem
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_KINDS = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a character device",
+    stat.S_IFBLK: "a block device",
+}
+_CHUNK = 1 << 20
+
+
+class Identity(NamedTuple):
+    """What tells one file from another, and from what it was before: from fstat(2), `modified` in nanoseconds."""
+
+    device: int
+    inode: int
+    size: int
+    modified: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Identity:
+        """The identity in an answer of stat(2)."""
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+class LibraryFile:
+    """An open regular file that may be a library; leaving its `with` block closes it, unless it is to be kept."""
+
+    def __init__(self, path: str, fd: int, loader_path: str, sha256: str | None = None) -> None:
+        self.path = path
+        """The path as the caller named it."""
+        self.fd = fd
+        self.loader_path = loader_path
+        """What dlopen is given: the absolute path, or the descriptor's name under /proc if it is pinned."""
+        self.pinned = sha256
+        """The digest of a pinned file, 64 hexadecimal digits; None if it is not pinned."""
+        self.identity = Identity.of(os.fstat(fd))
+        self.kept = False
+        """Set to leave the descriptor open for good: glibc knows a pinned library by its number."""
+
+    def __enter__(self) -> LibraryFile:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if not self.kept:
+            os.close(self.fd)
+
+
+def open_library(path: str | os.PathLike[str]) -> LibraryFile:
+    """Open the file at `path`, which has to be a regular one. Never waits for another process, as a FIFO would.
+
+    Raises PluginNotFoundError if nothing is there, and NotAPluginError if it is no regular file or cannot be read.
+    """
+    name = os.fsdecode(path)
+    try:
+        # Asked before it is opened, since opening a device can do something; and again after, since it can change.
+        _check_regular(name, os.stat(name).st_mode)
+        fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        raise PluginNotFoundError(
+            f"{name}: there is no such file; check the path, or build the plugin", path=name
+        ) from error
+    except OSError as error:
+        problem = Problem("file-unreadable", "a file that can be read", error.strerror or str(error), "check its permissions")
+        raise NotAPluginError(f"{name} cannot be opened: {problem}", path=name, problems=[problem]) from error
+    try:
+        _check_regular(name, os.fstat(fd).st_mode)
+    except NotAPluginError:
+        os.close(fd)
+        raise
+    return LibraryFile(name, fd, os.path.abspath(name))
+
+
+def _check_regular(name: str, mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        found = _KINDS.get(stat.S_IFMT(mode), "a special file")
+        problem = Problem("file-kind", "a regular file", found, "give the path of a .so file")
+        raise NotAPluginError(f"{name} is not a plugin: {problem}", path=name, problems=[problem])
+
+
+def digest(file: LibraryFile) -> str:
+    """The SHA-256 (FIPS 180-4) of the file's bytes, as 64 lower-case hexadecimal digits."""
+    return _copy(file, None)
+
+
+def pin(file: LibraryFile, sha256: str) -> LibraryFile:
+    """A sealed copy of the file in memory (memfd_create(2)), whose bytes have this digest and can change no more.
+
+    IncompatibleError if the digest is another one. ValueError if `sha256` is not 64 hexadecimal digits.
+    """
+    wanted = sha256.lower()
+    if len(wanted) != 64 or not set(wanted) <= set("0123456789abcdef"):
+        raise ValueError(f"sha256 is 64 hexadecimal digits, not {sha256!r}")
+    memory = os.memfd_create(os.path.basename(file.path)[:200], os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        found = _copy(file, memory)
+        if found != wanted:
+            problem = Problem(
+                "sha256", f"a file whose sha256 is {wanted}", found, "get the file that was meant, or look at what changed"
+            )
+            raise IncompatibleError(f"{file.path} is another file: {problem}", path=file.path, problems=[problem])
+        _seal(memory)
+        return LibraryFile(file.path, memory, f"/proc/self/fd/{memory}", wanted)
+    except BaseException:
+        os.close(memory)
+        raise
+
+
+def _seal(memory: int) -> None:
+    import fcntl  # only pinned files need it
+
+    seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+    fcntl.fcntl(memory, fcntl.F_ADD_SEALS, seals)
+
+
+def _copy(file: LibraryFile, to: int | None) -> str:
+    """Hash the file's bytes, and write the very same ones to a descriptor if there is one."""
+    import hashlib  # 4 ms of start-up, for the few that ask
+
+    sha, offset = hashlib.sha256(), 0
+    while chunk := os.pread(file.fd, _CHUNK, offset):
+        sha.update(chunk)
+        offset += len(chunk)
+        view = memoryview(chunk)
+        while to is not None and view:
+            view = view[os.write(to, view) :]
+    return sha.hexdigest()

@@ -1,0 +1,11 @@
+"""libc itself, through cffi: the one place where it is opened."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ._ffi import ffi as _ffi
+
+ffi: Any = _ffi
+libc: Any = ffi.dlopen(None)
+libm: Any = ffi.dlopen("libm.so.6")

@@ -1,0 +1,175 @@
+"""A checked file -> the library, opened for good, and its live vtable after a second look."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from . import state
+from .abi import HEAD_SIZE
+from .errors import ContractBrokenError, HardpointWarning, LoadError, StaleError
+from .libc import ffi, libc
+
+if TYPE_CHECKING:
+    from .file import Identity, LibraryFile
+    from .manifest import Manifest
+    from .preflight import Fit
+
+_RTLD_DI_LINKMAP = 2
+_PROT_READ, _MAP_PRIVATE, _PAGE = 1, 2, 4096
+
+
+class Library:
+    """An opened library. There is one for each file in a process, and it is never closed: glibc cannot unload safely."""
+
+    def __init__(self, file: LibraryFile, handle: Any) -> None:
+        self.path = file.loader_path
+        self.identity: Identity = file.identity
+        self.handle = handle
+        self.sha256 = file.pinned
+        self.binding: str | None = None
+        """The binding that calls it; two in one process can deadlock over a lock of the plugin's own."""
+        answer = ffi.new("struct link_map **")
+        libc.dlinfo(handle, _RTLD_DI_LINKMAP, answer)
+        self.base: int = answer[0].l_addr
+
+
+class Slots(NamedTuple):
+    """The functions of one live vtable, as addresses; 0 for one that is not there."""
+
+    create: int
+    destroy: int
+    methods: dict[str, int]
+
+
+# Everything that was opened, by each path that was given to dlopen (glibc looks there first) and by its file.
+_by_path: dict[str, Library] = {}
+_by_file: dict[tuple[int, int], Library] = {}
+_by_digest: dict[str, Library] = {}
+
+
+def open_for_good(file: LibraryFile, fit: Fit) -> Library:
+    """Open a file that passed the preflight, or give the library that it already is. Call it with the loading lock held.
+
+    StaleError if the file at that path is not the one that was opened before. LoadError with the dynamic loader's own
+    words if it refuses.
+    """
+    known = _find(file)
+    if known is not None:
+        if not file.pinned:
+            _by_path[file.loader_path] = known
+        return known
+    library = Library(file, _dlopen(file))
+    if not _is_mapped(file, library.base + fit.elf.loads[0].address):
+        raise _stale(file, "another program part opened an older file of that name before")
+    if file.pinned:
+        file.kept = True
+        _by_digest[file.pinned] = library
+    else:
+        _by_path[file.loader_path] = library
+    _by_file[file.identity[:2]] = library
+    return library
+
+
+def _find(file: LibraryFile) -> Library | None:
+    if file.pinned:
+        return _by_digest.get(file.pinned)
+    known = _by_path.get(file.loader_path) or _by_file.get(file.identity[:2])
+    if known is not None and known.identity != file.identity:
+        raise _stale(file, "the file was replaced or rewritten after it had been loaded")
+    return known
+
+
+def _stale(file: LibraryFile, why: str) -> StaleError:
+    return StaleError(
+        f"{file.path} is not the library that this process has loaded: {why}, and a loaded library is never unloaded; "
+        "restart the host to use the new one, or run the plugin isolated, in a process of its own",
+        path=file.path,
+    )
+
+
+def _dlopen(file: LibraryFile) -> Any:
+    before = state.take()
+    libc.dlerror()
+    handle = libc.dlopen(os.fsencode(file.loader_path), os.RTLD_NOW | os.RTLD_LOCAL | os.RTLD_NODELETE)
+    reason = libc.dlerror() if handle == ffi.NULL else ffi.NULL
+    changed = state.restore(before)
+    if handle == ffi.NULL:
+        words = ffi.string(reason).decode(errors="replace") if reason else "it gave no reason"
+        raise LoadError(
+            f"{file.path} cannot be loaded: the dynamic loader says: {words}; rebuild the plugin with what it needs "
+            "linked in (-Wl,-z,defs finds it when linking)",
+            path=file.path,
+        )
+    if changed:
+        warnings.warn(
+            f"loading {file.path} changed {', '.join(changed)} of the process; this was put back. "
+            "Its start-up code should leave the process alone (gcc links such code in for -ffast-math)",
+            HardpointWarning,
+            stacklevel=5,
+        )
+    return handle
+
+
+def _is_mapped(file: LibraryFile, address: int) -> bool:
+    """Whether what lies in memory is the file that was checked: glibc goes by the name before it opens anything.
+
+    Device and inode in /proc/self/maps tell. On overlayfs and btrfs they are not those of fstat(2), so the file is
+    mapped once more and its line is compared with the library's.
+    """
+    again = libc.mmap(ffi.NULL, _PAGE, _PROT_READ, _MAP_PRIVATE, file.fd, 0)
+    try:
+        with open("/proc/self/maps", "rb") as maps:
+            lines = maps.readlines()
+    finally:
+        libc.munmap(again, _PAGE)
+    return _mapped_file(lines, address) == _mapped_file(lines, int(ffi.cast("uintptr_t", again)))
+
+
+def _mapped_file(lines: list[bytes], address: int) -> tuple[bytes, bytes] | None:
+    """Device and inode of the file at an address: `start-end perms offset device inode path` (proc(5))."""
+    for line in lines:
+        span, _, _, device, inode, *_ = line.split(None, 5)
+        start, _, end = span.partition(b"-")
+        if int(start, 16) <= address < int(end, 16):
+            return device, inode
+    return None
+
+
+def live_slots(file: LibraryFile, library: Library, fit: Fit) -> Slots:
+    """The functions of the vtable in memory, once it has shown itself to be the one in the file.
+
+    ContractBrokenError if it is another: code that ran when the library was loaded changed it.
+    """
+    contract, manifest, vtable = fit.contract, fit.manifest, fit.vtable
+    assert manifest is not None  # noqa: S101 - a fit without problems has both
+    assert vtable is not None  # noqa: S101
+
+    def broken(what: str) -> ContractBrokenError:
+        return ContractBrokenError(
+            f"{file.path}: {what}, which the file did not show: code that ran while it was loaded changed it, and a "
+            f"vtable is a constant; report it to the author of {manifest.plugin}",
+            path=file.path,
+        )
+
+    address = int(ffi.cast("uintptr_t", libc.dlsym(library.handle, contract.symbol.encode())))
+    if address != library.base + vtable.address:
+        raise broken(f"{contract.symbol} is another library's")
+    head = ffi.cast("hp_vtable *", address)
+    if (head.head.size, (head.head.abi_major, head.head.abi_minor), head.flags) != (vtable.size, vtable.abi, vtable.flags):
+        raise broken("the vtable's size, ABI or flags changed")
+    if not _is_copy(fit, manifest, library.base, int(ffi.cast("uintptr_t", head.head.manifest))):
+        raise broken("the vtable's manifest is not the note's")
+    functions = ffi.cast("uintptr_t *", address + HEAD_SIZE)
+    methods = {method.name: functions[index] for index, method in enumerate(contract.methods[: len(manifest.methods)])}
+    for method in contract.methods:
+        if not method.since and not methods[method.name]:
+            raise broken(f"the method {method.name} is an empty slot")
+    return Slots(int(ffi.cast("uintptr_t", head.create)), int(ffi.cast("uintptr_t", head.destroy)), methods)
+
+
+def _is_copy(fit: Fit, manifest: Manifest, base: int, pointer: int) -> bool:
+    """Whether the note's text lies at an address; looked at only if the whole of it would be in the library."""
+    size = len(manifest.text) + 1
+    return fit.elf.room_at(pointer - base) >= size and ffi.buffer(ffi.cast("char *", pointer), size)[:] == manifest.text + b"\0"

@@ -1,0 +1,102 @@
+"""What the host offers to a plugin: an hp_host, whose log socket ends in `logging`.
+
+A plugin sends datagrams and never calls back, so a record needs no GIL and cannot deadlock, from any thread. One daemon
+thread reads them; it starts with the first plugin that has a `create`, since nothing else hands out an hp_host.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from .abi import ABI
+from .libc import ffi, libc
+from .version import VERSION
+
+_AF_UNIX, _SOCK_DGRAM, _SOCK_CLOEXEC = 1, 2, 0o2000000
+_END = b"\0"
+_LONGEST = 2048
+"""Bytes, more than any record has."""
+
+_forever: list[Any] = []
+"""Memory that plugins may read until the process exits."""
+
+
+class _Channel:
+    """One socket pair and the thread that reads it."""
+
+    def __init__(self) -> None:
+        import atexit
+        import logging  # 5 ms of start-up, for hosts whose plugins can log
+        import threading
+
+        self._logging = logging
+        pair = ffi.new("int[2]")
+        if libc.socketpair(_AF_UNIX, _SOCK_DGRAM | _SOCK_CLOEXEC, 0, pair):
+            raise OSError("no socket for the logs of plugins: too many open files")
+        self._reads: int = pair[0]
+        self._writes: int = pair[1]
+        self._names: list[str] = []
+        self._hosts: dict[str, Any] = {}
+        self._dropped = ffi.new("uint64_t *")
+        self._reported = 0
+        _forever.append(self._dropped)
+        self._thread = threading.Thread(target=self._read, name="hardpoint-logs", daemon=True)
+        self._thread.start()
+        # Registered after logging's own, so run before it: what was sent until now still arrives.
+        self._pid = os.getpid()
+        atexit.register(self._drain)
+
+    def host_for(self, plugin: str) -> Any:
+        """The hp_host of the plugin of that name."""
+        if plugin not in self._hosts:
+            name, version = ffi.new("char[]", b"hardpoint"), ffi.new("char[]", VERSION.encode())
+            self._names.append(f"hardpoint.plugin.{plugin}")
+            host = ffi.new("hp_host *")
+            host.size, host.abi_major, host.abi_minor = ffi.sizeof("hp_host"), *ABI
+            host.name, host.version = name, version
+            host.log_dropped, host.log_source, host.log_fd = self._dropped, len(self._names) - 1, self._writes
+            _forever.append((name, version, host))
+            self._hosts[plugin] = host
+        return self._hosts[plugin]
+
+    def _read(self) -> None:
+        while (datagram := os.read(self._reads, _LONGEST)) != _END:
+            self._pass_on(datagram)
+
+    def _pass_on(self, datagram: bytes) -> None:
+        source, level = int.from_bytes(datagram[:8], "little"), int.from_bytes(datagram[8:12], "little", signed=True)
+        if len(datagram) >= ffi.sizeof("hp_log_record") and source < len(self._names):
+            text = datagram[ffi.sizeof("hp_log_record") :].decode(errors="replace")
+            self._logging.getLogger(self._names[source]).log(min(max(level, 1), self._logging.CRITICAL), "%s", text)
+        if (dropped := self._dropped[0]) != self._reported:
+            lost, self._reported = dropped - self._reported, dropped
+            self._logging.getLogger("hardpoint.plugin").warning("%d log records of plugins were dropped", lost)
+
+    def _drain(self) -> None:
+        """At exit: wait for what was sent, but not for a handler that hangs."""
+        if os.getpid() == self._pid:
+            os.write(self._writes, _END)
+            self._thread.join(1.0)
+
+
+_channel: _Channel | None = None
+
+
+def host_for(plugin: str) -> Any:
+    """The hp_host that a plugin of that name is given; one and the same until the process exits or forks."""
+    global _channel  # noqa: PLW0603 - one a process, made when it is first needed
+    if _channel is None:
+        _channel = _Channel()
+    return _channel.host_for(plugin)
+
+
+def _forget() -> None:
+    """In a forked child: the thread stayed behind, and the socket is the parent's."""
+    global _channel  # noqa: PLW0603
+    if _channel is not None:
+        _forever.append(_channel)
+    _channel = None
+
+
+os.register_at_fork(after_in_child=_forget)

@@ -1,0 +1,33 @@
+"""Names that a contract cannot use, because C, C++ or the generated header needs them."""
+
+C_WORDS = frozenset(
+    "auto break case char const continue default do double else enum extern float for goto if inline int long "
+    "register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while "
+    "alignas alignof bool complex constexpr false imaginary noreturn nullptr static_assert thread_local true typeof "
+    "typeof_unqual asm".split()
+)
+CXX_WORDS = frozenset(
+    "and and_eq bitand bitor catch char16_t char32_t char8_t class co_await co_return co_yield compl concept "
+    "const_cast consteval constinit decltype delete dynamic_cast explicit export final friend module mutable "
+    "namespace new noexcept not not_eq operator or or_eq override private protected public reinterpret_cast "
+    "requires static_cast template this throw try typeid typename using virtual wchar_t xor xor_eq import".split()
+)
+MACROS = frozenset(
+    # `linux` and `unix` are 1 in gcc's default mode; the others come with the headers that hardpoint.h includes.
+    "linux unix i386 errno assert stdin stdout stderr offsetof va_arg va_copy va_end va_list va_start".split()
+)
+TYPES = frozenset("size_t ssize_t ptrdiff_t max_align_t int8_t uint8_t int16_t uint16_t int32_t uint32_t int64_t "
+                  "uint64_t intptr_t uintptr_t intmax_t uintmax_t hp_status hp_out hp_host hp_head hp_vtable".split())  # fmt: skip
+SLOTS = frozenset("head flags create destroy query".split())
+ARGUMENTS = frozenset("self result out".split())
+
+_LANGUAGE = C_WORDS | CXX_WORDS | MACROS | TYPES
+
+
+def owner_of(name: str, *, slot: bool) -> str | None:
+    """Who has taken `name`, as a method (`slot`) or else as a parameter; None if it is free."""
+    if name in _LANGUAGE:
+        return "C or C++"
+    if name in (SLOTS if slot else ARGUMENTS):
+        return "the generated header"
+    return "the header's own prefix" if name.startswith(("hp_", "hardpoint")) else None

@@ -1,0 +1,146 @@
+"""Where the dynamic linker would find a needed library, by the rules of ld.so(8); nothing is loaded."""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import TYPE_CHECKING
+
+from .elf import DT_RPATH, DT_RUNPATH, DT_SONAME, EM_AARCH64, EM_X86_64, ElfError, ElfFile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+GLIBC = frozenset({
+    "libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "librt.so.1", "libutil.so.1", "libresolv.so.2",
+    "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1",
+})  # fmt: skip
+"""What every glibc has; on a glibc host these need no search."""
+
+_CACHE = "/etc/ld.so.cache"
+_MAGIC = b"glibc-ld.so.cache1.1"
+_ENTRY = struct.Struct("<IIIIQ")  # flags, key, value, OS version, hwcap
+_FLAGS = {EM_X86_64: 0x0303, EM_AARCH64: 0x0A03}  # FLAG_ELF_LIBC6, and the machine
+_DEFAULTS = (
+    "/lib", "/usr/lib", "/lib64", "/usr/lib64", "/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu",
+    "/lib/aarch64-linux-gnu", "/usr/lib/aarch64-linux-gnu",
+)  # fmt: skip
+
+
+def find(name: str, elf: ElfFile, origin: str | None) -> str | None:
+    """The path of the library that `name` (a DT_NEEDED of `elf`) would give, or None.
+
+    `origin` is the folder that $ORIGIN stands for; None leaves out what depends on it.
+    """
+    if "/" in name:
+        path = _expand(name, origin)
+        return path if path and os.path.isfile(path) else None
+    places = (_loaded(name), _in_folders(name, _folders(elf, origin)), _in_cache(name, elf.machine),
+              _in_folders(name, _DEFAULTS), _in_folders(name, _host_folders()))  # fmt: skip
+    return next((place for place in places if place), None)
+
+
+def uses_origin(elf: ElfFile) -> bool:
+    """Whether its search path depends on the folder that it lies in."""
+    return any("ORIGIN" in text for text in [elf.text(DT_RPATH) or "", elf.text(DT_RUNPATH) or "", *elf.needed])
+
+
+def _expand(path: str, origin: str | None) -> str | None:
+    if "$ORIGIN" not in path and "${ORIGIN}" not in path:
+        return path
+    return path.replace("${ORIGIN}", origin).replace("$ORIGIN", origin) if origin is not None else None
+
+
+def _folders(elf: ElfFile, origin: str | None) -> Iterator[str]:
+    runpath = elf.text(DT_RUNPATH)
+    listed = [elf.text(DT_RPATH) if runpath is None else None, os.environ.get("LD_LIBRARY_PATH"), runpath]
+    for folder in ":".join(text for text in listed if text).split(":"):
+        if folder and (expanded := _expand(folder, origin)):
+            yield expanded
+
+
+def _host_folders() -> Iterator[str]:
+    """The search path of the program itself, which its libraries inherit (DT_RPATH; Conda's python has one)."""
+    try:
+        program = os.path.realpath("/proc/self/exe")
+        fd = os.open(program, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        yield from _folders(ElfFile(fd), os.path.dirname(program))
+    except ElfError:
+        return
+    finally:
+        os.close(fd)
+
+
+def _in_folders(name: str, folders: Iterator[str] | tuple[str, ...]) -> str | None:
+    for folder in folders:
+        candidates = [os.path.join(folder, name)]
+        variants = os.path.join(folder, "glibc-hwcaps")
+        if os.path.isdir(variants):
+            candidates += [os.path.join(variants, variant, name) for variant in os.listdir(variants)]
+        for candidate in candidates:
+            if os.path.isfile(candidate):
+                return candidate
+    return None
+
+
+def _in_cache(name: str, machine: int) -> str | None:
+    """What ldconfig(8) found: /etc/ld.so.cache in its format 1.1 (48 bytes of header, entries of 24, then strings)."""
+    try:
+        with open(_CACHE, "rb") as file:
+            cache = file.read()
+    except OSError:
+        return None
+    key, start = b"\0" + name.encode() + b"\0", cache.find(_MAGIC)
+    if start < 0 or key not in cache:
+        return None
+    count = int.from_bytes(cache[start + 20 : start + 24], "little")
+    for flags, at, value, _, _ in _ENTRY.iter_unpack(cache[start + 48 : start + 48 + 24 * count]):
+        if flags == _FLAGS.get(machine) and cache.startswith(key[1:], start + at):
+            path = cache[start + value : cache.find(b"\0", start + value)].decode("utf-8", "surrogateescape")
+            if os.path.isfile(path):
+                return path
+    return None
+
+
+def _loaded(name: str) -> str | None:
+    """A library of that name which the process has already: the linker looks no further."""
+    stem = "/" + name.partition(".so")[0]  # libstdc++.so.6 may be mapped as libstdc++.so.6.0.30
+    try:
+        with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:
+            paths = {line[line.index("/") :].rstrip("\n") for line in maps if stem in line}
+    except OSError:
+        return None
+    for path in paths:
+        if os.path.basename(path) == name or _soname(path) == name:
+            return path
+    return None
+
+
+def _soname(path: str) -> str | None:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return ElfFile(fd).text(DT_SONAME)
+    except ElfError:
+        return None
+    finally:
+        os.close(fd)
+
+
+def versions_of(path: str) -> set[str] | None:
+    """The symbol versions that the library at `path` defines; None if it cannot be read."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return {defined.version for defined in ElfFile(fd).versions_defined()}
+    except ElfError:
+        return None
+    finally:
+        os.close(fd)

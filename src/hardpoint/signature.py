@@ -1,0 +1,181 @@
+"""Contracts and their methods as data, and their canonical texts."""
+
+from __future__ import annotations
+
+import re
+from keyword import iskeyword
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from .reserved import owner_of
+
+if TYPE_CHECKING:
+    from types import FunctionType
+
+    from typing_extensions import Buffer
+
+    # The type system has no word for "writable": what cannot be written to is refused by the call itself.
+    WritableBuffer: TypeAlias = Buffer
+else:
+
+    class Buffer:
+        """In a contract: any C-contiguous readable buffer. It is not copied."""
+
+    class WritableBuffer:
+        """In a contract: any C-contiguous writable buffer. The plugin changes it in place."""
+
+
+KINDS: dict[object, str] = {
+    str: "str",
+    bytes: "bytes",
+    Buffer: "bytes",
+    bytearray: "bytearray",
+    WritableBuffer: "bytearray",
+    int: "int",
+    float: "float",
+    bool: "bool",
+}
+"""What a parameter may be annotated with, and the kind that it is."""
+RESULTS: dict[object, str] = {str: "str", bytes: "bytes", int: "int", float: "float", bool: "bool", None: "None"}
+"""What a result may be annotated with, and the kind that it is."""
+BUFFERS = frozenset({"str", "bytes", "bytearray"})
+"""The kinds that travel as a pointer and a length."""
+SCALARS = frozenset({"int", "float", "bool"})
+"""The kinds that travel by value."""
+
+MAX_PARAMETERS = 8
+IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}", re.ASCII)
+"""What a method or a parameter may be called."""
+
+
+class Parameter(NamedTuple):
+    """One parameter of a method. `name` is in the canonical text unless it is positional-only."""
+
+    name: str
+    kind: str
+    positional_only: bool = False
+
+
+class Method(NamedTuple):
+    """One method of a contract."""
+
+    name: str
+    parameters: tuple[Parameter, ...]
+    result: str
+    since: int = 0
+    """The contract's minor that brought it; plugins of an older minor lack it."""
+    quick: bool = False
+    """It only computes: a binding may keep the GIL for small inputs."""
+    doc: str = ""
+    function: FunctionType | None = None
+    """The function in the Protocol class; None if the method was read off a manifest."""
+    has_body: bool = False
+    """`function` does something, and answers for plugins that lack the method."""
+
+    @property
+    def text(self) -> str:
+        """The canonical text, as header and manifest have it: `greet(name: str) -> str`."""
+        parts: list[str] = []
+        for index, parameter in enumerate(self.parameters):
+            parts.append(parameter.kind if parameter.positional_only else f"{parameter.name}: {parameter.kind}")
+            following = self.parameters[index + 1 : index + 2]
+            if parameter.positional_only and not (following and following[0].positional_only):
+                parts.append("/")
+        return f"{self.name}({', '.join(parts)}) -> {self.result}"
+
+    def where(self, index: int) -> str:
+        """How an error names the parameter at `index`: `greet() argument 'name'`, as Python's own do."""
+        parameter = self.parameters[index]
+        return f"{self.name}() argument {index + 1 if parameter.positional_only else repr(parameter.name)}"
+
+
+class Contract(NamedTuple):
+    """What a plugin must do: a name, a version, and methods in the order of their slots."""
+
+    name: str
+    major: int
+    minor: int
+    methods: tuple[Method, ...]
+    doc: str = ""
+    source: str = ""
+    """`module:Class`, or "" if the contract was read off a manifest."""
+
+    @property
+    def version(self) -> str:
+        """`MAJOR.MINOR`."""
+        return f"{self.major}.{self.minor}"
+
+    @property
+    def struct(self) -> str:
+        """The C name of the vtable's type."""
+        return f"{self.name}_v{self.major}"
+
+    @property
+    def symbol(self) -> str:
+        """The name under which a library exports the vtable."""
+        return f"hardpoint_{self.struct}"
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+
+_VERSION = re.compile(r"([1-9][0-9]{0,4})\.(0|[1-9][0-9]{0,4})", re.ASCII)
+_CONTRACT_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
+_MAJOR_SUFFIX = re.compile(r"_v[0-9]+$")
+
+
+def parse_version(text: str) -> tuple[int, int]:
+    """`"1.2"` as (1, 2). ValueError for anything else; the major starts at 1, and both parts fit in 16 bits."""
+    match = _VERSION.fullmatch(text)
+    if match is None or max(int(match[1]), int(match[2])) > 0xFFFF:
+        raise ValueError(f"a version is MAJOR.MINOR with a major from 1 on, such as '1.0', not {text!r}")
+    return int(match[1]), int(match[2])
+
+
+def check_contract_name(name: str) -> None:
+    """Raise ValueError unless `name` can be a contract's name: it becomes part of C names."""
+    if not _CONTRACT_NAME.fullmatch(name) or name == "hp" or owner_of(name, slot=True) or _MAJOR_SUFFIX.search(name):
+        raise ValueError(
+            f"a contract's name is a lower-case ASCII identifier of at most 64 characters that C and the header "
+            f"leave free and that has no version in it, such as 'greeter', not {name!r}"
+        )
+
+
+_METHOD = re.compile(r"([A-Za-z][A-Za-z0-9_]{0,63})\((.*)\) -> ([A-Za-z]+)", re.ASCII)
+
+
+def parse_method(text: str) -> Method:
+    """The method that a canonical text describes. ValueError, quoting the text, if it is not one.
+
+    Positional-only parameters have no name in the text; here they get one that no contract can have: `_1`, `_2`.
+    """
+    match = _METHOD.fullmatch(text)
+    parts = match[2].split(", ") if match and match[2] else []
+    slash = parts.index("/") if "/" in parts else 0
+    parameters: list[Parameter] = []
+    for index, part in enumerate(part for part in parts if part != "/"):
+        name, colon, kind = part.rpartition(": ")
+        parameters.append(Parameter(name if colon else f"_{index + 1}", kind, index < slash))
+    if match is not None and match[3] in RESULTS.values() and all(p.kind in KINDS.values() for p in parameters):
+        method = Method(match[1], tuple(parameters), match[3])
+        names = {parameter.name for parameter in parameters}
+        if (
+            method.text == text
+            and len(names) == len(parameters) <= MAX_PARAMETERS
+            and all(_is_free(p.name, slot=False) or p.positional_only for p in parameters)
+            and _is_free(method.name, slot=True)
+        ):
+            return method
+    raise ValueError(f"a method's text is like 'greet(name: str) -> str', not {text!r}")
+
+
+def _is_free(name: str, *, slot: bool) -> bool:
+    return bool(IDENTIFIER.fullmatch(name)) and not iskeyword(name) and owner_of(name, slot=slot) is None
+
+
+def contract_from_texts(name: str, version: str, texts: tuple[str, ...]) -> Contract:
+    """The contract that a manifest describes, for tools that have no class for it. ValueError if it describes none."""
+    check_contract_name(name)
+    methods = tuple(parse_method(text) for text in texts)
+    if not methods or len({method.name for method in methods}) != len(methods):
+        raise ValueError("a contract has at least one method, and no two of one name")
+    return Contract(name, *parse_version(version), methods)

@@ -1,0 +1,69 @@
+"""What loading a library must leave as it was: floating point, signal handlers, locale, working directory."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, NamedTuple
+
+from .libc import ffi, libc, libm
+
+_FENV_SIZE = 64  # fenv_t has 32 bytes on x86-64, 8 on AArch64
+_SIGACTION_SIZE = 152  # struct sigaction on both; the handler's address comes first, then the mask
+_HANDLER_SIZE = 16  # ... of which the kernel fills 8 bytes; what stands behind is not always what was there before
+_SIGNALS = tuple(number for number in range(1, 32) if number not in {9, 19})  # SIGKILL and SIGSTOP cannot be changed
+_LC_ALL = 6
+
+
+class State(NamedTuple):
+    """The state of the process, and for floating point of this thread."""
+
+    floating: Any
+    signals: Any
+    locale: bytes
+    folder: str | None
+
+
+def take() -> State:
+    """The state as it is now."""
+    floating = ffi.new("char[]", _FENV_SIZE)
+    libm.fegetenv(floating)
+    signals = ffi.new("char[]", _SIGACTION_SIZE * len(_SIGNALS))
+    for index, number in enumerate(_SIGNALS):
+        libc.sigaction(number, ffi.NULL, signals + _SIGACTION_SIZE * index)
+    return State(floating, signals, ffi.string(libc.setlocale(_LC_ALL, ffi.NULL)), _folder())
+
+
+def restore(before: State) -> list[str]:
+    """Put back what has changed since, and name it."""
+    now, changed = take(), []
+    if _modes(now.floating) != _modes(before.floating):
+        libm.fesetenv(before.floating)
+        changed.append("the floating-point mode")
+    for index, number in enumerate(_SIGNALS):
+        at = _SIGACTION_SIZE * index
+        if ffi.buffer(now.signals + at, _HANDLER_SIZE)[:] != ffi.buffer(before.signals + at, _HANDLER_SIZE)[:]:
+            libc.sigaction(number, before.signals + at, ffi.NULL)
+            changed.append(f"the handler of signal {number}")
+    if now.locale != before.locale:
+        libc.setlocale(_LC_ALL, before.locale)
+        changed.append("the locale")
+    if now.folder != before.folder:
+        changed.append("the working directory")
+        if before.folder is not None:
+            os.chdir(before.folder)
+    return changed
+
+
+def _modes(floating: Any) -> bytes:
+    """The part of fenv_t that is a mode; the rest is flags of what has happened."""
+    raw = ffi.buffer(floating)[:]
+    if os.uname().machine == "x86_64":  # the x87 control word, and MXCSR without its six status bits
+        return raw[:2] + bytes([raw[28] & 0xC0]) + raw[29:32]
+    return raw[:4]  # AArch64: FPCR
+
+
+def _folder() -> str | None:
+    try:
+        return os.getcwd()
+    except OSError:  # it was removed
+        return None
