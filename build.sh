@@ -27,7 +27,7 @@ find_python() {
         fail "$("$PYTHON" --version) is too old: Python 3.11 or newer is needed. Name another with PYTHON=..."
     "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null ||
         fail "Python's venv module is missing." "    apt-get install python3-venv"
-    PYTHON=$("$PYTHON" -c 'import sys; print(sys._base_executable)') # not the one in .venv, which may be removed
+    PYTHON=$("$PYTHON" -c 'import os, sys; print(os.path.realpath(sys._base_executable))') # not the one in .venv, which may be removed
 }
 
 find_compiler() {
@@ -45,22 +45,22 @@ find_compiler() {
         fail "$CC finds no headers of the C library." "    apt-get install libc6-dev"
 }
 
-# The environment is made again when the folder, the Python or pyproject.toml is another, or more extras are wanted.
+# The environment is made again when the folder or the Python is another; a package is installed again when
+# pyproject.toml is another, or when an extra is wanted that was not.
 environment() {
-    local extras=$1 stamp wanted done_before
+    local extras=$1 stamp=.venv/.hardpoint wanted installed
     find_python
-    stamp=.venv/.hardpoint
-    wanted="$PWD $PYTHON $("$PYTHON" -VV) $(cksum <pyproject.toml)"
-    done_before=$(head -n 1 "$stamp" 2>/dev/null || true)
-    if [[ $done_before != "$wanted" ]]; then
+    wanted="$PWD $PYTHON $("$PYTHON" -VV)"
+    installed="$extras $(cksum <pyproject.toml)"
+    if [[ $(head -n 1 "$stamp" 2>/dev/null) != "$wanted" ]]; then
         echo "build.sh: making .venv" >&2
         rm -rf .venv
         "$PYTHON" -m venv .venv
         echo "$wanted" >"$stamp"
     fi
-    if ! grep -qx "extras: $extras" "$stamp"; then
+    if ! grep -qxF "$installed" "$stamp"; then
         .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".${extras:+[$extras]}"
-        echo "extras: $extras" >>"$stamp"
+        echo "$installed" >>"$stamp"
     fi
 }
 

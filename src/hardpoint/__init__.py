@@ -19,7 +19,7 @@ from .errors import (
 )
 from .loading import Info, close, info, load, loaded
 from .signature import Buffer, WritableBuffer
-from .version import VERSION as __version__
+from .version import __version__
 
 __all__ = [
     "Buffer",

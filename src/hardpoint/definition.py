@@ -29,6 +29,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 # A side table, never an attribute of the class: an attribute would become a member of the protocol (seen).
 _contracts: dict[object, Contract] = {}
 
+
 def quick(method: _F) -> _F:
     """Mark a method that only computes: for small inputs the GIL is kept, which saves half of a short call."""
     vars(method)["__hardpoint_quick__"] = True
@@ -55,7 +56,7 @@ def contract(name: str, *, version: str) -> Callable[[_C], _C]:
     """
 
     def register(cls: _C) -> _C:
-        _contracts[cls] = _read_class(cls, name, version, sys._getframe(1).f_locals)
+        _contracts[cls] = _read_class(cls, name, version, sys._getframe(1).f_locals)  # noqa: SLF001 - names that are local to the caller
         return cls
 
     return register
@@ -126,7 +127,9 @@ def _read_method(where: str, name: str, value: Any, version: tuple[int, int], sc
     if code.co_kwonlyargcount:
         raise refuse(f"parameter {code.co_varnames[code.co_argcount]!r} is keyword-only; leave the * out")
     if value.__defaults__:
-        raise refuse(f"parameter {code.co_varnames[code.co_argcount - 1]!r} has a default; the plugin has no way to know it")
+        raise refuse(
+            f"parameter {code.co_varnames[code.co_argcount - 1]!r} has a default; the plugin has no way to know it"
+        )
     if not code.co_argcount:
         raise refuse("it needs `self` as its first parameter")
     parameters = _read_parameters(where, value, scope)
@@ -223,5 +226,5 @@ _NO_BODY = frozenset({_empty.__code__.co_code, _empty_with_doc.__code__.co_code}
 def _has_body(function: FunctionType) -> bool:
     """Whether it does more than `...`, `pass` or `return None`, which all compile alike."""
     code = function.__code__
-    constants = [constant for constant in code.co_consts if constant != function.__doc__]
-    return code.co_code not in _NO_BODY or constants != [None]
+    others = [constant for constant in code.co_consts if constant is not None and constant != function.__doc__]
+    return code.co_code not in _NO_BODY or None not in code.co_consts or bool(others)

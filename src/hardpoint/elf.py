@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,14 +102,17 @@ class VersionNeeded(NamedTuple):
 
     file: str
     version: str
-    index: int
+    number: int
 
 
 class VersionDefined(NamedTuple):
     """A version of its own symbols, and its number in the table of versions."""
 
     version: str
-    index: int
+    number: int
+
+
+_Entry = TypeVar("_Entry", Segment, Section)
 
 
 class ElfFile:
@@ -171,14 +174,14 @@ class ElfFile:
         if offset + size > self.size:
             raise ElfError("elf-truncated", f"{self.size} bytes, while {what} needs {offset + size}")
 
-    def _table(self, kind: type, layout: struct.Struct, offset: int, count: int, what: str) -> list:
+    def _table(self, kind: type[_Entry], layout: struct.Struct, offset: int, count: int, what: str) -> list[_Entry]:
         data = self.read(offset, layout.size * count, f"the table of {what}")
-        return [kind._make(entry) for entry in layout.iter_unpack(data)]
+        return [kind(*entry) for entry in layout.iter_unpack(data)]
 
     # -- the parts -----------------------------------------------------------------------------------------------------
 
     def _identify(self) -> bytes:
-        start = self._whole[:_HEADER.size] if self._whole else os.pread(self._fd, _HEADER.size, 0)
+        start = self._whole[: _HEADER.size] if self._whole else os.pread(self._fd, _HEADER.size, 0)
         if not start:
             raise ElfError("elf-magic", "an empty file")
         if not start.startswith(b"\x7fELF"):
@@ -268,12 +271,13 @@ class ElfFile:
         return 0
 
     def count_by_gnu_hash(self, table: int) -> int:
+        """How many symbols the GNU hash table at `table` reaches; ElfError if it has no end."""
         what = "the GNU hash table"
         buckets, first, blooms, _ = struct.unpack("<IIII", self.read_at(table, 16, what))
         start = table + 16 + 8 * blooms
         last = max(struct.unpack(f"<{buckets}I", self.read_at(start, 4 * buckets, what)), default=0)
         if last < first:
-            return first
+            return int(first)
         chain = start + 4 * (buckets + last - first)
         rest = self.read_at(chain, self.room_at(chain), what)
         for offset in range(0, len(rest) - 3, 4):
@@ -326,7 +330,9 @@ class ElfFile:
             return []
         what = "the defined versions"
         return [
-            VersionDefined(self.string(_VERDAUX.unpack(self.read_at(address + entry[5], 8, what))[0]), entry[2] & 0x7FFF)
+            VersionDefined(
+                self.string(_VERDAUX.unpack(self.read_at(address + entry[5], 8, what))[0]), entry[2] & 0x7FFF
+            )
             for address, entry in self._chain(_VERDEF, self.dynamic[DT_VERDEF])
         ]
 

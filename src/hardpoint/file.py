@@ -10,6 +10,7 @@ from .errors import IncompatibleError, NotAPluginError, PluginNotFoundError, Pro
 
 if TYPE_CHECKING:
     from types import TracebackType
+    from typing import Self
 
 _KINDS = {
     stat.S_IFDIR: "a directory",
@@ -50,10 +51,12 @@ class LibraryFile:
         self.kept = False
         """Set to leave the descriptor open for good: glibc knows a pinned library by its number."""
 
-    def __enter__(self) -> LibraryFile:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if not self.kept:
             os.close(self.fd)
 
@@ -73,7 +76,9 @@ def open_library(path: str | os.PathLike[str]) -> LibraryFile:
             f"{name}: there is no such file; check the path, or build the plugin", path=name
         ) from error
     except OSError as error:
-        problem = Problem("file-unreadable", "a file that can be read", error.strerror or str(error), "check its permissions")
+        problem = Problem(
+            "file-unreadable", "a file that can be read", error.strerror or str(error), "check its permissions"
+        )
         raise NotAPluginError(f"{name} cannot be opened: {problem}", path=name, problems=[problem]) from error
     try:
         _check_regular(name, os.fstat(fd).st_mode)
@@ -105,17 +110,19 @@ def pin(file: LibraryFile, sha256: str) -> LibraryFile:
         raise ValueError(f"sha256 is 64 hexadecimal digits, not {sha256!r}")
     memory = os.memfd_create(os.path.basename(file.path)[:200], os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
-        found = _copy(file, memory)
-        if found != wanted:
-            problem = Problem(
-                "sha256", f"a file whose sha256 is {wanted}", found, "get the file that was meant, or look at what changed"
-            )
-            raise IncompatibleError(f"{file.path} is another file: {problem}", path=file.path, problems=[problem])
+        _check_digest(file, wanted, _copy(file, memory))
         _seal(memory)
         return LibraryFile(file.path, memory, f"/proc/self/fd/{memory}", wanted)
     except BaseException:
         os.close(memory)
         raise
+
+
+def _check_digest(file: LibraryFile, wanted: str, found: str) -> None:
+    if found != wanted:
+        fix = "get the file that was meant, or look at what changed"
+        problem = Problem("sha256", f"a file whose sha256 is {wanted}", found, fix)
+        raise IncompatibleError(f"{file.path} is another file: {problem}", path=file.path, problems=[problem])
 
 
 def _seal(memory: int) -> None:

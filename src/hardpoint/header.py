@@ -22,7 +22,8 @@ def render(contract: Contract) -> str:
     slots = "\n".join(_slot(contract, method) for method in contract.methods)
     count = len(contract.methods)
     layout = "\n".join(
-        f"HP_LAYOUT_({struct}, {method.name}, {HEAD_SIZE + 8 * index});" for index, method in enumerate(contract.methods)
+        f"HP_LAYOUT_({struct}, {method.name}, {HEAD_SIZE + 8 * index});"
+        for index, method in enumerate(contract.methods)
     )
     newest = contract.name.upper()
     return f"""\
@@ -102,7 +103,11 @@ def _comment(text: str, indent: str) -> str:
     safe = "".join(char if char.isprintable() or char == "\n" else "?" for char in safe)
     # A backslash at the end of a line would join it to the next one, which gcc warns about.
     lines = [line.rstrip("\\ ") for line in safe.split("\n")]
-    return f"{indent}/* " + "\n".join([lines[0], *(f"{indent} * {line}".rstrip() for line in lines[1:])]) + " */\n" if safe else ""
+    return (
+        f"{indent}/* " + "\n".join([lines[0], *(f"{indent} * {line}".rstrip() for line in lines[1:])]) + " */\n"
+        if safe
+        else ""
+    )
 
 
 def _c_string(text: str) -> str:

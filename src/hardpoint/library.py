@@ -157,7 +157,11 @@ def live_slots(file: LibraryFile, library: Library, fit: Fit) -> Slots:
     if address != library.base + vtable.address:
         raise broken(f"{contract.symbol} is another library's")
     head = ffi.cast("hp_vtable *", address)
-    if (head.head.size, (head.head.abi_major, head.head.abi_minor), head.flags) != (vtable.size, vtable.abi, vtable.flags):
+    if (head.head.size, (head.head.abi_major, head.head.abi_minor), head.flags) != (
+        vtable.size,
+        vtable.abi,
+        vtable.flags,
+    ):
         raise broken("the vtable's size, ABI or flags changed")
     if not _is_copy(fit, manifest, library.base, int(ffi.cast("uintptr_t", head.head.manifest))):
         raise broken("the vtable's manifest is not the note's")
@@ -172,4 +176,7 @@ def live_slots(file: LibraryFile, library: Library, fit: Fit) -> Slots:
 def _is_copy(fit: Fit, manifest: Manifest, base: int, pointer: int) -> bool:
     """Whether the note's text lies at an address; looked at only if the whole of it would be in the library."""
     size = len(manifest.text) + 1
-    return fit.elf.room_at(pointer - base) >= size and ffi.buffer(ffi.cast("char *", pointer), size)[:] == manifest.text + b"\0"
+    return (
+        fit.elf.room_at(pointer - base) >= size
+        and ffi.buffer(ffi.cast("char *", pointer), size)[:] == manifest.text + b"\0"
+    )

@@ -165,8 +165,8 @@ def _instantiate(
     destroy = caller.destroyer(plugin.slots.destroy) if plugin.slots.destroy else None
     instance = Instance(pointer, destroy, serial=plugin.serial, name=name, path=plugin.path)
     instance.about = _About(plugin, library, tuple(problem for problem in problems if not problem.fatal))
-    made = object.__new__(_classes[key])
-    made._instance = instance
+    made: Any = object.__new__(_classes[key])
+    made._instance = instance  # noqa: SLF001 - the one slot of its class
     return made
 
 

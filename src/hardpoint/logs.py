@@ -11,7 +11,7 @@ from typing import Any
 
 from .abi import ABI
 from .libc import ffi, libc
-from .version import VERSION
+from .version import __version__
 
 _AF_UNIX, _SOCK_DGRAM, _SOCK_CLOEXEC = 1, 2, 0o2000000
 _END = b"\0"
@@ -50,7 +50,7 @@ class _Channel:
     def host_for(self, plugin: str) -> Any:
         """The hp_host of the plugin of that name."""
         if plugin not in self._hosts:
-            name, version = ffi.new("char[]", b"hardpoint"), ffi.new("char[]", VERSION.encode())
+            name, version = ffi.new("char[]", b"hardpoint"), ffi.new("char[]", __version__.encode())
             self._names.append(f"hardpoint.plugin.{plugin}")
             host = ffi.new("hp_host *")
             host.size, host.abi_major, host.abi_minor = ffi.sizeof("hp_host"), *ABI

@@ -38,9 +38,7 @@ class Manifest(NamedTuple):
 
 def read_manifests(elf: ElfFile) -> list[Manifest | Problem]:
     """Every manifest in the library, in the file's order; a Problem in the place of one that is malformed."""
-    return [
-        _read(note.description) for note in elf.notes() if note.owner == OWNER and note.type == TYPE
-    ]
+    return [_read(note.description) for note in elf.notes() if note.owner == OWNER and note.type == TYPE]
 
 
 def _read(description: bytes) -> Manifest | Problem:

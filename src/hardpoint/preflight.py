@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .file import LibraryFile
     from .signature import Contract
 
+
 class Fit(NamedTuple):
     """How a library fits a contract: its plugin, and all that speaks against it."""
 
@@ -43,20 +44,27 @@ _ELF = {
 }
 
 
-def read_library(file: LibraryFile) -> tuple[ElfFile, list[Manifest | Problem]]:
-    """The file as a shared object, and the manifests in it.
-
-    NotAPluginError if it is no whole shared object or holds no manifest; IncompatibleError if it is a 32-bit one.
-    """
+def read_elf(file: LibraryFile) -> ElfFile:
+    """The file as a shared object. NotAPluginError if it is no whole one; IncompatibleError if it is a 32-bit one."""
     try:
         elf = ElfFile(file.fd)
-        if elf.executable:
-            raise ElfError("elf-type", "an executable")
-        manifests = read_manifests(elf)
-        if not manifests:
-            raise _without_manifest(file, elf)
     except ElfError as error:
         raise _unreadable(file, error) from error
+    if elf.executable:
+        raise _unreadable(file, ElfError("elf-type", "an executable"))
+    return elf
+
+
+def read_library(file: LibraryFile) -> tuple[ElfFile, list[Manifest | Problem]]:
+    """The file and the manifests in it. Raises as `read_elf` does, and NotAPluginError if there is no manifest."""
+    elf = read_elf(file)
+    try:
+        manifests = read_manifests(elf)
+        missing = None if manifests else _without_manifest(file, elf)
+    except ElfError as error:
+        raise _unreadable(file, error) from error
+    if missing:
+        raise missing
     return elf, manifests
 
 
@@ -121,7 +129,9 @@ def _choose(manifests: list[Manifest], contract: Contract, problems: list[Proble
 def _check_abi(manifest: Manifest) -> list[Problem]:
     major, minor = manifest.abi
     if major != ABI[0]:
-        fix = "rebuild it with this host's hardpoint.h" if major < ABI[0] else "use a newer hardpoint, or an older plugin"
+        fix = (
+            "rebuild it with this host's hardpoint.h" if major < ABI[0] else "use a newer hardpoint, or an older plugin"
+        )
         return [Problem("abi-major", f"a plugin for ABI {ABI[0]}", f"ABI {dotted(manifest.abi)}", fix)]
     if minor > ABI[1]:
         fix = "use a newer hardpoint, or have the plugin built with HP_NEEDS_ABI set to what it really needs"

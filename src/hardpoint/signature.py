@@ -11,7 +11,7 @@ from .reserved import owner_of
 if TYPE_CHECKING:
     from types import FunctionType
 
-    from typing_extensions import Buffer
+    from typing_extensions import Buffer as Buffer  # noqa: PLC0414 - given on to those who import it from here
 
     # The type system has no word for "writable": what cannot be written to is refused by the call itself.
     WritableBuffer: TypeAlias = Buffer

@@ -93,7 +93,9 @@ def _check_segments(elf: ElfFile) -> None:
     for segment in elf.segments:
         # The loader rounds the read-only part to pages, and the last page of a segment is all its own.
         page = 0xFFFF if segment.type == PT_GNU_RELRO else 0
-        home = next((load for load in elf.loads if load.address <= segment.address < load.address + load.memory_size), None)
+        home = next(
+            (load for load in elf.loads if load.address <= segment.address < load.address + load.memory_size), None
+        )
         if segment.type in {PT_DYNAMIC, PT_GNU_RELRO, PT_NOTE, PT_GNU_PROPERTY} or (
             segment.type == PT_TLS and segment.file_size
         ):
@@ -159,9 +161,9 @@ def _check_hash(elf: ElfFile, table: int) -> None:
         _damaged("a hash table that points behind the last symbol")
     chains = links[buckets:]
     for start in links[:buckets]:
-        steps = 0
-        while start and steps <= count:
-            start, steps = chains[start] if start < count else 0, steps + 1
+        at, steps = start, 0
+        while at and steps <= count:
+            at, steps = chains[at] if at < count else 0, steps + 1
         if steps > count:
             _damaged("a hash table with a chain that has no end")
 
@@ -176,9 +178,10 @@ def _check_versions(elf: ElfFile, count: int) -> None:
     for version in needed:
         if version.file not in elf.needed:
             _damaged(f"a version {version.version} of {version.file}, which is not among the needed libraries")
-    known = max((version.index for version in [*needed, *elf.versions_defined()]), default=1)
+    known = max([1, *(need.number for need in needed), *(own.number for own in elf.versions_defined())])
     numbers = struct.unpack(f"<{count}H", elf.read_at(dynamic[DT_VERSYM], 2 * count, "the symbols' versions"))
-    if (DT_VERNEED in dynamic or DT_VERDEF in dynamic) and max((n & 0x7FFF for n in numbers), default=0) > max(known, 1):
+    used = max((number & 0x7FFF for number in numbers), default=0)
+    if used > known and (DT_VERNEED in dynamic or DT_VERDEF in dynamic):
         _damaged("a symbol of a version that is not in the table of versions")
 
 
@@ -218,7 +221,9 @@ def _relative_addresses(elf: ElfFile) -> Iterator[int]:
     if DT_RELR not in elf.dynamic:
         return
     address = 0
-    for (word,) in struct.iter_unpack("<Q", elf.read_at(elf.dynamic[DT_RELR], elf.dynamic[DT_RELRSZ] // 8 * 8, "relocations")):
+    for (word,) in struct.iter_unpack(
+        "<Q", elf.read_at(elf.dynamic[DT_RELR], elf.dynamic[DT_RELRSZ] // 8 * 8, "relocations")
+    ):
         if not word & 1:
             yield word
             address = word + 8

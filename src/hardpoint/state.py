@@ -56,7 +56,7 @@ def restore(before: State) -> list[str]:
 
 def _modes(floating: Any) -> bytes:
     """The part of fenv_t that is a mode; the rest is flags of what has happened."""
-    raw = ffi.buffer(floating)[:]
+    raw: bytes = ffi.buffer(floating)[:]
     if os.uname().machine == "x86_64":  # the x87 control word, and MXCSR without its six status bits
         return raw[:2] + bytes([raw[28] & 0xC0]) + raw[29:32]
     return raw[:4]  # AArch64: FPCR

@@ -104,7 +104,9 @@ def _check_flags(elf: ElfFile) -> list[Problem]:
     problems: list[Problem] = []
     if elf.executable_stack:
         fix = "link it with -z noexecstack (assembler sources need a .note.GNU-stack section)"
-        problems.append(Problem("executable-stack", "a stack that is not executable", "a library that asks for one", fix))
+        problems.append(
+            Problem("executable-stack", "a stack that is not executable", "a library that asks for one", fix)
+        )
     if elf.static_tls:
         fix = "compile it without -ftls-model=initial-exec if loading it fails for want of thread-local storage"
         problems.append(Problem("static-tls", "thread-local storage of the dynamic kind", "static", fix, fatal=False))

@@ -84,9 +84,15 @@ def _find_symbol(elf: ElfFile, manifest: Manifest, contract: Contract, problems:
     needs, size = f"the exported data symbol {contract.symbol}", HEAD_SIZE + 8 * len(manifest.methods)
     if symbol is None:
         found = ", ".join(symbol.name for symbol in symbols) or "no hardpoint_* symbol"
-        problems.append(Problem("symbol-missing", needs, found, "export it: the contract's macro does, if no linker script hides it"))
+        problems.append(
+            Problem(
+                "symbol-missing", needs, found, "export it: the contract's macro does, if no linker script hides it"
+            )
+        )
     elif not symbol.section:
-        problems.append(Problem("symbol-missing", needs, "one that it wants from another library", "define it in this library"))
+        problems.append(
+            Problem("symbol-missing", needs, "one that it wants from another library", "define it in this library")
+        )
     elif symbol.type != STT_OBJECT:
         problems.append(Problem("symbol-type", needs, "a symbol of that name that is no data object", REBUILD))
     elif symbol.size != size:
@@ -113,14 +119,18 @@ def _check_manifest_copy(elf: ElfFile, symbol: Symbol, manifest: Manifest, fille
 def _check_slots(elf: ElfFile, symbol: Symbol, contract: Contract, filled: Filled, data: bytes) -> list[Problem]:
     problems: list[Problem] = []
     names = {HEAD_SIZE + 8 * index: method.text for index, method in enumerate(contract.methods)}
-    optional = _OPTIONAL_SLOTS | {at: text for at, text in names.items() if contract.methods[(at - HEAD_SIZE) // 8].since}
+    optional = _OPTIONAL_SLOTS | {
+        at: text for at, text in names.items() if contract.methods[(at - HEAD_SIZE) // 8].since
+    }
     for offset, name in (_OPTIONAL_SLOTS | names).items():
         target = filled.get(symbol.address + offset, 0)
         empty = target == 0 and not any(data[offset : offset + 8])
         if offset >= len(data) or (empty and offset in optional):
             continue
         if empty:
-            problems.append(Problem("slot-empty", f"the method {name}", "an empty slot", "fill it where the plugin's macro is used"))
+            problems.append(
+                Problem("slot-empty", f"the method {name}", "an empty slot", "fill it where the plugin's macro is used")
+            )
         elif not is_code(elf, target):
             problems.append(Problem("slot-not-code", f"a function for {name}", "a pointer to something else", REBUILD))
     return problems

@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import CFUNCTYPE, byref, c_bool, c_char_p, c_double, c_int, c_int32, c_int64, c_size_t, c_ssize_t, c_uint8, c_void_p
+from ctypes import (
+    CFUNCTYPE,
+    byref,
+    c_bool,
+    c_char_p,
+    c_double,
+    c_int,
+    c_int32,
+    c_int64,
+    c_size_t,
+    c_ssize_t,
+    c_uint8,
+    c_void_p,
+)
 from typing import TYPE_CHECKING, Any
 
 from ..abi import NO_MEMORY
@@ -82,7 +95,7 @@ class _Out:
         _free(self.data)
 
 
-@CFUNCTYPE(c_int32, c_void_p, c_size_t)
+@CFUNCTYPE(c_int32, c_void_p, c_size_t)  # type: ignore[untyped-decorator]
 def _grow(struct: int, need: int) -> int:
     out = _outs.get(struct)
     return NO_MEMORY if out is None else grow(out, need)

@@ -31,9 +31,23 @@ class Instance:
     atomic, and a signal handler or a finalizer can come at any point without finding itself locked out.
     """
 
-    __slots__ = ("_active", "_closed", "_destroy", "_lock", "_once", "_owner", "_process", "about", "name", "path", "self")
+    __slots__ = (
+        "_active",
+        "_closed",
+        "_destroy",
+        "_lock",
+        "_once",
+        "_owner",
+        "_process",
+        "about",
+        "name",
+        "path",
+        "self",
+    )
 
-    def __init__(self, pointer: int, destroy: Callable[[int], None] | None, *, serial: bool, name: str, path: str) -> None:
+    def __init__(
+        self, pointer: int, destroy: Callable[[int], None] | None, *, serial: bool, name: str, path: str
+    ) -> None:
         self.self = pointer
         self.about: Any = None
         """What the loader keeps with it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from ..abi import UNSUPPORTED
@@ -10,6 +9,7 @@ from ..errors import CallError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FunctionType
 
     from ..signature import Method
     from .outcome import Plugin
@@ -53,20 +53,23 @@ class _Arguments:
     @property
     def function(self) -> Callable[..., tuple[Any, ...]]:
         """`def greet(self, name): return (name,)`, named `Greeter.greet`."""
-        if self._function is None:
+        function = self._function
+        if function is None:
             names = [parameter.name for parameter in self._method.parameters]
             slash = sum(parameter.positional_only for parameter in self._method.parameters)
             parameters = ["self", *names]
             if slash:
                 parameters.insert(slash + 1, "/")
-            source = f"def {self._method.name}({', '.join(parameters)}): return ({' '.join(f'{name},' for name in names)})"
+            source = (
+                f"def {self._method.name}({', '.join(parameters)}): return ({' '.join(f'{name},' for name in names)})"
+            )
             scope: dict[str, Any] = {}
             exec(source, scope)  # noqa: S102 - every name in it was checked to be an identifier
             function = scope[self._method.name]
             function.__qualname__ = f"{self._owner}.{self._method.name}"
             function.__code__ = function.__code__.replace(co_qualname=function.__qualname__)
             self._function = function
-        return self._function
+        return function
 
 
 def _native(method: Method, caller: Caller, arguments: _Arguments) -> Any:

@@ -38,13 +38,15 @@ class Out(Protocol):
     error: BaseException | None
 
     def realloc(self, address: int, size: int) -> int:
-        """realloc(3); 0 if there is no memory."""
+        """Resize the memory as C does; 0 if there is none."""
+        ...
 
     def publish(self) -> None:
         """Write data and cap into the struct."""
 
     def length(self) -> int:
         """`len` as the plugin left it."""
+        ...
 
     def view(self, size: int) -> Any:
         """The first bytes of the memory as a buffer, good until the Out is used again."""
@@ -61,7 +63,7 @@ def grow(out: Out, need: int) -> int:
                 return NO_MEMORY
             out.data, out.cap = data, size
         out.publish()
-    except BaseException as error:  # a KeyboardInterrupt, say: it goes on once the plugin has returned
+    except BaseException as error:  # noqa: BLE001 - a KeyboardInterrupt, say: it goes on once the plugin has returned
         out.error = error
         return NO_MEMORY
     return OK

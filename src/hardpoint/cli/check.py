@@ -1,0 +1,87 @@
+"""Say whether a library fits this host, and print every problem.
+
+Nothing of the plugin runs. Without --contract, a plugin for a contract that hardpoint brings is held against that one,
+and any other against what its own manifest says. The exit status is 1 if there are problems.
+
+examples:
+  hardpoint check build/plugins/english.so
+  hardpoint check scorer.so --contract scorer:Scorer
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .. import contracts
+from ..definition import contract_of
+from ..errors import IncompatibleError, NotAPluginError, Problem
+from ..file import open_library
+from ..preflight import preflight
+from .contracts import described, named
+from .output import coloured, print_json
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from ..signature import Contract
+
+
+class _Verdict(NamedTuple):
+    plugin: str
+    contract: str
+    problems: tuple[Problem, ...]
+
+
+def configure(parser: ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("file", metavar="FILE", help="the library")
+    parser.add_argument("--contract", type=named, metavar="MODULE:CLASS", help="the contract that it has to fit")
+    parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
+
+
+def run(arguments: Namespace) -> int:
+    """Check one file against one contract, or every plugin in it against its own."""
+    try:
+        verdicts = _check(arguments.file, arguments.contract)
+    except (NotAPluginError, IncompatibleError) as error:
+        verdicts = [_Verdict("", "", error.problems)]
+    fits = not any(problem.fatal for verdict in verdicts for problem in verdict.problems)
+    if arguments.json:
+        print_json({"file": arguments.file, "fits": fits, "plugins": [_as_dict(verdict) for verdict in verdicts]})
+    else:
+        for verdict in verdicts:
+            _show(arguments.file, verdict)
+    return 0 if fits else 1
+
+
+def _check(path: str, contract: Contract | None) -> list[_Verdict]:
+    with open_library(path) as file:
+        ours = {(known.name, known.major): known for known in map(contract_of, _classes())}
+        wanted = [contract] if contract else [ours.get((own.name, own.major), own) for own in described(file)]
+        fits = [preflight(file, each) for each in wanted]
+    return [
+        _Verdict(
+            f"{fit.manifest.plugin} {fit.manifest.release}" if fit.manifest else "", str(fit.contract), fit.problems
+        )
+        for fit in fits
+    ]
+
+
+def _classes() -> list[Any]:
+    return [getattr(contracts, name) for name in contracts.__all__]
+
+
+def _as_dict(verdict: _Verdict) -> dict[str, Any]:
+    return {**verdict._asdict(), "problems": [problem._asdict() for problem in verdict.problems]}
+
+
+def _show(path: str, verdict: _Verdict) -> None:
+    fatal = [problem for problem in verdict.problems if problem.fatal]
+    state = coloured("does not fit", 31) if fatal else coloured("fits", 32)
+    whom = f"{verdict.contract or 'this host'}{f' ({verdict.plugin})' if verdict.plugin else ''}"
+    print(f"{path}: {state} {whom}")
+    for problem in verdict.problems:
+        print(f"  {coloured('problem', 31) if problem.fatal else coloured('warning', 33)} {problem.code}")
+        print(f"    needs  {problem.needs}")
+        print(f"    found  {problem.found}")
+        print(f"    do     {problem.fix}")

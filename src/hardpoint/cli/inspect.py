@@ -1,0 +1,127 @@
+"""Show everything that is known of a library without running it.
+
+examples:
+  hardpoint inspect build/plugins/english.so
+  hardpoint inspect english.so --json
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..elf import DT_RPATH, DT_RUNPATH, DT_SONAME, MACHINES, STT_FUNC, STT_OBJECT, ElfError
+from ..errors import NotAPluginError
+from ..file import digest, open_library
+from ..manifest import Manifest, read_manifests
+from ..preflight import read_elf
+from ..system import dotted, is_for_musl, oldest_glibc
+from .output import print_json
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from ..elf import ElfFile
+    from ..errors import Problem
+    from ..file import LibraryFile
+
+_TYPES = {STT_OBJECT: "object", STT_FUNC: "function"}
+
+
+def configure(parser: ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("file", metavar="FILE", help="the library")
+    parser.add_argument("--json", action="store_true", help="print it as JSON")
+
+
+def run(arguments: Namespace) -> int:
+    """Show one file."""
+    with open_library(arguments.file) as file:
+        elf = read_elf(file)
+        try:
+            facts = _facts(file, elf)
+        except ElfError as error:
+            raise NotAPluginError(
+                f"{file.path} cannot be read: it has {error}; copy or build it again", path=file.path
+            ) from error
+    if arguments.json:
+        print_json(facts)
+    else:
+        _show(facts)
+    return 0
+
+
+def _facts(file: LibraryFile, elf: ElfFile) -> dict[str, Any]:
+    glibc, musl = oldest_glibc(elf), is_for_musl(elf)
+    return {
+        "file": file.path,
+        "size": elf.size,
+        "sha256": digest(file),
+        "plugins": [_plugin(manifest) for manifest in read_manifests(elf)],
+        "symbols": [
+            {"name": symbol.name, "type": _TYPES.get(symbol.type, f"type {symbol.type}"), "size": symbol.size,
+             "defined": bool(symbol.section)}
+            for symbol in elf.symbols("hardpoint_")
+        ],
+        "machine": MACHINES.get(elf.machine, f"machine {elf.machine}"),
+        "libc": f"musl ({musl})" if musl else "glibc",
+        "oldest_glibc": dotted(glibc) if glibc else None,
+        "needed": elf.needed,
+        "versions": sorted({f"{need.version} of {need.file}" for need in elf.versions_needed()}),
+        "soname": elf.text(DT_SONAME),
+        "runpath": elf.text(DT_RUNPATH) or elf.text(DT_RPATH),
+        "executable_stack": elf.executable_stack,
+        "static_tls": elf.static_tls,
+    }  # fmt: skip
+
+
+def _plugin(manifest: Manifest | Problem) -> dict[str, Any]:
+    if not isinstance(manifest, Manifest):
+        return {"problem": manifest._asdict()}
+    return {
+        "plugin": manifest.plugin,
+        "release": manifest.release,
+        "contract": manifest.contract,
+        "version": dotted(manifest.version),
+        "abi": dotted(manifest.abi),
+        "methods": list(manifest.methods),
+    }
+
+
+def _show(facts: dict[str, Any]) -> None:
+    print(facts["file"])
+    for plugin in facts["plugins"] or [{}]:
+        _show_plugin(plugin)
+    _line("symbols", *(_symbol(symbol) for symbol in facts["symbols"]))
+    _line("machine", facts["machine"])
+    oldest = facts["oldest_glibc"]
+    _line("libc", facts["libc"] + (f" {oldest} or newer" if oldest else ""))
+    _line("needs", *facts["needed"])
+    _line("versions", *facts["versions"])
+    _line("soname", *filter(None, [facts["soname"]]))
+    _line("runpath", *filter(None, [facts["runpath"]]))
+    _line("flags", *(name.replace("_", " ") for name in ("executable_stack", "static_tls") if facts[name]))
+    _line("size", f"{facts['size']} bytes")
+    _line("sha256", facts["sha256"])
+
+
+def _show_plugin(plugin: dict[str, Any]) -> None:
+    if "problem" in plugin:
+        problem = plugin["problem"]
+        _line("plugin", f"malformed manifest: needs {problem['needs']}, found {problem['found']}")
+    elif plugin:
+        _line("plugin", f"{plugin['plugin']} {plugin['release']}")
+        _line("contract", f"{plugin['contract']} {plugin['version']}, ABI {plugin['abi']}")
+        _line("methods", *plugin["methods"])
+    else:
+        _line("plugin")
+
+
+def _symbol(symbol: dict[str, Any]) -> str:
+    return f"{symbol['name']} ({symbol['type']}, {symbol['size']} bytes{'' if symbol['defined'] else ', undefined'})"
+
+
+def _line(name: str, *values: str) -> None:
+    first, *rest = values or ("none",)
+    print(f"  {name:<9} {first}")
+    for value in rest:
+        print(f"  {'':<9} {value}")

@@ -1,0 +1,109 @@
+"""What the tests share: a compiler that builds each library once a session, and one copy of it for each binding."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Literal, Protocol
+
+import pytest
+
+from hardpoint.definition import contract_of
+from hardpoint.header import render
+
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
+WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Werror")
+LIBRARY = ("-std=gnu11", "-O2", "-fPIC", "-fvisibility=hidden", "-shared", "-Wl,-z,defs,-z,noexecstack", *WARNINGS)
+
+
+Binding = Literal["cffi", "ctypes"]
+
+
+class Compiler:
+    """Compiles C; the same words give the same file, and are compiled once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.command = shlex.split(os.environ.get("CC") or "cc")
+        self._made: dict[tuple[str, ...], Path] = {}
+
+    def header(self, cls: type) -> None:
+        """Write the header of a contract where the libraries find it."""
+        contract = contract_of(cls)
+        (self.folder / f"{contract.name}.h").write_text(render(contract))
+
+    def run(self, *words: str) -> None:
+        subprocess.run([*self.command, f"-I{self.folder}", f"-I{ROOT / 'contract'}", *words], check=True)
+
+    def library(self, source: str, *words: str, name: str | None = None) -> Path:
+        """The library made of a file in tests/plugins or native_plugins, with further words for the compiler."""
+        key = (source, name or "", *words)
+        if key not in self._made:
+            target = self.folder / f"{len(self._made)}" / f"{name or Path(source).stem}.so"
+            target.parent.mkdir()
+            found = TESTS / "plugins" / source
+            self.run(
+                *LIBRARY, "-o", str(target), str(found if found.exists() else ROOT / "native_plugins" / source), *words
+            )
+            self._made[key] = target
+        return self._made[key]
+
+    def text(self, name: str, code: str, *words: str) -> Path:
+        """The library made of C in a string; `name` is the file's."""
+        source = self.folder / f"{name}.c"
+        source.write_text(code)
+        return self.library(str(source), *words)
+
+
+@pytest.fixture(scope="session")
+def compiler(tmp_path_factory: pytest.TempPathFactory) -> Compiler:
+    return Compiler(tmp_path_factory.mktemp("libraries"))
+
+
+@pytest.fixture(scope="session")
+def english(compiler: Compiler) -> Path:
+    return compiler.library("english/english.c")
+
+
+class Fresh(Protocol):
+    def __call__(self, library: Path, name: str | None = None) -> Path: ...
+
+
+class RunPython(Protocol):
+    def __call__(self, code: str, *, check: bool = True) -> subprocess.CompletedProcess[str]: ...
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Fresh:
+    """A copy of a library that no test has loaded yet: a library in a process is one for good."""
+
+    def copy(library: Path, name: str | None = None) -> Path:
+        target = tmp_path / (name or library.name)
+        shutil.copy(library, target)
+        return target
+
+    return copy
+
+
+@pytest.fixture(params=["cffi", "ctypes"])
+def binding(request: pytest.FixtureRequest) -> Binding:
+    chosen: Binding = request.param
+    return chosen
+
+
+@pytest.fixture(scope="session")
+def run_python() -> RunPython:
+    """Run Python code in a process of its own; for what may kill it, or must not be done in this one."""
+
+    def run(code: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+        if check:
+            assert (done.returncode, done.stderr) == (0, ""), done.stderr
+        return done
+
+    return run

@@ -1,0 +1,566 @@
+"""Calls, over every binding: types, results, errors, instances, threads and logs."""
+
+from __future__ import annotations
+
+import array
+import gc
+import hashlib
+import inspect
+import json
+import logging
+import math
+import mmap
+import os
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pytest
+from probe import Probe
+
+import hardpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from conftest import Binding, Compiler, Fresh, RunPython
+
+    Load = Callable[..., Probe]
+
+T = TypeVar("T")
+
+
+@pytest.fixture(scope="session")
+def probe_library(compiler: Compiler) -> Path:
+    compiler.header(Probe)
+    return compiler.library("probe.c", "-pthread")
+
+
+@pytest.fixture
+def load(probe_library: Path, fresh: Fresh, binding: Binding) -> Load:
+    """Load a copy of the probe of its own, once a test."""
+    library = fresh(probe_library)
+    return lambda **options: hardpoint.load(library, Probe, binding=binding, **options)
+
+
+@pytest.fixture
+def probe(load: Load) -> Probe:
+    return load()
+
+
+def _any(probe: object) -> Any:
+    """The same object, for calls that a type checker would stop."""
+    return probe
+
+
+TEXTS = ["", "World", "a\0b", "\0", "¡Hola!", "日本語", "🛩️", "x" * 511, "x" * 512, "é" * 5000]
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda text: f"{len(text)}-{text[:6]!r}")
+def test_text_comes_back(probe: Probe, text: str) -> None:
+    assert probe.text(text) == text
+
+
+def test_all_of_unicode_comes_back(probe: Probe) -> None:
+    text = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x110000)]))
+    assert probe.text(text) == text
+
+
+def test_a_subclass_of_str_is_a_str(probe: Probe) -> None:
+    class Name(str):
+        __slots__ = ()
+
+    assert type(probe.text(Name("x"))) is str
+
+
+def test_a_result_of_64_mebibytes(probe: Probe) -> None:
+    text = "0123456789abcdef" * (4 << 20)
+    assert probe.text(text) == text
+    assert probe.repeat("abcd", 1 << 20) == "abcd" * (1 << 20)
+
+
+READABLE = [
+    b"", b"abc", bytearray(b"abc"), bytearray(), memoryview(b"abc"), memoryview(b"abcdef")[2:4], memoryview(b""),
+    array.array("d", [1.0, 2.0]), array.array("d"), memoryview(array.array("i", range(6))).cast("B").cast("i", (2, 3)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("data", READABLE, ids=repr)
+def test_any_contiguous_buffer_is_read(probe: Probe, data: Any) -> None:
+    assert probe.raw(data) == bytes(data)
+    assert probe.view(data) == memoryview(data).nbytes
+
+
+def test_a_buffer_is_changed_in_place_and_free_again_after_the_call(probe: Probe) -> None:
+    data = bytearray(b"\x00\x0f\xff")
+    probe.flip(data)
+    assert data == b"\xff\xf0\x00"
+    data += b"it can be resized"
+    part = memoryview(data)[1:3]
+    assert probe.fill(part, 7) == 2
+    assert data[:4] == b"\xff\x07\x07i"
+    numbers = array.array("q", [1, 2])
+    assert probe.fill(numbers, 0) == 16
+    assert numbers.tolist() == [0, 0]
+    assert probe.fill(bytearray(), 1) == 0
+    with mmap.mmap(-1, 4096) as memory:
+        assert probe.fill(memory, 9) == 4096
+        assert memory[:2] == b"\t\t"
+
+
+def test_a_failed_call_frees_its_buffers(probe: Probe) -> None:
+    data = bytearray(b"abc")
+    with pytest.raises(hardpoint.CallError):
+        probe.fill(data, 256)
+    with pytest.raises(TypeError):
+        _any(probe).fill(data, "x")
+    data.append(1)
+
+
+@pytest.mark.parametrize("value", [0, 1, -1, 2**63 - 1, -(2**63), True])
+def test_ints_of_64_bits(probe: Probe, value: Any) -> None:
+    assert probe.add(value, 0) == value
+    assert type(probe.add(value, 0)) is int
+
+
+def test_what_has_an_index_is_an_int(probe: Probe) -> None:
+    class Five:
+        def __index__(self) -> int:
+            return 5
+
+    assert _any(probe).add(Five(), 1) == 6
+
+
+@pytest.mark.parametrize("value", [2**63, -(2**63) - 1, 10**5000], ids=["large", "small", "huge"])
+def test_an_int_beyond_64_bits_overflows(probe: Probe, value: Any) -> None:
+    with pytest.raises(OverflowError, match=r"^add\(\) argument 'left' does not fit in 64 bits with sign$"):
+        probe.add(value, 0)
+
+
+@pytest.mark.parametrize("value", [0.0, -0.0, 1.5, math.inf, -math.inf, 5e-324, 1.7976931348623157e308])
+def test_floats(probe: Probe, value: Any) -> None:
+    assert math.copysign(1, probe.half(value)) == math.copysign(1, value)
+    assert probe.half(value) == value / 2
+    assert math.isnan(probe.half(math.nan))
+
+
+def test_what_has_a_float_is_a_float(probe: Probe) -> None:
+    class Half:
+        def __float__(self) -> float:
+            return 0.5
+
+    assert probe.half(3) == 1.5
+    assert probe.half(True) == 0.5
+    assert _any(probe).half(Half()) == 0.25
+    with pytest.raises(OverflowError, match="too large for a float"):
+        probe.half(10**400)
+
+
+def test_bools(probe: Probe) -> None:
+    assert probe.negate(True) is False
+    assert probe.negate(False) is True
+
+
+def test_eight_parameters_of_every_kind(probe: Probe) -> None:
+    data = bytearray(b"12")
+    assert probe.mixed(-1, 2.5, "c", True, b"e", data, 0.125, 7) == "-1 2.5 c 1 e 2 0.125 7"
+    assert data == b"\0\0"
+    assert probe.mixed(h=1, g=2, f=data, e=b"", d=False, c="", b=3, a=4) == "4 3  0  2 2 1"
+
+
+def test_a_lone_surrogate_is_an_error_that_names_the_argument(probe: Probe) -> None:
+    with pytest.raises(UnicodeEncodeError, match=r"surrogates not allowed in text\(\) argument 'value'") as caught:
+        probe.text("ab\ud800")
+    assert (caught.value.start, caught.value.object) == (2, "ab\ud800")
+
+
+WRONG_TYPES = [
+    ("text", (5,), "text() argument 'value' must be str, not int"),
+    ("text", (None,), "text() argument 'value' must be str, not None"),
+    ("text", (b"x",), "text() argument 'value' must be str, not bytes"),
+    ("raw", ("x",), "raw() argument 'value' must be a contiguous bytes-like object, not str"),
+    (
+        "raw",
+        (memoryview(b"abcd")[::2],),
+        "raw() argument 'value' must be a contiguous bytes-like object, not memoryview",
+    ),
+    ("flip", (b"x",), "flip() argument 'value' must be a contiguous read-write bytes-like object, not bytes"),
+    (
+        "flip",
+        (memoryview(b"x"),),
+        "flip() argument 'value' must be a contiguous read-write bytes-like object, not memoryview",
+    ),
+    ("add", (1.0, 2), "add() argument 'left' must be int, not float"),
+    ("add", (1, "2"), "add() argument 'right' must be int, not str"),
+    ("half", ("1",), "half() argument 'value' must be float, not str"),
+    ("half", (1j,), "half() argument 'value' must be float, not complex"),
+    ("negate", (1,), "negate() argument 'value' must be bool, not int"),
+    ("unnamed", (1, None), "unnamed() argument 2 must be int, not None"),
+    ("text", (), "Probe.text() missing 1 required positional argument: 'value'"),
+    ("text", ("a", "b"), "Probe.text() takes 2 positional arguments but 3 were given"),
+    ("add", (), "Probe.add() missing 2 required positional arguments: 'left' and 'right'"),
+    ("config", (1,), "Probe.config() takes 1 positional argument but 2 were given"),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments", "message"), WRONG_TYPES)
+def test_wrong_arguments_are_worded_as_python_words_them(
+    probe: Probe, name: str, arguments: tuple[Any, ...], message: str
+) -> None:
+    with pytest.raises(TypeError) as caught:
+        getattr(probe, name)(*arguments)
+    assert str(caught.value) == message
+
+
+def test_wrong_keywords(probe: Probe) -> None:
+    with pytest.raises(TypeError, match=r"^Probe\.text\(\) got an unexpected keyword argument 'name'$"):
+        _any(probe).text(name="x")
+    with pytest.raises(TypeError, match=r"^Probe\.text\(\) got multiple values for argument 'value'$"):
+        _any(probe).text("x", value="y")
+    with pytest.raises(TypeError, match=r"^Probe\.unnamed\(\) got some positional-only arguments passed as keyword"):
+        _any(probe).unnamed(left=1, right=2)
+    assert probe.unnamed(5, 3) == 2
+
+
+def test_methods_are_introspected_like_pythons(probe: Probe) -> None:
+    assert probe.text.__name__ == "text"
+    assert probe.text.__qualname__ == "Probe.text"
+    assert probe.text.__doc__ == "The same text."
+    assert str(inspect.signature(probe.fill)) == "(value: hardpoint.signature.WritableBuffer, byte: int) -> int"
+    assert inspect.signature(probe.unnamed).parameters["left"].kind is inspect.Parameter.POSITIONAL_ONLY
+
+
+def test_a_plugin_object_has_the_contracts_methods_and_nothing_else(probe: Probe) -> None:
+    assert isinstance(probe, Probe)
+    public = {name for name in dir(probe) if not name.startswith("_")}
+    assert public == {name for name in dir(Probe) if not name.startswith("_")}
+    with pytest.raises(AttributeError):
+        _any(probe).other = 1
+    assert repr(probe).startswith("<probe 1.2.0, a plugin for probe 1.2 from ")
+
+
+@pytest.mark.parametrize("status", [1, 2, 3, 4, 255, 256, 65535])
+def test_a_method_that_fails_with_each_status(probe: Probe, status: int) -> None:
+    with pytest.raises(hardpoint.CallError) as caught:
+        probe.fail(status, "because é")
+    assert (caught.value.status, caught.value.text) == (status, "because é")
+    assert caught.value.path == hardpoint.info(probe).path
+    name = {1: "HP_FAILED", 2: "HP_INVALID", 3: "HP_UNSUPPORTED", 4: "HP_NO_MEMORY"}.get(status, "its own")
+    assert str(caught.value) == f"{caught.value.path}: fail failed with status {status} ({name}): because é"
+
+
+def test_a_failure_without_a_reason_says_so(probe: Probe) -> None:
+    with pytest.raises(hardpoint.CallError, match="the plugin gave no reason") as caught:
+        probe.fail(1, "")
+    assert caught.value.text == ""
+
+
+BROKEN = [
+    ("utf-8", "break_rule gave text that is not UTF-8 .*0xe9"),
+    ("length", "break_rule says that it wrote 1025 bytes where there was room for 1024"),
+    ("status-negative", "break_rule returned the status -1, and a status is from 0 to 65535"),
+    ("status-large", "break_rule returned the status 65536, and a status is from 0 to 65535"),
+]
+
+
+@pytest.mark.parametrize(("rule", "message"), BROKEN)
+def test_a_broken_contract_is_an_error_and_not_a_crash(probe: Probe, rule: str, message: str) -> None:
+    with pytest.raises(hardpoint.ContractBrokenError, match=message) as caught:
+        probe.break_rule(rule)
+    assert caught.value.path == hardpoint.info(probe).path
+    assert probe.text("and it goes on") == "and it goes on"
+
+
+def test_what_a_plugin_writes_into_the_struct_harms_nobody(probe: Probe) -> None:
+    assert probe.break_rule("pointer") == "fine"
+    assert probe.text("x" * 100) == "x" * 100
+
+
+@pytest.mark.parametrize("rule", ["grow-ignored", "no-memory"])
+def test_memory_that_there_is_not(probe: Probe, rule: str) -> None:
+    with pytest.raises(hardpoint.CallError) as caught:
+        probe.break_rule(rule)
+    assert caught.value.status == 4
+    assert probe.text("x" * 2000) == "x" * 2000
+
+
+# -- instances -----------------------------------------------------------------------------------------------------
+
+
+CONFIGS = [(None, "absent"), ("", ""), ("plain é", "plain é"), ({"a": [1, "é"]}, '{"a": [1, "é"]}'), ({}, "{}")]
+
+
+@pytest.mark.parametrize(("config", "seen"), CONFIGS)
+def test_config_reaches_create(load: Load, config: str | Mapping[str, Any] | None, seen: str) -> None:
+    assert load(config=config).config() == seen
+
+
+def test_a_create_that_fails(load: Load) -> None:
+    with pytest.raises(
+        hardpoint.CreateError, match=r"create failed with status 2 \(HP_INVALID\): the config says refuse"
+    ) as caught:
+        load(config="refuse")
+    assert (caught.value.status, caught.value.text) == (2, "the config says refuse")
+    assert load().instances() == 1
+
+
+def test_a_plugin_without_create(compiler: Compiler, fresh: Fresh, probe_library: Path, binding: Binding) -> None:
+    library = fresh(compiler.library("probe.c", "-pthread", "-DSTATELESS", "-Wno-unused-function"))
+    assert hardpoint.load(library, Probe, binding=binding).config() == "absent"
+    with pytest.raises(hardpoint.CreateError, match="probe takes no config, since it has no create"):
+        hardpoint.load(library, Probe, config="x")
+
+
+def test_close_ends_the_instance_once_and_only_that(load: Load) -> None:
+    first, second = load(), load()
+    assert first.instances() == 2
+    hardpoint.close(first)
+    hardpoint.close(first)
+    assert second.instances() == 1
+    with pytest.raises(hardpoint.ClosedError, match="text cannot be called: probe was closed; load it again") as caught:
+        first.text("x")
+    assert caught.value.path == hardpoint.info(first).path
+    with pytest.raises(hardpoint.ClosedError):
+        first.shout("x")
+    assert load().instances() == 2
+
+
+def test_loaded_closes_at_the_end_also_after_an_error(probe_library: Path, fresh: Fresh, binding: Binding) -> None:
+    library = fresh(probe_library)
+    with pytest.raises(ZeroDivisionError), hardpoint.loaded(library, Probe, binding=binding) as probe:
+        raise ZeroDivisionError
+    with pytest.raises(hardpoint.ClosedError):
+        probe.text("x")
+
+
+def test_an_object_that_nobody_holds_is_destroyed(load: Load) -> None:
+    keeper = load()
+    assert load().instances() == 2
+    gc.collect()
+    assert keeper.instances() == 1
+
+
+def test_close_while_another_thread_calls_waits_for_the_last_call_out(load: Load) -> None:
+    probe, keeper = load(), load()
+    thread = threading.Thread(target=probe.overlap, args=(300,))
+    thread.start()
+    time.sleep(0.1)
+    hardpoint.close(probe)
+    assert keeper.instances() == 2
+    thread.join()
+    assert keeper.instances() == 1
+
+
+def test_info(load: Load) -> None:
+    probe = load()
+    about = hardpoint.info(probe)
+    assert (about.manifest.plugin, about.manifest.release, about.contract.name) == ("probe", "1.2.0", "probe")
+    assert about.binding in {"cffi", "ctypes"}
+    assert about.warnings == ()
+    with open(about.path, "rb") as file:
+        assert about.sha256 == hashlib.sha256(file.read()).hexdigest()
+    os.unlink(about.path)
+
+
+@pytest.mark.parametrize("function", [hardpoint.info, hardpoint.close])
+def test_what_is_no_plugin_object(function: Callable[[object], object]) -> None:
+    with pytest.raises(TypeError, match=r"'x' is not a plugin object that hardpoint\.load gave"):
+        function("x")
+
+
+def test_since_with_and_without_the_method(compiler: Compiler, fresh: Fresh, probe: Probe, binding: Binding) -> None:
+    assert probe.shout("hey") == "hey!!!"
+    assert probe.whisper("hey") == "hey"
+    old = hardpoint.load(
+        fresh(compiler.library("probe.c", "-pthread", "-DWITHOUT_NEW", "-Wno-unused-function"), "old.so"),
+        Probe,
+        binding=binding,
+    )
+    assert isinstance(old, Probe)
+    assert old.shout("hey") == "HEY!"
+    assert old.shout(value="hey") == "HEY!"
+    with pytest.raises(
+        hardpoint.CallError, match=r"probe 1.2.0 does not have whisper\(value: str\) -> str, which came with probe 1.2"
+    ) as caught:
+        old.whisper("hey")
+    assert caught.value.status == 3
+    with pytest.raises(TypeError, match="missing 1 required positional argument"):
+        _any(old).whisper()
+
+
+# -- threads, signals, forks -----------------------------------------------------------------------------------------
+
+
+def _together(count: int, function: Callable[[], T]) -> list[T]:
+    results: list[T] = []
+    threads = [threading.Thread(target=lambda: results.append(function())) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+def test_one_instance_runs_on_several_threads_at_once(probe: Probe) -> None:
+    assert max(_together(4, lambda: probe.overlap(200))) > 1
+
+
+def test_serial_lets_one_in_at_a_time(compiler: Compiler, fresh: Fresh, probe_library: Path, binding: Binding) -> None:
+    library = fresh(compiler.library("probe.c", "-pthread", "-DSERIAL"))
+    probe = hardpoint.load(library, Probe, binding=binding)
+    assert _together(4, lambda: probe.overlap(20)) == [1, 1, 1, 1]
+
+
+def test_serial_refuses_recursion_on_the_same_thread(
+    compiler: Compiler, fresh: Fresh, probe_library: Path, binding: Binding
+) -> None:
+    library = fresh(compiler.library("probe.c", "-pthread", "-DSERIAL"))
+    probe = hardpoint.load(library, Probe, binding=binding)
+
+    class Sly:
+        def __index__(self) -> int:
+            return probe.add(1, 1)
+
+    with pytest.raises(
+        hardpoint.CallError, match="add cannot be called from within a call of probe on the same thread"
+    ):
+        _any(probe).add(Sly(), 1)
+    assert probe.add(1, 1) == 2
+
+
+def test_many_threads_get_their_own_results(probe: Probe) -> None:
+    def work() -> bool:
+        mine = threading.get_ident()
+        return all(probe.text(f"{mine} {index}" * 100) == f"{mine} {index}" * 100 for index in range(300))
+
+    assert _together(8, work) == [True] * 8
+
+
+def test_after_a_fork_the_parents_instances_are_closed_and_new_ones_work(load: Load) -> None:
+    probe = load()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            probe.text("x")
+        except hardpoint.ClosedError as error:
+            again = load(config="in the child")
+            status = 0 if "before this process was forked" in str(error) and again.config() == "in the child" else 2
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    assert probe.text("x") == "x"
+
+
+# -- logs ------------------------------------------------------------------------------------------------------------
+
+
+def _wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("method", ["log", "log_from_thread"])
+def test_logs_reach_logging_from_any_thread(probe: Probe, caplog: pytest.LogCaptureFixture, method: str) -> None:
+    with caplog.at_level(logging.DEBUG):
+        getattr(probe, method)(10, "low")
+        getattr(probe, method)(40, "é %s")
+        _wait_for(lambda: len(caplog.records) >= 2)
+    assert [(record.name, record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("hardpoint.plugin.probe", "DEBUG", "low"),
+        ("hardpoint.plugin.probe", "ERROR", "é %s"),
+    ]
+
+
+def test_a_long_record_is_cut_and_odd_levels_are_put_in_range(probe: Probe, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(1):
+        probe.log(-5, "x" * 5000)
+        probe.log(999, "")
+        _wait_for(lambda: len(caplog.records) >= 2)
+    assert [(record.levelno, record.getMessage()) for record in caplog.records] == [(1, "x" * 1021 + "..."), (50, "")]
+
+
+def test_a_flood_of_records_is_dropped_and_counted_and_never_blocks(
+    probe: Probe, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Slow(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            time.sleep(0.001 if record else 0)
+
+    handler = Slow()
+    logger = logging.getLogger("hardpoint.plugin")
+    logger.addHandler(handler)
+    try:
+        with caplog.at_level(logging.WARNING):
+            for _ in range(3000):
+                probe.log(30, "flood " * 100)
+            _wait_for(lambda: any("were dropped" in record.getMessage() for record in caplog.records))
+    finally:
+        logger.removeHandler(handler)
+    assert any(
+        record.name == "hardpoint.plugin" and "log records of plugins were dropped" in record.getMessage()
+        for record in caplog.records
+    )
+
+
+def test_what_was_logged_before_the_exit_arrives(probe_library: Path, binding: Binding, run_python: RunPython) -> None:
+    code = f"""
+import logging, sys, hardpoint
+sys.path.insert(0, {os.path.dirname(__file__)!r})
+from probe import Probe
+logging.basicConfig(format="%(name)s %(message)s", stream=sys.stdout)
+probe = hardpoint.load({str(probe_library)!r}, Probe, binding={binding!r})
+for number in range(20):
+    probe.log(30, str(number))
+"""
+    assert run_python(code).stdout.splitlines() == [f"hardpoint.plugin.probe {number}" for number in range(20)]
+
+
+# -- memory ----------------------------------------------------------------------------------------------------------
+
+
+def test_calls_leave_no_memory_behind(probe: Probe) -> None:
+    def rss() -> int:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * mmap.PAGESIZE
+
+    def work(count: int) -> None:
+        for index in range(count):
+            probe.text("x" * (index % 3000))
+            with pytest.raises(hardpoint.CallError):
+                probe.fail(1, "no")
+            with pytest.raises(hardpoint.ContractBrokenError):
+                probe.break_rule("length")
+
+    work(500)
+    probe.text("x" * (64 << 20))
+    gc.collect()
+    before = rss()
+    work(2000)
+    probe.text("x" * (64 << 20))
+    gc.collect()
+    assert rss() - before < 2 << 20
+
+
+def test_the_json_of_a_config_is_strict_about_what_it_can_carry(load: Load) -> None:
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        load(config={"a": object()})
+    with pytest.raises(UnicodeEncodeError, match="argument 'config'"):
+        load(config="\udc00")
+    assert json.loads(load(config={"n": 1.5}).config()) == {"n": 1.5}
+
+
+def test_an_error_in_grow_goes_on_after_the_plugin_returned(probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = sys.modules[f"hardpoint.binding.{hardpoint.info(probe).binding}"]
+
+    def interrupted(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module._Out, "realloc", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        probe.repeat("x" * 1000, 10)
+    monkeypatch.undo()
+    assert probe.repeat("x" * 1000, 10) == "x" * 10000
