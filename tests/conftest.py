@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -44,8 +45,7 @@ class Compiler:
         """The library made of a file in tests/plugins or native_plugins, with further words for the compiler."""
         key = (source, name or "", *words)
         if key not in self._made:
-            target = self.folder / f"{len(self._made)}" / f"{name or Path(source).stem}.so"
-            target.parent.mkdir()
+            target = Path(tempfile.mkdtemp(dir=self.folder)) / f"{name or Path(source).stem}.so"
             found = TESTS / "plugins" / source
             self.run(
                 *LIBRARY, "-o", str(target), str(found if found.exists() else ROOT / "native_plugins" / source), *words

@@ -1,0 +1,338 @@
+"""Opening a library: once and for good, the very file that was checked, and nothing else changed."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import gc
+import hashlib
+import os
+import shutil
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import hardpoint
+from hardpoint.contracts import Greeter, Transformer
+
+if TYPE_CHECKING:
+    from conftest import Compiler, Fresh, RunPython
+
+WAYS_OUT = "restart the host to use the new one, or run the plugin isolated, in a process of its own"
+
+
+def mapped(path: Path) -> bool:
+    return str(path) in Path("/proc/self/maps").read_text()
+
+
+@pytest.fixture(scope="session")
+def spanish(compiler: Compiler) -> Path:
+    return compiler.library("spanish/spanish.c")
+
+
+def test_the_code_stays_when_every_object_is_gone(english: Path, fresh: Fresh) -> None:
+    path = fresh(english)
+    assert not mapped(path)
+    plugin = hardpoint.load(path, Greeter)
+    hardpoint.close(plugin)
+    del plugin
+    gc.collect()
+    assert mapped(path)
+
+
+def test_loading_again_shares_the_library_and_not_the_instance(english: Path, fresh: Fresh) -> None:
+    path = fresh(english)
+    first, second = hardpoint.load(path, Greeter), hardpoint.load(path, Greeter)
+    lines = [line for line in Path("/proc/self/maps").read_text().splitlines() if str(path) in line and "r-xp" in line]
+    assert len(lines) == 1
+    hardpoint.close(first)
+    assert second.lang() == "English"
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link], ids=["symbolic link", "hard link"])
+def test_one_file_under_two_names_is_one_library(english: Path, fresh: Fresh, link: type) -> None:
+    path = fresh(english)
+    link(path, path.with_name("alias.so"))
+    assert hardpoint.load(path, Greeter).lang() == hardpoint.load(path.with_name("alias.so"), Greeter).lang()
+    assert not mapped(path.with_name("alias.so"))
+
+
+def test_a_relative_path_is_that_of_the_moment(
+    english: Path, spanish: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, library in {"one": english, "two": spanish}.items():
+        (tmp_path / name).mkdir()
+        shutil.copy(library, tmp_path / name / "greeter.so")
+        monkeypatch.chdir(tmp_path / name)
+        plugin = hardpoint.load("greeter.so", Greeter)
+        assert plugin.lang() == {"one": "English", "two": "Español"}[name]
+        assert hardpoint.info(plugin).path == "greeter.so"
+
+
+def test_a_file_that_was_replaced_goes_on_where_it_is_loaded_and_is_refused_when_loaded_anew(
+    english: Path, spanish: Path, fresh: Fresh
+) -> None:
+    path = fresh(english)
+    old = hardpoint.load(path, Greeter)
+    fresh(spanish, "new.so").rename(path)
+    assert old.lang() == "English"
+    with pytest.raises(hardpoint.StaleError) as caught:
+        hardpoint.load(path, Greeter)
+    assert caught.value.path == str(path)
+    assert "the file was replaced or rewritten after it had been loaded" in str(caught.value)
+    assert WAYS_OUT in str(caught.value)
+    assert old.lang() == "English"
+    assert hardpoint.info(old).sha256 is None
+
+
+def test_a_file_that_was_rewritten_in_place_is_refused(
+    english: Path, spanish: Path, fresh: Fresh, run_python: RunPython
+) -> None:
+    """In a process of its own: the old code is gone from under it, and using it may kill."""
+    path = fresh(english)
+    code = f"""
+import hardpoint, os, shutil
+from hardpoint.contracts import Greeter
+hardpoint.load({str(path)!r}, Greeter)
+shutil.copyfile({str(spanish)!r}, {str(path)!r})
+os.utime({str(path)!r}, (1, 1))
+try:
+    hardpoint.load({str(path)!r}, Greeter)
+except hardpoint.StaleError as error:
+    print(error)
+os._exit(0)
+"""
+    assert WAYS_OUT in run_python(code).stdout
+
+
+def test_a_rewritten_file_is_refused_under_another_name_too(english: Path, fresh: Fresh) -> None:
+    path = fresh(english)
+    os.link(path, path.with_name("alias.so"))
+    hardpoint.load(path, Greeter)
+    os.utime(path, (1, 1))
+    with pytest.raises(hardpoint.StaleError):
+        hardpoint.load(path.with_name("alias.so"), Greeter)
+
+
+def test_an_older_file_that_somebody_else_opened_is_noticed(english: Path, spanish: Path, fresh: Fresh) -> None:
+    """glibc goes by the name, and gives what it has under it."""
+    path = fresh(english)
+    ctypes.CDLL(str(path))
+    fresh(spanish, "new.so").rename(path)
+    with pytest.raises(hardpoint.StaleError, match="opened an older file of that name before"):
+        hardpoint.load(path, Greeter)
+
+
+def test_what_somebody_else_opened_is_taken_if_it_is_the_file(english: Path, fresh: Fresh) -> None:
+    path = fresh(english)
+    ctypes.CDLL(str(path))
+    assert hardpoint.load(path, Greeter).lang() == "English"
+
+
+def test_a_path_of_a_deleted_file_can_be_used_again_after_a_refusal(english: Path, tmp_path: Path) -> None:
+    """Nothing that was not loaded is remembered: inodes are used again at once."""
+    path = tmp_path / "x.so"
+    for _ in range(3):
+        path.write_bytes(english.read_bytes()[:1000])
+        with pytest.raises(hardpoint.NotAPluginError):
+            hardpoint.load(path, Greeter)
+        path.unlink()
+    shutil.copy(english, path)
+    assert hardpoint.load(path, Greeter).lang() == "English"
+
+
+# -- pinned ------------------------------------------------------------------------------------------------------------
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_pinned_library_is_exactly_those_bytes(english: Path, spanish: Path, fresh: Fresh) -> None:
+    path, digest = fresh(english), sha256(english)
+    plugin = hardpoint.load(path, Greeter, sha256=digest)
+    assert hardpoint.info(plugin).sha256 == digest
+    assert not mapped(path)
+    fresh(spanish, "new.so").rename(path)
+    assert hardpoint.load(path, Greeter, sha256=sha256(spanish)).lang() == "Español"
+    assert plugin.lang() == "English"
+
+
+def test_another_digest_is_refused_before_anything_runs(
+    compiler: Compiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, wanted = compiler.library("broken.c"), "ab" * 32
+    monkeypatch.setenv("HARDPOINT_RAN", str(tmp_path / "ran"))
+    with pytest.raises(hardpoint.IncompatibleError) as caught:
+        hardpoint.load(path, Greeter, sha256=wanted)
+    [problem] = caught.value.problems
+    assert (problem.code, problem.needs, problem.found) == ("sha256", f"a file whose sha256 is {wanted}", sha256(path))
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("digest", ["", "abc", "g" * 64, "a" * 65])
+def test_what_is_no_digest(english: Path, digest: str) -> None:
+    with pytest.raises(ValueError, match=f"sha256 is 64 hexadecimal digits, not {digest!r}"):
+        hardpoint.load(english, Greeter, sha256=digest)
+
+
+def test_pinned_libraries_one_after_the_other_never_mix(compiler: Compiler) -> None:
+    """A descriptor's number is the library's name to glibc: a number that is used again would run the old code."""
+    languages = [f"Language {number}" for number in range(5)]
+    source = (Path(__file__).parent.parent / "native_plugins/english/english.c").read_text()
+    for number, language in enumerate(languages):
+        path = compiler.text(f"pinned{number}", source.replace('"English"', f'"{language}"'))
+        for _ in range(2):
+            plugin = hardpoint.load(path, Greeter, sha256=sha256(path).upper())
+            assert plugin.lang() == language
+            hardpoint.close(plugin)
+            del plugin
+            gc.collect()
+
+
+def test_a_pinned_librarys_copy_is_sealed_and_only_one_stays_open(compiler: Compiler) -> None:
+    source = (Path(__file__).parent.parent / "native_plugins/english/english.c").read_text()
+    path = compiler.text("sealed", source.replace('"English"', '"Sealed"'))
+
+    for _ in range(3):
+        assert hardpoint.load(path, Greeter, sha256=sha256(path)).lang() == "Sealed"
+    with pytest.raises(hardpoint.IncompatibleError):
+        hardpoint.load(path, Transformer, sha256=sha256(path))
+    [copy] = [fd for fd in map(int, os.listdir("/proc/self/fd")) if _target(fd).startswith("/memfd:sealed")]
+    assert fcntl.fcntl(copy, fcntl.F_GET_SEALS) & fcntl.F_SEAL_WRITE
+
+
+def _target(fd: int) -> str:
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    except OSError:  # the descriptor of the listing itself
+        return ""
+
+
+def test_a_pinned_library_cannot_need_its_neighbours(compiler: Compiler, fresh: Fresh, tmp_path: Path) -> None:
+    (tmp_path / "helper.c").write_text("int help(void); int help(void) { return 0; }")
+    compiler.run(
+        "-shared",
+        "-fPIC",
+        "-Wl,-soname,libneighbour.so",
+        "-o",
+        str(tmp_path / "libneighbour.so"),
+        str(tmp_path / "helper.c"),
+    )
+    words = ["-Wl,--no-as-needed", str(tmp_path / "libneighbour.so"), "-Wl,-rpath,$ORIGIN"]
+    path = fresh(compiler.library("english/english.c", *words), "plugin.so")
+    with pytest.raises(hardpoint.IncompatibleError) as caught:
+        hardpoint.load(path, Greeter, sha256=sha256(path))
+    [problem] = caught.value.problems
+    assert (problem.code, problem.found) == ("pinned-origin", "one that needs libneighbour.so beside it")
+    assert hardpoint.load(path, Greeter).lang() == "English"
+
+
+# -- the live checks ---------------------------------------------------------------------------------------------------
+
+
+LIVE = {
+    "head.size = 56": "the vtable's size, ABI or flags changed",
+    "head.abi_major = 2": "the vtable's size, ABI or flags changed",
+    "flags = HP_SERIAL": "the vtable's size, ABI or flags changed",
+    'head.manifest = "{}"': "the vtable's manifest is not the note's",
+    "head.manifest = NULL": "the vtable's manifest is not the note's",
+    "head.manifest += 1": "the vtable's manifest is not the note's",
+    "head.manifest = (const char *)(uintptr_t)4096": "the vtable's manifest is not the note's",
+    "greet = NULL": "the method greet is an empty slot",
+}
+
+
+@pytest.mark.parametrize("change", LIVE)
+def test_a_vtable_that_changes_when_it_is_loaded(compiler: Compiler, change: str) -> None:
+    path = compiler.library("broken.c", "-DTYPE=greeter_v1", f"-DLIVE={change}")
+    with pytest.raises(hardpoint.ContractBrokenError) as caught:
+        hardpoint.load(path, Greeter)
+    assert caught.value.path == str(path)
+    assert f"{path}: {LIVE[change]}, which the file did not show" in str(caught.value)
+    assert str(caught.value).endswith("report it to the author of broken")
+
+
+def test_what_loading_changes_is_put_back_and_named(compiler: Compiler, run_python: RunPython) -> None:
+    path = compiler.library("broken.c", "-DDISTURB_FLOATING", "-DDISTURB_REST", "-lm")
+    code = f"""
+import ctypes, hardpoint, locale, os, signal, sys, warnings
+from hardpoint.contracts import Greeter
+def state():
+    return 0.1 + 0.2, ctypes.CDLL("libm.so.6").fegetround(), signal.getsignal(signal.SIGUSR1), locale.setlocale(locale.LC_ALL), os.getcwd()
+warnings.simplefilter("always")
+warnings.showwarning = lambda message, category, file, *_: print(category.__name__, file, message)
+before = state()
+hardpoint.load({str(path)!r}, Greeter)
+assert state() == before, (before, state())
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+    done = run_python(code, check=False)
+    assert done.returncode == -10, done.stderr  # SIGUSR1's default action is back: nothing catches it
+    assert done.stdout.startswith("HardpointWarning <string> loading ")
+    changed = "the floating-point mode, the handler of signal 10, the locale, the working directory of the process"
+    assert f"loading {path} changed {changed}; this was put back" in done.stdout
+
+
+def test_fast_math_start_up_code_is_undone(compiler: Compiler, run_python: RunPython) -> None:
+    """gcc -ffast-math links a constructor that turns denormals off for the process."""
+    path = compiler.library("english/english.c", "-ffast-math")
+    code = f"""
+import hardpoint, warnings
+from hardpoint.contracts import Greeter
+warnings.simplefilter("ignore")
+hardpoint.load({str(path)!r}, Greeter)
+assert 5e-324 * 1.0 != 0.0
+"""
+    run_python(code)
+
+
+def test_a_pinned_library_that_the_loader_refuses_leaves_nothing_open(compiler: Compiler) -> None:
+    path = compiler.library("broken.c", "-DUNDEFINED", "-DGREET=nowhere", "-Wl,-z,undefs")
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        with pytest.raises(hardpoint.LoadError, match="undefined symbol: nowhere"):
+            hardpoint.load(path, Greeter, sha256=sha256(path))
+        with pytest.raises(hardpoint.LoadError):
+            hardpoint.load(path, Greeter)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+# -- one library, one binding ------------------------------------------------------------------------------------------
+
+
+def test_a_library_has_one_binding_in_a_process(english: Path, fresh: Fresh) -> None:
+    path = fresh(english)
+    first = hardpoint.load(path, Greeter, binding="ctypes")
+    with pytest.raises(
+        hardpoint.LoadError, match="is called through ctypes in this process, and a library has one binding"
+    ):
+        hardpoint.load(path, Greeter, binding="cffi")
+    assert hardpoint.info(hardpoint.load(path, Greeter)).binding == hardpoint.info(first).binding == "ctypes"
+
+
+def test_a_binding_that_there_is_not(english: Path) -> None:
+    with pytest.raises(ValueError, match="binding is one of cffi, ctypes, not 'rust'"):
+        hardpoint.load(english, Greeter, binding="rust")  # type: ignore[arg-type]
+
+
+def test_what_is_no_contract(english: Path) -> None:
+    with pytest.raises(TypeError, match="is not a contract: decorate a Protocol class with"):
+        hardpoint.load(english, dict)
+
+
+def test_many_threads_load_at_once(english: Path, spanish: Path, fresh: Fresh) -> None:
+    paths = [fresh(library, f"{number}.so") for number in range(10) for library in (english,)]
+    said: list[str] = []
+
+    def work() -> None:
+        said.extend(hardpoint.load(path, Greeter).lang() for path in paths)
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert said == ["English"] * 60

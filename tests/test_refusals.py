@@ -1,0 +1,532 @@
+"""One library for each way not to fit: refused with its class, its fields and its sentence, before any of it runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+
+import pytest
+
+import hardpoint
+from hardpoint.contracts import Greeter, Transformer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conftest import Compiler, Fresh
+
+REBUILD = "rebuild the plugin with the header of this contract (`hardpoint header`)"
+MANIFEST = "rebuild the plugin with its contract's header, which writes the manifest"
+COPY = "copy, download or build it again"
+
+
+@pytest.fixture
+def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file that a library leaves behind when its code runs."""
+    path = tmp_path / "ran"
+    monkeypatch.setenv("HARDPOINT_RAN", str(path))
+    return path
+
+
+def refused(
+    path: Path | str, kind: type[hardpoint.HardpointError], contract: type = Greeter
+) -> hardpoint.HardpointError:
+    with pytest.raises(hardpoint.HardpointError) as caught:
+        hardpoint.load(path, contract)
+    assert type(caught.value) is kind
+    assert caught.value.path == str(path)
+    assert str(caught.value).startswith(f"{path}")
+    return caught.value
+
+
+def problems(error: hardpoint.HardpointError) -> tuple[hardpoint.Problem, ...]:
+    assert isinstance(error, (hardpoint.NotAPluginError, hardpoint.IncompatibleError))
+    for problem in error.problems:
+        assert str(problem) in str(error)
+    return error.problems
+
+
+# -- no library at all -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["no/such/file.so", "", "a\0b", "/etc/passwd/x.so"])
+def test_missing(path: str) -> None:
+    error = refused(path, hardpoint.PluginNotFoundError)
+    assert str(error) == f"{path}: there is no such file; check the path, or build the plugin"
+
+
+def test_a_dangling_link(tmp_path: Path) -> None:
+    (tmp_path / "link.so").symlink_to(tmp_path / "gone.so")
+    refused(tmp_path / "link.so", hardpoint.PluginNotFoundError)
+
+
+def test_a_link_in_a_circle(tmp_path: Path) -> None:
+    (tmp_path / "link.so").symlink_to(tmp_path / "link.so")
+    [problem] = problems(refused(tmp_path / "link.so", hardpoint.NotAPluginError))
+    assert problem[:3] == ("file-unreadable", "a file that can be read", "Too many levels of symbolic links")
+
+
+SPECIAL: dict[str, tuple[Callable[[Path], object], str]] = {
+    "directory": (lambda path: path.mkdir(), "a directory"),
+    "fifo": (os.mkfifo, "a FIFO"),
+    "socket": (lambda path: socket.socket(socket.AF_UNIX).bind(str(path)), "a socket"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize("name", SPECIAL)
+def test_what_is_no_regular_file(tmp_path: Path, name: str) -> None:
+    make, found = SPECIAL[name]
+    make(tmp_path / "x.so")
+    [problem] = problems(refused(tmp_path / "x.so", hardpoint.NotAPluginError))
+    assert problem == ("file-kind", "a regular file", found, "give the path of a .so file", True)
+
+
+def test_a_device() -> None:
+    [problem] = problems(refused("/dev/null", hardpoint.NotAPluginError))
+    assert problem[:3] == ("file-kind", "a regular file", "a character device")
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "x.so").touch(mode=0)
+    child = os.fork()
+    if child == 0:
+        try:
+            if os.geteuid() == 0:  # who reads everything
+                os.chmod(tmp_path.parent.parent, 0o755)
+                os.chmod(tmp_path.parent, 0o755)
+                os.chmod(tmp_path, 0o755)
+                os.setuid(65534)
+            [problem] = problems(refused(tmp_path / "x.so", hardpoint.NotAPluginError))
+            assert problem[:3] == ("file-unreadable", "a file that can be read", "Permission denied")
+            os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+CONTENTS = {
+    "empty": (b"", "an empty file"),
+    "text": (b"hello, world\n", "a file that starts with b'hello, w'"),
+    "script": (b"#!/bin/sh\n", "a script"),
+    "archive": (b"!<arch>\nrest", "a static library (.a)"),
+    "windows": (b"MZ\x90\0", "a Windows DLL or program"),
+    "zip": (b"PK\x03\x04", "a zip file or wheel"),
+    "zeros": (bytes(5000), r"a file that starts with b'\x00\x00\x00\x00\x00\x00\x00\x00'"),
+}
+
+
+@pytest.mark.parametrize("name", CONTENTS)
+def test_what_is_not_elf(tmp_path: Path, name: str) -> None:
+    content, found = CONTENTS[name]
+    (tmp_path / "x.so").write_bytes(content)
+    [problem] = problems(refused(tmp_path / "x.so", hardpoint.NotAPluginError))
+    assert problem == (
+        "elf-magic",
+        "a shared object (.so)",
+        found,
+        "give the path of the file that the linker wrote",
+        True,
+    )
+
+
+# -- ELF files of other kinds ------------------------------------------------------------------------------------------
+
+
+PROGRAM = "int main(void) { return 0; }\n"
+
+
+@pytest.mark.parametrize("flags", [["-pie", "-fPIE"], ["-no-pie"], ["-static"]], ids=lambda flags: flags[0])
+def test_an_executable(compiler: Compiler, tmp_path: Path, flags: list[str]) -> None:
+    (tmp_path / "program.c").write_text(PROGRAM)
+    compiler.run(*flags, "-o", str(tmp_path / "program"), str(tmp_path / "program.c"))
+    [problem] = problems(refused(tmp_path / "program", hardpoint.NotAPluginError))
+    assert problem == ("elf-type", "a shared object (.so)", "an executable", "link it with -shared", True)
+
+
+def test_an_object_file(compiler: Compiler, tmp_path: Path) -> None:
+    (tmp_path / "program.c").write_text(PROGRAM)
+    compiler.run("-c", "-o", str(tmp_path / "program.o"), str(tmp_path / "program.c"))
+    [problem] = problems(refused(tmp_path / "program.o", hardpoint.NotAPluginError))
+    assert problem[:3] == ("elf-type", "a shared object (.so)", "an object file (.o)")
+
+
+def test_a_debug_companion(english: Path, tmp_path: Path) -> None:
+    companion = tmp_path / "english.so.debug"
+    subprocess.run(["objcopy", "--only-keep-debug", str(english), str(companion)], check=True)
+    [problem] = problems(refused(companion, hardpoint.NotAPluginError))
+    assert problem == (
+        "elf-debug",
+        "a library with its code",
+        "only debug information: the code was kept in another file",
+        "give the library itself, not its .debug companion",
+        True,
+    )
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
+def test_a_truncated_download(english: Path, tmp_path: Path, share: float) -> None:
+    data = english.read_bytes()
+    (tmp_path / "x.so").write_bytes(data[: int(len(data) * share)])
+    [problem] = problems(refused(tmp_path / "x.so", hardpoint.NotAPluginError))
+    assert (problem.code, problem.needs, problem.fix) == ("elf-truncated", "a whole file", COPY)
+
+
+def zig(target: str, out: Path, *words: str) -> Path:
+    """A greeter compiled for another machine or libc; needs no libraries of it."""
+    root = Path(__file__).parent.parent
+    subprocess.run(
+        [sys.executable, "-m", "ziglang", "cc", "-target", target, "-shared", "-fPIC", "-O1", f"-I{root / 'contract'}",
+         str(root / "native_plugins/english/english.c"), "-o", str(out), *words],
+        check=True,
+    )  # fmt: skip
+    return out
+
+
+def test_another_machine(tmp_path: Path) -> None:
+    other = {"x86_64": "aarch64", "aarch64": "x86_64"}[os.uname().machine]
+    found, needed = {"aarch64": ("AArch64", "x86-64"), "x86_64": ("x86-64", "AArch64")}[other]
+    path = zig(f"{other}-linux-gnu.2.31", tmp_path / "other.so")
+    [problem] = problems(refused(path, hardpoint.IncompatibleError))
+    assert problem == ("elf-machine", f"a library for {needed}", found, f"build it for {needed}", True)
+
+
+def test_32_bits(tmp_path: Path) -> None:
+    (tmp_path / "x.c").write_text("int nothing(void) { return 0; }")
+    subprocess.run(
+        [sys.executable, "-m", "ziglang", "cc", "-target", "x86-linux-gnu", "-shared", "-nostdlib", str(tmp_path / "x.c"),
+         "-o", str(tmp_path / "x.so")],
+        check=True,
+    )  # fmt: skip
+    [problem] = problems(refused(tmp_path / "x.so", hardpoint.IncompatibleError))
+    assert problem == (
+        "elf-class",
+        "a 64-bit little-endian library",
+        "a 32-bit little-endian ELF file for i386",
+        "build it for x86-64 or AArch64",
+        True,
+    )
+
+
+# -- what it needs of the system ---------------------------------------------------------------------------------------
+
+
+MUSL = "build it on a system with glibc, such as debian:bookworm, not on Alpine and not with musl-gcc"
+
+
+def test_a_library_for_musl(tmp_path: Path) -> None:
+    path = zig(f"{os.uname().machine}-linux-musl", tmp_path / "musl.so", "-lc")
+    [problem] = problems(refused(path, hardpoint.IncompatibleError))
+    assert problem == ("libc-musl", "a library that was built for glibc", "one for musl (it needs libc.so)", MUSL, True)
+
+
+def test_a_library_from_alpine(compiler: Compiler, tmp_path: Path) -> None:
+    """There the C library is called libc.musl-x86_64.so.1; a library of that name is enough to link with."""
+    name = "libc.musl-x86_64.so.1"
+    (tmp_path / "libc.c").write_text("int nothing(void) { return 0; }")
+    compiler.run("-shared", "-nostdlib", f"-Wl,-soname,{name}", "-o", str(tmp_path / name), str(tmp_path / "libc.c"))
+    words = ["-nostdlib", "-Wl,-z,undefs", "-Wl,--no-as-needed", str(tmp_path / name)]
+    [problem] = problems(refused(compiler.library("english/english.c", *words), hardpoint.IncompatibleError))
+    assert problem == ("libc-musl", "a library that was built for glibc", f"one for musl (it needs {name})", MUSL, True)
+
+
+def test_a_host_on_musl(english: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The libc is asked for its name in one place; musl knows no such question."""
+
+    def confstr(name: str) -> str:
+        raise ValueError("unrecognized configuration name")
+
+    monkeypatch.setattr(os, "confstr", confstr)
+    problem = problems(refused(english, hardpoint.IncompatibleError))[0]
+    assert problem[:2] == ("host-libc", "a host that runs on glibc")
+    assert problem.fix == "run it on Debian, Ubuntu, Fedora or another system with glibc, or in such a container"
+
+
+def test_a_glibc_that_is_too_new(english: Path, fresh: Fresh) -> None:
+    """The version's name is changed in the file: 2.2.5 to 2.9.5, and 2.14 to 2.99."""
+    path = fresh(english)
+    path.write_bytes(path.read_bytes().replace(b"GLIBC_2.14\0", b"GLIBC_2.99\0"))
+    here = os.confstr("CS_GNU_LIBC_VERSION").split()[1]  # type: ignore[union-attr]
+    [problem] = problems(refused(path, hardpoint.IncompatibleError))
+    assert problem == (
+        "glibc-version",
+        f"symbols of glibc {here} or older",
+        "ones of glibc 2.99",
+        f"build it on a system with glibc {here} or older, or run the host on a newer one",
+        True,
+    )
+
+
+def dependency(compiler: Compiler, tmp_path: Path, code: str, *words: str) -> Path:
+    (tmp_path / "libhelper.c").write_text(code)
+    compiler.run("-shared", "-fPIC", "-o", str(tmp_path / "libhelper.so"), str(tmp_path / "libhelper.c"), *words)
+    return tmp_path / "libhelper.so"
+
+
+def test_a_library_that_is_nowhere(compiler: Compiler, tmp_path: Path) -> None:
+    helper = dependency(compiler, tmp_path, "int nothing(void) { return 0; }", "-Wl,-soname,libhelper.so.7")
+    path = compiler.library("english/english.c", "-Wl,--no-as-needed", str(helper))
+    [problem] = problems(refused(path, hardpoint.IncompatibleError))
+    assert problem == (
+        "needed-missing",
+        "the library libhelper.so.7",
+        "it nowhere that the dynamic linker looks",
+        "install it (apt-file search finds the package), or put its folder into the plugin's RUNPATH",
+        True,
+    )
+
+
+def test_a_version_that_a_library_does_not_have(compiler: Compiler, fresh: Fresh, tmp_path: Path) -> None:
+    (tmp_path / "map").write_text("HELPER_7.1 { global: help; local: *; };")
+    words = ["-Wl,-soname,libhelper.so", f"-Wl,--version-script={tmp_path / 'map'}"]
+    helper = dependency(compiler, tmp_path, "int help(void) { return 0; }", *words)
+    (tmp_path / "use.c").write_text("int help(void); int use(void); int use(void) { return help(); }")
+    words = ["-fvisibility=default", str(tmp_path / "use.c"), str(helper), f"-Wl,-rpath,{tmp_path}"]
+    path = fresh(compiler.library("english/english.c", *words), "versions.so")
+    assert hardpoint.load(path, Greeter).lang() == "English"
+    older = fresh(path, "older.so")
+    older.write_bytes(path.read_bytes().replace(b"HELPER_7.1\0", b"HELPER_7.2\0"))
+    [problem] = problems(refused(older, hardpoint.IncompatibleError))
+    assert problem == (
+        "version-missing",
+        "HELPER_7.2 of libhelper.so",
+        f"a {helper} without",
+        "install a newer libhelper.so, or build the plugin on an older system",
+        True,
+    )
+
+
+def test_an_executable_stack(compiler: Compiler) -> None:
+    [problem] = problems(
+        refused(compiler.library("english/english.c", "-Wl,-z,execstack"), hardpoint.IncompatibleError)
+    )
+    assert problem[:3] == ("executable-stack", "a stack that is not executable", "a library that asks for one")
+
+
+def test_static_tls_is_a_warning(compiler: Compiler, tmp_path: Path, fresh: Fresh) -> None:
+    (tmp_path / "tls.c").write_text("__thread int count; int *where(void); int *where(void) { return &count; }")
+    words = [str(tmp_path / "tls.c"), "-ftls-model=initial-exec"]
+    plugin = hardpoint.load(fresh(compiler.library("english/english.c", *words)), Greeter)
+    [problem] = hardpoint.info(plugin).warnings
+    assert (problem.code, problem.fatal) == ("static-tls", False)
+
+
+def test_a_symbol_that_is_nowhere(compiler: Compiler, ran: Path) -> None:
+    """Only the dynamic loader knows; it looks before it runs anything, and its words are kept."""
+    path = compiler.library("broken.c", "-DUNDEFINED", "-DGREET=nowhere", "-Wl,-z,undefs")
+    error = refused(path, hardpoint.LoadError)
+    assert "the dynamic loader says:" in str(error)
+    assert "undefined symbol: nowhere" in str(error)
+    assert not ran.exists()
+
+
+# -- who it is ---------------------------------------------------------------------------------------------------------
+
+
+class Case(NamedTuple):
+    """One way to be broken: what breaks it, and the problem that it is."""
+
+    flags: list[str]
+    code: str
+    needs: str
+    found: str
+    fix: str = REBUILD
+
+
+def text(name: str, value: str) -> str:
+    """A -D whose value is a C string."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'-D{name}="{escaped}"'
+
+
+GREET, LANG = "greet(name: str) -> str", "lang() -> str"
+TABLE = "the exported data symbol hardpoint_greeter_v1"
+
+SMALL = ["-DTYPE=const small_v1", "-DSLOTS=.greet = greet", "-DSIZE=56"]
+
+INCOMPATIBLE = {
+    "two notes": Case(
+        [text("SECOND_NOTE", '{"abi": "1.0", "contract": "greeter", "version": "1.0", "plugin": "again", "release": "2", '
+              '"methods": ["greet(name: str) -> str", "lang() -> str"]}')],
+        "manifest-twice", "one plugin for greeter 1", "2: again, broken", "keep one of them in each library",
+    ),
+    "ABI major 2": Case(
+        ['-DHP_NEEDS_ABI="2.0"', "-DMAJOR=2"],
+        "abi-major", "a plugin for ABI 1", "ABI 2.0", "use a newer hardpoint, or an older plugin",
+    ),
+    "ABI minor 9": Case(
+        ['-DHP_NEEDS_ABI="1.9"', "-DMINOR=9"],
+        "abi-minor", "a plugin that does with ABI 1.0", "ABI 1.9",
+        "use a newer hardpoint, or have the plugin built with HP_NEEDS_ABI set to what it really needs",
+    ),
+    "other contract": Case(
+        [text("CONTRACT", "singer")],
+        "contract-other", "a plugin for greeter 1.0", "one for singer 1.0",
+        "load it with that contract's class, or use another plugin",
+    ),
+    "contract major 2": Case(
+        [text("VERSION", "2.0")],
+        "contract-major", "a plugin for greeter 1.x", "greeter 2.0",
+        "use a plugin for greeter 1, or load it with that version's class",
+    ),
+    "one changed method": Case(
+        [text("METHODS", f'["greet(person: str) -> str", "{LANG}"]')],
+        "method-differs", f"method 1 to be {GREET}", "greet(person: str) -> str",
+    ),
+    "methods in another order": Case(
+        [text("METHODS", f'["{LANG}", "{GREET}"]')],
+        "method-order", f"the methods in the order {GREET}, {LANG}", f"{LANG}, {GREET}",
+    ),
+    "a method too few": Case(
+        [text("METHODS", f'["{GREET}"]'), *SMALL],
+        "method-missing", f"the method {LANG}", "1 methods that end before it",
+    ),
+    "a method too many": Case(
+        [text("METHODS", f'["{GREET}", "{LANG}", "bow() -> None"]'), "-DTYPE=const large_v1",
+         "-DWHOLE=.v1 = {.head = {72, 1, 0, copy}, .greet = greet, .lang = lang}, .bow = lang"],
+        "method-unknown", "no more methods than greeter 1.0 has", "bow() -> None",
+    ),
+    "symbol missing": Case(
+        ["-DSYMBOL=hardpoint_greeter_v7"],
+        "symbol-missing", TABLE, "hardpoint_greeter_v7",
+        "export it: the contract's macro does, if no linker script hides it",
+    ),
+    "symbol a function": Case(
+        ["-DSYMBOL_IS_FUNCTION"], "symbol-type", TABLE, "a symbol of that name that is no data object",
+    ),
+    "vtable too small": Case(
+        SMALL,
+        "symbol-size", "hardpoint_greeter_v1 to have 64 bytes, for 2 methods", "56",
+    ),
+    "vtable with another size in it": Case(
+        ["-DSIZE=56"], "vtable-size", "a vtable that says it has 64 bytes", "56",
+    ),
+    "vtable of another ABI": Case(
+        ["-DMAJOR=3"], "vtable-abi", "a vtable of the manifest's ABI", "3.0, while its manifest says 1.0",
+    ),
+    "flags that must be known": Case(
+        ["-DFLAGS=UINT64_C(1)<<40"], "vtable-flags", "only flags that this host knows", "0x0000010000000000",
+        "use a newer hardpoint, or a plugin without that flag",
+    ),
+    "a NULL slot": Case(
+        ["-DGREET=NULL"], "slot-empty", f"the method {GREET}", "an empty slot", "fill it where the plugin's macro is used",
+    ),
+    "a slot that is no function": Case(
+        ["-DGREET=(void *)copy", "-Wno-pedantic"], "slot-not-code", f"a function for {GREET}", "a pointer to something else",
+    ),
+    "a vtable that running code would fill": Case(
+        ["-DSYMBOL_IS_EMPTY"], "vtable-empty", "hardpoint_greeter_v1 to be a constant in the file",
+        "memory that only running code would fill", "initialise it with constants alone",
+    ),
+    "manifest and vtable disagreeing": Case(
+        [text("COPY", "{}")], "vtable-manifest", "a vtable with the note's manifest", "another one",
+    ),
+    "bad JSON": Case(
+        [text("NOTE", "{oops")], "manifest-malformed", "a manifest in JSON",
+        "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)", MANIFEST,
+    ),
+    "a forged name": Case(
+        [text("PLUGIN", 'english", "contract": "admin')], "manifest-malformed", "a manifest in JSON",
+        "a field that is given twice", MANIFEST,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", INCOMPATIBLE)
+def test_a_plugin_that_does_not_fit(compiler: Compiler, ran: Path, name: str) -> None:
+    case = INCOMPATIBLE[name]
+    path = compiler.library("broken.c", *case.flags)
+    error = refused(path, hardpoint.IncompatibleError)
+    assert problems(error) == ((case.code, case.needs, case.found, case.fix, True),)
+    assert (
+        str(error)
+        == f"{path} does not fit greeter 1.0: needs {case.needs}, found {case.found}; {case.fix} [{case.code}]"
+    )
+    assert not ran.exists(), "code of the plugin ran"
+
+
+NO_MANIFEST = {
+    "no note": (["-DNO_NOTE"], "none, though it has the symbol hardpoint_greeter_v1"),
+    "wrong owner": ([text("OWNER", "someone")], "none, though it has the symbol hardpoint_greeter_v1"),
+    "no note and no symbol": (["-DNO_NOTE", "-DSYMBOL=other"], "none"),
+    "a Python extension": (
+        ["-DNO_NOTE", "-DSYMBOL=PyInit_broken"],
+        "a Python extension module, which is imported and not loaded",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NO_MANIFEST)
+def test_a_library_without_a_manifest(compiler: Compiler, ran: Path, name: str) -> None:
+    flags, found = NO_MANIFEST[name]
+    [problem] = problems(refused(compiler.library("broken.c", *flags), hardpoint.NotAPluginError))
+    assert problem == ("manifest-missing", "a manifest (an ELF note of the owner 'hardpoint')", found, REBUILD, True)
+    assert not ran.exists()
+
+
+def test_the_symbol_is_in_a_dependency_only(compiler: Compiler, tmp_path: Path, ran: Path) -> None:
+    """dlsym would find it there; the file says that it is not here."""
+    shutil.copy(compiler.library("broken.c", "-DNO_NOTE"), tmp_path / "libhelper.so")
+    words = ["-DSYMBOL_IS_ELSEWHERE", str(tmp_path / "libhelper.so"), f"-Wl,-rpath,{tmp_path}"]
+    [problem] = problems(refused(compiler.library("broken.c", *words), hardpoint.IncompatibleError))
+    assert problem[:3] == ("symbol-missing", TABLE, "one that it wants from another library")
+    assert not ran.exists()
+
+
+def test_all_problems_are_told_together(compiler: Compiler, ran: Path) -> None:
+    flags = [
+        text("METHODS", f'["greet(who: str) -> str", "{LANG}"]'),
+        "-DSIZE=8",
+        "-DFLAGS=UINT64_C(1)<<63",
+        "-Wl,-z,execstack",
+    ]
+    error = refused(compiler.library("broken.c", *flags), hardpoint.IncompatibleError)
+    assert [problem.code for problem in problems(error)] == [
+        "executable-stack", "method-differs", "vtable-size", "vtable-flags",
+    ]  # fmt: skip
+    assert str(error).count("\n  - needs ") == 4
+    assert not ran.exists()
+
+
+# -- versions that do fit ----------------------------------------------------------------------------------------------
+
+
+@runtime_checkable
+@hardpoint.contract("greeter", version="1.2")
+class NewerGreeter(Protocol):
+    def greet(self, name: str) -> str: ...
+    def lang(self) -> str: ...
+
+    @hardpoint.since("1.2")
+    def bow(self) -> str:
+        return "(bows)"
+
+
+def test_a_plugin_of_an_older_minor_fits(english: Path, fresh: Fresh) -> None:
+    plugin = hardpoint.load(fresh(english), NewerGreeter)
+    assert (plugin.lang(), plugin.bow()) == ("English", "(bows)")
+
+
+def test_a_plugin_of_a_newer_minor_fits(compiler: Compiler, fresh: Fresh) -> None:
+    compiler.header(NewerGreeter)
+    code = (compiler.folder / "greeter.h").read_text()
+    (compiler.folder / "greeter.h").unlink()
+    (compiler.folder / "newer_greeter.h").write_text(code)
+    source = (Path(__file__).parent.parent / "native_plugins/english/english.c").read_text()
+    path = compiler.text(
+        "newer", source.replace("greeter.h", "newer_greeter.h").replace(".lang = lang", ".lang = lang, .bow = lang")
+    )
+    plugin = hardpoint.load(fresh(path), Greeter)
+    assert plugin.greet("you") == "Hello, you! Nice to meet you."
+    assert not hasattr(plugin, "bow")
+    assert hardpoint.load(fresh(path, "again.so"), NewerGreeter).bow() == "English"
+
+
+def test_a_library_for_another_contract_says_what_it_has(english: Path) -> None:
+    [problem] = problems(refused(english, hardpoint.IncompatibleError, Transformer))
+    assert (problem.needs, problem.found) == ("a plugin for transformer 1.0", "one for greeter 1.0")
