@@ -43,6 +43,7 @@ class _Outcome(NamedTuple):
 
 def configure(parser: ArgumentParser) -> None:
     """The command's arguments."""
+    parser.usage = "hardpoint call [options] FILE... METHOD [ARG...]"
     parser.add_argument("words", nargs="+", metavar="FILE... METHOD [ARG...]", help="plugins, a method, its arguments")
     parser.add_argument("--contract", type=named, metavar="MODULE:CLASS", help="hold the plugin against this contract")
     parser.add_argument("--binding", choices=["cffi", "ctypes"], help="what calls the plugin")
@@ -115,9 +116,9 @@ def _find(path: str, contracts: list[Contract], name: str) -> tuple[Contract, Me
 
 def _convert(path: str, method: Method, words: list[str]) -> list[Any]:
     if len(words) != len(method.parameters):
-        raise _UsageError(
-            f"{path}: {method.text} takes {len(method.parameters)} arguments, and {len(words)} were given"
-        )
+        given = f"{len(words)} {'was' if len(words) == 1 else 'were'} given"
+        wanted = f"{len(method.parameters)} argument{'' if len(method.parameters) == 1 else 's'}"
+        raise _UsageError(f"{path}: {method.text} takes {wanted}, and {given}")
     values: list[Any] = []
     for index, (word, parameter) in enumerate(zip(words, method.parameters, strict=True)):
         try:
