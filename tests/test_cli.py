@@ -135,7 +135,7 @@ def test_call_wrongly(run: Run, probe: Path, words: list[str], status: int, mess
 
 
 def test_call_with_an_argument_that_is_not_text(probe: Path) -> None:
-    words = [sys.executable, "-m", "hardpoint", "call", str(probe), "text", b"caf\xe9"]
+    words = [sys.executable, "-m", "hardpoint", "call", str(probe), "text", os.fsdecode(b"caf\xe9")]
     done = subprocess.run(words, capture_output=True, check=False)
     assert done.returncode == 2
     assert b"surrogates not allowed in text() argument 'value'" in done.stderr

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from .reserved import owner_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import FunctionType
 
     from typing_extensions import Buffer as Buffer  # noqa: PLC0414 - given on to those who import it from here
@@ -123,21 +124,34 @@ _CONTRACT_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 _MAJOR_SUFFIX = re.compile(r"_v[0-9]+$")
 
 
-def parse_version(text: str) -> tuple[int, int]:
+def parse_version(text: object) -> tuple[int, int]:
     """`"1.2"` as (1, 2). ValueError for anything else; the major starts at 1, and both parts fit in 16 bits."""
-    match = _VERSION.fullmatch(text)
+    match = _VERSION.fullmatch(text) if isinstance(text, str) else None
     if match is None or max(int(match[1]), int(match[2])) > 0xFFFF:
-        raise ValueError(f"a version is MAJOR.MINOR with a major from 1 on, such as '1.0', not {text!r}")
+        raise ValueError(f"a version is text, MAJOR.MINOR with a major from 1 on, such as '1.0', not {text!r}")
     return int(match[1]), int(match[2])
 
 
-def check_contract_name(name: str) -> None:
+def check_contract_name(name: object) -> None:
     """Raise ValueError unless `name` can be a contract's name: it becomes part of C names."""
-    if not _CONTRACT_NAME.fullmatch(name) or name == "hp" or owner_of(name, slot=True) or _MAJOR_SUFFIX.search(name):
+    if isinstance(name, str) and _CONTRACT_NAME.fullmatch(name):
+        free = name != "hp" and owner_of(name, slot=True) is None and not _MAJOR_SUFFIX.search(name)
+    else:
+        free = False
+    if not free:
         raise ValueError(
             f"a contract's name is a lower-case ASCII identifier of at most 64 characters that C and the header "
             f"leave free and that has no version in it, such as 'greeter', not {name!r}"
         )
+
+
+def find_length(parameters: Sequence[Parameter]) -> tuple[Parameter, str] | None:
+    """A buffer, and the parameter of the name that its length has in C; None if there is none such."""
+    names = {parameter.name for parameter in parameters}
+    for parameter in parameters:
+        if parameter.kind in BUFFERS and f"{parameter.name}_len" in names:
+            return parameter, f"{parameter.name}_len"
+    return None
 
 
 _METHOD = re.compile(r"([A-Za-z][A-Za-z0-9_]{0,63})\((.*)\) -> ([A-Za-z]+)", re.ASCII)
@@ -163,6 +177,7 @@ def parse_method(text: str) -> Method:
             and len(names) == len(parameters) <= MAX_PARAMETERS
             and all(_is_free(p.name, slot=False) or p.positional_only for p in parameters)
             and _is_free(method.name, slot=True)
+            and find_length(parameters) is None
         ):
             return method
     raise ValueError(f"a method's text is like 'greet(name: str) -> str', not {text!r}")
@@ -173,9 +188,13 @@ def _is_free(name: str, *, slot: bool) -> bool:
 
 
 def contract_from_texts(name: str, version: str, texts: tuple[str, ...]) -> Contract:
-    """The contract that a manifest describes, for tools that have no class for it. ValueError if it describes none."""
+    """The contract that a manifest describes, for tools that have no class for it. ValueError if it describes none.
+
+    A text does not say since when a method is there, so after a minor version any of them may be absent.
+    """
     check_contract_name(name)
-    methods = tuple(parse_method(text) for text in texts)
+    major, minor = parse_version(version)
+    methods = tuple(parse_method(text)._replace(since=minor) for text in texts)
     if not methods or len({method.name for method in methods}) != len(methods):
         raise ValueError("a contract has at least one method, and no two of one name")
-    return Contract(name, *parse_version(version), methods)
+    return Contract(name, major, minor, methods)
