@@ -61,7 +61,9 @@ def test_step_5_a_buffer_is_changed_in_place(exam: Path, scorer: Any, fresh: Fre
     assert text == b"room xxx"
 
 
-def test_step_6_what_the_plugin_lacks_the_contract_answers(exam: Path, scorer: Any, fresh: Fresh, binding: Binding) -> None:
+def test_step_6_what_the_plugin_lacks_the_contract_answers(
+    exam: Path, scorer: Any, fresh: Fresh, binding: Binding
+) -> None:
     plugin = hardpoint.load(fresh(exam), scorer, binding=binding)
     assert (plugin.grade(50.0), plugin.grade(49.9)) == ("pass", "fail")
 

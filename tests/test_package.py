@@ -1,0 +1,160 @@
+"""The package as others get it: light to import, whole in a wheel, set up by build.sh."""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import RunPython
+
+ROOT = Path(__file__).parent.parent
+SOURCE = ROOT / "src/hardpoint"
+
+HEAVY = {"pycparser", "cffi", "rich", "msgpack", "argparse", "dataclasses", "inspect", "logging", "json", "ctypes",
+         "pathlib", "subprocess", "socket", "threading", "hashlib", "platform"}  # fmt: skip
+
+
+def loaded_modules(run_python: RunPython, code: str) -> set[str]:
+    # A bare interpreter's own come first: site may have imported anything.
+    done = run_python(f"import sys, typing\nbefore = set(sys.modules)\n{code}\nprint(*(set(sys.modules) - before))")
+    return set(done.stdout.split())
+
+
+def test_the_import_is_light(run_python: RunPython) -> None:
+    modules = loaded_modules(run_python, "import hardpoint, hardpoint.contracts")
+    assert "hardpoint.loading" in modules
+    assert not modules & HEAVY
+
+
+def test_loading_and_calling_stays_light(run_python: RunPython, english: Path) -> None:
+    code = f"import hardpoint, hardpoint.contracts as c\nhardpoint.load({str(english)!r}, c.Greeter).greet('x')"
+    assert loaded_modules(run_python, code) & HEAVY == {"json"}  # the manifest is JSON
+
+
+STAGES = ["errors", "reserved", "abi", "version", "signature", "definition", "header", "file", "elf", "manifest", "soundness", "resolve",
+          "system", "vtable", "preflight", "_ffi", "libc", "state", "library", "logs", "binding", "loading", "contracts"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in SOURCE.rglob("*.py") if "cli" not in path.parts and path.stem[0] != "_"],
+    ids=lambda path: path.stem,
+)
+def test_imports_run_one_way(path: Path) -> None:
+    """Each stage imports only the ones before it; the command line stands on top and is imported by none."""
+    parts = path.resolve().relative_to(SOURCE).parts if path.resolve().is_relative_to(SOURCE) else ("contracts",)
+    place = parts[0].removesuffix(".py")
+    if place == "cdef":
+        return
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level and node.module:
+            target = node.module.partition(".")[0]
+            if node.level == len(parts):  # from the package itself, not from a neighbour in a folder
+                assert STAGES.index(target) <= STAGES.index(place), f"{place} imports {target}"
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy, without network: setuptools is there."""
+    folder = tmp_path_factory.mktemp("wheel")
+    ignored = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__")
+    shutil.copytree(ROOT, folder / "source", symlinks=True, ignore=ignored)
+    words = [
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--wheel-dir",
+        str(folder),
+        str(folder / "source"),
+    ]
+    subprocess.run([sys.executable, "-m", "pip", *words], check=True)
+    [made] = folder.glob("*.whl")
+    return made
+
+
+def test_the_wheel_is_whole(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    modules = {str(path.relative_to(SOURCE.parent)) for path in SOURCE.rglob("*.py")}
+    contracts = {f"hardpoint/contracts/{path.name}" for path in (ROOT / "contract").glob("*.*")}
+    assert modules | contracts | {"hardpoint/py.typed"} <= names
+    assert not any(name.startswith(("tests", "examples", "contract/")) for name in names)
+
+
+def test_the_wheel_works_where_it_is_installed(wheel: Path, tmp_path: Path, english: Path) -> None:
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    words = [sys.executable, "-m", "hardpoint"]
+    include = subprocess.run(
+        [*words, "include"], env=env, cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    assert include == str(tmp_path / "hardpoint/contracts")
+    done = subprocess.run(
+        [*words, "call", str(english), "lang"], env=env, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "English\n"
+
+
+# -- build.sh ----------------------------------------------------------------------------------------------------------
+
+
+def build(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(ROOT / "build.sh"), *words],
+        env={**os.environ, **env},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_build_says_which_command_it_does_not_know() -> None:
+    done = build("frob")
+    assert done.returncode == 1
+    assert "build.sh: unknown command 'frob'" in done.stderr
+
+
+def test_build_without_a_python(tmp_path: Path) -> None:
+    done = build(PYTHON=str(tmp_path / "python9"))
+    assert done.returncode == 1
+    assert f"build.sh: {tmp_path}/python9 was not found, and Python 3.11 or newer is needed." in done.stderr
+    assert "    apt-get install python3 python3-venv\n" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("refuses", "sentence"),
+    [
+        ("version_info", "is too old: Python 3.11 or newer is needed"),
+        ("ensurepip", "Python's venv module is missing.\nbuild.sh:     apt-get install python3-venv\n"),
+    ],
+)
+def test_build_with_a_python_that_will_not_do(tmp_path: Path, refuses: str, sentence: str) -> None:
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\ncase "$*" in *{refuses}*) exit 1 ;; esac\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    done = build(PYTHON=str(python))
+    assert done.returncode == 1
+    assert sentence in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("compiler", "sentence"),
+    [
+        ("no-such-cc", "The C compiler CC=no-such-cc was not found.\nbuild.sh:     apt-get install gcc libc6-dev\n"),
+        ("false", "false finds no headers of the C library.\nbuild.sh:     apt-get install libc6-dev\n"),
+    ],
+)
+def test_build_without_a_compiler(compiler: str, sentence: str) -> None:
+    done = build(CC=compiler, PYTHON=sys.executable)
+    assert done.returncode == 1
+    assert sentence in done.stderr
