@@ -125,6 +125,23 @@ def test_an_older_file_that_somebody_else_opened_is_noticed(english: Path, spani
         hardpoint.load(path, Greeter)
 
 
+def test_the_same_by_reading_all_of_maps(
+    english: Path, spanish: Path, fresh: Fresh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kernels before 6.11 have no other way to say what is mapped where."""
+
+    def no_such_call(*_: object) -> None:
+        raise OSError(25, "Inappropriate ioctl for device")
+
+    monkeypatch.setattr("hardpoint.library.ioctl", no_such_call)
+    assert hardpoint.load(fresh(english), Greeter).lang() == "English"
+    path = fresh(english, "other.so")
+    ctypes.CDLL(str(path))
+    fresh(spanish, "new.so").rename(path)
+    with pytest.raises(hardpoint.StaleError, match="opened an older file of that name before"):
+        hardpoint.load(path, Greeter)
+
+
 def test_what_somebody_else_opened_is_taken_if_it_is_the_file(english: Path, fresh: Fresh) -> None:
     path = fresh(english)
     ctypes.CDLL(str(path))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import struct
 import warnings
+from fcntl import ioctl
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import state
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from .preflight import Fit
 
 _RTLD_DI_LINKMAP = 2
+_PROCMAP_QUERY = 0xC0686611  # _IOWR('f', 17, struct procmap_query), linux/fs.h
+_QUERY = struct.Struct("<QQQ40xQII32x")  # size, flags, address; inode, device major and minor: 104 bytes
 _PROT_READ, _MAP_PRIVATE, _PAGE = 1, 2, 4096
 
 
@@ -115,25 +119,36 @@ def _dlopen(file: LibraryFile) -> Any:
 def _is_mapped(file: LibraryFile, address: int) -> bool:
     """Whether what lies in memory is the file that was checked: glibc goes by the name before it opens anything.
 
-    Device and inode in /proc/self/maps tell. On overlayfs and btrfs they are not those of fstat(2), so the file is
-    mapped once more and its line is compared with the library's.
+    Device and inode of the mapping tell. On overlayfs and btrfs they are not those of fstat(2), so the file is mapped
+    once more, and the two mappings are compared.
     """
     again = libc.mmap(ffi.NULL, _PAGE, _PROT_READ, _MAP_PRIVATE, file.fd, 0)
     try:
-        with open("/proc/self/maps", "rb") as maps:
-            lines = maps.readlines()
+        return _mapped_file(address) == _mapped_file(int(ffi.cast("uintptr_t", again)))
     finally:
         libc.munmap(again, _PAGE)
-    return _mapped_file(lines, address) == _mapped_file(lines, int(ffi.cast("uintptr_t", again)))
 
 
-def _mapped_file(lines: list[bytes], address: int) -> tuple[bytes, bytes] | None:
-    """Device and inode of the file at an address: `start-end perms offset device inode path` (proc(5))."""
-    for line in lines:
+def _mapped_file(address: int) -> tuple[int, int, int] | None:
+    """Device (major, minor) and inode of the file that is mapped at an address, by proc(5)."""
+    with open("/proc/self/maps", "rb", buffering=0) as maps:
+        query = bytearray(_QUERY.pack(_QUERY.size, 0, address, 0, 0, 0))
+        try:
+            ioctl(maps, _PROCMAP_QUERY, query)
+        except OSError:  # a kernel before 6.11: read it all, which takes longer the more is mapped
+            return _find_line(maps.readall(), address)
+    *_, inode, major, minor = _QUERY.unpack(query)
+    return major, minor, inode
+
+
+def _find_line(maps: bytes, address: int) -> tuple[int, int, int] | None:
+    """The same from the text: lines of `start-end perms offset major:minor inode path`."""
+    for line in maps.splitlines():
         span, _, _, device, inode, *_ = line.split(None, 5)
         start, _, end = span.partition(b"-")
         if int(start, 16) <= address < int(end, 16):
-            return device, inode
+            major, _, minor = device.partition(b":")
+            return int(major, 16), int(minor, 16), int(inode)
     return None
 
 

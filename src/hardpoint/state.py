@@ -39,7 +39,8 @@ def restore(before: State) -> list[str]:
     if _modes(now.floating) != _modes(before.floating):
         libm.fesetenv(before.floating)
         changed.append("the floating-point mode")
-    for index, number in enumerate(_SIGNALS):
+    same = ffi.buffer(now.signals)[:] == ffi.buffer(before.signals)[:]
+    for index, number in enumerate(() if same else _SIGNALS):
         at = _SIGACTION_SIZE * index
         if ffi.buffer(now.signals + at, _HANDLER_SIZE)[:] != ffi.buffer(before.signals + at, _HANDLER_SIZE)[:]:
             libc.sigaction(number, before.signals + at, ffi.NULL)
