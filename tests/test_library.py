@@ -101,7 +101,7 @@ os.utime({str(path)!r}, (1, 1))
 try:
     hardpoint.load({str(path)!r}, Greeter)
 except hardpoint.StaleError as error:
-    print(error)
+    print(error, flush=True)
 os._exit(0)
 """
     assert WAYS_OUT in run_python(code).stdout
