@@ -361,6 +361,7 @@ def test_info(load: Load) -> None:
     assert about.warnings == ()
     with open(about.path, "rb") as file:
         assert about.sha256 == hashlib.sha256(file.read()).hexdigest()
+    assert about.library == about.path
     os.unlink(about.path)
 
 
@@ -505,6 +506,44 @@ def test_a_flood_of_records_is_dropped_and_counted_and_never_blocks(
         record.name == "hardpoint.plugin" and "log records of plugins were dropped" in record.getMessage()
         for record in caplog.records
     )
+
+
+def test_a_handler_that_raises_does_not_end_the_log(
+    probe: Probe, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", told.append)
+
+    def refuse(record: logging.LogRecord) -> bool:
+        if record.getMessage() == "bad":
+            raise ZeroDivisionError
+        return True
+
+    logger = logging.getLogger("hardpoint.plugin.probe")
+    logger.addFilter(refuse)
+    try:
+        probe.log(30, "bad")
+        probe.log(30, "good")
+        _wait_for(lambda: bool(caplog.records))
+    finally:
+        logger.removeFilter(refuse)
+    assert [record.getMessage() for record in caplog.records] == ["good"]
+    assert [each.exc_type for each in told] == [ZeroDivisionError]
+
+
+def test_a_filter_that_hangs_does_not_hold_up_the_exit(
+    probe_library: Path, binding: Binding, run_python: RunPython
+) -> None:
+    code = f"""
+import logging, sys, threading, hardpoint
+sys.path.insert(0, {os.path.dirname(__file__)!r})
+from probe import Probe
+logging.getLogger("hardpoint.plugin.probe").addFilter(lambda record: threading.Event().wait())
+probe = hardpoint.load({str(probe_library)!r}, Probe, binding={binding!r})
+for number in range(2000):
+    probe.log(30, "x" * 500)
+"""
+    run_python(code)
 
 
 def test_what_was_logged_before_the_exit_arrives(probe_library: Path, binding: Binding, run_python: RunPython) -> None:

@@ -10,11 +10,12 @@ import os
 import shutil
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import hardpoint
+import hardpoint.library
 from hardpoint.contracts import Greeter, Transformer
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def test_an_older_file_that_somebody_else_opened_is_noticed(english: Path, spani
     path = fresh(english)
     ctypes.CDLL(str(path))
     fresh(spanish, "new.so").rename(path)
-    with pytest.raises(hardpoint.StaleError, match="opened an older file of that name before"):
+    with pytest.raises(hardpoint.StaleError, match="had opened an older file of that name"):
         hardpoint.load(path, Greeter)
 
 
@@ -138,7 +139,7 @@ def test_the_same_by_reading_all_of_maps(
     path = fresh(english, "other.so")
     ctypes.CDLL(str(path))
     fresh(spanish, "new.so").rename(path)
-    with pytest.raises(hardpoint.StaleError, match="opened an older file of that name before"):
+    with pytest.raises(hardpoint.StaleError, match="had opened an older file of that name"):
         hardpoint.load(path, Greeter)
 
 
@@ -338,6 +339,21 @@ def test_a_binding_that_there_is_not(english: Path) -> None:
 def test_what_is_no_contract(english: Path) -> None:
     with pytest.raises(TypeError, match="is not a contract: decorate a Protocol class with"):
         hardpoint.load(english, dict)
+
+
+def test_a_file_that_is_rewritten_while_it_is_loaded_is_refused(
+    english: Path, fresh: Fresh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = fresh(english)
+    check = hardpoint.library._is_mapped
+
+    def rewrite(file: Any, address: int) -> bool:
+        os.utime(path, (1, 1))
+        return check(file, address)
+
+    monkeypatch.setattr("hardpoint.library._is_mapped", rewrite)
+    with pytest.raises(hardpoint.StaleError, match="the file was rewritten while it was being loaded"):
+        hardpoint.load(path, Greeter)
 
 
 def test_many_threads_load_at_once(english: Path, spanish: Path, fresh: Fresh) -> None:

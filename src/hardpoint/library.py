@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from . import state
 from .abi import HEAD_SIZE
 from .errors import ContractBrokenError, HardpointWarning, LoadError, StaleError
+from .file import Identity
 from .libc import ffi, libc
 
 if TYPE_CHECKING:
-    from .file import Identity, LibraryFile
+    from .file import LibraryFile
     from .manifest import Manifest
     from .preflight import Fit
 
@@ -66,7 +67,9 @@ def open_for_good(file: LibraryFile, fit: Fit) -> Library:
         return known
     library = Library(file, _dlopen(file))
     if not _is_mapped(file, library.base + fit.elf.loads[0].address):
-        raise _stale(file, "another program part opened an older file of that name before")
+        raise _stale(file, "another part of the program had opened an older file of that name")
+    if Identity.of(os.fstat(file.fd)) != file.identity:
+        raise _stale(file, "the file was rewritten while it was being loaded")
     if file.pinned:
         file.kept = True
         _by_digest[file.pinned] = library

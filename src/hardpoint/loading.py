@@ -53,6 +53,8 @@ class Info(NamedTuple):
     """What calls it: `cffi` or `ctypes`."""
     sha256: str | None
     """The digest of the file that was loaded; None if that file is no longer there to be read."""
+    library: str
+    """What dlopen was given: an absolute path, or the name of a pinned copy's descriptor."""
     warnings: tuple[Problem, ...]
     """What speaks against the library and is no reason to refuse it."""
 
@@ -94,6 +96,8 @@ def load_contract(
     sha256: str | None = None,
 ) -> Any:
     """As `load`, for a contract that need not have a class: a manifest's own, say."""
+    if binding not in {None, *get_args(Binding)}:
+        raise ValueError(f"binding is one of {', '.join(get_args(Binding))}, not {binding!r}")
     text = _encode(config)
     with open_library(path) as found, nullcontext(found) if sha256 is None else pin(found, sha256) as file:
         fit = preflight(file, contract)
@@ -117,7 +121,7 @@ def _encode(config: str | Mapping[str, Any] | None) -> bytes | None:
 
 
 def _refuse(file: LibraryFile, fit: Fit) -> None:
-    fatal = [problem for problem in fit.problems if problem.fatal]
+    fatal = fit.fatal
     if not fatal:
         return
     reasons = f": {fatal[0]}" if len(fatal) == 1 else "".join(f"\n  - {problem}" for problem in fatal)
@@ -127,8 +131,6 @@ def _refuse(file: LibraryFile, fit: Fit) -> None:
 def _bind(file: LibraryFile, library: Library, wanted: str | None) -> Any:
     """The module of the binding; one library has one binding in a process."""
     name = wanted or library.binding or "cffi"
-    if name not in get_args(Binding):
-        raise ValueError(f"binding is one of {', '.join(get_args(Binding))}, not {name!r}")
     if library.binding not in {None, name}:
         raise LoadError(
             f"{file.path} is called through {library.binding} in this process, and a library has one binding, since two "
@@ -193,6 +195,7 @@ def info(plugin: object) -> Info:
         about.plugin.manifest,
         about.library.binding or "",
         _digest(about.library),
+        about.library.path,
         about.warnings,
     )
 

@@ -7,6 +7,8 @@ thread reads them; it starts with the first plugin that has a `create`, since no
 from __future__ import annotations
 
 import os
+import sys
+from _thread import RLock
 from typing import Any
 
 from .abi import ABI
@@ -36,11 +38,14 @@ class _Channel:
             raise OSError("no socket for the logs of plugins: too many open files")
         self._reads: int = pair[0]
         self._writes: int = pair[1]
+        os.set_blocking(self._writes, False)
         self._names: list[str] = []
         self._hosts: dict[str, Any] = {}
         self._dropped = ffi.new("uint64_t *")
         self._reported = 0
+        self._ending = False
         _forever.append(self._dropped)
+        self._threading = threading
         self._thread = threading.Thread(target=self._read, name="hardpoint-logs", daemon=True)
         self._thread.start()
         # Registered after logging's own, so run before it: what was sent until now still arrives.
@@ -61,8 +66,11 @@ class _Channel:
         return self._hosts[plugin]
 
     def _read(self) -> None:
-        while (datagram := os.read(self._reads, _LONGEST)) != _END:
-            self._pass_on(datagram)
+        while (datagram := os.read(self._reads, _LONGEST)) != _END or not self._ending:
+            try:
+                self._pass_on(datagram)
+            except Exception:  # noqa: BLE001 - a handler's, told as any thread's is; the next record may fare better
+                self._threading.excepthook(self._threading.ExceptHookArgs((*sys.exc_info(), self._thread)))
 
     def _pass_on(self, datagram: bytes) -> None:
         source, level = int.from_bytes(datagram[:8], "little"), int.from_bytes(datagram[8:12], "little", signed=True)
@@ -75,25 +83,35 @@ class _Channel:
 
     def _drain(self) -> None:
         """At exit: wait for what was sent, but not for a handler that hangs."""
-        if os.getpid() == self._pid:
-            os.write(self._writes, _END)
-            self._thread.join(1.0)
+        if os.getpid() != self._pid:
+            return
+        self._ending = True
+        for _ in range(100):
+            try:
+                os.write(self._writes, _END)
+                break
+            except BlockingIOError:  # full, so the thread has something to do
+                self._thread.join(0.01)
+        self._thread.join(1.0)
 
 
 _channel: _Channel | None = None
+_lock = RLock()
 
 
 def host_for(plugin: str) -> Any:
     """The hp_host that a plugin of that name is given; one and the same until the process exits or forks."""
     global _channel  # noqa: PLW0603 - one a process, made when it is first needed
-    if _channel is None:
-        _channel = _Channel()
-    return _channel.host_for(plugin)
+    with _lock:
+        if _channel is None:
+            _channel = _Channel()
+        return _channel.host_for(plugin)
 
 
 def _forget() -> None:
     """In a forked child: the thread stayed behind, and the socket is the parent's."""
-    global _channel  # noqa: PLW0603
+    global _channel, _lock  # noqa: PLW0603
+    _lock = RLock()
     if _channel is not None:
         _forever.append(_channel)
     _channel = None
