@@ -89,7 +89,7 @@ case ${1:-build} in
         .venv/bin/ruff check
         .venv/bin/ruff format --check
         .venv/bin/mypy
-        .venv/bin/pyright
+        .venv/bin/pyright --pythonpath .venv/bin/python
         ;;
     clean) rm -rf .venv build src/hardpoint.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis &&
         find . -name __pycache__ -prune -exec rm -rf {} + ;;

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from types import FunctionType
-from typing import Any, TypeVar
+from typing import Any, ForwardRef, Protocol, TypeVar, runtime_checkable
 
 from .errors import DefinitionError
 from .reserved import owner_of
 from .signature import (
-    BUFFERS,
     IDENTIFIER,
     KINDS,
     MAX_PARAMETERS,
@@ -20,6 +19,7 @@ from .signature import (
     Method,
     Parameter,
     check_contract_name,
+    find_length,
     parse_version,
 )
 
@@ -32,8 +32,7 @@ _contracts: dict[object, Contract] = {}
 
 def quick(method: _F) -> _F:
     """Mark a method that only computes: for small inputs the GIL is kept, which saves half of a short call."""
-    vars(method)["__hardpoint_quick__"] = True
-    return method
+    return _mark(method, "__hardpoint_quick__", True)
 
 
 def since(version: str) -> Callable[[_F], _F]:
@@ -41,12 +40,17 @@ def since(version: str) -> Callable[[_F], _F]:
 
     Its body, if it does more than `...`, `pass` or `return None`, answers for them; otherwise the call raises CallError.
     """
+    if callable(version):
+        method = getattr(version, "__qualname__", version)
+        raise DefinitionError(f"{method}: @since needs a version, such as @since('1.1')")
+    return lambda method: _mark(method, "__hardpoint_since__", version)
 
-    def mark(method: _F) -> _F:
-        vars(method)["__hardpoint_since__"] = version
-        return method
 
-    return mark
+def _mark(method: _F, name: str, value: object) -> _F:
+    function: object = method
+    if isinstance(function, FunctionType):  # anything else has no place in a contract, and @contract says so by name
+        vars(function)[name] = value
+    return method
 
 
 def contract(name: str, *, version: str) -> Callable[[_C], _C]:
@@ -70,35 +74,68 @@ def contract_of(cls: object) -> Contract:
         raise TypeError(f"{cls!r} is not a contract: decorate a Protocol class with @hardpoint.contract") from None
 
 
-def _read_class(cls: Any, name: str, version: str, scope: dict[str, Any]) -> Contract:
+def _read_class(cls: Any, name: object, version: object, scope: Mapping[str, object]) -> Contract:
     where = getattr(cls, "__qualname__", repr(cls))
+
+    def refuse(why: str) -> DefinitionError:
+        return DefinitionError(f"{where} cannot be a contract: {why}")
+
     if not isinstance(cls, type) or not getattr(cls, "_is_protocol", False):
-        raise DefinitionError(f"{where} cannot be a contract: it needs to be a Protocol: class {where}(Protocol)")
-    if [base.__name__ for base in cls.__bases__] != ["Protocol"]:
-        raise DefinitionError(f"{where} cannot be a contract: it inherits from another class; a contract stands alone")
+        raise refuse("it needs to be a class that inherits from Protocol, as in `class Greeter(Protocol)`")
+    bases = vars(cls).get("__orig_bases__", cls.__bases__)  # of Protocol[T] only Protocol is left in the latter
+    if others := [_spelt(base) for base in bases if _spelt(base) not in {f"{module}.Protocol" for module in _TYPING}]:
+        raise refuse(f"it inherits from {', '.join(others)}; a contract inherits from Protocol alone")
     try:
         check_contract_name(name)
         major, minor = parse_version(version)
     except ValueError as error:
-        raise DefinitionError(f"{where} cannot be a contract: {error}") from None
-    members = {key: value for key, value in vars(cls).items() if not _is_machinery(cls, key, value)}
-    members.update({key: None for key in cls.__annotations__ if key not in members})
+        raise refuse(str(error)) from None
+    members = {key: value for key, value in vars(cls).items() if not _is_machinery(key, value)}
+    members.update({key: None for key in _annotations(cls) if key not in members})
+    if not members:
+        raise refuse("it has no methods")
     methods = tuple(_read_method(where, key, value, (major, minor), scope) for key, value in members.items())
     _check_order(where, methods)
-    return Contract(name, major, minor, methods, _doc(cls), f"{cls.__module__}:{where}")
+    return Contract(str(name), major, minor, methods, _doc(cls), f"{cls.__module__}:{where}")
 
 
-def _is_machinery(cls: type, name: str, value: object) -> bool:
-    """What Protocol, abc and the compiler put into every such class, as opposed to what its author wrote."""
-    if name in {"_is_protocol", "_is_runtime_protocol", "_abc_impl", "__annotate__", "__annotate_func__"}:
-        return True
-    written = isinstance(value, FunctionType) and value.__module__ == cls.__module__
-    return name.startswith("__") and name.endswith("__") and not written
+_TYPING = frozenset({"typing", "typing_extensions"})
+
+
+@runtime_checkable
+class _Bare(Protocol):
+    """What Python, abc and typing put into every Protocol class; more of it with every version."""
+
+
+_MACHINERY = frozenset(vars(_Bare)) | frozenset(
+    # What comes with annotations and slots, in Python 3.14 only when somebody asks, and with typing_extensions' Protocol.
+    "__annotations__ __annotate__ __annotate_func__ __annotations_cache__ __conditional_annotations__ __slots__ "
+    "__protocol_attrs__ __callable_proto_members_only__ __non_callable_proto_members__".split()
+)
+
+
+def _is_machinery(name: str, value: object) -> bool:
+    """Whether it is in the class without its author having written it there."""
+    if name in {"__init__", "__subclasshook__"}:  # typing puts its own where the author has none
+        return getattr(value, "__module__", None) in _TYPING
+    return name in _MACHINERY
+
+
+def _annotations(thing: Any) -> dict[str, Any]:
+    """What is annotated, by name."""
+    try:
+        found: dict[str, Any] = thing.__annotations__
+    except Exception:
+        if sys.version_info >= (3, 14):
+            # All of them are evaluated only now, and one cannot be; as strings they can be had, to be read one by one.
+            from annotationlib import Format, get_annotations
+
+            return get_annotations(thing, format=Format.STRING)
+        raise
+    return found
 
 
 def _check_order(where: str, methods: tuple[Method, ...]) -> None:
-    if not methods:
-        raise DefinitionError(f"{where} cannot be a contract: it has no methods")
     for before, after in pairwise(methods):
         if after.since < before.since:
             raise DefinitionError(
@@ -107,7 +144,7 @@ def _check_order(where: str, methods: tuple[Method, ...]) -> None:
             )
 
 
-def _read_method(where: str, name: str, value: Any, version: tuple[int, int], scope: dict[str, Any]) -> Method:
+def _read_method(where: str, name: str, value: Any, version: tuple[int, int], scope: Mapping[str, object]) -> Method:
     where = f"{where}.{name}"
 
     def refuse(why: str) -> DefinitionError:
@@ -120,8 +157,10 @@ def _read_method(where: str, name: str, value: Any, version: tuple[int, int], sc
         raise refuse("its name needs to be an ASCII identifier of at most 64 characters that starts with a letter")
     if owner := owner_of(name, slot=True):
         raise refuse(f"its name is taken by {owner}; choose another")
-    if code.co_flags & 0x04 or code.co_flags & 0x08:
-        raise refuse("*args and **kwargs cannot cross into C; name every parameter")
+    if code.co_flags & (0x04 | 0x08):
+        rest = "*" if code.co_flags & 0x04 else "**"
+        rest += code.co_varnames[code.co_argcount + code.co_kwonlyargcount]
+        raise refuse(f"parameter {rest!r} cannot cross into C; name every parameter")
     if code.co_flags & (0x20 | 0x80 | 0x200):
         raise refuse("it needs to be a plain function, not async and not a generator")
     if code.co_kwonlyargcount:
@@ -130,7 +169,7 @@ def _read_method(where: str, name: str, value: Any, version: tuple[int, int], sc
         raise refuse(
             f"parameter {code.co_varnames[code.co_argcount - 1]!r} has a default; the plugin has no way to know it"
         )
-    if not code.co_argcount:
+    if code.co_varnames[: code.co_argcount][:1] != ("self",):
         raise refuse("it needs `self` as its first parameter")
     parameters = _read_parameters(where, value, scope)
     return Method(
@@ -141,11 +180,10 @@ def _read_method(where: str, name: str, value: Any, version: tuple[int, int], sc
         getattr(value, "__hardpoint_quick__", False),
         _doc(value),
         value,
-        _has_body(value),
     )
 
 
-def _read_parameters(where: str, function: FunctionType, scope: dict[str, Any]) -> tuple[Parameter, ...]:
+def _read_parameters(where: str, function: FunctionType, scope: Mapping[str, object]) -> tuple[Parameter, ...]:
     code = function.__code__
     names = code.co_varnames[1 : code.co_argcount]
     if len(names) > MAX_PARAMETERS:
@@ -158,25 +196,24 @@ def _read_parameters(where: str, function: FunctionType, scope: dict[str, Any]) 
             raise DefinitionError(f"{where}: parameter {name!r} has a name that is taken by {owner}; choose another")
         kind = _read_kind(where, name, function, KINDS, scope)
         parameters.append(Parameter(name, kind, index < code.co_posonlyargcount))
-    for parameter in parameters:
-        if parameter.kind in BUFFERS and f"{parameter.name}_len" in names:
-            raise DefinitionError(
-                f"{where}: parameter '{parameter.name}_len' has the name of the length of {parameter.name!r} in C; "
-                "choose another"
-            )
+    if clash := find_length(parameters):
+        buffer, name = clash
+        raise DefinitionError(
+            f"{where}: parameter {name!r} has the name of the length of {buffer.name!r} in C; choose another"
+        )
     return tuple(parameters)
 
 
-def _read_kind(where: str, name: str, function: FunctionType, kinds: dict[object, str], scope: dict[str, Any]) -> str:
+def _read_kind(
+    where: str, name: str, function: FunctionType, kinds: dict[object, str], scope: Mapping[str, object]
+) -> str:
     what = "its result" if name == "return" else f"parameter {name!r}"
     choice = f"it needs one of {', '.join(_spelt(kind) for kind in kinds)}"
+    annotations = _annotations(function)
+    if name not in annotations:
+        raise DefinitionError(f"{where}: {what} has no annotation; {choice}")
     try:
-        annotation = function.__annotations__[name]
-        if isinstance(annotation, str):
-            # As typing.get_type_hints does, but one at a time, so that the error can name the parameter.
-            annotation = eval(annotation, function.__globals__, scope)  # noqa: S307 - the author's own source
-    except KeyError:
-        raise DefinitionError(f"{where}: {what} has no annotation; {choice}") from None
+        annotation = _evaluate(annotations[name], function, scope)
     except Exception as error:
         raise DefinitionError(f"{where}: the annotation of {what} cannot be read: {error}; {choice}") from error
     try:
@@ -185,14 +222,28 @@ def _read_kind(where: str, name: str, function: FunctionType, kinds: dict[object
         raise DefinitionError(f"{where}: {what} cannot be {_spelt(annotation)}; {choice}") from None
 
 
+def _evaluate(annotation: Any, function: FunctionType, scope: Mapping[str, object]) -> object:
+    """What an annotation stands for, as typing.get_type_hints has it; one at a time, so that errors name the parameter."""
+    for _ in range(2):  # one that was in quotes under `from __future__ import annotations` is a string in a string
+        if isinstance(annotation, ForwardRef):
+            annotation = annotation.__forward_arg__
+        if isinstance(annotation, str):
+            annotation = eval(annotation, function.__globals__, scope)  # noqa: S307 - the author's own source
+    return annotation
+
+
 def _spelt(annotation: object) -> str:
-    return annotation.__name__ if isinstance(annotation, type) else repr(annotation)
+    """As the author wrote it, or near enough: `str`, `hardpoint.Buffer`, `list[int]`."""
+    if not isinstance(annotation, type):
+        return repr(annotation)
+    module = annotation.__module__.removesuffix(".signature")  # Buffer is imported from hardpoint itself
+    return annotation.__qualname__ if module == "builtins" else f"{module}.{annotation.__qualname__}"
 
 
 def _read_since(where: str, function: FunctionType, version: tuple[int, int]) -> int:
-    text = getattr(function, "__hardpoint_since__", None)
-    if text is None:
+    if "__hardpoint_since__" not in vars(function):
         return 0
+    text = vars(function)["__hardpoint_since__"]
     try:
         major, minor = parse_version(text)
     except ValueError as error:
@@ -206,25 +257,7 @@ def _read_since(where: str, function: FunctionType, version: tuple[int, int]) ->
 
 
 def _doc(thing: Any) -> str:
-    """The docstring, its indentation taken off as inspect.cleandoc does (inspect costs 9 ms of start-up)."""
-    first, _, rest = (thing.__doc__ or "").expandtabs().partition("\n")
-    lines = rest.split("\n")
-    margin = min((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
-    return "\n".join([first.strip(), *(line[margin:].rstrip() for line in lines)]).strip()
-
-
-def _empty(self: object) -> None: ...
-
-
-def _empty_with_doc(self: object) -> None:
-    """Nothing."""
-
-
-_NO_BODY = frozenset({_empty.__code__.co_code, _empty_with_doc.__code__.co_code})
-
-
-def _has_body(function: FunctionType) -> bool:
-    """Whether it does more than `...`, `pass` or `return None`, which all compile alike."""
-    code = function.__code__
-    others = [constant for constant in code.co_consts if constant is not None and constant != function.__doc__]
-    return code.co_code not in _NO_BODY or None not in code.co_consts or bool(others)
+    """The docstring as inspect.cleandoc has it, and no blanks at the end of lines (inspect costs 9 ms of start-up)."""
+    first, *rest = (thing.__doc__ or "").expandtabs().split("\n")
+    margin = min((len(line) - len(line.lstrip()) for line in rest if line.strip()), default=0)
+    return "\n".join([first.strip(), *(line[margin:].rstrip() for line in rest)]).strip("\n")

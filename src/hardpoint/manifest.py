@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from .errors import Problem
 from .signature import check_contract_name, parse_version
@@ -41,29 +41,39 @@ def read_manifests(elf: ElfFile) -> list[Manifest | Problem]:
     return [_read(note.description) for note in elf.notes() if note.owner == OWNER and note.type == TYPE]
 
 
+class _MalformedError(Exception):
+    """What a manifest needs and what was found, as a Problem has them."""
+
+    def __init__(self, needs: str, found: str) -> None:
+        super().__init__(needs, found)
+        self.problem = Problem("manifest-malformed", needs, found, _REBUILD)
+
+
 def _read(description: bytes) -> Manifest | Problem:
+    try:
+        return _check(_parse(description), description[:-1])
+    except _MalformedError as error:
+        return error.problem
+
+
+def _parse(description: bytes) -> dict[str, Any]:
     import json  # a millisecond that only a host which loads something pays
 
-    def malformed(needs: str, found: str) -> Problem:
-        return Problem("manifest-malformed", needs, found, _REBUILD)
-
     if len(description) > MAX_SIZE:
-        return malformed(f"a manifest of at most {MAX_SIZE} bytes", f"{len(description)}")
+        raise _MalformedError(f"a manifest of at most {MAX_SIZE} bytes", f"{len(description)}")
     if not description.endswith(b"\0"):
-        return malformed("a manifest that ends in a NUL", "one that does not")
-    text = description[:-1]
+        raise _MalformedError("a manifest that ends in a NUL", "one that does not")
     try:
-        fields = json.loads(text.decode(), object_pairs_hook=_without_duplicates)
-    except (ValueError, RecursionError) as error:
-        return malformed("a manifest in JSON", f"{str(error)[:200] or 'nesting too deep'}")
-    if not isinstance(fields, dict):
-        return malformed("a manifest that is a JSON object", f"a {type(fields).__name__}")
-    try:
-        return _check(fields, text)
-    except KeyError as error:
-        return malformed(f"the field {error} in the manifest", "none")
+        fields = json.loads(
+            description[:-1].decode(), object_pairs_hook=_without_duplicates, parse_constant=_without_constants
+        )
+    except RecursionError:
+        raise _MalformedError("a manifest in JSON", "lists or objects that are nested too deep") from None
     except ValueError as error:
-        return malformed("a manifest that keeps to the rules", str(error))
+        raise _MalformedError("a manifest in JSON", str(error)) from None
+    if not isinstance(fields, dict):
+        raise _MalformedError("a manifest that is a JSON object", _JSON_KINDS[type(fields)])
+    return fields
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -74,27 +84,73 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return fields
 
 
-def _check(fields: dict[str, Any], text: bytes) -> Manifest:
-    def string(name: str) -> str:
-        value = fields[name]
-        if not isinstance(value, str):
-            raise ValueError(f"the field {name!r} that is not a string")  # noqa: TRY004 - it is bad data, not a bad call
-        return value
+def _without_constants(name: str) -> NoReturn:
+    """NaN and the infinities are Python's own, and no JSON (RFC 8259, section 6)."""
+    raise ValueError(f"{name}, which is no JSON")
 
-    methods = fields["methods"]
-    if not isinstance(methods, list) or not methods or not all(isinstance(method, str) for method in methods):
-        raise ValueError("the field 'methods' that is not a list of texts")
-    check_contract_name(string("contract"))
-    if not _PLUGIN.fullmatch(string("plugin")):
-        raise ValueError(f"the plugin name {fields['plugin']!r}, while a name is like 'english' ({_PLUGIN.pattern})")
-    if not _RELEASE.fullmatch(string("release")):
-        raise ValueError(f"the release {fields['release']!r}, while a release is like '1.0.0' ({_RELEASE.pattern})")
+
+def _check(fields: dict[str, Any], text: bytes) -> Manifest:
     return Manifest(
-        parse_version(string("abi")),
-        fields["contract"],
-        parse_version(string("version")),
-        fields["plugin"],
-        fields["release"],
-        tuple(methods),
+        _version(fields, "abi"),
+        _contract(fields),
+        _version(fields, "version"),
+        _string(fields, "plugin", _PLUGIN, "english"),
+        _string(fields, "release", _RELEASE, "1.0.0"),
+        _methods(fields),
         text,
     )
+
+
+def _field(fields: dict[str, Any], name: str) -> Any:
+    if name not in fields:
+        raise _MalformedError(f"the field {name!r} in the manifest", "none")
+    return fields[name]
+
+
+def _string(fields: dict[str, Any], name: str, pattern: re.Pattern[str], example: str) -> str:
+    value = _field(fields, name)
+    if isinstance(value, str) and pattern.fullmatch(value):
+        return value
+    raise _MalformedError(f"the manifest's field {name!r} to be like {example!r} ({pattern.pattern})", _spelt(value))
+
+
+def _version(fields: dict[str, Any], name: str) -> tuple[int, int]:
+    value = _field(fields, name)
+    try:
+        return parse_version(value)
+    except ValueError:
+        needs = f"the manifest's field {name!r} to be MAJOR.MINOR with a major from 1 on, like '1.0'"
+        raise _MalformedError(needs, _spelt(value)) from None
+
+
+def _contract(fields: dict[str, Any]) -> str:
+    name = _field(fields, "contract")
+    try:
+        check_contract_name(name)
+    except ValueError:
+        needs = "the manifest's field 'contract' to be a contract's name, like 'greeter'"
+        raise _MalformedError(needs, _spelt(name)) from None
+    return str(name)
+
+
+def _methods(fields: dict[str, Any]) -> tuple[str, ...]:
+    """The texts as they are. What they say is the contract's affair; but they are printed, so they must be harmless."""
+    texts = _field(fields, "methods")
+    needs = "the manifest's field 'methods' to be a list of one text or more"
+    if not isinstance(texts, list) or not texts:
+        raise _MalformedError(needs, "an empty list" if texts == [] else _spelt(texts))
+    for text in texts:
+        if not isinstance(text, str):
+            raise _MalformedError(needs, f"{_spelt(text)} in it")
+        if not text.isascii() or not text.isprintable():
+            raise _MalformedError("the manifest's methods in printable ASCII", _spelt(text))
+    return tuple(texts)
+
+
+_JSON_KINDS = {dict: "an object", list: "a list", str: "a string", int: "a number", float: "a number",
+               bool: "true or false", type(None): "null"}  # fmt: skip
+
+
+def _spelt(value: object) -> str:
+    """A string as it is, with what cannot be printed escaped; of anything else only what it is."""
+    return repr(value) if isinstance(value, str) else _JSON_KINDS[type(value)]

@@ -10,14 +10,22 @@ CXX_WORDS = frozenset(
     "and and_eq bitand bitor catch char16_t char32_t char8_t class co_await co_return co_yield compl concept "
     "const_cast consteval constinit decltype delete dynamic_cast explicit export final friend module mutable "
     "namespace new noexcept not not_eq operator or or_eq override private protected public reinterpret_cast "
-    "requires static_cast template this throw try typeid typename using virtual wchar_t xor xor_eq import".split()
+    "requires static_cast template this throw try typeid typename using virtual wchar_t xor xor_eq import "
+    "contract_assert".split()
 )
 MACROS = frozenset(
     # `linux` and `unix` are 1 in gcc's default mode; the others come with the headers that hardpoint.h includes.
-    "linux unix i386 errno assert stdin stdout stderr offsetof va_arg va_copy va_end va_list va_start".split()
+    "linux unix i386 errno assert stdin stdout stderr offsetof va_arg va_copy va_end va_list va_start "
+    "AF_DECnet PF_DECnet L_ctermid L_cuserid L_tmpnam P_tmpdir".split()
 )
 TYPES = frozenset("size_t ssize_t ptrdiff_t max_align_t int8_t uint8_t int16_t uint16_t int32_t uint32_t int64_t "
                   "uint64_t intptr_t uintptr_t intmax_t uintmax_t hp_status hp_out hp_host hp_head hp_vtable".split())  # fmt: skip
+HEADERS = frozenset(
+    # A contract's header is named after it, and one that stands in a folder of -I would be found before the system's.
+    "assert complex ctype errno fenv float inttypes iso646 limits locale math memory pthread sched semaphore setjmp "
+    "signal stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string strings tgmath threads time "
+    "uchar unistd utility version wchar wctype".split()
+)
 SLOTS = frozenset("head flags create destroy query".split())
 ARGUMENTS = frozenset("self result out".split())
 
@@ -28,6 +36,8 @@ def owner_of(name: str, *, slot: bool) -> str | None:
     """Who has taken `name`, as a method (`slot`) or else as a parameter; None if it is free."""
     if name in _LANGUAGE:
         return "C or C++"
+    if len(name) > 2 and name.isupper():  # as EOF, EINVAL and INT_MAX are, and some 450 others
+        return "C, where upper case is for macros"
     if name in (SLOTS if slot else ARGUMENTS):
         return "the generated header"
     return "the header's own prefix" if name.startswith(("hp_", "hardpoint")) else None

@@ -6,11 +6,11 @@ import re
 from keyword import iskeyword
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from .reserved import owner_of
+from .reserved import HEADERS, owner_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import FunctionType
+    from types import CodeType, FunctionType
 
     from typing_extensions import Buffer as Buffer  # noqa: PLC0414 - given on to those who import it from here
 
@@ -69,8 +69,6 @@ class Method(NamedTuple):
     doc: str = ""
     function: FunctionType | None = None
     """The function in the Protocol class; None if the method was read off a manifest."""
-    has_body: bool = False
-    """`function` does something, and answers for plugins that lack the method."""
 
     @property
     def text(self) -> str:
@@ -82,6 +80,11 @@ class Method(NamedTuple):
             if parameter.positional_only and not (following and following[0].positional_only):
                 parts.append("/")
         return f"{self.name}({', '.join(parts)}) -> {self.result}"
+
+    @property
+    def has_body(self) -> bool:
+        """Whether `function` does more than `...`, `pass` or `return None`; it answers for plugins without the method."""
+        return self.function is not None and not _is_empty(self.function.__code__)
 
     def where(self, index: int) -> str:
         """How an error names the parameter at `index`: `greet() argument 'name'`, as Python's own do."""
@@ -128,17 +131,20 @@ def parse_version(text: object) -> tuple[int, int]:
     """`"1.2"` as (1, 2). ValueError for anything else; the major starts at 1, and both parts fit in 16 bits."""
     match = _VERSION.fullmatch(text) if isinstance(text, str) else None
     if match is None or max(int(match[1]), int(match[2])) > 0xFFFF:
-        raise ValueError(f"a version is text, MAJOR.MINOR with a major from 1 on, such as '1.0', not {text!r}")
+        raise ValueError(f"a version is MAJOR.MINOR with a major from 1 on, such as '1.0', not {text!r}")
     return int(match[1]), int(match[2])
 
 
 def check_contract_name(name: object) -> None:
     """Raise ValueError unless `name` can be a contract's name: it becomes part of C names."""
-    if isinstance(name, str) and _CONTRACT_NAME.fullmatch(name):
-        free = name != "hp" and owner_of(name, slot=True) is None and not _MAJOR_SUFFIX.search(name)
-    else:
-        free = False
-    if not free:
+    if (
+        not isinstance(name, str)
+        or not _CONTRACT_NAME.fullmatch(name)
+        or name == "hp"
+        or name in HEADERS
+        or owner_of(name, slot=True)
+        or _MAJOR_SUFFIX.search(name)
+    ):
         raise ValueError(
             f"a contract's name is a lower-case ASCII identifier of at most 64 characters that C and the header "
             f"leave free and that has no version in it, such as 'greeter', not {name!r}"
@@ -198,3 +204,27 @@ def contract_from_texts(name: str, version: str, texts: tuple[str, ...]) -> Cont
     if not methods or len({method.name for method in methods}) != len(methods):
         raise ValueError("a contract has at least one method, and no two of one name")
     return Contract(name, major, minor, methods)
+
+
+def _empty(self: object) -> None: ...
+
+
+def _empty_with_doc(self: object) -> None:
+    """Nothing."""
+
+
+def _is_empty(code: CodeType) -> bool:
+    """Whether it is the code of `_empty` or `_empty_with_doc`, and gives None as theirs does."""
+    return any(
+        _steps(code) == _steps(empty)
+        and all(code.co_consts[index] is None for index, constant in enumerate(empty.co_consts) if constant is None)
+        for empty in (_empty.__code__, _empty_with_doc.__code__)
+    )
+
+
+def _steps(code: CodeType) -> list[bytes]:
+    """Its instructions, without those that a `...` or `pass` leaves where another line follows."""
+    from opcode import opmap  # half a millisecond that only a plugin older than its contract pays
+
+    steps = (code.co_code[start : start + 2] for start in range(0, len(code.co_code), 2))
+    return [step for step in steps if step[0] != opmap["NOP"]]

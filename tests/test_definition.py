@@ -1,0 +1,444 @@
+"""@contract, @since and @quick: what is a contract, and what is refused, by class, method and parameter."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+import textwrap
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import pytest
+from conftest import ROOT
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+import hardpoint
+from hardpoint import Buffer, WritableBuffer
+from hardpoint.definition import contract_of
+from hardpoint.reserved import owner_of
+
+if TYPE_CHECKING:
+    from conftest import Compiler
+
+    from hardpoint.signature import Contract
+
+PREAMBLE = """
+import abc, functools, hardpoint, typing
+from collections.abc import Callable
+from typing import *
+from hardpoint import Buffer, WritableBuffer, contract, quick, since
+T = TypeVar("T")
+class Other(Protocol):
+    def other(self) -> str: ...
+"""
+
+
+def define(
+    body: str,
+    *,
+    head: str = "class Greeter(Protocol):",
+    name: object = "greeter",
+    version: object = "1.0",
+    first: str = "",
+) -> Contract:
+    """The contract whose class has this body. In exec, since type checkers would stop most of what stands here."""
+    decorator = f"@contract({name!r}, version={version!r})"
+    source = "\n".join([first, PREAMBLE, decorator, head, textwrap.indent(textwrap.dedent(body), "    ")])
+    scope: dict[str, Any] = {"__name__": "greetings"}
+    exec(compile(source, "greetings.py", "exec", dont_inherit=True), scope)
+    return contract_of(scope["Greeter"])
+
+
+def refusal(body: str, **options: Any) -> str:
+    with pytest.raises(hardpoint.DefinitionError) as caught:
+        define(body, **options)
+    assert issubclass(hardpoint.DefinitionError, TypeError)
+    assert issubclass(hardpoint.DefinitionError, hardpoint.HardpointError)
+    assert caught.value.path is None
+    return str(caught.value)
+
+
+GREET = "def greet(self, name: str) -> str: ..."
+PROTOCOL = "it needs to be a class that inherits from Protocol, as in `class Greeter(Protocol)`"
+HEADS = {
+    "no base": ("class Greeter:", PROTOCOL),
+    "abstract class": ("class Greeter(abc.ABC):", PROTOCOL),
+    "implementation of a protocol": ("class Greeter(Other):", PROTOCOL),
+    "function": ("def Greeter():", PROTOCOL),
+    "another protocol": (
+        "class Greeter(Other, Protocol):", "it inherits from greetings.Other; a contract inherits from Protocol alone",
+    ),
+    "generic": (
+        "class Greeter(Protocol[T]):", "it inherits from typing.Protocol[~T]; a contract inherits from Protocol alone",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", HEADS)
+def test_a_class_that_is_no_plain_protocol_is_refused(case: str) -> None:
+    head, why = HEADS[case]
+    assert refusal(GREET, head=head) == f"Greeter cannot be a contract: {why}"
+
+
+def test_what_is_no_class_at_all_is_refused() -> None:
+    mark: Any = hardpoint.contract("greeter", version="1.0")
+    with pytest.raises(hardpoint.DefinitionError, match=r"^\['x'\] cannot be a contract: it needs to be a class"):
+        mark(["x"])
+
+
+NAMES = ["", "Greeter", "gréeter", "1st", "a-b", "_a", "a.b", "greeter\n", "a" * 65, "int", "class", "errno", "hp", "hp_x",
+         "hardpoint", "hardpoint_x", "greeter_v1", "create", "string", "stdio", 5, None]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES, ids=repr)
+def test_a_bad_contract_name_is_refused(name: object) -> None:
+    assert refusal(GREET, name=name) == (
+        "Greeter cannot be a contract: a contract's name is a lower-case ASCII identifier of at most 64 characters that "
+        f"C and the header leave free and that has no version in it, such as 'greeter', not {name!r}"
+    )
+
+
+VERSIONS = [
+    "",
+    "1",
+    "0.1",
+    "1.0.0",
+    "01.0",
+    "1.00",
+    "1.-1",
+    "1.65536",
+    "65536.0",
+    "1.0\n",
+    "1.x",
+    "\u0661.0",
+    1,
+    1.0,
+    None,
+]
+
+
+@pytest.mark.parametrize("version", VERSIONS, ids=repr)
+def test_a_bad_version_is_refused(version: object) -> None:
+    assert refusal(GREET, version=version) == (
+        f"Greeter cannot be a contract: a version is MAJOR.MINOR with a major from 1 on, such as '1.0', not {version!r}"
+    )
+
+
+def test_a_contract_without_methods_is_refused() -> None:
+    assert refusal('"""Nothing."""') == "Greeter cannot be a contract: it has no methods"
+
+
+MEMBERS = {
+    "annotated": ("greet: str", "greet"),
+    "annotated with a name that is not there": ("greet: 'NoSuchName'", "greet"),
+    "annotated callable": ("greet: Callable[[], str]", "greet"),
+    "assigned": ("greet = 5", "greet"),
+    "annotated and assigned": ("greet: int = 5", "greet"),
+    "property": ("@property\ndef greet(self) -> str: ...", "greet"),
+    "quick property": ("@quick\n@property\ndef greet(self) -> str: ...", "greet"),
+    "property since": ("@since('1.0')\n@property\ndef greet(self) -> str: ...", "greet"),
+    "staticmethod": ("@staticmethod\ndef greet() -> str: ...", "greet"),
+    "classmethod": ("@classmethod\ndef greet(cls) -> str: ...", "greet"),
+    "cached": ("@functools.cache\ndef greet(self) -> str: ...", "greet"),
+    "nested class": ("class Greeting: ...", "Greeting"),
+    "special attribute": ("__version__ = '1'", "__version__"),
+    "special class method": ("def __init_subclass__(cls) -> None: ...", "__init_subclass__"),
+    "subscript": ("def __class_getitem__(cls, item): ...", "__class_getitem__"),
+    "hash": ("__hash__ = None", "__hash__"),
+    "hook": ("@classmethod\ndef __subclasshook__(cls, other): ...", "__subclasshook__"),
+}
+
+
+@pytest.mark.parametrize("case", MEMBERS)
+@pytest.mark.parametrize("beside", ["", GREET.replace("greet", "lang")], ids=["alone", "beside a method"])
+def test_a_member_that_is_no_method_is_refused(case: str, beside: str) -> None:
+    body, member = MEMBERS[case]
+    assert refusal(f"{beside}\n{body}") == (
+        f"Greeter.{member} cannot be a method of a contract: a contract has methods and nothing else: no attributes, "
+        "properties, static or class methods"
+    )
+
+
+IDENTIFIER = "its name needs to be an ASCII identifier of at most 64 characters that starts with a letter"
+METHOD_NAMES = {
+    **dict.fromkeys(["gréet", "_greet", "__call__", "__len__", "__init__", "__eq__", "g" * 65], IDENTIFIER),
+    **dict.fromkeys(
+        "default register int restrict bool new delete template concept contract_assert".split(), "C or C++"
+    ),
+    **dict.fromkeys("linux errno stdin size_t hp_out AF_DECnet".split(), "C or C++"),
+    **dict.fromkeys(["NULL", "EOF", "INT_MAX", "GREETER_PLUGIN"], "C, where upper case is for macros"),
+    **dict.fromkeys("head flags create destroy query".split(), "the generated header"),
+    **dict.fromkeys("hp_x hp_ hardpoint hardpoint_greeter_v1".split(), "the header's own prefix"),
+}
+
+
+@pytest.mark.parametrize("name", METHOD_NAMES)
+def test_a_bad_method_name_is_refused(name: str) -> None:
+    why = METHOD_NAMES[name]
+    why = why if why is IDENTIFIER else f"its name is taken by {why}; choose another"
+    assert refusal(f"def {name}(self) -> str: ...") == f"Greeter.{name} cannot be a method of a contract: {why}"
+
+
+PARAMETER_NAMES = {
+    **dict.fromkeys(["näme", "_name", "_", "n" * 65], None),
+    **dict.fromkeys("default register new delete linux size_t".split(), "C or C++"),
+    **dict.fromkeys("self result out".split()[1:], "the generated header"),
+    **dict.fromkeys(["SOL_SOCKET", "EOF"], "C, where upper case is for macros"),
+    **dict.fromkeys("hp_x hardpoint".split(), "the header's own prefix"),
+}
+
+
+@pytest.mark.parametrize("name", PARAMETER_NAMES)
+def test_a_bad_parameter_name_is_refused(name: str) -> None:
+    owner = PARAMETER_NAMES[name]
+    why = (
+        f"has a name that is taken by {owner}; choose another"
+        if owner
+        else "needs an ASCII name that starts with a letter"
+    )
+    assert refusal(f"def greet(self, x: int, {name}: str) -> str: ...") == f"Greeter.greet: parameter {name!r} {why}"
+
+
+def test_names_that_are_free_where_they_stand() -> None:
+    contract = define("""
+        def out(self, create: int, head: int, x_len: int, N: int, class_: int) -> int: ...
+        def result(self, flags: float, query: bool, destroy: str) -> None: ...
+        def S(self) -> None: ...
+    """)
+    assert [method.name for method in contract.methods] == ["out", "result", "S"]
+
+
+def test_every_macro_of_the_headers_is_taken(compiler: Compiler) -> None:
+    words = [*compiler.command, "-std=gnu11", "-dM", "-E", "-xc", "-include", "hardpoint.h", f"-I{ROOT / 'contract'}"]
+    macros = subprocess.run([*words, "/dev/null"], capture_output=True, text=True, check=True).stdout
+    names = re.findall(r"^#define ([A-Za-z]\w*)(?= |$)", macros, re.MULTILINE)
+    assert len(names) > 100
+    assert [name for name in names if owner_of(name, slot=True) is None or owner_of(name, slot=False) is None] == []
+
+
+@pytest.mark.parametrize("kind", ["str", "bytes", "Buffer", "bytearray", "WritableBuffer"])
+@pytest.mark.parametrize("order", ["x: {0}, x_len: int", "x_len: int, x: {0}", "x: {0}, x_len: int, /"])
+def test_the_name_of_a_buffers_length_is_taken(kind: str, order: str) -> None:
+    assert refusal(f"def greet(self, {order.format(kind)}) -> str: ...") == (
+        "Greeter.greet: parameter 'x_len' has the name of the length of 'x' in C; choose another"
+    )
+
+
+PARAMETERS = "it needs one of str, bytes, hardpoint.Buffer, bytearray, hardpoint.WritableBuffer, int, float, bool"
+RESULTS = "it needs one of str, bytes, int, float, bool, None"
+SIGNATURES = {
+    "*args": ("def greet(self, *names: str) -> str: ...", "parameter '*names' cannot cross into C; name every parameter"),
+    "**kwargs": ("def greet(self, **names: str) -> str: ...", "parameter '**names' cannot cross into C; name every parameter"),
+    "*args after others": (
+        "def greet(self, a: int, *rest: str, b: int, **more: str) -> str: ...",
+        "parameter '*rest' cannot cross into C; name every parameter",
+    ),
+    "default": ("def greet(self, a: int, name: str = 'x') -> str: ...", "parameter 'name' has a default; the plugin has no way to know it"),
+    "default None": ("def greet(self, name: str = None) -> str: ...", "parameter 'name' has a default; the plugin has no way to know it"),
+    "keyword-only": ("def greet(self, a: int, *, name: str) -> str: ...", "parameter 'name' is keyword-only; leave the * out"),
+    "nothing": ("def greet() -> str: ...", "it needs `self` as its first parameter"),
+    "no self": ("def greet(name: str) -> str: ...", "it needs `self` as its first parameter"),
+    "no self but a local one": ("def greet() -> str: self = 1", "it needs `self` as its first parameter"),
+    "async": ("async def greet(self) -> str: ...", "it needs to be a plain function, not async and not a generator"),
+    "generator": ("def greet(self) -> str: yield 'x'", "it needs to be a plain function, not async and not a generator"),
+    "async generator": ("async def greet(self) -> str: yield 'x'", "it needs to be a plain function, not async and not a generator"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SIGNATURES)
+def test_a_signature_that_c_does_not_have_is_refused(case: str) -> None:
+    body, why = SIGNATURES[case]
+    assert refusal(body) == f"Greeter.greet cannot be a method of a contract: {why}"
+
+
+def test_nine_parameters_are_refused() -> None:
+    names = ", ".join(f"{name}: int" for name in "abcdefghi")
+    assert refusal(f"def greet(self, {names}) -> str: ...") == "Greeter.greet has 9 parameters; a method has at most 8"
+
+
+ANNOTATIONS = {  # Python 3.14 spells Optional another way
+    "list[int]": "list[int]", "Optional[str]": repr(str | None) if sys.version_info >= (3, 14) else "typing.Optional[str]", "str | None": "str | None",
+    "Any": "typing.Any", "object": "object", "complex": "complex", "memoryview": "memoryview", "None": "None",
+    "type(None)": "NoneType", "Annotated[str, 'x']": "typing.Annotated[str, 'x']", "Annotated[str, []]": "typing.Annotated[str, []]",
+    "T": "~T", "Literal['x']": "typing.Literal['x']", "Other": "greetings.Other", "NewType('Name', str)": "greetings.Name",
+    "abc.ABC": "abc.ABC", "5": "5", "[]": "[]",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("first", ["", "from __future__ import annotations"], ids=["as they are", "as strings"])
+@pytest.mark.parametrize("annotation", [name for name in ANNOTATIONS if name != "None"])
+def test_an_annotation_that_has_no_kind_is_refused(annotation: str, first: str) -> None:
+    spelt = ANNOTATIONS[annotation]
+    parameter, result = (f"def greet(self, name: {annotation}) -> str: ...", f"def greet(self) -> {annotation}: ...")
+    assert refusal(parameter, first=first) == f"Greeter.greet: parameter 'name' cannot be {spelt}; {PARAMETERS}"
+    assert refusal(result, first=first) == f"Greeter.greet: its result cannot be {spelt}; {RESULTS}"
+
+
+def test_kinds_that_only_go_one_way() -> None:
+    assert refusal("def greet(self, name: None) -> str: ...").endswith(f"parameter 'name' cannot be None; {PARAMETERS}")
+    for kind in ("bytearray", "hardpoint.Buffer", "hardpoint.WritableBuffer"):
+        assert refusal(f"def greet(self) -> {kind}: ...") == f"Greeter.greet: its result cannot be {kind}; {RESULTS}"
+
+
+def test_a_missing_annotation_is_refused() -> None:
+    assert refusal("def greet(self, a: int, name) -> str: ...") == (
+        f"Greeter.greet: parameter 'name' has no annotation; {PARAMETERS}"
+    )
+    assert refusal("def greet(self, a: int): ...") == f"Greeter.greet: its result has no annotation; {RESULTS}"
+
+
+UNREADABLE = {
+    "'NoSuchName'": "name 'NoSuchName' is not defined",
+    "'typing.NoSuchName'": "module 'typing' has no attribute 'NoSuchName'",
+    "'1 / 0'": "division by zero",
+    "'{}[5]'": "5",
+}
+
+
+@pytest.mark.parametrize("annotation", UNREADABLE)
+def test_an_annotation_that_cannot_be_read_is_refused(annotation: str) -> None:
+    why = UNREADABLE[annotation]
+    assert refusal(f"def greet(self, a: int, name: {annotation}) -> str: ...") == (
+        f"Greeter.greet: the annotation of parameter 'name' cannot be read: {why}; {PARAMETERS}"
+    )
+    assert refusal(f"def greet(self, a: int) -> {annotation}: ...") == (
+        f"Greeter.greet: the annotation of its result cannot be read: {why}; {RESULTS}"
+    )
+
+
+def _late(text: object) -> str:
+    return f"Greeter.greet: @since({text!r}) needs a version after 1.0 and up to the contract's own, 1.2"
+
+
+def _malformed(text: object) -> str:
+    return f"Greeter.greet: @since: a version is MAJOR.MINOR with a major from 1 on, such as '1.0', not {text!r}"
+
+
+SINCE: dict[object, str] = {text: _late(text) for text in ("1.3", "1.0", "2.0", "2.1")}
+SINCE |= {text: _malformed(text) for text in ("", "1", "0.1", "1.1.0", "1.1\n", 1.1, None)}
+
+
+@pytest.mark.parametrize("version", SINCE, ids=repr)
+def test_since_a_version_that_the_contract_never_had_is_refused(version: object) -> None:
+    assert refusal(f"@since({version!r})\n{GREET}", version="1.2") == SINCE[version]
+
+
+def test_since_without_a_version_is_refused() -> None:
+    assert refusal(f"@since\n{GREET}") == "Greeter.greet: @since needs a version, such as @since('1.1')"
+
+
+@pytest.mark.parametrize("decorator", ["", "@since('1.1')"])
+def test_an_older_method_after_a_newer_one_is_refused(decorator: str) -> None:
+    body = f"@since('1.2')\ndef lang(self) -> str: ...\n{decorator}\n{GREET}"
+    assert refusal(body, version="1.2") == (
+        "Greeter.greet cannot stand behind lang, which came later: a contract grows by appending, so move the newer "
+        "method to the end"
+    )
+
+
+# -- what is a contract ----------------------------------------------------------------------------------------------
+
+
+def test_every_kind_by_a_real_class() -> None:
+    from builtins import str as Text  # noqa: N812, TC003 - a name that only this function has
+
+    @runtime_checkable
+    @hardpoint.contract("all_kinds", version="2.3")
+    class Kinds(Protocol):
+        """All of them."""
+
+        def takes(
+            self, a: str, b: bytes, c: Buffer, d: bytearray, e: WritableBuffer, f: int, g: float, h: bool
+        ) -> None: ...
+        def floats(self, a: float, b: float, c: float, d: float, e: float, f: float, g: float, h: float) -> float: ...
+        def text(self, a: Text, /, b: "Text") -> Text: ...  # noqa: UP037 - a string within a string
+        def data(self, a: int, b: int, /) -> bytes: ...
+        @hardpoint.quick
+        @hardpoint.since("2.1")
+        def number(self) -> int: ...
+        @hardpoint.since("2.3")
+        @hardpoint.quick
+        def truth(self, /) -> bool: ...
+
+    contract = contract_of(Kinds)
+    assert (contract.name, contract.version, contract.doc) == ("all_kinds", "2.3", "All of them.")
+    assert (contract.struct, contract.symbol) == ("all_kinds_v2", "hardpoint_all_kinds_v2")
+    assert contract.source == f"{__name__}:{Kinds.__qualname__}"
+    assert [method.text for method in contract.methods] == [
+        "takes(a: str, b: bytes, c: bytes, d: bytearray, e: bytearray, f: int, g: float, h: bool) -> None",
+        "floats(a: float, b: float, c: float, d: float, e: float, f: float, g: float, h: float) -> float",
+        "text(str, /, b: str) -> str",
+        "data(int, int, /) -> bytes",
+        "number() -> int",
+        "truth() -> bool",
+    ]
+    assert [(method.since, method.quick) for method in contract.methods] == [(0, False)] * 4 + [(1, True), (3, True)]
+
+
+@pytest.mark.parametrize("first", ["", "from __future__ import annotations"], ids=["as they are", "as strings"])
+def test_annotations_may_be_in_quotes(first: str) -> None:
+    contract = define("def greet(self, a: 'int', b: 'hardpoint.Buffer') -> 'None': ...", first=first)
+    assert contract.methods[0].text == "greet(a: int, b: bytes) -> None"
+
+
+def test_what_python_and_typing_add_is_no_member() -> None:
+    body = f"__slots__ = ()\n@abc.abstractmethod\n{GREET}"
+    for head in ("class Greeter(Protocol):", "@runtime_checkable\nclass Greeter(Protocol):"):
+        assert [method.name for method in define(body, head=head).methods] == ["greet"]
+
+
+def test_the_protocol_of_typing_extensions_will_do() -> None:
+    pytest.importorskip("typing_extensions")
+    head = "@typing_extensions.runtime_checkable\nclass Greeter(typing_extensions.Protocol):"
+    assert [method.name for method in define(GREET, head=head, first="import typing_extensions").methods] == ["greet"]
+
+
+class Person:
+    def greet(self, name: str) -> str:
+        return name
+
+
+@pytest.mark.parametrize("inside", [True, False], ids=["decorated first", "decorated last"])
+def test_isinstance_still_works_with_a_class_of_ones_own(inside: bool) -> None:
+    class Greeter(Protocol):
+        def greet(self, name: str) -> str: ...
+
+    before = set(vars(Greeter))
+    decorators = [hardpoint.contract("greeter", version="1.0"), runtime_checkable]
+    for decorate in decorators if inside else reversed(decorators):
+        assert decorate(Greeter) is Greeter
+    checked: Any = Greeter
+    assert isinstance(Person(), checked)
+    assert not isinstance("x", checked)
+    assert {name for name in set(vars(Greeter)) - before if not name.startswith("_")} == set()
+    assert contract_of(Greeter).methods[0].function is vars(Greeter)["greet"]
+
+
+@given(st.text("ab \t\n"))
+@example("\n    deeper\n  b")
+def test_docstrings_are_cleaned_as_inspect_does_and_lines_end_without_blanks(doc: str) -> None:
+    class Greeter(Protocol):
+        def greet(self, name: str) -> str: ...
+
+    Greeter.__doc__ = Greeter.greet.__doc__ = doc
+    hardpoint.contract("greeter", version="1.0")(Greeter)
+    expected = "\n".join(line.rstrip() for line in inspect.cleandoc(doc).split("\n")).strip("\n")
+    assert (contract_of(Greeter).doc, contract_of(Greeter).methods[0].doc) == (expected, expected)
+
+
+def test_without_docstrings() -> None:
+    contract = define(GREET)
+    assert (contract.doc, contract.methods[0].doc) == ("", "")
+
+
+@pytest.mark.parametrize(
+    "thing", [Person, Person(), "greeter", ["unhashable"], None], ids=lambda thing: repr(thing)[:20]
+)
+def test_contract_of_what_is_none(thing: object) -> None:
+    with pytest.raises(TypeError) as caught:
+        contract_of(thing)
+    assert str(caught.value) == f"{thing!r} is not a contract: decorate a Protocol class with @hardpoint.contract"
+    with pytest.raises(TypeError, match=r"is not a contract: decorate a Protocol class with @hardpoint\.contract$"):
+        hardpoint.load("x.so", thing)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
