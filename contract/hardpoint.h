@@ -214,10 +214,16 @@ HP_CHECKED_ HP_FORMAT_(3, 4) static inline hp_status hp_fail(hp_out *out, hp_sta
     va_list args;
     va_start(args, format);
     out->len = 0;
-    if (hp_vprintf(out, format, args) == HP_NO_MEMORY) {
-        out->len = strlen(out->data); /* vsnprintf filled what there was, and ended it */
-    }
+    const hp_status written = hp_vprintf(out, format, args);
     va_end(args);
+    if (written == HP_NO_MEMORY && out->cap > 0) {
+        /* Rendered anew into what there is: a grow that failed may still have moved it. */
+        va_start(args, format);
+        const int whole = vsnprintf(out->data, out->cap, format, args);
+        va_end(args);
+        const size_t len = whole < 0 ? 0 : HP_CAST_(size_t, whole);
+        out->len = len < out->cap ? len : out->cap - 1;
+    }
     return status == HP_OK ? HP_FAILED : status;
 }
 

@@ -100,14 +100,11 @@ def _comment(text: str, indent: str) -> str:
     """`text` as a C comment. What would end it, open another or reorder the source on a screen is made harmless."""
     safe = text.strip().replace("*/", "* /").replace("/*", "/ *")
     # Control characters, lone surrogates and the bidirectional ones (gcc's -Wbidi-chars) are not printable.
-    safe = "".join(char if char.isprintable() or char == "\n" else "?" for char in safe)
-    # A backslash at the end of a line would join it to the next one, which gcc warns about.
-    lines = [line.rstrip("\\ ") for line in safe.split("\n")]
-    return (
-        f"{indent}/* " + "\n".join([lines[0], *(f"{indent} * {line}".rstrip() for line in lines[1:])]) + " */\n"
-        if safe
-        else ""
-    )
+    safe = "".join(char if char.isprintable() or char == "\n" else " " if char.isspace() else "?" for char in safe)
+    # A backslash at the end of a line, or its trigraph, would join it to the next one; gcc warns of the trigraph.
+    lines = [line.rstrip("\\ ") for line in safe.replace("??/", "?? /").split("\n")]
+    body = [f"{indent}{'/' if index == 0 else ' '}* {line}".rstrip() for index, line in enumerate(lines)]
+    return "\n".join(body) + " */\n" if safe else ""
 
 
 def _c_string(text: str) -> str:
