@@ -22,10 +22,10 @@ typedef struct greeter_v1 {
         HP_OPTIONAL_;
     void (*destroy)(void *self) HP_OPTIONAL_;
     const void *(*query)(const char *id) HP_OPTIONAL_;
-    /* greet(name: str) -> str
+    /* greet(name: str) -> str; quick: it only computes, and never waits
      * The greeting for the person called `name`. */
     hp_status (*greet)(void *self, const char *name, size_t name_len, hp_out *out);
-    /* lang() -> str
+    /* lang() -> str; quick: it only computes, and never waits
      * The language's name for itself. */
     hp_status (*lang)(void *self, hp_out *out);
 } greeter_v1;

@@ -15,7 +15,14 @@
  *   - what the host passes in belongs to the host, and is invalid once the function has returned;
  *   - neither side frees the other's memory, no struct crosses by value, and errno means nothing across the border;
  *   - no C++ exception and no Rust panic may leave a plugin's function;
- *   - text is UTF-8 and has a length; it is not NUL-terminated and may hold NULs.
+ *   - text is UTF-8 and has a length; it is not NUL-terminated and may hold NULs. What a host passes as str is valid;
+ *   - a buffer's pointer is never NULL, promises no alignment, and is not to be read when its length is 0. Lengths are at
+ *     most PTRDIFF_MAX. Two buffers of one call may be the same memory, and other threads of the host may change what a
+ *     bytes or bytearray buffer holds during the call;
+ *   - a plugin leaves the process as it found it: it does not exit, change the locale, the working directory or the
+ *     floating-point mode, or install signal handlers;
+ *   - a library is never unloaded. Its static destructors run when the process exits, perhaps during a call. In a forked
+ *     child the instances of the parent are not used again, and not destroyed.
  */
 #ifndef HARDPOINT_H
 #define HARDPOINT_H
@@ -38,6 +45,10 @@
 #define HP_NEEDS_ABI "1.0"
 #endif
 
+#if UINTPTR_MAX != 0xffffffffffffffffu
+#error "hardpoint is for 64-bit machines"
+#endif
+
 #ifdef __cplusplus
 #define HP_STATIC_ASSERT_(condition, why) static_assert(condition, why)
 #define HP_CAST_(type, value) static_cast<type>(value)
@@ -55,7 +66,8 @@ extern "C" {
 
 /* ---- what every function of a plugin returns ------------------------------------------------------------------- */
 
-/* 0 is success, 1-255 are this ABI's, 256-65535 are the author's own; any other value breaks the contract. */
+/* 0 is success, 1-255 are this ABI's (those without a name here are reserved), 256-65535 are the author's own; any other
+ * value breaks the contract. */
 typedef int32_t hp_status;
 
 enum {
@@ -72,7 +84,9 @@ enum {
 /* Where a method leaves its text: the result when it succeeds, the reason when it fails. Frozen at 32 bytes.
  *
  * The struct and the memory are the host's and last until the method returns; only the calling thread may touch them.
- * On entry `len` is 0 and `cap` at least 512, so a reason always fits. Text is `len` bytes at `data`, `len` <= `cap`. */
+ * On entry `len` is 0 and `cap` at least 512, so a reason always fits. Text is `len` bytes at `data`, `len` <= `cap`. It is
+ * ignored after success when the result is no text. After a failure it is the reason, so what was written of a result
+ * has to go (hp_fail sees to it); it may be empty. */
 typedef struct hp_out hp_out;
 struct hp_out {
     char *data;    /* may move in grow; never NULL */
@@ -80,7 +94,8 @@ struct hp_out {
     size_t cap;    /* bytes there is room for */
     /* Makes `cap` at least `need`, the whole capacity wanted and not the increase. Keeps the first `len` bytes.
      * HP_OK, or HP_NO_MEMORY with everything as it was. Never throws. Calling thread only.
-     * Check `cap` afterwards, not only the status (hp_reserve does). */
+     * Check `cap` afterwards, not only the status (hp_reserve does). The host's own code may run in it: hold no lock over
+     * grow, or over a helper that appends, which another method or destroy takes. */
     hp_status (*grow)(hp_out *out, size_t need);
 };
 
@@ -123,14 +138,18 @@ typedef struct hp_head {
 /* What every vtable starts with, before the contract's own methods. Frozen at 48 bytes.
  *
  * It is written out in each generated header (a struct within a struct would cost the author a pair of braces).
- *   flags    the author's: HP_SERIAL. A host may ignore a bit it does not know among 0-31, and refuses one in 32-63.
- *   create   makes an instance. `config` is the host's text for this plugin (NULL, 0 when there is none). On success
- *            it stores in *self whatever the methods shall get as `self`; on failure the reason is in `out`, *self is
- *            ignored and destroy is not called. Runs on the loading thread. NULL: no state, `self` is NULL.
- *   destroy  ends an instance, once, on any thread, after its last call has returned. Perhaps never, when the process
- *            exits. NULL: nothing to end.
- *   query    the door for later additions: a pointer to what `id` names, valid for good, or NULL. Any thread. NULL:
- *            there is nothing to ask for.
+ *   flags    set by the author, from this ABI's: HP_SERIAL. Other bits are 0. A host may ignore a bit that it does not know
+ *            among 0-31, and refuses the plugin for one among 32-63.
+ *   create   makes an instance. `config` is the host's text for this plugin (NULL, 0 when there is none; not NULL when it
+ *            is empty). On success it stores in *self, which is NULL on entry and may stay so, whatever the methods shall
+ *            get as `self`; on failure the reason is in `out`, *self is ignored and destroy is not called. Runs on the
+ *            loading thread. NULL: no state, `self` is NULL.
+ *   destroy  ends an instance, once, on any thread, after its last call has returned, with what create stored. Perhaps
+ *            never, when the process exits. NULL: nothing to end.
+ *   query    the door for later additions: a pointer to what `id` names, valid for good, or NULL. `id` is NUL-terminated
+ *            ASCII, says of what type the pointer is, and starts with "hp." when it is this ABI's. Any thread, also
+ *            before the first create. NULL: there is nothing to ask for.
+ * A method that returns int, float or bool stores it in *result, which is 0 on entry; a bool is one byte, 0 or 1.
  * Methods of one instance may run on several threads at once unless HP_SERIAL is set; different instances always may.
  */
 typedef struct hp_vtable {
@@ -142,9 +161,10 @@ typedef struct hp_vtable {
 } hp_vtable;
 
 /* A vtable flag: the host calls one instance's methods one at a time. */
-#define HP_SERIAL (UINT64_C(1) << 32)
+#define HP_SERIAL 0x100000000ULL
 
-/* ---- the author's helpers: static inline, allocate nothing, any thread that may touch `out` -------------------- */
+/* ---- the author's helpers: static inline, allocate nothing, any thread that may touch `out` --------------------
+ * What is appended must not lie in `out` itself, which may move. */
 
 /* Makes room for `n` more bytes after `len`, to be written at out->data + out->len and added to out->len by the
  * caller. HP_OK or HP_NO_MEMORY. */
@@ -209,7 +229,8 @@ HP_CHECKED_ HP_FORMAT_(2, 3) static inline hp_status hp_printf(hp_out *out, cons
 }
 
 /* Fails with a reason: drops what `out` holds, writes the reason there (cut short if memory runs out), and gives
- * `status` back to be returned. A `status` of 0 becomes HP_FAILED. */
+ * `status` back to be returned. A `status` of 0 or less becomes HP_FAILED. A format that cannot be rendered is the reason
+ * as it stands. */
 HP_CHECKED_ HP_FORMAT_(3, 4) static inline hp_status hp_fail(hp_out *out, hp_status status, const char *format, ...) {
     va_list args;
     va_start(args, format);
@@ -224,11 +245,16 @@ HP_CHECKED_ HP_FORMAT_(3, 4) static inline hp_status hp_fail(hp_out *out, hp_sta
         const size_t len = whole < 0 ? 0 : HP_CAST_(size_t, whole);
         out->len = len < out->cap ? len : out->cap - 1;
     }
-    return status == HP_OK ? HP_FAILED : status;
+    if (written == HP_FAILED) {
+        const size_t len = strlen(format);
+        out->len = len < out->cap ? len : out->cap;
+        memcpy(out->data, format, out->len);
+    }
+    return status > 0 ? status : HP_FAILED;
 }
 
 /* Logs as printf does, to the host's logger "hardpoint.plugin.<name>". One non-blocking send: it never waits and never
- * calls back into the host, and a record that finds no room is dropped and counted. Text beyond HP_LOG_MAX bytes is
+ * calls back into the host, and a record that finds no room is dropped and counted. Not for signal handlers. Text beyond HP_LOG_MAX bytes is
  * cut and ends in "...". Any thread, at any time after `create` was entered; errno is kept; a NULL host is silent. */
 HP_FORMAT_(3, 4) static inline void hp_log(const hp_host *host, int level, const char *format, ...) {
     struct {
@@ -289,8 +315,10 @@ HP_FORMAT_(3, 4) static inline void hp_log(const hp_host *host, int level, const
 #define HP_HEAD_(type) {sizeof(type), HP_ABI_MAJOR, HP_ABI_MINOR, hp_manifest_##type}
 
 /* One plugin: the note, the manifest's copy, and the vtable under its exported name. The slots are written
- *     .greet = greet, .lang = lang        in C and in C++20 or later,
- *     p.greet = greet, p.lang = lang      in C++17, or wherever HP_CXX17 was defined before the first #include. */
+ *     .greet = greet, .lang = lang        in C, and in C++20 or later, there in the order of the struct,
+ *     p.greet = greet, p.lang = lang      in C++17, or wherever HP_CXX17 was defined before the first #include; there
+ *                                         a function that is itself called `p` needs another name.
+ * C is silent about a method that is left out: `hardpoint check` is not. */
 #define HP_PLUGIN_(type, text, ...)                                                                                    \
     HP_STATIC_ASSERT_(sizeof(text) <= HP_MANIFEST_MAX, "the manifest is longer than 4096 bytes");                      \
     HP_NOTE_(hp_note_##type, text);                                                                                    \

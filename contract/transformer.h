@@ -22,7 +22,7 @@ typedef struct transformer_v1 {
         HP_OPTIONAL_;
     void (*destroy)(void *self) HP_OPTIONAL_;
     const void *(*query)(const char *id) HP_OPTIONAL_;
-    /* transform(text: str) -> str
+    /* transform(text: str) -> str; quick: it only computes, and never waits
      * What `text` becomes. */
     hp_status (*transform)(void *self, const char *text, size_t text_len, hp_out *out);
 } transformer_v1;

@@ -247,8 +247,16 @@ def test_a_method_that_fails_with_each_status(probe: Probe, status: int) -> None
         probe.fail(status, "because é")
     assert (caught.value.status, caught.value.text) == (status, "because é")
     assert caught.value.path == hardpoint.info(probe).path
-    name = {1: "HP_FAILED", 2: "HP_INVALID", 3: "HP_UNSUPPORTED", 4: "HP_NO_MEMORY"}.get(status, "its own")
+    names = {1: "HP_FAILED", 2: "HP_INVALID", 3: "HP_UNSUPPORTED", 4: "HP_NO_MEMORY", 255: "reserved"}
+    name = names.get(status, "its own")
     assert str(caught.value) == f"{caught.value.path}: fail failed with status {status} ({name}): because é"
+
+
+def test_a_long_reason_is_cut_in_the_message_alone(probe: Probe) -> None:
+    with pytest.raises(hardpoint.CallError) as caught:
+        probe.fail(1, "x" * 5000)
+    assert caught.value.text == "x" * 5000
+    assert str(caught.value).endswith(f": {'x' * 500}...")
 
 
 def test_a_failure_without_a_reason_says_so(probe: Probe) -> None:
@@ -500,6 +508,11 @@ def test_a_flood_of_records_is_dropped_and_counted_and_never_blocks(
             for _ in range(3000):
                 probe.log(30, "flood " * 100)
             _wait_for(lambda: any("were dropped" in record.getMessage() for record in caplog.records))
+            logger.removeHandler(handler)
+            seen = -1
+            while seen != len(caplog.records):  # what is still on its way belongs to no other test
+                seen = len(caplog.records)
+                time.sleep(0.2)
     finally:
         logger.removeHandler(handler)
     assert any(
@@ -591,6 +604,36 @@ def test_the_json_of_a_config_is_strict_about_what_it_can_carry(load: Load) -> N
     with pytest.raises(UnicodeEncodeError, match="argument 'config'"):
         load(config="\udc00")
     assert json.loads(load(config={"n": 1.5}).config()) == {"n": 1.5}
+
+
+def test_a_signal_at_any_point_of_a_growing_result_harms_nobody(
+    probe_library: Path, binding: Binding, run_python: RunPython
+) -> None:
+    """In a process of its own: memory that was freed and is used again would kill it, now or later."""
+    code = f"""
+import hardpoint, random, signal, sys
+sys.path.insert(0, {os.path.dirname(__file__)!r})
+from probe import Probe
+class Stop(Exception): pass
+def stop(*_): raise Stop
+signal.signal(signal.SIGALRM, stop)
+probe = hardpoint.load({str(probe_library)!r}, Probe, binding={binding!r})
+random.seed(7)
+stopped = 0
+for _ in range(400):
+    try:
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-5, 3e-3))
+        for _ in range(20):
+            probe.repeat("x" * 4096, 40)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except (Stop, hardpoint.CallError):  # the latter where the callback had no hold on it yet
+        stopped += 1
+signal.setitimer(signal.ITIMER_REAL, 0)
+assert probe.repeat("ab", 50000) == "ab" * 50000
+print(stopped > 100)
+"""
+    done = run_python(code, check=False)  # cffi and ctypes tell of what they cannot pass on
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
 
 
 def test_an_error_in_grow_goes_on_after_the_plugin_returned(probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,9 +17,12 @@ from hypothesis import strategies as st
 import hardpoint
 from hardpoint import Buffer, WritableBuffer
 from hardpoint.definition import contract_of
+from hardpoint.header import render
 from hardpoint.reserved import owner_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from conftest import Compiler
 
     from hardpoint.signature import Contract
@@ -256,6 +259,39 @@ def test_a_signature_that_c_does_not_have_is_refused(case: str) -> None:
 def test_nine_parameters_are_refused() -> None:
     names = ", ".join(f"{name}: int" for name in "abcdefghi")
     assert refusal(f"def greet(self, {names}) -> str: ...") == "Greeter.greet has 9 parameters; a method has at most 8"
+
+
+def test_a_manifest_that_no_plugin_could_have_is_refused(compiler: Compiler, tmp_path: Path) -> None:
+    """The limit is the header's: the longest names that fit compile, and one method more would not."""
+
+    def methods(count: int) -> str:
+        return "\n".join(f"def method_{number:03}(self, text: str) -> str: ..." for number in range(count))
+
+    longest = next(count for count in range(1, 200) if _why_not(methods(count)))
+    assert re.fullmatch(
+        r"Greeter cannot be a contract: its manifest would have up to 4\d\d\d bytes, and 4096 are allowed; "
+        r"make two contracts of it, or shorten its names",
+        _why_not(methods(longest)),
+    )
+    contract = define(methods(longest - 1))
+    (tmp_path / "greeter.h").write_text(render(contract))
+    slots = ", ".join(f".{method.name} = f" for method in contract.methods)
+    (tmp_path / "plugin.c").write_text(
+        f'#include "{tmp_path}/greeter.h"\n'
+        "static hp_status f(void *s, const char *t, size_t l, hp_out *o) { (void)s; return hp_write(o, t, l); }\n"
+        f'GREETER_PLUGIN("{"p" * 64}", "{"1" * 64}", {slots});\n'
+    )
+    compiler.run(
+        "-c", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-o", str(tmp_path / "plugin.o"), str(tmp_path / "plugin.c")
+    )
+
+
+def _why_not(body: str) -> str:
+    try:
+        define(body)
+    except hardpoint.DefinitionError as error:
+        return str(error)
+    return ""
 
 
 ANNOTATIONS = {  # Python 3.14 spells Optional another way

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hardpoint import Problem
 from hardpoint.elf import Note
-from hardpoint.manifest import MAX_SIZE, Manifest, read_manifests
+from hardpoint.manifest import MAX_MANIFEST, Manifest, read_manifests
 
 if TYPE_CHECKING:
     from hardpoint.elf import ElfFile
@@ -70,7 +70,7 @@ ACCEPTED: dict[str, dict[str, object]] = {
     "a name with everything": {"plugin": "a-b_c9", "release": "0.1-rc.2+build_7"},
     "a method of a kind that is not known yet": {"methods": ["solve(m: matrix) -> matrix"]},
     "a field that is not known yet": {"author": "somebody", "since": 2030, "more": {"deep": [1.5, None, True, -0.0, 1e999]}},
-    "the largest that fits": {"x": "y" * (MAX_SIZE - len(changed(x="")))},
+    "the largest that fits": {"x": "y" * (MAX_MANIFEST - len(changed(x="")))},
 }  # fmt: skip
 
 
@@ -268,7 +268,7 @@ values = st.recursive(
 )
 
 
-@given(st.binary(max_size=MAX_SIZE + 8))
+@given(st.binary(max_size=MAX_MANIFEST + 8))
 def test_random_bytes(data: bytes) -> None:
     _hold(data)
     _hold(data + b"\0")

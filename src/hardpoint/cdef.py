@@ -41,6 +41,7 @@ char *setlocale(int category, const char *locale);
 /* memory and sockets */
 void *realloc(void *memory, size_t size);
 void free(void *memory);
+void *memcpy(void *to, const void *from, size_t size);
 void *mmap(void *address, size_t size, int protection, int flags, int fd, long offset);
 int munmap(void *address, size_t size);
 int socketpair(int domain, int type, int protocol, int *pair);

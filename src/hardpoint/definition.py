@@ -13,6 +13,7 @@ from .reserved import owner_of
 from .signature import (
     IDENTIFIER,
     KINDS,
+    MAX_MANIFEST,
     MAX_PARAMETERS,
     RESULTS,
     Contract,
@@ -96,7 +97,13 @@ def _read_class(cls: Any, name: object, version: object, scope: Mapping[str, obj
         raise refuse("it has no methods")
     methods = tuple(_read_method(where, key, value, (major, minor), scope) for key, value in members.items())
     _check_order(where, methods)
-    return Contract(str(name), major, minor, methods, _doc(cls), f"{cls.__module__}:{where}")
+    made = Contract(str(name), major, minor, methods, _doc(cls), f"{cls.__module__}:{where}")
+    if made.manifest_size > MAX_MANIFEST:
+        raise refuse(
+            f"its manifest would have up to {made.manifest_size} bytes, and {MAX_MANIFEST} are allowed; "
+            "make two contracts of it, or shorten its names"
+        )
+    return made
 
 
 _TYPING = frozenset({"typing", "typing_extensions"})

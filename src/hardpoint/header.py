@@ -82,7 +82,8 @@ HP_LAYOUT_({struct}, create, 24);
 
 def _slot(contract: Contract, method: Method) -> str:
     optional = " HP_OPTIONAL_" if method.since else ""
-    text = method.text + (f", since {contract.major}.{method.since}; may be NULL" if method.since else "")
+    text = method.text + (f", since {contract.major}.{method.since}: may be NULL" if method.since else "")
+    text += "; quick: it only computes, and never waits" if method.quick else ""
     arguments = ["void *self", *(_parameter(parameter) for parameter in method.parameters)]
     if method.result in SCALARS:
         arguments.append(f"{_VALUES[method.result]} *result")

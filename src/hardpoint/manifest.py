@@ -6,12 +6,12 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from .errors import Problem
-from .signature import check_contract_name, parse_version
+from .signature import MAX_MANIFEST, check_contract_name, parse_version
 
 if TYPE_CHECKING:
     from .elf import ElfFile
 
-OWNER, TYPE, MAX_SIZE = b"hardpoint", 1, 4096
+OWNER, TYPE = b"hardpoint", 1
 _PLUGIN = re.compile(r"[a-z][a-z0-9_-]{0,63}", re.ASCII)
 _RELEASE = re.compile(r"[0-9A-Za-z.+_-]{1,64}", re.ASCII)
 _REBUILD = "rebuild the plugin with its contract's header, which writes the manifest"
@@ -59,8 +59,8 @@ def _read(description: bytes) -> Manifest | Problem:
 def _parse(description: bytes) -> dict[str, Any]:
     import json  # a millisecond that only a host which loads something pays
 
-    if len(description) > MAX_SIZE:
-        raise _MalformedError(f"a manifest of at most {MAX_SIZE} bytes", f"{len(description)}")
+    if len(description) > MAX_MANIFEST:
+        raise _MalformedError(f"a manifest of at most {MAX_MANIFEST} bytes", f"{len(description)}")
     if not description.endswith(b"\0"):
         raise _MalformedError("a manifest that ends in a NUL", "one that does not")
     try:

@@ -44,6 +44,8 @@ SCALARS = frozenset({"int", "float", "bool"})
 """The kinds that travel by value."""
 
 MAX_PARAMETERS = 8
+MAX_MANIFEST = 4096
+"""Bytes in a manifest with its NUL: HP_MANIFEST_MAX in hardpoint.h."""
 IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}", re.ASCII)
 """What a method or a parameter may be called."""
 
@@ -107,6 +109,13 @@ class Contract(NamedTuple):
     def version(self) -> str:
         """`MAJOR.MINOR`."""
         return f"{self.major}.{self.minor}"
+
+    @property
+    def manifest_size(self) -> int:
+        """The most bytes that a manifest for it can have with its NUL: names of plugin and release take 64 at most."""
+        fields = '{"abi": "1.65535", "contract": "", "version": "", "plugin": "", "release": "", "methods": []}'
+        texts = sum(len(method.text) + len('"", ') for method in self.methods)
+        return len(fields) + len(self.name) + len(self.version) + 2 * 64 + texts + 1
 
     @property
     def struct(self) -> str:

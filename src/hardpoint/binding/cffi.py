@@ -53,9 +53,15 @@ class _Out:
     def view(self, size: int) -> Any:
         return ffi.buffer(ffi.cast("char *", self.data), size)
 
+    def copy(self, address: int, size: int) -> None:
+        libc.memcpy(ffi.cast("void *", address), ffi.cast("void *", self.data), size)
+
+    def free(self, address: int) -> None:
+        libc.free(ffi.cast("void *", address))
+
     def drop(self) -> None:
         del _outs[self.address]
-        libc.free(ffi.cast("void *", self.data))
+        self.free(self.data)
 
 
 @ffi.callback("int32_t(hp_out *, size_t)", error=NO_MEMORY)  # type: ignore[untyped-decorator]

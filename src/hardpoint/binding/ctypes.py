@@ -90,9 +90,15 @@ class _Out:
     def view(self, size: int) -> Any:
         return _view(self.data, size, _PyBUF_READ)
 
+    def copy(self, address: int, size: int) -> None:
+        ctypes.memmove(address, self.data, size)
+
+    def free(self, address: int) -> None:
+        _free(address)
+
     def drop(self) -> None:
         del _outs[self.address]
-        _free(self.data)
+        self.free(self.data)
 
 
 @CFUNCTYPE(c_int32, c_void_p, c_size_t)  # type: ignore[untyped-decorator]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from _thread import allocate_lock, get_ident
+from _thread import RLock
 from typing import TYPE_CHECKING, Any
 
 from ..abi import UNSUPPORTED
@@ -37,7 +37,6 @@ class Instance:
         "_destroy",
         "_lock",
         "_once",
-        "_owner",
         "_process",
         "about",
         "name",
@@ -57,8 +56,7 @@ class Instance:
         self._closed = False
         self._active: list[None] = []
         self._once = [None]
-        self._lock = allocate_lock() if serial else None
-        self._owner = 0
+        self._lock = RLock() if serial else None
         self._process = _process[0]
 
     def enter(self, method: str) -> None:
@@ -75,7 +73,6 @@ class Instance:
     def leave(self) -> None:
         """After a call that was entered."""
         if self._lock is not None:
-            self._owner = 0
             self._lock.release()
         self._out()
 
@@ -95,9 +92,8 @@ class Instance:
         if self._closed:
             raise ClosedError(f"{method} cannot be called: {self.name} was closed; load it again", path=self.path)
 
-    def _take_turn(self, lock: _Lock, method: str) -> None:
-        me = get_ident()
-        if self._owner == me:
+    def _take_turn(self, lock: Any, method: str) -> None:
+        if lock._is_owned():  # noqa: SLF001 - as threading.Condition asks it
             raise CallError(
                 f"{method} cannot be called from within a call of {self.name} on the same thread: the plugin takes one "
                 "call at a time (HP_SERIAL)",
@@ -105,9 +101,7 @@ class Instance:
                 status=UNSUPPORTED,
             )
         lock.acquire()
-        self._owner = me
         if self._closed:  # while it waited
-            self._owner = 0
             lock.release()
             self.check_open(method)
 
@@ -127,7 +121,3 @@ class Instance:
     def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         if not finalizing():  # at exit, nothing is left that a destroy could be called with
             self.close()
-
-
-if TYPE_CHECKING:
-    from _thread import LockType as _Lock

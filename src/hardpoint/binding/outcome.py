@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from ..abi import LAST_STATUS, NO_MEMORY, OK, OUT_SIZE, STATUS_NAMES
+from ..abi import AUTHOR, LAST_STATUS, NO_MEMORY, OK, OUT_SIZE, STATUS_NAMES
 from ..errors import CallError, ContractBrokenError, PluginError
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _KEPT = 1 << 16
 """Bytes above which the memory of an Out is given back after the call."""
 _POOLED = 16
+_SHOWN = 500
+"""Characters of a reason in an error's message; `text` has all of it."""
 
 
 class Plugin(NamedTuple):
@@ -38,8 +40,14 @@ class Out(Protocol):
     error: BaseException | None
 
     def realloc(self, address: int, size: int) -> int:
-        """Resize the memory as C does; 0 if there is none."""
+        """Resize memory, or get some for the address 0; 0 if there is none."""
         ...
+
+    def copy(self, address: int, size: int) -> None:
+        """Copy the first bytes of the memory to another address."""
+
+    def free(self, address: int) -> None:
+        """Give memory back."""
 
     def publish(self) -> None:
         """Write data and cap into the struct."""
@@ -53,16 +61,22 @@ class Out(Protocol):
 
 
 def grow(out: Out, need: int) -> int:
-    """What hp_out.grow does. A refusal is remembered; so is an error, which could not cross the plugin."""
+    """What hp_out.grow does. A refusal is remembered; so is an error, which could not cross the plugin.
+
+    A signal's handler can raise between any two steps here, so the old memory goes last: the plugin may still use it.
+    """
     try:
         if need > out.cap:
             size = max(need, 2 * out.cap)
-            data = out.realloc(out.data, size)
+            data, old = out.realloc(0, size), out.data
             if not data:
                 out.failed = True
                 return NO_MEMORY
-            out.data, out.cap = data, size
-        out.publish()
+            out.copy(data, min(out.length(), out.cap))
+            out.data = data
+            out.cap = size
+            out.publish()
+            out.free(old)
     except BaseException as error:  # noqa: BLE001 - a KeyboardInterrupt, say: it goes on once the plugin has returned
         out.error = error
         return NO_MEMORY
@@ -123,9 +137,10 @@ def text_of(plugin: Plugin, name: str, status: int, out: Out, failure: type[Plug
         return out.view(length)
     reason = str(out.view(length), "utf-8", "replace") if status else "it needed more memory than there is"
     status = status or NO_MEMORY
-    spelt = STATUS_NAMES.get(status, "its own")
+    spelt = STATUS_NAMES.get(status, "its own" if status >= AUTHOR else "reserved")
+    shown = reason if len(reason) <= _SHOWN else f"{reason[:_SHOWN]}..."
     raise failure(
-        f"{plugin.path}: {name} failed with status {status} ({spelt}): {reason or 'the plugin gave no reason'}",
+        f"{plugin.path}: {name} failed with status {status} ({spelt}): {shown or 'the plugin gave no reason'}",
         path=plugin.path,
         status=status,
         text=reason,
