@@ -15,7 +15,7 @@ from conftest import ROOT, TESTS, WARNINGS
 from probe import Probe
 
 import hardpoint
-from hardpoint import abi, cdef, logs, manifest
+from hardpoint import abi, cdef, logs, signature
 from hardpoint.contracts import Greeter
 from hardpoint.elf import ElfFile
 from hardpoint.libc import ffi
@@ -129,7 +129,7 @@ def test_the_host_has_the_same_numbers() -> None:
         abi.UNSUPPORTED,
     ]
     assert abi.LAST_STATUS == 65535
-    assert NUMBERS["HP_MANIFEST_MAX"] == manifest.MAX_SIZE
+    assert NUMBERS["HP_MANIFEST_MAX"] == signature.MAX_MANIFEST
 
 
 def test_the_host_keeps_what_the_header_promises() -> None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from hardpoint import Problem
 from hardpoint.elf import Note
-from hardpoint.manifest import MAX_MANIFEST, Manifest, read_manifests
+from hardpoint.manifest import Manifest, read_manifests
+from hardpoint.signature import MAX_MANIFEST
 
 if TYPE_CHECKING:
     from hardpoint.elf import ElfFile

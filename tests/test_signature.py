@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 import hardpoint
 from hardpoint.definition import contract_of
-from hardpoint.manifest import MAX_SIZE
 from hardpoint.reserved import owner_of
 from hardpoint.signature import (
+    MAX_MANIFEST,
     Method,
     Parameter,
     check_contract_name,
@@ -154,7 +154,7 @@ HOSTILE = {
     "commas": f"a({', ' * 2000}) -> str",
     "slashes": f"a({', '.join('/' * 1300)}) -> str",
     "colons": f"a({': ' * 2000}) -> str",
-    "letters": "a" * MAX_SIZE,
+    "letters": "a" * MAX_MANIFEST,
     "result": "a() -> " + "a" * 4000,
     "lines": "a(\n" * 1300,
     "parameters": f"a({', '.join(f'p{index}: int' for index in range(350))}) -> str",
@@ -176,7 +176,7 @@ def _parse_or_refuse(text: str) -> None:
     assert refused in {"", f"a method's text is like 'greet(name: str) -> str', not {text!r}"}
 
 
-@given(st.text(max_size=MAX_SIZE) | st.text("ab(): ,/->strint_", max_size=200))
+@given(st.text(max_size=MAX_MANIFEST) | st.text("ab(): ,/->strint_", max_size=200))
 def test_any_text_is_a_method_or_a_value_error(text: str) -> None:
     _parse_or_refuse(text)
 
