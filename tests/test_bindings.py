@@ -267,7 +267,7 @@ def test_a_failure_without_a_reason_says_so(probe: Probe) -> None:
 
 BROKEN = [
     ("utf-8", "break_rule gave text that is not UTF-8 .*0xe9"),
-    ("length", "break_rule says that it wrote 1025 bytes where there was room for 1024"),
+    ("length", r"break_rule says that it wrote \d+ bytes where there was room for \d+;"),
     ("status-negative", "break_rule returned the status -1, and a status is from 0 to 65535"),
     ("status-large", "break_rule returned the status 65536, and a status is from 0 to 65535"),
 ]
