@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import struct
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,19 +18,19 @@ EM_386, EM_ARM, EM_X86_64, EM_AARCH64 = 3, 40, 62, 183
 MACHINES = {EM_386: "i386", EM_ARM: "arm", EM_X86_64: "x86-64", EM_AARCH64: "AArch64", 243: "RISC-V", 21: "ppc64",
             22: "s390x", 8: "mips", 258: "LoongArch"}  # fmt: skip
 TYPES = {1: "an object file (.o)", 2: "an executable", 3: "a shared object", 4: "a core dump"}
-PT_LOAD, PT_DYNAMIC, PT_NOTE, PT_TLS, PT_GNU_STACK, PT_GNU_RELRO = 1, 2, 4, 7, 0x6474E551, 0x6474E552
-PF_X, PF_W = 1, 2
+PT_LOAD, PT_DYNAMIC, PT_NOTE, PT_PHDR, PT_TLS, PT_GNU_STACK, PT_GNU_RELRO = 1, 2, 4, 6, 7, 0x6474E551, 0x6474E552
+PF_X, PF_W, PF_R = 1, 2, 4
 DT_NEEDED, DT_HASH, DT_STRTAB, DT_SYMTAB, DT_STRSZ, DT_SONAME, DT_RPATH = 1, 4, 5, 6, 10, 14, 15
-DT_RUNPATH, DT_FLAGS, DT_FLAGS_1, DT_GNU_HASH = 29, 30, 0x6FFFFFFB, 0x6FFFFEF5
+DT_DEBUG, DT_RUNPATH, DT_FLAGS, DT_FLAGS_1, DT_GNU_HASH = 21, 29, 30, 0x6FFFFFFB, 0x6FFFFEF5
 DT_VERDEF, DT_VERNEED = 0x6FFFFFFC, 0x6FFFFFFE
 DF_STATIC_TLS, DF_1_PIE = 0x10, 0x08000000
 SHT_DYNSYM, SHT_NOBITS, SHF_EXECUTABLE = 11, 8, 4
-STT_OBJECT, STT_FUNC = 1, 2
+STT_OBJECT, STT_FUNC, STT_TLS = 1, 2, 6
 
 _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")  # ident type machine version entry phoff shoff flags ehsize phentsize
 #                                               phnum shentsize shnum shstrndx
 _SEGMENT = struct.Struct("<IIQQQQQQ")  # type flags offset vaddr paddr filesz memsz align
-_SECTION = struct.Struct("<IIQQQQIIQQ")  # name type flags addr offset size link info addralign entsize
+_SECTION = struct.Struct("<4xIQQQQ24x")  # (name) type flags addr offset size (link info addralign entsize)
 _DYNAMIC = struct.Struct("<QQ")  # tag value
 SYMBOL = struct.Struct("<IBBHQQ")  # name info other shndx value size
 _NOTE = struct.Struct("<III")  # name size, description size, type
@@ -40,6 +41,8 @@ _VERDAUX = struct.Struct("<II")  # name next
 
 WHOLE = 1 << 20
 """Bytes up to which a file is read in one go; of a larger one only what is needed is read."""
+# What no linker writes and only a crafted file has: each bounds what a small file can make the reader do.
+_MOST_SEGMENTS, _MOST_ENTRIES, _MOST_VERSIONS, _MOST_NOTES = 128, 4096, 0x7FFF, 1 << 20
 
 
 class ElfError(Exception):
@@ -61,21 +64,6 @@ class Segment(NamedTuple):
     file_size: int
     memory_size: int
     align: int
-
-
-class Section(NamedTuple):
-    """A section header (gABI, Elf64_Shdr). A library works without any."""
-
-    name: int
-    type: int
-    flags: int
-    address: int
-    offset: int
-    size: int
-    link: int
-    info: int
-    align: int
-    entry_size: int
 
 
 class Note(NamedTuple):
@@ -112,32 +100,41 @@ class VersionDefined(NamedTuple):
     number: int
 
 
-_Entry = TypeVar("_Entry", Segment, Section)
-
-
 class ElfFile:
     """One shared object, or a program. `fd` must stay open while the object is used; ElfError if it is neither."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self.size = os.fstat(fd).st_size
-        self._whole = os.pread(fd, WHOLE, 0) if self.size <= WHOLE else b""
+        self._whole = os.pread(fd, self.size, 0) if self.size <= WHOLE else b""
         header = _HEADER.unpack(self._identify())
         self.type: int = header[1]
         self.machine: int = header[2]
         if self.type not in {2, 3}:
             raise ElfError("elf-type", TYPES.get(self.type, f"an ELF file of type {self.type}"))
-        if (header[9] and header[9] != _SEGMENT.size) or (header[12] and header[11] != _SECTION.size):
+        self.headers_at: int = header[5]
+        segments, sections = header[10], header[12]
+        if (segments and header[9] != _SEGMENT.size) or (sections and header[11] != _SECTION.size):
             raise ElfError("elf-damaged", "an ELF header whose tables have entries of another size than the ABI's")
-        self.sections = self._table(Section, _SECTION, header[6], header[12], "section headers")
-        self.segments = self._table(Segment, _SEGMENT, header[5], header[10], "program headers")
+        if segments > _MOST_SEGMENTS:  # the loader copies them to its stack
+            raise ElfError("elf-damaged", f"{segments} program headers")
+        data = self.read(header[6], _SECTION.size * sections, "the table of section headers")
+        self.sections = list(_SECTION.iter_unpack(data))
+        """Type, flags, address, offset, size of each (gABI, Elf64_Shdr). A library works without any."""
+        data = self.read(self.headers_at, _SEGMENT.size * segments, "the table of program headers")
+        self.segments = list(map(Segment._make, _SEGMENT.iter_unpack(data)))
         self.loads = [segment for segment in self.segments if segment.type == PT_LOAD]
         for load in self.loads:
             self._within(load.offset, load.file_size, "a segment")
         self._check_code()
-        self.needed: list[str] = []
         self.dynamic: dict[int, int] = {}
-        self._read_dynamic()
+        """The dynamic section's entries by tag; as the loader does: of two with one tag the last counts."""
+        self._names: dict[int, str] = {}
+        self._named = 0
+        self.needed = [self.string(offset) for offset in self._read_dynamic()]
+        for tag in (DT_SONAME, DT_RPATH, DT_RUNPATH):  # what is named here can be asked for without a surprise
+            self.text(tag)
+        self._versions_needed = self._read_versions_needed()
 
     # -- bytes ---------------------------------------------------------------------------------------------------------
 
@@ -163,20 +160,30 @@ class ElfFile:
                 return load.address + load.file_size - address
         return 0
 
+    @cached_property
+    def strings(self) -> bytes:
+        """The dynamic string table."""
+        return self.read_at(self.dynamic[DT_STRTAB], self.dynamic.get(DT_STRSZ, 0), "the string table")
+
     def string(self, offset: int) -> str:
         """The string at `offset` of the dynamic string table."""
-        end = self.strings.find(b"\0", offset)
-        if end < 0:
-            raise ElfError("elf-damaged", f"a name at {offset} in a string table of {len(self.strings)} bytes")
-        return self.strings[offset:end].decode("utf-8", "backslashreplace")
+        if offset not in self._names:
+            size = self.dynamic.get(DT_STRSZ, 0)
+            data, want = b"", 128
+            while (end := data.find(b"\0")) < 0:
+                if len(data) >= size - offset:
+                    raise ElfError("elf-damaged", f"a name at {offset} in a string table of {size} bytes")
+                data = self.read_at(self.dynamic[DT_STRTAB] + offset, min(want, size - offset), "the string table")
+                want *= 8
+            self._names[offset] = data[:end].decode("utf-8", "backslashreplace")
+            self._named += end
+            if self._named > 8 * size:  # linkers share the ends of names, as with "bar" in "foobar", but not like this
+                raise ElfError("elf-damaged", f"names that overlap all over a string table of {size} bytes")
+        return self._names[offset]
 
     def _within(self, offset: int, size: int, what: str) -> None:
         if offset + size > self.size:
             raise ElfError("elf-truncated", f"{self.size} bytes, while {what} needs {offset + size}")
-
-    def _table(self, kind: type[_Entry], layout: struct.Struct, offset: int, count: int, what: str) -> list[_Entry]:
-        data = self.read(offset, layout.size * count, f"the table of {what}")
-        return [kind(*entry) for entry in layout.iter_unpack(data)]
 
     # -- the parts -----------------------------------------------------------------------------------------------------
 
@@ -191,35 +198,38 @@ class ElfFile:
         machine = int.from_bytes(start[18:20], "big" if start[5] == 2 else "little")
         if start[4:6] != b"\x02\x01":
             bits, order = {1: "32-bit", 2: "64-bit"}.get(start[4], "?"), {1: "little", 2: "big"}.get(start[5], "?")
-            raise ElfError("elf-class", f"a {bits} {order}-endian ELF file for {MACHINES.get(machine, machine)}")
+            raise ElfError(
+                "elf-class", f"a {bits} {order}-endian ELF file for {MACHINES.get(machine, f'machine {machine}')}"
+            )
         return start
 
     def _check_code(self) -> None:
         """A .debug companion (objcopy --only-keep-debug) has every header of the library and none of its contents."""
-        code = [section for section in self.sections if section.flags & SHF_EXECUTABLE]
-        if code and all(section.type == SHT_NOBITS for section in code):
+        code = [kind for kind, flags, _, _, _ in self.sections if flags & SHF_EXECUTABLE]
+        if code and all(kind == SHT_NOBITS for kind in code):
             raise ElfError("elf-debug", "only debug information: the code was kept in another file")
         if not any(load.flags & PF_X and load.file_size for load in self.loads):
             raise ElfError("elf-no-code", "a shared object without any code")
 
-    def _read_dynamic(self) -> None:
-        table = next((segment for segment in self.segments if segment.type == PT_DYNAMIC), None)
-        if table is None:
+    def _read_dynamic(self) -> list[int]:
+        """Fill `dynamic`, and give where the names of the needed libraries are."""
+        tables = [segment for segment in self.segments if segment.type == PT_DYNAMIC]
+        if not tables:
             raise ElfError("elf-damaged", "no dynamic section") if self.type == 3 else ElfError("elf-type", TYPES[2])
-        data = self.read_at(table.address, table.file_size // 16 * 16, "the dynamic section")
+        size = min(tables[-1].file_size // 16, _MOST_ENTRIES) * 16
+        data = self.read_at(tables[-1].address, size, "the dynamic section")
         needed: list[int] = []
         for tag, value in _DYNAMIC.iter_unpack(data):
             if tag == 0:
                 break
             if tag == DT_NEEDED:
                 needed.append(value)
-            self.dynamic[tag] = value  # as the loader does: of two entries with one tag the last counts
+            self.dynamic[tag] = value
         else:
             raise ElfError("elf-damaged", "a dynamic section without an end")
         if DT_STRTAB not in self.dynamic or DT_SYMTAB not in self.dynamic:
             raise ElfError("elf-damaged", "a dynamic section without strings or symbols")
-        self.strings = self.read_at(self.dynamic[DT_STRTAB], self.dynamic.get(DT_STRSZ, 0), "the string table")
-        self.needed = [self.string(offset) for offset in needed]
+        return needed
 
     def text(self, tag: int) -> str | None:
         """The string that a dynamic entry (DT_SONAME, DT_RPATH, DT_RUNPATH) names, or None."""
@@ -227,8 +237,8 @@ class ElfFile:
 
     @property
     def executable(self) -> bool:
-        """Whether it is a program and no library; a position-independent one says so by a flag."""
-        return self.type == 2 or bool(self.dynamic.get(DT_FLAGS_1, 0) & DF_1_PIE)
+        """Whether it is a program and no library; a position-independent one has a flag, or what only programs have."""
+        return self.type == 2 or bool(self.dynamic.get(DT_FLAGS_1, 0) & DF_1_PIE) or DT_DEBUG in self.dynamic
 
     @property
     def executable_stack(self) -> bool:
@@ -243,9 +253,10 @@ class ElfFile:
     def notes(self, kind: int = PT_NOTE) -> list[Note]:
         """Every note of every segment of that kind; ElfError if one is cut short."""
         found: list[Note] = []
-        for segment in self.segments:
-            if segment.type != kind:
-                continue
+        segments = [segment for segment in self.segments if segment.type == kind]
+        if sum(segment.file_size for segment in segments) > _MOST_NOTES:
+            raise ElfError("elf-damaged", f"more than {_MOST_NOTES} bytes of notes")
+        for segment in segments:
             data = self.read_at(segment.address, segment.file_size, "a note")
             step, offset = (8 if segment.align == 8 else 4), 0
             while offset + _NOTE.size <= len(data):
@@ -259,11 +270,12 @@ class ElfFile:
                 offset = -(-(start + size) // step) * step
         return found
 
+    @cached_property
     def symbol_count(self) -> int:
-        """How many dynamic symbols there are, by the hash table that the loader uses, or else by the section."""
-        for section in self.sections:
-            if section.type == SHT_DYNSYM and section.address == self.dynamic[DT_SYMTAB]:
-                return section.size // SYMBOL.size
+        """How many dynamic symbols there are, by their section, or else by the hash table that the loader uses."""
+        for kind, _, address, _, size in self.sections:
+            if kind == SHT_DYNSYM and address == self.dynamic[DT_SYMTAB]:
+                return int(size) // SYMBOL.size
         if DT_GNU_HASH in self.dynamic:
             return self.count_by_gnu_hash(self.dynamic[DT_GNU_HASH])
         if DT_HASH in self.dynamic:
@@ -271,42 +283,45 @@ class ElfFile:
         return 0
 
     def count_by_gnu_hash(self, table: int) -> int:
-        """How many symbols the GNU hash table at `table` reaches; ElfError if it has no end."""
+        """How many symbols the GNU hash table at `table` reaches; ElfError if it has no end.
+
+        Its parts: 16 bytes of header, 8 a filter word, 4 a bucket (the first symbol of each), 4 a symbol (its hash, and
+        an odd one ends a bucket).
+        """
         what = "the GNU hash table"
         buckets, first, blooms, _ = struct.unpack("<IIII", self.read_at(table, 16, what))
         start = table + 16 + 8 * blooms
-        last = max(struct.unpack(f"<{buckets}I", self.read_at(start, 4 * buckets, what)), default=0)
+        last = max(memoryview(self.read_at(start, 4 * buckets, what)).cast("I"), default=0)
         if last < first:
             return int(first)
         chain = start + 4 * (buckets + last - first)
-        rest = self.read_at(chain, self.room_at(chain), what)
-        for offset in range(0, len(rest) - 3, 4):
-            if rest[offset] & 1:
-                return last + offset // 4 + 1
+        while room := self.room_at(chain) // 4:
+            hashes = self.read_at(chain, 4 * min(room, 1024), what)[::4]
+            for index, byte in enumerate(hashes):
+                if byte & 1:
+                    return last + index + 1
+            last, chain = last + len(hashes), chain + 4 * len(hashes)
         raise ElfError("elf-damaged", "a GNU hash table without an end")
 
+    @cached_property
     def symbol_table(self) -> bytes:
         """The dynamic symbols as they stand in the file, 24 bytes each."""
-        return self.read_at(self.dynamic[DT_SYMTAB], SYMBOL.size * self.symbol_count(), "the symbol table")
+        return self.read_at(self.dynamic[DT_SYMTAB], SYMBOL.size * self.symbol_count, "the symbol table")
 
     def symbols(self, prefix: str = "") -> list[Symbol]:
         """The dynamic symbols whose name starts with `prefix`, in their order; never the empty first one."""
-        wanted, text = set[int](), prefix.encode()
-        offset = self.strings.find(text) if prefix else -1
-        while offset >= 0:
-            wanted.add(offset)
-            offset = self.strings.find(text, offset + 1)
-        if prefix and not wanted:
+        strings, text = self.strings, prefix.encode()
+        if text not in strings:
             return []
         return [
             Symbol(self.string(name), info & 15, info >> 4, section, address, size)
-            for name, info, _, section, address, size in SYMBOL.iter_unpack(self.symbol_table()[SYMBOL.size :])
-            if not prefix or name in wanted
+            for name, info, _, section, address, size in SYMBOL.iter_unpack(self.symbol_table[SYMBOL.size :])
+            if strings.startswith(text, name)
         ]
 
     def _chain(self, layout: struct.Struct, start: int) -> Iterator[tuple[int, tuple[int, ...]]]:
         """Entries that each say where the next one is, with their addresses; as the loader does, until one says 0."""
-        for _ in range(self.size // layout.size):
+        for _ in range(_MOST_VERSIONS):
             entry = layout.unpack(self.read_at(start, layout.size, "the symbol versions"))
             yield start, entry
             if not entry[-1]:
@@ -314,15 +329,18 @@ class ElfFile:
             start += entry[-1]
         raise ElfError("elf-damaged", "symbol versions that have no end")
 
+    def _read_versions_needed(self) -> list[VersionNeeded]:
+        found: list[VersionNeeded] = []
+        for address, need in self._chain(_VERNEED, self.dynamic[DT_VERNEED]) if DT_VERNEED in self.dynamic else ():
+            for _, aux in self._chain(_VERNAUX, address + need[3]):
+                found.append(VersionNeeded(self.string(need[2]), self.string(aux[3]), aux[2] & 0x7FFF))
+                if len(found) > _MOST_VERSIONS:
+                    raise ElfError("elf-damaged", "more symbol versions than there are numbers for")
+        return found
+
     def versions_needed(self) -> list[VersionNeeded]:
         """Symbol versions that it needs of other libraries, in the file's order (LSB, "Version Requirements")."""
-        if DT_VERNEED not in self.dynamic:
-            return []
-        return [
-            VersionNeeded(self.string(need[2]), self.string(aux[3]), aux[2] & 0x7FFF)
-            for address, need in self._chain(_VERNEED, self.dynamic[DT_VERNEED])
-            for _, aux in self._chain(_VERNAUX, address + need[3])
-        ]
+        return self._versions_needed
 
     def versions_defined(self) -> list[VersionDefined]:
         """Symbol versions that it has to offer (LSB, "Version Definitions"); the first is its own name."""

@@ -30,6 +30,8 @@ class Library:
 
     def __init__(self, file: LibraryFile, handle: Any) -> None:
         self.path = file.loader_path
+        self.first_path = file.path
+        """The path that its first caller gave."""
         self.identity: Identity = file.identity
         self.handle = handle
         self.sha256 = file.pinned
@@ -65,17 +67,19 @@ def open_for_good(file: LibraryFile, fit: Fit) -> Library:
         if not file.pinned:
             _by_path[file.loader_path] = known
         return known
-    library = Library(file, _dlopen(file))
+    handle, changed = _dlopen(file)
+    library = Library(file, handle)
     if not _is_mapped(file, library.base + fit.elf.loads[0].address):
         raise _stale(file, "another part of the program had opened an older file of that name")
     if Identity.of(os.fstat(file.fd)) != file.identity:
         raise _stale(file, "the file was rewritten while it was being loaded")
     if file.pinned:
-        file.kept = True
         _by_digest[file.pinned] = library
     else:
         _by_path[file.loader_path] = library
     _by_file[file.identity[:2]] = library
+    if changed:
+        _warn(file, changed)
     return library
 
 
@@ -96,27 +100,38 @@ def _stale(file: LibraryFile, why: str) -> StaleError:
     )
 
 
-def _dlopen(file: LibraryFile) -> Any:
+def _dlopen(file: LibraryFile) -> tuple[Any, list[str]]:
+    """The handle, and what loading changed in the process and was put back."""
     before = state.take()
+    file.kept = file.pinned is not None  # before it is opened: an error may come right behind
     libc.dlerror()
     handle = libc.dlopen(os.fsencode(file.loader_path), os.RTLD_NOW | os.RTLD_LOCAL | os.RTLD_NODELETE)
     reason = libc.dlerror() if handle == ffi.NULL else ffi.NULL
     changed = state.restore(before)
-    if handle == ffi.NULL:
-        words = ffi.string(reason).decode(errors="replace") if reason else "it gave no reason"
-        raise LoadError(
-            f"{file.path} cannot be loaded: the dynamic loader says: {words}; rebuild the plugin with what it needs "
-            "linked in (-Wl,-z,defs finds it when linking)",
-            path=file.path,
-        )
-    if changed:
-        warnings.warn(
-            f"loading {file.path} changed {', '.join(changed)} of the process; this was put back. "
-            "Its start-up code should leave the process alone (gcc links such code in for -ffast-math)",
-            HardpointWarning,
-            stacklevel=5,
-        )
-    return handle
+    if handle != ffi.NULL:
+        return handle, changed
+    file.kept = False
+    words = ffi.string(reason).decode(errors="replace") if reason else "it gave no reason"
+    fix = next((fix for sign, fix in _FIXES.items() if sign in words), "look at what `hardpoint inspect` says of it")
+    raise LoadError(f"{file.path} cannot be loaded: the dynamic loader says: {words}; {fix}", path=file.path)
+
+
+_FIXES = {
+    "undefined symbol": "link the plugin with what it needs (-Wl,-z,defs finds that when linking)",
+    "cannot open shared object file": "install that library, or put its folder into the RUNPATH of the one that needs it",
+    "static TLS": "load it before other libraries take what there is, or build it without -ftls-model=initial-exec",
+}
+"""What to do, by what stands in the loader's words."""
+
+
+def _warn(file: LibraryFile, changed: list[str]) -> None:
+    cause = " (gcc links such code in for -ffast-math)" if state.FLOATING in changed else ""
+    warnings.warn(
+        f"loading {file.path} changed {', '.join(changed)} of the process; this was put back. "
+        f"Its start-up code should leave the process alone{cause}",
+        HardpointWarning,
+        stacklevel=5,
+    )
 
 
 def _is_mapped(file: LibraryFile, address: int) -> bool:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from _thread import RLock
+from collections.abc import Mapping
 from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast, get_args
 
 from .abi import SERIAL, UNSUPPORTED
 from .binding.convert import to_text
-from .binding.instance import Instance
+from .binding.instance import Holder, Instance
 from .binding.methods import make_class
 from .binding.outcome import Plugin
 from .definition import contract_of
@@ -20,7 +21,7 @@ from .library import Library, live_slots, open_for_good
 from .preflight import preflight
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from .manifest import Manifest
     from .preflight import Fit
@@ -31,7 +32,7 @@ Binding = Literal["cffi", "ctypes"]
 
 _loading = RLock()
 """Held while a library is opened: what loading changes in the process has to be told apart from what others change."""
-_classes: dict[tuple[Library, Contract, str], type] = {}
+_classes: dict[tuple[Library, Contract], type] = {}
 
 
 def _renew_lock() -> None:
@@ -115,9 +116,12 @@ def load_contract(
 def _encode(config: str | Mapping[str, Any] | None) -> bytes | None:
     if config is None or isinstance(config, str):
         return None if config is None else to_text(config, "load() argument 'config'")
+    if not isinstance(config, Mapping):
+        raise TypeError(f"load() argument 'config' must be str, a mapping or None, not {type(config).__name__}")
     import json
 
-    return to_text(json.dumps(dict(config), ensure_ascii=False), "load() argument 'config'")
+    text = json.dumps(dict(config), ensure_ascii=False, allow_nan=False)
+    return to_text(text, "load() argument 'config'")
 
 
 def _refuse(file: LibraryFile, fit: Fit) -> None:
@@ -144,15 +148,6 @@ def _bind(file: LibraryFile, library: Library, wanted: str | None) -> Any:
 def _instantiate(
     plugin: Plugin, library: Library, caller: Any, config: bytes | None, problems: tuple[Problem, ...]
 ) -> Any:
-    key = (library, plugin.contract, plugin.path)
-    if key not in _classes:
-        methods = {method.name: method for method in plugin.contract.methods}
-        callers = {
-            name: caller.caller(plugin, methods[name], address)
-            for name, address in plugin.slots.methods.items()
-            if address
-        }
-        _classes[key] = make_class(plugin, callers)
     name = plugin.manifest.plugin
     if plugin.slots.create:
         pointer = caller.create(plugin, logs_for(name), config)
@@ -165,10 +160,26 @@ def _instantiate(
     else:
         pointer = 0
     destroy = caller.destroyer(plugin.slots.destroy) if plugin.slots.destroy else None
-    instance = Instance(pointer, destroy, serial=plugin.serial, name=name, path=plugin.path)
+    instance = Instance(Holder(pointer, destroy), serial=plugin.serial, name=name, path=plugin.path)
     instance.about = _About(plugin, library, tuple(problem for problem in problems if not problem.fatal))
-    made: Any = object.__new__(_classes[key])
+    made: Any = object.__new__(_class_of(plugin, library, caller))
     made._instance = instance  # noqa: SLF001 - the one slot of its class
+    return made
+
+
+def _class_of(plugin: Plugin, library: Library, caller: Any) -> type:
+    """The class for the plugin's objects, which knows the path that errors name; kept for the library's first path alone."""
+    made = _classes.get((library, plugin.contract))
+    if made is None or plugin.path != library.first_path:
+        methods = {method.name: method for method in plugin.contract.methods}
+        callers = {
+            name: caller.caller(plugin, methods[name], address)
+            for name, address in plugin.slots.methods.items()
+            if address
+        }
+        made = make_class(plugin, callers)
+        if plugin.path == library.first_path:
+            _classes[library, plugin.contract] = made
     return made
 
 
@@ -206,7 +217,7 @@ def _digest(library: Library) -> str | None:
             with open_library(library.path) as file:
                 if file.identity == library.identity:
                     library.sha256 = digest(file)
-        except HardpointError:
+        except (HardpointError, OSError):
             return None
     return library.sha256
 

@@ -35,9 +35,13 @@ def find(name: str, elf: ElfFile, origin: str | None) -> str | None:
     if "/" in name:
         path = _expand(name, origin)
         return path if path and os.path.isfile(path) else None
-    places = (_loaded(name), _in_folders(name, _folders(elf, origin)), _in_cache(name, elf.machine),
-              _in_folders(name, _DEFAULTS), _in_folders(name, _host_folders()))  # fmt: skip
-    return next((place for place in places if place), None)
+    return (
+        _loaded(name)
+        or _in_folders(name, _folders(elf, origin), elf.machine)
+        or _in_cache(name, elf.machine)
+        or _in_folders(name, _DEFAULTS, elf.machine)
+        or _in_folders(name, _host_folders(), elf.machine)
+    )
 
 
 def uses_origin(elf: ElfFile) -> bool:
@@ -74,16 +78,26 @@ def _host_folders() -> Iterator[str]:
         os.close(fd)
 
 
-def _in_folders(name: str, folders: Iterator[str] | tuple[str, ...]) -> str | None:
+def _in_folders(name: str, folders: Iterator[str] | tuple[str, ...], machine: int) -> str | None:
     for folder in folders:
         candidates = [os.path.join(folder, name)]
         variants = os.path.join(folder, "glibc-hwcaps")
         if os.path.isdir(variants):
             candidates += [os.path.join(variants, variant, name) for variant in os.listdir(variants)]
         for candidate in candidates:
-            if os.path.isfile(candidate):
+            if os.path.isfile(candidate) and not _is_for_another(candidate, machine):
                 return candidate
     return None
+
+
+def _is_for_another(path: str, machine: int) -> bool:
+    """Whether it is an ELF file for other processors: the dynamic linker passes those over and looks further."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(20)
+    except OSError:
+        return True
+    return start.startswith(b"\x7fELF") and (start[4:6] != b"\2\1" or int.from_bytes(start[18:20], "little") != machine)
 
 
 def _in_cache(name: str, machine: int) -> str | None:

@@ -1,247 +1,283 @@
 """An ElfFile -> what its relocations fill, after a look at everything that the dynamic loader follows blindly.
 
 dlopen trusts a file: an index out of range, a table without an end or an entry size that it asserts on kills the
-process (seen, one by one, with glibc 2.36 and damaged files). So each of them is looked at here first.
+process (seen, one by one, with glibc 2.36 and damaged files). So each of them is looked at here first. What is left is
+what a file may say: which code is the start function, what a relocation adds, which symbol it takes.
 """
 
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING
 
 from .elf import (
-    DT_FLAGS,
     DT_GNU_HASH,
     DT_HASH,
+    DT_SYMTAB,
     DT_VERDEF,
     DT_VERNEED,
-    EM_AARCH64,
-    EM_X86_64,
+    PF_R,
     PF_W,
-    PF_X,
     PT_DYNAMIC,
     PT_GNU_RELRO,
+    PT_GNU_STACK,
     PT_NOTE,
+    PT_PHDR,
     PT_TLS,
+    SHT_DYNSYM,
+    SHT_NOBITS,
+    STT_TLS,
     SYMBOL,
-    ElfError,
+)
+from .relocations import (
+    DT_FINI_ARRAY,
+    DT_FINI_ARRAYSZ,
+    DT_INIT_ARRAY,
+    DT_INIT_ARRAYSZ,
+    DT_JMPREL,
+    DT_PLTRELSZ,
+    DT_RELA,
+    DT_RELASZ,
+    DT_RELR,
+    DT_RELRSZ,
+    STB_WEAK,
+    TABLES,
+    TYPES,
+    Filled,
+    Relocations,
+    check_code_pointers,
+    damaged,
+    inside,
+    is_code,
+    tls_of,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from .elf import ElfFile, Segment
 
-PT_GNU_PROPERTY = 0x6474E553
-DT_PLTRELSZ, DT_RELA, DT_RELASZ, DT_RELAENT, DT_SYMENT, DT_INIT, DT_FINI, DT_REL = 2, 7, 8, 9, 11, 12, 13, 17
-DT_PLTREL, DT_TEXTREL, DT_JMPREL, DT_INIT_ARRAY, DT_FINI_ARRAY = 20, 22, 23, 25, 26
-DT_INIT_ARRAYSZ, DT_FINI_ARRAYSZ, DT_RELRSZ, DT_RELR, DT_RELRENT = 27, 28, 35, 36, 37
-DT_VERSYM, DT_RELACOUNT, DF_TEXTREL, STT_GNU_IFUNC = 0x6FFFFFF0, 0x6FFFFFF9, 4, 10
-_PAIRS = {DT_RELA: DT_RELASZ, DT_JMPREL: DT_PLTRELSZ, DT_RELR: DT_RELRSZ,
-          DT_INIT_ARRAY: DT_INIT_ARRAYSZ, DT_FINI_ARRAY: DT_FINI_ARRAYSZ}  # fmt: skip
+__all__ = ["Filled", "examine", "is_code"]
+
+PT_GNU_EH_FRAME, PT_GNU_PROPERTY = 0x6474E550, 0x6474E553
+DT_RELAENT, DT_SYMENT, DT_REL, DT_PLTREL, DT_PREINIT_ARRAY, DT_RELRENT = 9, 11, 17, 20, 32, 37
+DT_VERSYM, DT_AUXILIARY = 0x6FFFFFF0, 0x7FFFFFFD
+SHT_RELA, SHF_ALLOC, SHF_TLS, STB_LOCAL, STT_GNU_IFUNC = 4, 2, 0x400, 0, 10
+_BINDINGS, _HIDDEN = {STB_LOCAL, 1, STB_WEAK, 10}, {1, 2}
+_COMPANIONS = {
+    DT_RELA: (DT_RELASZ, DT_RELAENT),
+    DT_JMPREL: (DT_PLTRELSZ, DT_PLTREL),
+    DT_PLTREL: (DT_JMPREL,),
+    DT_RELR: (DT_RELRSZ, DT_RELRENT),
+    DT_INIT_ARRAY: (DT_INIT_ARRAYSZ,),
+    DT_FINI_ARRAY: (DT_FINI_ARRAYSZ,),
+}
+_STRANGE = {
+    DT_REL: "relocations of a kind (DT_REL) that 64-bit machines do not have",
+    DT_PREINIT_ARRAY: "start functions of a kind (DT_PREINIT_ARRAY) that only programs have",
+}
 _ASSERTED = {DT_RELAENT: 24, DT_SYMENT: 24, DT_PLTREL: DT_RELA, DT_RELRENT: 8}
-_RELA = struct.Struct("<QQQ")  # offset, symbol << 32 | type, addend
-_ADDRESS_LIMIT = 1 << 47
-
-
-class _Types(NamedTuple):
-    """The relocation types that matter here, by machine (psABI)."""
-
-    relative: int
-    irelative: int
-    copy: int
-
-
-_TYPES = {EM_X86_64: _Types(8, 37, 5), EM_AARCH64: _Types(1027, 1032, 1024)}
-
-Filled = dict[int, "int | None"]
-"""What relocations fill: address -> the address within the library that is put there, None if it comes from a symbol."""
+_MULTIPLES = {DT_RELASZ: 24, DT_PLTRELSZ: 24, DT_RELRSZ: 8}  # of a part of an entry, the loader reads all of it
+_SECTIONS = {
+    5: (DT_HASH, 0), 0x6FFFFFF6: (DT_GNU_HASH, 0), SHT_DYNSYM: (DT_SYMTAB, 0), 0x6FFFFFFF: (DT_VERSYM, 0),
+    0x6FFFFFFE: (DT_VERNEED, 0), 0x6FFFFFFD: (DT_VERDEF, 0), 14: (DT_INIT_ARRAY, DT_INIT_ARRAYSZ),
+    15: (DT_FINI_ARRAY, DT_FINI_ARRAYSZ), 19: (DT_RELR, DT_RELRSZ),
+}  # fmt: skip
+"""Section types, and the dynamic entries that say the same: where it is and, unless 0, its size."""
+_ONCE = {PT_DYNAMIC, PT_PHDR, PT_TLS, PT_GNU_STACK, PT_GNU_RELRO}
+_HOUSED = {PT_DYNAMIC, PT_NOTE, PT_PHDR, PT_GNU_EH_FRAME, PT_GNU_PROPERTY, PT_GNU_RELRO}
+_PAGE, _ADDRESS_LIMIT, _TLS_LIMIT, _TLS_ALIGN_LIMIT = 0x1000, 1 << 47, 1 << 30, 1 << 16
 
 
 def examine(elf: ElfFile) -> Filled:
     """What the relocations fill; ElfError (`elf-damaged`) for anything that could kill the process in dlopen."""
     _check_segments(elf)
     _check_dynamic(elf)
-    count = _check_symbols(elf)
-    _check_versions(elf, count)
-    filled = _read_relocations(elf, count)
-    _check_code_pointers(elf, filled)
+    if elf.machine in TYPES:  # of another machine's, which is refused anyway, little is known
+        _check_sections(elf)
+    _check_symbols(elf)
+    _check_versions(elf)
+    if elf.machine not in TYPES:
+        return {}
+    filled = Relocations(elf).read()
+    check_code_pointers(elf, filled)
     return filled
 
 
-def _damaged(found: str) -> NoReturn:
-    raise ElfError("elf-damaged", found)
-
-
-def _inside(segment: Segment, address: int, size: int) -> bool:
-    return segment.address <= address and address + size <= segment.address + segment.memory_size
-
-
-def is_code(elf: ElfFile, address: int | None) -> bool:
-    """Whether an address is in executable memory of the library; None, an address of elsewhere, may be."""
-    return address is None or any(load.flags & PF_X and _inside(load, address, 1) for load in elf.loads)
+# -- segments and sections -------------------------------------------------------------------------------------------
 
 
 def _check_segments(elf: ElfFile) -> None:
     end = 0
-    for load in elf.loads:
-        if load.address < end or load.file_size > load.memory_size or load.align & (load.align - 1):
-            _damaged(f"segments that overlap, are out of order or badly sized, at {load.address:#x}")
-        end = load.address + load.memory_size
+    for load in elf.loads:  # each is mapped over what is there already, by whole pages
+        if load.address // _PAGE * _PAGE < end or load.file_size > load.memory_size or load.align & (load.align - 1):
+            damaged(f"segments that overlap, are out of order or badly sized, at {load.address:#x}")
+        if not load.flags & PF_R or (load.file_size != load.memory_size and not load.flags & PF_W):
+            damaged(f"a segment at {load.address:#x} that cannot be read, or not be written and has to be zeroed")
+        end = -(-(load.address + load.memory_size) // _PAGE) * _PAGE
     if end >= _ADDRESS_LIMIT:
-        _damaged(f"segments that reach to {end:#x}, more than an address space holds")
+        damaged(f"segments that reach to {end:#x}, more than an address space holds")
+    types = [segment.type for segment in elf.segments]
     for segment in elf.segments:
-        # The loader rounds the read-only part to pages, and the last page of a segment is all its own.
-        page = 0xFFFF if segment.type == PT_GNU_RELRO else 0
-        home = next(
-            (load for load in elf.loads if load.address <= segment.address < load.address + load.memory_size), None
-        )
-        if segment.type in {PT_DYNAMIC, PT_GNU_RELRO, PT_NOTE, PT_GNU_PROPERTY} or (
-            segment.type == PT_TLS and segment.file_size
-        ):
-            size = segment.file_size if segment.type == PT_TLS else segment.memory_size
-            if home is None or segment.address + size > home.address + home.memory_size + page:
-                _damaged(f"a program header of type {segment.type:#x} that points out of the file's segments")
-            if segment.type == PT_DYNAMIC and segment.flags & PF_W and not home.flags & PF_W:
-                _damaged("a writable dynamic section in a segment that is not")
-        if segment.type == PT_TLS and (
-            segment.align & (segment.align - 1) or not segment.file_size <= segment.memory_size < _ADDRESS_LIMIT
-        ):
-            _damaged(f"thread-local storage of {segment.memory_size} bytes aligned to {segment.align}")
+        if segment.type in _ONCE and types.count(segment.type) > 1:
+            damaged(f"more than one program header of type {segment.type:#x}")
+        if segment.type in _HOUSED:
+            _check_home(elf, segment)
+        elif segment.type == PT_TLS:
+            _check_tls(elf, segment)
     elf.notes(PT_GNU_PROPERTY)  # the loader reads these, and trusts their sizes
+
+
+def _check_home(elf: ElfFile, segment: Segment) -> None:
+    """A program header that says where in memory something is has to point there."""
+    start, size, relro = segment.address, segment.memory_size, segment.type == PT_GNU_RELRO
+    home = next((load for load in elf.loads if inside(load, start, 1)), None)
+    end = (start + size) // _PAGE * _PAGE if relro else start + size  # of the read-only part, as the loader rounds it
+    if (
+        home is None
+        or end > -(-(home.address + home.memory_size) // _PAGE) * _PAGE
+        or (relro and not home.flags & PF_W)
+    ):
+        damaged(f"a program header of type {segment.type:#x} that points out of its segment")
+    if segment.type in {PT_DYNAMIC, PT_NOTE, PT_GNU_PROPERTY} and size != segment.file_size:
+        damaged(
+            f"a program header of type {segment.type:#x} with {segment.file_size} bytes in the file, {size} in memory"
+        )
+    if segment.type == PT_DYNAMIC and segment.flags & PF_W and not home.flags & PF_W:
+        damaged("a writable dynamic section in a segment that is not")
+    if segment.type == PT_PHDR and (home.offset + start - home.address, size) != (
+        elf.headers_at,
+        56 * len(elf.segments),
+    ):
+        damaged("program headers that are said to be elsewhere in memory")  # whoever unwinds an exception reads them
+
+
+def _check_tls(elf: ElfFile, segment: Segment) -> None:
+    # Memory for it is taken at the first use, and if there is none the process ends; the loader divides by the alignment.
+    aligned = segment.align & (segment.align - 1) == 0 and 0 < segment.align <= _TLS_ALIGN_LIMIT
+    if not aligned or not segment.file_size <= segment.memory_size <= _TLS_LIMIT:
+        damaged(f"thread-local storage of {segment.memory_size} bytes aligned to {segment.align}")
+    if segment.file_size and not any(inside(load, segment.address, segment.file_size) for load in elf.loads):
+        damaged("thread-local storage that points out of the file's segments")
+
+
+def _check_sections(elf: ElfFile) -> None:
+    """Section headers say once more what program headers and the dynamic section say; one of them is wrong if not."""
+    tls, dynamic = tls_of(elf), elf.dynamic
+    spans, tls_spans = _spans(elf.loads), _spans([tls] if tls else elf.loads)
+    relocations = [(dynamic[at], dynamic[at] + dynamic[size]) for at, size in TABLES if at in dynamic]
+    for kind, flags, address, offset, size in elf.sections:
+        if not flags & SHF_ALLOC or not size:
+            continue
+        for start, end, shift, file_end in tls_spans if flags & SHF_TLS else spans:
+            if (
+                start <= address
+                and address + size <= end
+                and (kind == SHT_NOBITS or (offset - address == shift and offset + size <= file_end))
+            ):
+                break
+        else:
+            damaged(f"a section at {address:#x} that is in no segment")
+        if kind in _SECTIONS:
+            at, length = _SECTIONS[kind]
+            if dynamic.get(at) != address or (length and dynamic.get(length) != size):
+                damaged(f"a section at {address:#x} that the dynamic entry {at:#x} says to be another")
+        elif kind == SHT_RELA and not any(start <= address and address + size <= end for start, end in relocations):
+            damaged(f"relocations at {address:#x} that the dynamic section leaves out")
+
+
+def _spans(segments: list[Segment]) -> list[tuple[int, int, int, int]]:
+    """Start and end in memory, what to add for the place in the file, and the end there."""
+    return [(s.address, s.address + s.memory_size, s.offset - s.address, s.offset + s.file_size) for s in segments]
+
+
+# -- the dynamic section, symbols, versions --------------------------------------------------------------------------
 
 
 def _check_dynamic(elf: ElfFile) -> None:
     dynamic = elf.dynamic
+    for tag, companions in _COMPANIONS.items():
+        for companion in companions:
+            if tag in dynamic and companion not in dynamic:
+                damaged(f"a dynamic entry {tag:#x} without the entry {companion:#x}")
     for tag, value in _ASSERTED.items():
         if dynamic.get(tag, value) != value:
-            _damaged(f"a dynamic entry {tag} of {dynamic[tag]}, which has to be {value}")
-    if DT_REL in dynamic:
-        _damaged("relocations of a kind (DT_REL) that 64-bit machines do not have")
-    for table, size in _PAIRS.items():
-        if table in dynamic and size not in dynamic:
-            _damaged(f"a dynamic entry {table} without its size, entry {size}")
-    if DT_JMPREL in dynamic and DT_PLTREL not in dynamic:
-        _damaged("relocations of a procedure linkage table without their kind")
+            damaged(f"a dynamic entry {tag:#x} of {dynamic[tag]}, which has to be {value}")
+    for tag, unit in _MULTIPLES.items():
+        if dynamic.get(tag, 0) % unit:
+            damaged(f"a dynamic entry {tag:#x} of {dynamic[tag]}, which is no multiple of {unit}")
+    for tag, what in _STRANGE.items():
+        if tag in dynamic:
+            damaged(what)
+    # glibc takes these tags for what they are by their low 31 bits, and ends the process if a filter's library is not there.
+    if any(tag & 0x7FFFFFFF >= DT_AUXILIARY for tag in dynamic):
+        damaged("a filter (DT_FILTER, DT_AUXILIARY), which has another library answer in its place")
     if not elf.strings.endswith(b"\0"):
-        _damaged("a string table without an end")
+        damaged("a string table without an end")
 
 
-def _check_symbols(elf: ElfFile) -> int:
-    """Names, indirect functions and hash tables; gives the number of symbols."""
+def _check_symbols(elf: ElfFile) -> None:
     if DT_GNU_HASH in elf.dynamic:
         _check_gnu_hash(elf, elf.dynamic[DT_GNU_HASH])
     elif DT_HASH in elf.dynamic:
         _check_hash(elf, elf.dynamic[DT_HASH])
-    table = elf.symbol_table()
-    for name, info, _, section, address, _ in SYMBOL.iter_unpack(table):
-        if name >= len(elf.strings):
-            _damaged(f"a symbol whose name is at {name} of {len(elf.strings)} bytes of strings")
-        if info & 15 == STT_GNU_IFUNC and section and not is_code(elf, address):
-            _damaged(f"an indirect function at {address:#x}, where there is no code")
-    return len(table) // SYMBOL.size
+    strings, tls = len(elf.strings), tls_of(elf)
+    if any(elf.symbol_table[: SYMBOL.size]):
+        damaged("a first symbol that is not empty")
+    for name, info, other, section, value, size in SYMBOL.iter_unpack(elf.symbol_table[SYMBOL.size :]):
+        if name >= strings:
+            damaged(f"a symbol whose name is at {name} of {strings} bytes of strings")
+        if not section:
+            # One that is local, hidden or has a value counts as defined here, at that value.
+            if info >> 4 == STB_LOCAL or other & 3 or value:
+                damaged(f"an undefined symbol {elf.string(name)} that is said to be defined")
+        elif info >> 4 not in _BINDINGS or other & 3 in _HIDDEN:
+            damaged(f"an exported symbol {elf.string(name)} of a kind that is not exported")
+        elif info & 15 == STT_TLS:
+            if tls is None or value + size > tls.memory_size:
+                damaged(f"a thread-local variable {elf.string(name)} outside of the thread-local storage")
+        elif info & 15 == STT_GNU_IFUNC and not is_code(elf, value):
+            damaged(f"an indirect function at {value:#x}, where there is no code")
 
 
 def _check_gnu_hash(elf: ElfFile, table: int) -> None:
     buckets, first, blooms, _ = struct.unpack("<IIII", elf.read_at(table, 16, "the GNU hash table"))
     if not buckets or not blooms or blooms & (blooms - 1):
-        _damaged(f"a GNU hash table of {buckets} buckets and {blooms} filter words")
-    starts = struct.unpack(f"<{buckets}I", elf.read_at(table + 16 + 8 * blooms, 4 * buckets, "the GNU hash table"))
+        damaged(f"a GNU hash table of {buckets} buckets and {blooms} filter words")
+    count = elf.count_by_gnu_hash(table)
+    if count > elf.symbol_count:
+        damaged("a GNU hash table that points behind the last symbol")
+    size = 16 + 8 * blooms + 4 * buckets
+    starts = memoryview(elf.read_at(table, size, "the GNU hash table")[-4 * buckets :]).cast("I")
     if any(0 < start < first for start in starts):
-        _damaged("a GNU hash table that points before its first symbol")
-    if elf.count_by_gnu_hash(table) > elf.symbol_count():
-        _damaged("a GNU hash table that points behind the last symbol")
+        damaged("a GNU hash table that points before its first symbol")
+    if elf.room_at(table) < size + 4 * (count - first):  # it has to be in one piece
+        damaged("a GNU hash table that points out of its segment")
 
 
 def _check_hash(elf: ElfFile, table: int) -> None:
     buckets, count = struct.unpack("<II", elf.read_at(table, 8, "the hash table"))
-    data = elf.read_at(table + 8, 4 * (buckets + count), "the hash table")
-    links = struct.unpack(f"<{buckets + count}I", data)
-    if not buckets or max(links) >= elf.symbol_count():
-        _damaged("a hash table that points behind the last symbol")
-    chains = links[buckets:]
-    for start in links[:buckets]:
-        at, steps = start, 0
-        while at and steps <= count:
-            at, steps = chains[at] if at < count else 0, steps + 1
-        if steps > count:
-            _damaged("a hash table with a chain that has no end")
+    links = memoryview(elf.read_at(table + 8, 4 * (buckets + count), "the hash table")).cast("I")
+    if not buckets or max(links) >= min(count, elf.symbol_count):
+        damaged("a hash table that points behind the last symbol")
+    chains, seen = links[buckets:], bytearray(count)
+    for at in links[:buckets]:
+        while at:
+            if seen[at]:  # each symbol has one name, and so is in one chain
+                damaged("a hash table with a chain that has no end")
+            seen[at] = 1
+            at = chains[at]  # noqa: PLW2901 - the chain is followed
 
 
-def _check_versions(elf: ElfFile, count: int) -> None:
-    dynamic = elf.dynamic
+def _check_versions(elf: ElfFile) -> None:
+    dynamic, size = elf.dynamic, 2 * elf.symbol_count
     if DT_VERSYM not in dynamic:
         if DT_VERNEED in dynamic or DT_VERDEF in dynamic:
-            _damaged("symbol versions without the table that uses them")
+            damaged("symbol versions without the table that uses them")
         return
-    needed = elf.versions_needed()
+    needed, libraries = elf.versions_needed(), set(elf.needed)
     for version in needed:
-        if version.file not in elf.needed:
-            _damaged(f"a version {version.version} of {version.file}, which is not among the needed libraries")
-    known = max([1, *(need.number for need in needed), *(own.number for own in elf.versions_defined())])
-    numbers = struct.unpack(f"<{count}H", elf.read_at(dynamic[DT_VERSYM], 2 * count, "the symbols' versions"))
-    used = max((number & 0x7FFF for number in numbers), default=0)
-    if used > known and (DT_VERNEED in dynamic or DT_VERDEF in dynamic):
-        _damaged("a symbol of a version that is not in the table of versions")
-
-
-def _read_relocations(elf: ElfFile, count: int) -> Filled:
-    filled: Filled = {}
-    types = _TYPES.get(elf.machine)
-    if types is None:  # refused by its machine; its relocations mean nothing here
-        return filled
-    text_too = DT_TEXTREL in elf.dynamic or elf.dynamic.get(DT_FLAGS, 0) & DF_TEXTREL
-    homes = [load for load in elf.loads if load.flags & PF_W or text_too]
-    for table in (DT_RELA, DT_JMPREL):
-        if table not in elf.dynamic:
-            continue
-        size = elf.dynamic[_PAIRS[table]]
-        data = elf.read_at(elf.dynamic[table], size // 24 * 24, "the relocations")
-        relative_first = elf.dynamic.get(DT_RELACOUNT, 0) if table == DT_RELA else 0
-        for index, (address, info, addend) in enumerate(_RELA.iter_unpack(data)):
-            kind = info & 0xFFFFFFFF
-            if kind and not any(_inside(load, address, 8) for load in homes):
-                _damaged(f"a relocation of {address:#x}, which cannot be written to")
-            if info >> 32 >= count and info >> 32:
-                _damaged(f"a relocation by symbol {info >> 32} of {count}")
-            if (kind != types.relative and index < relative_first) or kind == types.copy:
-                _damaged(f"a relocation of type {kind} where there can be none")
-            if kind == types.irelative and not is_code(elf, addend):
-                _damaged(f"an indirect function at {addend:#x}, where there is no code")
-            filled[address] = addend if kind == types.relative else None
-    for address in _relative_addresses(elf):
-        if not any(_inside(load, address, 8) for load in homes):
-            _damaged(f"a relocation of {address:#x}, which cannot be written to")
-        filled[address] = int.from_bytes(elf.read_at(address, 8, "a relocation"), "little")
-    return filled
-
-
-def _relative_addresses(elf: ElfFile) -> Iterator[int]:
-    """What DT_RELR says, unpacked: an even word is an address, an odd one the bitmap of the 63 words behind it."""
-    if DT_RELR not in elf.dynamic:
-        return
-    address = 0
-    for (word,) in struct.iter_unpack(
-        "<Q", elf.read_at(elf.dynamic[DT_RELR], elf.dynamic[DT_RELRSZ] // 8 * 8, "relocations")
-    ):
-        if not word & 1:
-            yield word
-            address = word + 8
-        else:
-            yield from (address + 8 * bit for bit in range(63) if word >> (bit + 1) & 1)
-            address += 8 * 63
-
-
-def _check_code_pointers(elf: ElfFile, filled: Filled) -> None:
-    for tag in (DT_INIT, DT_FINI):
-        if tag in elf.dynamic and not is_code(elf, elf.dynamic[tag]):
-            _damaged(f"a start or end function at {elf.dynamic[tag]:#x}, where there is no code")
-    for table in (DT_INIT_ARRAY, DT_FINI_ARRAY):
-        if table not in elf.dynamic:
-            continue
-        start, size = elf.dynamic[table], elf.dynamic[_PAIRS[table]]
-        if not any(_inside(load, start, size) for load in elf.loads):
-            _damaged("a list of start or end functions that points out of the file")
-        for address in range(start, start + size // 8 * 8, 8):
-            if elf.machine in _TYPES and (address not in filled or not is_code(elf, filled[address])):
-                _damaged(f"a start or end function that is not in the file, listed at {address:#x}")
+        if version.file not in libraries:
+            damaged(f"a version {version.version} of {version.file}, which is not among the needed libraries")
+    known = max([0, *(need.number for need in needed), *(own.number for own in elf.versions_defined())])
+    numbers = memoryview(elf.read_at(dynamic[DT_VERSYM], size, "the symbols' versions")).cast("H")
+    if max((number & 0x7FFF for number in numbers), default=0) > known:
+        damaged("a symbol of a version that is not in the table of versions")

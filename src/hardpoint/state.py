@@ -12,6 +12,7 @@ _SIGACTION_SIZE = 152  # struct sigaction on both; the handler's address comes f
 _HANDLER_SIZE = 16  # ... of which the kernel fills 8 bytes; what stands behind is not always what was there before
 _SIGNALS = tuple(number for number in range(1, 32) if number not in {9, 19})  # SIGKILL and SIGSTOP cannot be changed
 _LC_ALL = 6
+FLOATING = "the floating-point mode"
 
 
 class State(NamedTuple):
@@ -38,7 +39,7 @@ def restore(before: State) -> list[str]:
     now, changed = take(), []
     if _modes(now.floating) != _modes(before.floating):
         libm.fesetenv(before.floating)
-        changed.append("the floating-point mode")
+        changed.append(FLOATING)
     same = ffi.buffer(now.signals)[:] == ffi.buffer(before.signals)[:]
     for index, number in enumerate(() if same else _SIGNALS):
         at = _SIGACTION_SIZE * index

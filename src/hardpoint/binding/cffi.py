@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..abi import NO_MEMORY
 from ..errors import CreateError
 from ..libc import ffi, libc
 from .convert import SCALARS, to_text, wrong_type
-from .outcome import Pool, grow, result_of, text_of
+from .outcome import Pool, grow_callback, outs, result_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +25,6 @@ _ARGUMENTS = {
 }
 _RESULTS = {"int": "int64_t *", "float": "double *", "bool": "uint8_t *"}
 _EMPTY = ffi.new("uint8_t[1]")
-_outs: dict[int, _Out] = {}
 
 
 class _Out:
@@ -37,9 +35,9 @@ class _Out:
         self.failed = False
         self.error: BaseException | None = None
         self.struct = ffi.new("hp_out *")
-        self.struct.grow = _grow
+        self.struct.grow = grow_callback
         self.address = int(ffi.cast("uintptr_t", self.struct))
-        _outs[self.address] = self
+        outs[self.address] = self
 
     def realloc(self, address: int, size: int) -> int:
         return int(ffi.cast("uintptr_t", libc.realloc(ffi.cast("void *", address), size)))
@@ -49,6 +47,9 @@ class _Out:
 
     def length(self) -> int:
         return int(self.struct.len)
+
+    def is_intact(self) -> bool:
+        return self.struct.data == ffi.cast("char *", self.data) and self.struct.cap == self.cap
 
     def view(self, size: int) -> Any:
         return ffi.buffer(ffi.cast("char *", self.data), size)
@@ -60,14 +61,8 @@ class _Out:
         libc.free(ffi.cast("void *", address))
 
     def drop(self) -> None:
-        del _outs[self.address]
+        del outs[self.address]
         self.free(self.data)
-
-
-@ffi.callback("int32_t(hp_out *, size_t)", error=NO_MEMORY)  # type: ignore[untyped-decorator]
-def _grow(struct: Any, need: int) -> int:
-    out = _outs.get(int(ffi.cast("uintptr_t", struct)))
-    return NO_MEMORY if out is None else grow(out, need)
 
 
 _pool = Pool(_Out)

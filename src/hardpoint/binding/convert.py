@@ -27,7 +27,7 @@ def to_text(value: Any, where: str) -> bytes:
     if not isinstance(value, str):
         raise wrong_type(where, "str", value)
     try:
-        return value.encode()
+        return str.encode(value)  # a subclass may have an encode of its own
     except UnicodeEncodeError as error:
         reason = f"{error.reason} in {where}"
         raise UnicodeEncodeError(error.encoding, error.object, error.start, error.end, reason) from None
@@ -48,7 +48,7 @@ def to_float(value: Any, where: str) -> float:
     """A float, or what has __float__ or __index__; never a str."""
     if isinstance(value, float):
         return value
-    if isinstance(value, (str, bytes, bytearray)):
+    if not hasattr(type(value), "__float__") and not hasattr(type(value), "__index__"):  # float() reads texts too
         raise wrong_type(where, "float", value)
     try:
         return float(value)

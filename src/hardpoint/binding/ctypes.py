@@ -19,11 +19,10 @@ from ctypes import (
 )
 from typing import TYPE_CHECKING, Any
 
-from ..abi import NO_MEMORY
 from ..errors import CreateError
 from ..libc import ffi
 from .convert import SCALARS, to_text, wrong_type
-from .outcome import Pool, grow, result_of, text_of
+from .outcome import Pool, grow_callback, outs, result_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,7 +63,6 @@ _get_buffer = ctypes.PYFUNCTYPE(c_int, ctypes.py_object, ctypes.POINTER(_PyBuffe
 )
 _release_buffer = ctypes.PYFUNCTYPE(None, ctypes.POINTER(_PyBuffer))(("PyBuffer_Release", ctypes.pythonapi))
 _view = ctypes.PYFUNCTYPE(ctypes.py_object, c_void_p, c_ssize_t, c_int)(("PyMemoryView_FromMemory", ctypes.pythonapi))
-_outs: dict[int, _Out] = {}
 
 
 class _Out:
@@ -74,9 +72,9 @@ class _Out:
         self.data = self.cap = 0
         self.failed = False
         self.error: BaseException | None = None
-        self.struct = _Struct(grow=ctypes.cast(_grow, c_void_p).value)
+        self.struct = _Struct(grow=int(ffi.cast("uintptr_t", grow_callback)))
         self.address = ctypes.addressof(self.struct)
-        _outs[self.address] = self
+        outs[self.address] = self
 
     def realloc(self, address: int, size: int) -> int:
         return _realloc(address, size) or 0
@@ -86,6 +84,9 @@ class _Out:
 
     def length(self) -> int:
         return int(self.struct.len)
+
+    def is_intact(self) -> bool:
+        return bool(self.struct.data == self.data and self.struct.cap == self.cap)
 
     def view(self, size: int) -> Any:
         return _view(self.data, size, _PyBUF_READ)
@@ -97,14 +98,8 @@ class _Out:
         _free(address)
 
     def drop(self) -> None:
-        del _outs[self.address]
+        del outs[self.address]
         self.free(self.data)
-
-
-@CFUNCTYPE(c_int32, c_void_p, c_size_t)  # type: ignore[untyped-decorator]
-def _grow(struct: int, need: int) -> int:
-    out = _outs.get(struct)
-    return NO_MEMORY if out is None else grow(out, need)
 
 
 _pool = Pool(_Out)

@@ -24,100 +24,64 @@ def _count_fork() -> None:
 os.register_at_fork(after_in_child=_count_fork)
 
 
-class Instance:
-    """An instance: `self` is the pointer that create gave, `destroy` ends it.
+class Holder:
+    """The pointer that create gave, for as long as somebody holds it: then it is destroyed.
 
-    Closing bars new calls, and the last call out destroys. Lists are used where others take a lock: append and pop are
-    atomic, and a signal handler or a finalizer can come at any point without finding itself locked out.
+    The instance holds it until it is closed, and every call for its length, so that the last one out destroys. A signal
+    handler that raises can come between any two steps, and a count that such an exception left wrong would stay wrong; a
+    reference is dropped whatever happens.
     """
 
-    __slots__ = (
-        "_active",
-        "_closed",
-        "_destroy",
-        "_lock",
-        "_once",
-        "_process",
-        "about",
-        "name",
-        "path",
-        "self",
-    )
+    __slots__ = ("_destroy", "_process", "pointer")
 
-    def __init__(
-        self, pointer: int, destroy: Callable[[int], None] | None, *, serial: bool, name: str, path: str
-    ) -> None:
-        self.self = pointer
-        self.about: Any = None
-        """What the loader keeps with it."""
-        self.name = name
-        self.path = path
+    def __init__(self, pointer: int, destroy: Callable[[int], None] | None) -> None:
+        self.pointer = pointer
         self._destroy = destroy
-        self._closed = False
-        self._active: list[None] = []
-        self._once = [None]
-        self._lock = RLock() if serial else None
         self._process = _process[0]
 
-    def enter(self, method: str) -> None:
-        """Before a call. ClosedError if there may be none; a serial plugin's calls wait for each other here."""
-        self._active.append(None)
-        try:
-            self.check_open(method)
-            if self._lock is not None:
-                self._take_turn(self._lock, method)
-        except BaseException:
-            self._out()
-            raise
+    def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        # At exit nothing is left that a destroy could be called with, and in a forked child it is the parent's.
+        if self._destroy is not None and self._process == _process[0] and not finalizing():
+            self._destroy(self.pointer)
 
-    def leave(self) -> None:
-        """After a call that was entered."""
-        if self._lock is not None:
-            self._lock.release()
-        self._out()
 
-    def close(self) -> None:
-        """Bar new calls, and end the instance once the last one is out. Closing again does nothing."""
-        self._closed = True
-        if not self._active:
-            self._end()
+class Instance:
+    """An instance, open until it is closed. `lock` is what a serial plugin's calls take, one at a time."""
 
-    def check_open(self, method: str) -> None:
-        """ClosedError if it may not be called any more."""
-        if self._process != _process[0]:
-            raise ClosedError(
-                f"{method} cannot be called: {self.name} was loaded before this process was forked; load it again here",
-                path=self.path,
-            )
-        if self._closed:
-            raise ClosedError(f"{method} cannot be called: {self.name} was closed; load it again", path=self.path)
+    __slots__ = ("_holder", "_process", "about", "lock", "name", "path")
 
-    def _take_turn(self, lock: Any, method: str) -> None:
-        if lock._is_owned():  # noqa: SLF001 - as threading.Condition asks it
+    def __init__(self, holder: Holder, *, serial: bool, name: str, path: str) -> None:
+        self._holder: Holder | None = holder
+        self._process = _process[0]
+        self.about: Any = None
+        """What the loader keeps with it."""
+        self.lock: Any = RLock() if serial else None
+        self.name = name
+        self.path = path
+
+    def hold(self, method: str) -> Holder:
+        """What a call of `method` has to hold. ClosedError if there may be none."""
+        holder = self._holder
+        if holder is None or self._process != _process[0]:
+            raise self._closed(method)
+        return holder
+
+    def check_turn(self, method: str) -> None:
+        """CallError if this thread is in a call already, and so would wait for itself."""
+        if self.lock._is_owned():  # noqa: SLF001 - as threading.Condition asks it
             raise CallError(
                 f"{method} cannot be called from within a call of {self.name} on the same thread: the plugin takes one "
                 "call at a time (HP_SERIAL)",
                 path=self.path,
                 status=UNSUPPORTED,
             )
-        lock.acquire()
-        if self._closed:  # while it waited
-            lock.release()
-            self.check_open(method)
 
-    def _out(self) -> None:
-        self._active.pop()
-        if self._closed and not self._active:
-            self._end()
+    def close(self) -> None:
+        """Bar new calls; the last one out ends the instance. Closing again does nothing."""
+        self._holder = None
 
-    def _end(self) -> None:
-        try:
-            self._once.pop()
-        except IndexError:  # another thread was first
-            return
-        if self._destroy is not None and self._process == _process[0]:
-            self._destroy(self.self)
-
-    def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        if not finalizing():  # at exit, nothing is left that a destroy could be called with
-            self.close()
+    def _closed(self, method: str) -> ClosedError:
+        why = "was closed; load it again"
+        if self._process != _process[0]:
+            why = "was loaded before this process was forked; load it again here"
+        return ClosedError(f"{method} cannot be called: {self.name} {why}", path=self.path)

@@ -25,6 +25,9 @@ def make_class(plugin: Plugin, callers: dict[str, Caller]) -> type:
     members: dict[str, Any] = {
         "__slots__": ("__weakref__", "_instance"),
         "__doc__": contract.doc or None,
+        "__module__": contract.source.partition(":")[0] or __name__,
+        "__new__": _refuse_to_be_made,
+        "__reduce_ex__": _refuse_to_travel,
         "__repr__": lambda _: title,
     }
     for method in contract.methods:
@@ -37,6 +40,14 @@ def make_class(plugin: Plugin, callers: dict[str, Caller]) -> type:
             function = _absent(plugin, method, signature)
         members[method.name] = _dress(function, f"{name}.{method.name}", method, signature)
     return type(name, (), members)
+
+
+def _refuse_to_be_made(cls: type, *_: object, **__: object) -> None:
+    raise TypeError(f"{cls.__name__} objects are made by hardpoint.load")
+
+
+def _refuse_to_travel(plugin: object, _: object) -> None:
+    raise TypeError(f"{plugin!r} cannot be copied or pickled: load it again where it is wanted")
 
 
 class _Arguments:
@@ -75,15 +86,20 @@ class _Arguments:
 def _native(method: Method, caller: Caller, arguments: _Arguments) -> Any:
     count, name = len(method.parameters), method.name
 
-    def function(plugin: Any, *args: Any, **kwargs: Any) -> Any:
+    def function(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         if kwargs or len(args) != count:
-            args = arguments.function(plugin, *args, **kwargs)
-        instance = plugin._instance
-        instance.enter(name)
+            args = arguments.function(self, *args, **kwargs)
+        instance = self._instance
+        holder = instance.hold(name)
         try:
-            return caller(instance.self, args)
+            if instance.lock is None:
+                return caller(holder.pointer, args)
+            instance.check_turn(name)
+            with instance.lock:
+                instance.hold(name)  # it may have been closed while this one waited
+                return caller(holder.pointer, args)
         finally:
-            instance.leave()
+            del holder  # the frame may live on in a traceback
 
     return function
 
@@ -93,9 +109,9 @@ def _fallback(method: Method) -> Any:
     body = method.function
     assert body is not None  # noqa: S101 - has_body says so
 
-    def function(plugin: Any, *args: Any, **kwargs: Any) -> Any:
-        plugin._instance.check_open(method.name)
-        return body(plugin, *args, **kwargs)
+    def function(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+        self._instance.hold(method.name)
+        return body(self, *args, **kwargs)
 
     return function
 
@@ -103,9 +119,9 @@ def _fallback(method: Method) -> Any:
 def _absent(plugin: Plugin, method: Method, arguments: _Arguments) -> Any:
     contract, manifest = plugin.contract, plugin.manifest
 
-    def function(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def function(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         arguments.function(self, *args, **kwargs)
-        self._instance.check_open(method.name)
+        self._instance.hold(method.name)
         raise CallError(
             f"{plugin.path}: {manifest.plugin} {manifest.release} does not have {method.text}, which came with "
             f"{contract.name} {contract.major}.{method.since}; use a newer release of the plugin",
@@ -118,7 +134,9 @@ def _absent(plugin: Plugin, method: Method, arguments: _Arguments) -> Any:
 
 def _dress(function: FunctionType, qualname: str, method: Method, arguments: _Arguments) -> FunctionType:
     function.__name__, function.__qualname__ = method.name, qualname
-    function.__doc__ = method.function.__doc__ if method.function else None
+    if method.function is not None:
+        function.__doc__, function.__module__ = method.function.__doc__, method.function.__module__
+        function.__annotations__ = dict(method.function.__annotations__)
     # inspect.signature follows this; a __signature__ of its own would cost every host the import of inspect (9 ms).
     vars(function)["__wrapped__"] = method.function or arguments.function
     return function

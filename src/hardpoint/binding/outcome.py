@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..abi import AUTHOR, LAST_STATUS, NO_MEMORY, OK, OUT_SIZE, STATUS_NAMES
 from ..errors import CallError, ContractBrokenError, PluginError
+from ..libc import ffi
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,6 +57,10 @@ class Out(Protocol):
         """`len` as the plugin left it."""
         ...
 
+    def is_intact(self) -> bool:
+        """Whether data and cap in the struct are still the host's."""
+        ...
+
     def view(self, size: int) -> Any:
         """The first bytes of the memory as a buffer, good until the Out is used again."""
 
@@ -81,6 +86,24 @@ def grow(out: Out, need: int) -> int:
         out.error = error
         return NO_MEMORY
     return OK
+
+
+outs: dict[int, Out] = {}
+"""Every Out by the address of its struct."""
+
+
+def _keep_error(_: object, error: BaseException, trace: Any) -> None:
+    """What was raised before `grow` had hold of it, as by a signal's handler at the very start of the callback."""
+    struct = trace.tb_frame.f_locals.get("struct") if trace else None
+    if struct is not None and (out := outs.get(int(ffi.cast("uintptr_t", struct)))):
+        out.error = error
+
+
+@ffi.callback("int32_t(hp_out *, size_t)", error=NO_MEMORY, onerror=_keep_error)  # type: ignore[untyped-decorator]
+def grow_callback(struct: Any, need: int) -> int:
+    """The function that hp_out.grow points to, in every binding: ctypes could not pass on all errors."""
+    out = outs.get(int(ffi.cast("uintptr_t", struct)))
+    return NO_MEMORY if out is None else grow(out, need)
 
 
 class Pool:
@@ -128,6 +151,10 @@ def text_of(plugin: Plugin, name: str, status: int, out: Out, failure: type[Plug
     """The bytes that a successful call wrote; raises `failure` with the plugin's own reason otherwise."""
     if out.error is not None:
         raise out.error
+    if not out.is_intact():
+        raise _broken(
+            plugin, name, "changed data or cap of its hp_out, which only grow may (hp_write is the way to write)"
+        )
     length = out.length()
     if length > out.cap:
         raise _broken(plugin, name, f"says that it wrote {length} bytes where there was room for {out.cap}")
