@@ -64,14 +64,17 @@ environment() {
     fi
 }
 
-# A plugin is compiled when it is older than its source or a header, under another name first: a host may have it open.
+# A plugin is compiled when it is older than its source, a header or the compiler's flags, under another name first: a host may have it open.
 plugins() {
-    local source target
+    local source target flags=build/plugins/.flags
     find_compiler
     mkdir -p build/plugins
+    if [[ $(cat "$flags" 2>/dev/null) != "$CC ${CFLAGS[*]} ${LDFLAGS[*]}" ]]; then
+        echo "$CC ${CFLAGS[*]} ${LDFLAGS[*]}" >"$flags"
+    fi
     for source in native_plugins/*/*.c; do
         target=build/plugins/$(basename "${source%.c}").so
-        if [[ ! -e $target || -n $(find "$source" contract/*.h build.sh -newer "$target") ]]; then
+        if [[ ! -e $target || -n $(find "$source" contract/*.h "$flags" -newer "$target") ]]; then
             echo "build.sh: compiling $target" >&2
             "${compiler[@]}" "${CFLAGS[@]}" "${LDFLAGS[@]}" "$source" -o "$target.new"
             mv "$target.new" "$target"
@@ -79,10 +82,22 @@ plugins() {
     done
 }
 
+# One command a line: behind && or || a failure within a function would go unnoticed.
 case ${1:-build} in
-    build) environment "" && plugins ;;
-    run) environment "" && plugins && exec .venv/bin/python examples/host.py ;;
-    test) environment test && plugins && exec .venv/bin/python -m pytest "${@:2}" ;;
+    build)
+        environment ""
+        plugins
+        ;;
+    run)
+        environment ""
+        plugins
+        exec .venv/bin/python examples/host.py
+        ;;
+    test)
+        environment test
+        plugins
+        exec .venv/bin/python -m pytest "${@:2}"
+        ;;
     lint)
         environment lint
         environment test
@@ -91,7 +106,9 @@ case ${1:-build} in
         .venv/bin/mypy
         .venv/bin/pyright --pythonpath .venv/bin/python
         ;;
-    clean) rm -rf .venv build src/hardpoint.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis &&
-        find . -name __pycache__ -prune -exec rm -rf {} + ;;
+    clean)
+        rm -rf .venv build src/hardpoint.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+        find . -name __pycache__ -prune -exec rm -rf {} +
+        ;;
     *) fail "unknown command '$1'" "usage: ./build.sh [build|run|test|lint|clean]" ;;
 esac

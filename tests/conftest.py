@@ -84,6 +84,7 @@ def fresh(tmp_path: Path) -> Fresh:
 
     def copy(library: Path, name: str | None = None) -> Path:
         target = tmp_path / (name or library.name)
+        assert not target.exists()  # it may be mapped, and to be rewritten would kill this process
         shutil.copy(library, target)
         return target
 

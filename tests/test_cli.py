@@ -154,6 +154,42 @@ def test_call_what_does_not_fit(run: Run, english: Path, compiler: Compiler) -> 
     assert run("call", __file__, "lang").returncode == 4
 
 
+def test_options_may_stand_anywhere(run: Run, probe: Path) -> None:
+    assert run("call", "--config", "hello", probe, "config").stdout == "hello\n"
+    assert run("call", probe, "--config", "hello", "config").stdout == "hello\n"
+    assert run("call", probe, "text", "--binding", "ctypes", "a").stdout == "a\n"
+    done = run("call", probe, "add", "-x", "1")
+    assert done.returncode == 2
+    assert done.stderr.startswith("usage: hardpoint call [options] FILE... METHOD [ARG...]\n")
+    assert "unknown: -x 1 (write -- before an argument that starts with a dash)" in done.stderr
+
+
+def test_json_is_json_in_every_encoding(run: Run, spanish: Path, probe: Path) -> None:
+    for encoding in ("ascii", "latin-1", "utf-8"):
+        done = run("call", "--json", spanish, "lang", env={"PYTHONIOENCODING": encoding})
+        assert json.loads(done.stdout)[0]["result"] == "Español"
+    assert json.loads(run("call", "--json", probe, "half", "nan").stdout)[0]["result"] == {"float": "nan"}
+    assert "has no method 'sing'" in json.loads(run("call", "--json", probe, "sing").stdout)[0]["error"]
+
+
+def test_nowhere_to_write_is_no_traceback(english: Path) -> None:
+    command = f"{sys.executable} -m hardpoint"
+    for words, status in {"include >&-": 0, f"inspect {english} >/dev/full": 1, "check gone.so 2>/dev/full": 3}.items():
+        done = subprocess.run(["sh", "-c", f"{command} {words}"], capture_output=True, text=True, check=False)
+        assert (words, done.returncode, "Traceback" in done.stderr) == (words, status, False)
+
+
+def test_a_config_that_is_not_text(run: Run, probe: Path) -> None:
+    done = run("call", probe, "config", "--config", "\udcff")
+    assert done.returncode == 2
+    assert "surrogates not allowed in load() argument 'config'" in done.stderr
+
+
+def test_what_a_file_says_is_not_obeyed_by_the_terminal(run: Run, compiler: Compiler) -> None:
+    path = compiler.library("english/english.c", "-Wl,-soname,\x1b]0;owned\x07")
+    assert "  soname    \\x1b]0;owned\\x07\n" in run("inspect", path).stdout
+
+
 def test_a_reader_that_stops_is_no_error(probe: Path) -> None:
     words = f"{sys.executable} -m hardpoint call {probe} repeat 0123456789 1000000 | head -c 10"
     done = subprocess.run(words, shell=True, capture_output=True, check=False)
@@ -194,6 +230,14 @@ def test_check_prints_every_problem(run: Run, compiler: Compiler) -> None:
     outcome = json.loads(run("check", "--json", path).stdout)
     assert outcome["fits"] is False
     assert [problem["code"] for problem in outcome["plugins"][0]["problems"]] == ["vtable-flags", "slot-empty"]
+
+
+def test_check_prints_every_problem_of_a_library_with_malformed_manifests_alone(run: Run, compiler: Compiler) -> None:
+    words = ['-DNOTE="{oops"', '-DSECOND_NOTE="[]"', "-Wl,-z,execstack"]
+    done = run("check", compiler.library("broken.c", *words))
+    assert done.returncode == 1
+    assert done.stdout.count("  problem ") == 3
+    assert done.stdout.count("  problem manifest-malformed\n") == 2
 
 
 def test_check_holds_known_contracts_against_our_own(run: Run, compiler: Compiler) -> None:

@@ -354,6 +354,41 @@ def test_a_file_that_is_rewritten_while_it_is_loaded_is_refused(
     monkeypatch.setattr("hardpoint.library._is_mapped", rewrite)
     with pytest.raises(hardpoint.StaleError, match="the file was rewritten while it was being loaded"):
         hardpoint.load(path, Greeter)
+    monkeypatch.undo()
+    with pytest.raises(hardpoint.StaleError):
+        hardpoint.load(path, Greeter)
+
+
+def test_the_way_up_from_a_link_is_the_links_own(english: Path, spanish: Path, tmp_path: Path) -> None:
+    """`link/../x.so` is beside what the link leads to; folding it would open another file than the one checked."""
+    (tmp_path / "real/sub").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "real/sub")
+    shutil.copy(english, tmp_path / "real/x.so")
+    shutil.copy(spanish, tmp_path / "x.so")
+    assert hardpoint.load(tmp_path / "link/../x.so", Greeter).lang() == "English"
+    assert hardpoint.load(f"{tmp_path}/link/../x.so", Greeter).lang() == "English"
+
+
+def test_the_kernel_is_asked_with_a_struct_of_its_size() -> None:
+    assert hardpoint.library._QUERY.size == 104  # struct procmap_query
+
+
+def test_an_error_behind_the_loading_of_a_pinned_library_spoils_no_other(
+    compiler: Compiler, run_python: RunPython
+) -> None:
+    """Its descriptor's number is its name to glibc, and must not be used again."""
+    disturbing, english = compiler.library("broken.c", "-DDISTURB_REST"), compiler.library("english/english.c")
+    code = f"""
+import hardpoint, warnings
+from hardpoint.contracts import Greeter
+warnings.simplefilter("error")
+try:
+    hardpoint.load({str(disturbing)!r}, Greeter, sha256={sha256(disturbing)!r})
+except hardpoint.HardpointWarning:
+    print("warned")
+print(hardpoint.load({str(english)!r}, Greeter, sha256={sha256(english)!r}).lang())
+"""
+    assert run_python(code).stdout == "warned\nEnglish\n"
 
 
 def test_many_threads_load_at_once(english: Path, spanish: Path, fresh: Fresh) -> None:

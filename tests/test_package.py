@@ -41,7 +41,7 @@ def test_loading_and_calling_stays_light(run_python: RunPython, english: Path) -
 
 
 STAGES = ["errors", "reserved", "abi", "version", "signature", "definition", "header", "file", "elf", "manifest", "relocations", "soundness", "resolve",
-          "system", "vtable", "preflight", "_ffi", "libc", "state", "library", "logs", "binding", "loading", "contracts"]  # fmt: skip
+          "dependencies", "system", "vtable", "preflight", "_ffi", "libc", "state", "library", "logs", "binding", "loading", "contracts"]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -116,6 +116,59 @@ def build(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
     )
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy whose environment counts as made, so that only what it compiles is made."""
+    copy = tmp_path / "checkout"
+    ignored = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__")
+    shutil.copytree(ROOT, copy, symlinks=True, ignore=ignored)
+    (copy / ".venv/bin").mkdir(parents=True)
+    (copy / ".venv/bin/python").symlink_to(sys.executable)
+    base = os.path.realpath(sys._base_executable)  # type: ignore[attr-defined]
+    version = subprocess.run([base, "-VV"], capture_output=True, text=True, check=True).stdout.strip()
+    project = (copy / "pyproject.toml").read_bytes()
+    checksum = subprocess.run(["cksum"], input=project, capture_output=True, check=True).stdout.decode().strip()
+    (copy / ".venv/.hardpoint").write_text(f"{copy} {base} {version}\n {checksum}\n")
+    return copy
+
+
+def made(checkout: Path, **env: str) -> tuple[int, list[str]]:
+    done = subprocess.run(
+        [str(checkout / "build.sh")], env={**os.environ, "PYTHON": sys.executable, **env}, cwd="/", capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    return done.returncode, [line.split("/")[-1] for line in done.stderr.splitlines() if "compiling" in line]
+
+
+ALL = ["english.so", "reverse.so", "spanish.so", "uppercase.so"]
+
+
+def test_build_makes_only_what_changed(checkout: Path) -> None:
+    assert made(checkout) == (0, ALL)
+    assert made(checkout) == (0, [])
+    (checkout / "native_plugins/spanish/spanish.c").touch()
+    assert made(checkout) == (0, ["spanish.so"])
+    assert made(checkout, CC="cc -DANOTHER=1") == (0, ALL)
+    assert made(checkout, CC="cc -DANOTHER=1") == (0, [])
+    (checkout / "contract/greeter.h").touch()
+    assert made(checkout, CC="cc -DANOTHER=1") == (0, ALL)
+
+
+def test_build_fails_when_the_compiler_does(checkout: Path) -> None:
+    assert made(checkout)[0] == 0
+    with (checkout / "native_plugins/english/english.c").open("a") as source:
+        source.write("oops\n")
+    assert made(checkout)[0] != 0
+    assert made(checkout)[0] != 0  # and again, until it is mended
+
+
+def test_build_fails_when_pip_does(checkout: Path) -> None:
+    shutil.rmtree(checkout / ".venv")
+    status, compiled = made(checkout, PIP_NO_INDEX="1", PIP_CONFIG_FILE=os.devnull)
+    assert (status != 0, compiled) == (True, [])
+    assert len((checkout / ".venv/.hardpoint").read_text().splitlines()) == 1  # nothing counts as installed
 
 
 def test_build_says_which_command_it_does_not_know() -> None:

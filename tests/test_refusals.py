@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 import pytest
 
 import hardpoint
+from hardpoint.cli import main
 from hardpoint.contracts import Greeter, Transformer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import Compiler, Fresh
+    from conftest import Compiler, Fresh, RunPython
 
 REBUILD = "rebuild the plugin with the header of this contract (`hardpoint header`)"
 MANIFEST = "rebuild the plugin with its contract's header, which writes the manifest"
@@ -301,6 +302,49 @@ def test_a_version_that_a_library_does_not_have(compiler: Compiler, fresh: Fresh
     )
 
 
+def test_a_path_that_the_dynamic_loader_would_change(compiler: Compiler, tmp_path: Path, ran: Path) -> None:
+    """dlopen opens x86_64.so for $PLATFORM.so, which nobody checked."""
+    shutil.copy(compiler.library("broken.c"), tmp_path / "$PLATFORM.so")
+    shutil.copy(compiler.library("broken.c"), tmp_path / f"{os.uname().machine}.so")
+    [problem] = problems(refused(tmp_path / "$PLATFORM.so", hardpoint.IncompatibleError))
+    assert problem[:3] == ("path-token", "a path without $ORIGIN, $LIB and $PLATFORM", str(tmp_path / "$PLATFORM.so"))
+    assert not ran.exists()
+
+
+def test_a_sanitizer_that_the_host_does_not_run_with(compiler: Compiler) -> None:
+    """It would end the process from within dlopen."""
+    [problem] = problems(
+        refused(compiler.library("english/english.c", "-fsanitize=address"), hardpoint.IncompatibleError)
+    )
+    assert problem.code == "sanitizer"
+    assert problem.needs.startswith("a host that runs with libasan.so.")
+    assert "LD_PRELOAD" in problem.fix
+
+
+def test_a_damaged_library_beside_the_plugin(compiler: Compiler, fresh: Fresh, tmp_path: Path) -> None:
+    helper = dependency(compiler, tmp_path, "int help(void) { return 0; }", "-Wl,-soname,libneighbour7.so")
+    helper = helper.rename(tmp_path / "libneighbour7.so")
+    words = ["-Wl,--no-as-needed", str(helper), f"-Wl,-rpath,{tmp_path}"]
+    path = fresh(compiler.library("english/english.c", *words), "damaged.so")
+    helper.write_bytes(helper.read_bytes()[:5000])
+    [problem] = problems(refused(path, hardpoint.IncompatibleError))
+    assert (problem.code, problem.needs) == ("needed-damaged", "the library libneighbour7.so in good order")
+    assert problem.found.startswith(f"{helper} with 5000 bytes, while")
+
+
+def test_a_host_without_descriptors_says_nothing_about_the_file(english: Path, run_python: RunPython) -> None:
+    code = f"""
+import hardpoint, resource
+from hardpoint.contracts import Greeter
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+try:
+    hardpoint.load({str(english)!r}, Greeter)
+except hardpoint.LoadError as error:
+    print(error)
+"""
+    assert run_python(code).stdout == f"{english} cannot be opened now: Too many open files; close some and try again\n"
+
+
 def test_an_executable_stack(compiler: Compiler) -> None:
     [problem] = problems(
         refused(compiler.library("english/english.c", "-Wl,-z,execstack"), hardpoint.IncompatibleError)
@@ -448,6 +492,18 @@ def test_a_plugin_that_does_not_fit(compiler: Compiler, ran: Path, name: str) ->
         == f"{path} does not fit greeter 1.0: needs {case.needs}, found {case.found}; {case.fix} [{case.code}]"
     )
     assert not ran.exists(), "code of the plugin ran"
+
+
+@pytest.mark.parametrize("name", INCOMPATIBLE)
+def test_check_prints_what_a_stranger_could_act_on(
+    compiler: Compiler, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    case = INCOMPATIBLE[name]
+    path = compiler.library("broken.c", *case.flags)
+    assert main(["check", str(path), "--contract", "hardpoint.contracts:Greeter"]) == 1
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"{path}: does not fit greeter 1.0")
+    assert f"  problem {case.code}\n    needs  {case.needs}\n    found  {case.found}\n    do     {case.fix}\n" in shown
 
 
 NO_MANIFEST = {

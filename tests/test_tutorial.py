@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,9 +82,8 @@ def test_step_8_what_it_logs_is_in_logging(
     exam: Path, scorer: Any, fresh: Fresh, binding: Binding, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
-        hardpoint.load(fresh(exam), scorer, config="7", binding=binding)
-        for _ in range(1000):
-            if caplog.records:
-                break
-            hardpoint.load(fresh(exam, "again.so"), scorer, binding=binding)
-    assert (caplog.records[0].name, caplog.records[0].getMessage()) == ("hardpoint.plugin.exam", "answers need 7 bytes")
+        hardpoint.load(fresh(exam), scorer, config="777", binding=binding)
+        deadline = time.monotonic() + 10
+        while "answers need 777 bytes" not in caplog.messages and time.monotonic() < deadline:
+            time.sleep(0.005)
+    assert ("hardpoint.plugin.exam", logging.INFO, "answers need 777 bytes") in caplog.record_tuples

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
-from .errors import IncompatibleError, NotAPluginError, PluginNotFoundError, Problem
+from .errors import IncompatibleError, LoadError, NotAPluginError, PluginNotFoundError, Problem
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -76,16 +77,20 @@ def open_library(path: str | os.PathLike[str]) -> LibraryFile:
             f"{name}: there is no such file; check the path, or build the plugin", path=name
         ) from error
     except OSError as error:
-        problem = Problem(
-            "file-unreadable", "a file that can be read", error.strerror or str(error), "check its permissions"
-        )
+        if error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOMEM}:  # it says nothing about the file
+            raise LoadError(
+                f"{name} cannot be opened now: {error.strerror}; close some and try again", path=name
+            ) from error
+        fix = "check its permissions" if isinstance(error, PermissionError) else "check the path"
+        problem = Problem("file-unreadable", "a file that can be read", error.strerror or str(error), fix)
         raise NotAPluginError(f"{name} cannot be opened: {problem}", path=name, problems=[problem]) from error
     try:
         _check_regular(name, os.fstat(fd).st_mode)
     except NotAPluginError:
         os.close(fd)
         raise
-    return LibraryFile(name, fd, os.path.abspath(name))
+    # Not os.path.abspath: it folds `link/..` away, and dlopen would open another file than this one.
+    return LibraryFile(name, fd, name if name.startswith("/") else f"{os.getcwd()}/{name}")
 
 
 def _check_regular(name: str, mode: int) -> None:
@@ -108,7 +113,11 @@ def pin(file: LibraryFile, sha256: str) -> LibraryFile:
     wanted = sha256.lower()
     if len(wanted) != 64 or not set(wanted) <= set("0123456789abcdef"):
         raise ValueError(f"sha256 is 64 hexadecimal digits, not {sha256!r}")
-    memory = os.memfd_create(os.path.basename(file.path)[:200], os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    name = os.fsencode(os.path.basename(file.path))[:200]
+    try:
+        memory = os.memfd_create(os.fsdecode(name), os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    except OSError as error:
+        raise LoadError(f"{file.path} cannot be copied into memory: {error.strerror}", path=file.path) from error
     try:
         _check_digest(file, wanted, _copy(file, memory))
         _seal(memory)

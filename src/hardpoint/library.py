@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _RTLD_DI_LINKMAP = 2
 _PROCMAP_QUERY = 0xC0686611  # _IOWR('f', 17, struct procmap_query), linux/fs.h
-_QUERY = struct.Struct("<QQQ40xQII32x")  # size, flags, address; inode, device major and minor: 104 bytes
+_QUERY = struct.Struct("<QQQ40xQII24x")  # size, flags, address; inode, device major and minor: 104 bytes
 _PROT_READ, _MAP_PRIVATE, _PAGE = 1, 2, 4096
 
 
@@ -71,13 +71,13 @@ def open_for_good(file: LibraryFile, fit: Fit) -> Library:
     library = Library(file, handle)
     if not _is_mapped(file, library.base + fit.elf.loads[0].address):
         raise _stale(file, "another part of the program had opened an older file of that name")
-    if Identity.of(os.fstat(file.fd)) != file.identity:
-        raise _stale(file, "the file was rewritten while it was being loaded")
     if file.pinned:
         _by_digest[file.pinned] = library
     else:
         _by_path[file.loader_path] = library
     _by_file[file.identity[:2]] = library
+    if Identity.of(os.fstat(file.fd)) != file.identity:  # and known by what it was, so that it stays stale
+        raise _stale(file, "the file was rewritten while it was being loaded")
     if changed:
         _warn(file, changed)
     return library
@@ -113,7 +113,8 @@ def _dlopen(file: LibraryFile) -> tuple[Any, list[str]]:
     file.kept = False
     words = ffi.string(reason).decode(errors="replace") if reason else "it gave no reason"
     fix = next((fix for sign, fix in _FIXES.items() if sign in words), "look at what `hardpoint inspect` says of it")
-    raise LoadError(f"{file.path} cannot be loaded: the dynamic loader says: {words}; {fix}", path=file.path)
+    message = f"{file.path} cannot be loaded: the dynamic loader says: {words}; {fix}"
+    raise LoadError(message, path=file.path) from OSError(words)
 
 
 _FIXES = {
@@ -141,6 +142,8 @@ def _is_mapped(file: LibraryFile, address: int) -> bool:
     once more, and the two mappings are compared.
     """
     again = libc.mmap(ffi.NULL, _PAGE, _PROT_READ, _MAP_PRIVATE, file.fd, 0)
+    if again == ffi.cast("void *", -1):
+        raise LoadError(f"{file.path} cannot be mapped to see whether it is what was loaded", path=file.path)
     try:
         return _mapped_file(address) == _mapped_file(int(ffi.cast("uintptr_t", again)))
     finally:
@@ -187,6 +190,8 @@ def live_slots(file: LibraryFile, library: Library, fit: Fit) -> Slots:
         )
 
     address = int(ffi.cast("uintptr_t", libc.dlsym(library.handle, contract.symbol.encode())))
+    if not address:
+        raise broken(f"{contract.symbol} is not to be found")
     if address != library.base + vtable.address:
         raise broken(f"{contract.symbol} is another library's")
     head = ffi.cast("hp_vtable *", address)

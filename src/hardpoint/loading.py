@@ -31,7 +31,8 @@ T = TypeVar("T")
 Binding = Literal["cffi", "ctypes"]
 
 _loading = RLock()
-"""Held while a library is opened: what loading changes in the process has to be told apart from what others change."""
+"""Held while a library is opened, so that what one load changes in the process is not taken for another's. What other
+threads change meanwhile by other means cannot be told apart."""
 _classes: dict[tuple[Library, Contract], type] = {}
 
 
@@ -150,7 +151,9 @@ def _instantiate(
 ) -> Any:
     name = plugin.manifest.plugin
     if plugin.slots.create:
-        pointer = caller.create(plugin, logs_for(name), config)
+        from .logs import host_for  # imported when a plugin first wants it, as few do
+
+        pointer = caller.create(plugin, host_for(name), config)
     elif config is not None:
         raise CreateError(
             f"{plugin.path}: {name} takes no config, since it has no create; leave config out",
@@ -181,13 +184,6 @@ def _class_of(plugin: Plugin, library: Library, caller: Any) -> type:
         if plugin.path == library.first_path:
             _classes[library, plugin.contract] = made
     return made
-
-
-def logs_for(name: str) -> Any:
-    """The hp_host for the plugin of that name; imported when a plugin first wants one, as few do."""
-    from .logs import host_for
-
-    return host_for(name)
 
 
 def _instance(plugin: object) -> Instance:

@@ -24,6 +24,16 @@ _forever: list[Any] = []
 """Memory that plugins may read until the process exits."""
 
 
+def _host(dropped: Any, source: int, fd: int) -> Any:
+    name, version = ffi.new("char[]", b"hardpoint"), ffi.new("char[]", __version__.encode())
+    host = ffi.new("hp_host *")
+    host.size, host.abi_major, host.abi_minor = ffi.sizeof("hp_host"), *ABI
+    host.name, host.version = name, version
+    host.log_dropped, host.log_source, host.log_fd = dropped, source, fd
+    _forever.append((name, version, dropped, host))
+    return host
+
+
 class _Channel:
     """One socket pair and the thread that reads it."""
 
@@ -44,7 +54,6 @@ class _Channel:
         self._dropped = ffi.new("uint64_t *")
         self._reported = 0
         self._ending = False
-        _forever.append(self._dropped)
         self._threading = threading
         self._thread = threading.Thread(target=self._read, name="hardpoint-logs", daemon=True)
         self._thread.start()
@@ -55,14 +64,8 @@ class _Channel:
     def host_for(self, plugin: str) -> Any:
         """The hp_host of the plugin of that name."""
         if plugin not in self._hosts:
-            name, version = ffi.new("char[]", b"hardpoint"), ffi.new("char[]", __version__.encode())
             self._names.append(f"hardpoint.plugin.{plugin}")
-            host = ffi.new("hp_host *")
-            host.size, host.abi_major, host.abi_minor = ffi.sizeof("hp_host"), *ABI
-            host.name, host.version = name, version
-            host.log_dropped, host.log_source, host.log_fd = self._dropped, len(self._names) - 1, self._writes
-            _forever.append((name, version, host))
-            self._hosts[plugin] = host
+            self._hosts[plugin] = _host(self._dropped, len(self._names) - 1, self._writes)
         return self._hosts[plugin]
 
     def _read(self) -> None:
@@ -104,7 +107,10 @@ def host_for(plugin: str) -> Any:
     global _channel  # noqa: PLW0603 - one a process, made when it is first needed
     with _lock:
         if _channel is None:
-            _channel = _Channel()
+            try:
+                _channel = _Channel()
+            except (OSError, RuntimeError):  # no descriptors, or no threads any more: nobody listens then
+                return _host(ffi.new("uint64_t *"), 0, -1)
         return _channel.host_for(plugin)
 
 

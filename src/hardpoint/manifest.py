@@ -44,9 +44,9 @@ def read_manifests(elf: ElfFile) -> list[Manifest | Problem]:
 class _MalformedError(Exception):
     """What a manifest needs and what was found, as a Problem has them."""
 
-    def __init__(self, needs: str, found: str) -> None:
+    def __init__(self, needs: str, found: str, fix: str = _REBUILD) -> None:
         super().__init__(needs, found)
-        self.problem = Problem("manifest-malformed", needs, found, _REBUILD)
+        self.problem = Problem("manifest-malformed", needs, found, fix)
 
 
 def _read(description: bytes) -> Manifest | Problem:
@@ -111,7 +111,8 @@ def _string(fields: dict[str, Any], name: str, pattern: re.Pattern[str], example
     value = _field(fields, name)
     if isinstance(value, str) and pattern.fullmatch(value):
         return value
-    raise _MalformedError(f"the manifest's field {name!r} to be like {example!r} ({pattern.pattern})", _spelt(value))
+    needs = f"the manifest's field {name!r} to be like {example!r} ({pattern.pattern})"
+    raise _MalformedError(needs, _spelt(value), "change it where the plugin's macro is used")
 
 
 def _version(fields: dict[str, Any], name: str) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from .abi import ABI
@@ -33,7 +34,9 @@ class Fit(NamedTuple):
         return [problem for problem in self.problems if problem.fatal]
 
 
+_TOKEN = re.compile(r"\$\{?(ORIGIN|LIB|PLATFORM)")
 _ELF = {
+    "file-unreadable": ("a file that can be read", "look at the disk, or copy the file elsewhere"),
     "elf-magic": ("a shared object (.so)", "give the path of the file that the linker wrote"),
     "elf-type": ("a shared object (.so)", "link it with -shared"),
     "elf-class": ("a 64-bit little-endian library", "build it for x86-64 or AArch64"),
@@ -48,7 +51,7 @@ def read_elf(file: LibraryFile) -> ElfFile:
     """The file as a shared object. NotAPluginError if it is no whole one; IncompatibleError if it is a 32-bit one."""
     try:
         elf = ElfFile(file.fd)
-    except ElfError as error:
+    except (ElfError, OSError) as error:
         raise _unreadable(file, error) from error
     if elf.executable:
         raise _unreadable(file, ElfError("elf-type", "an executable"))
@@ -61,14 +64,16 @@ def read_library(file: LibraryFile) -> tuple[ElfFile, list[Manifest | Problem]]:
     try:
         manifests = read_manifests(elf)
         missing = None if manifests else _without_manifest(file, elf)
-    except ElfError as error:
+    except (ElfError, OSError) as error:
         raise _unreadable(file, error) from error
     if missing:
         raise missing
     return elf, manifests
 
 
-def _unreadable(file: LibraryFile, error: ElfError) -> NotAPluginError | IncompatibleError:
+def _unreadable(file: LibraryFile, error: ElfError | OSError) -> NotAPluginError | IncompatibleError:
+    if isinstance(error, OSError):
+        error = ElfError("file-unreadable", error.strerror or str(error))
     needs, fix = _ELF[error.code]
     problem = Problem(error.code, needs, str(error), fix)
     if error.code == "elf-class":
@@ -92,19 +97,32 @@ def preflight(file: LibraryFile, contract: Contract) -> Fit:
     Raises as `read_library` does for what is no plugin library; all else is in the problems of the result.
     """
     elf, manifests = read_library(file)
-    problems = [*check_host(), *check_system(elf, None if file.pinned else os.path.dirname(file.loader_path))]
     try:
         filled = examine(elf)
-    except ElfError as error:
+        problems = [*check_file(file, elf), *(each for each in manifests if isinstance(each, Problem))]
+        manifest = _choose([each for each in manifests if isinstance(each, Manifest)], contract, problems)
+        if manifest is None:
+            return Fit(elf, contract, None, None, tuple(problems))
+        problems += _check_abi(manifest)
+        problems += _check_methods(manifest, contract)
+        vtable, more = find_vtable(elf, manifest, contract, filled)
+    except (ElfError, OSError) as error:
         raise _unreadable(file, error) from error
-    problems += [manifest for manifest in manifests if isinstance(manifest, Problem)]
-    manifest = _choose([manifest for manifest in manifests if isinstance(manifest, Manifest)], contract, problems)
-    if manifest is None:
-        return Fit(elf, contract, None, None, tuple(problems))
-    problems += _check_abi(manifest)
-    problems += _check_methods(manifest, contract)
-    vtable, more = find_vtable(elf, manifest, contract, filled)
     return Fit(elf, contract, manifest, vtable, (*problems, *more))
+
+
+def check_file(file: LibraryFile, elf: ElfFile) -> list[Problem]:
+    """What speaks against loading the library here, whatever plugins it holds."""
+    origin = None if file.pinned else os.path.dirname(file.loader_path)
+    return [*check_host(), *_check_path(file), *check_system(elf, origin)]
+
+
+def _check_path(file: LibraryFile) -> list[Problem]:
+    """Dlopen replaces $ORIGIN, $LIB and $PLATFORM in a path, and so would open another file than the one checked."""
+    if not _TOKEN.search(file.loader_path):
+        return []
+    fix = "rename the folder or the file, or load it with sha256="
+    return [Problem("path-token", "a path without $ORIGIN, $LIB and $PLATFORM", file.loader_path, fix)]
 
 
 def _choose(manifests: list[Manifest], contract: Contract, problems: list[Problem]) -> Manifest | None:

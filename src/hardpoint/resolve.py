@@ -33,8 +33,7 @@ def find(name: str, elf: ElfFile, origin: str | None) -> str | None:
     `origin` is the folder that $ORIGIN stands for; None leaves out what depends on it.
     """
     if "/" in name:
-        path = _expand(name, origin)
-        return path if path and os.path.isfile(path) else None
+        return next((path for path in _expand(name, origin) if os.path.isfile(path)), None)
     return (
         _loaded(name)
         or _in_folders(name, _folders(elf, origin), elf.machine)
@@ -49,18 +48,39 @@ def uses_origin(elf: ElfFile) -> bool:
     return any("ORIGIN" in text for text in [elf.text(DT_RPATH) or "", elf.text(DT_RUNPATH) or "", *elf.needed])
 
 
-def _expand(path: str, origin: str | None) -> str | None:
-    if "$ORIGIN" not in path and "${ORIGIN}" not in path:
-        return path
-    return path.replace("${ORIGIN}", origin).replace("$ORIGIN", origin) if origin is not None else None
+def is_loaded(name: str) -> bool:
+    """Whether the process has a library of that name already."""
+    return _loaded(name) is not None
+
+
+def _expand(path: str, origin: str | None) -> list[str]:
+    """What a path stands for (ld.so(8), "Dynamic string tokens"); $LIB is one of several, by distribution."""
+    if origin is None and "ORIGIN" in path:
+        return []
+    machine = os.uname().machine
+    for token, value in {"ORIGIN": origin or "", "PLATFORM": machine}.items():
+        path = path.replace(f"${{{token}}}", value).replace(f"${token}", value)
+    if "$LIB" not in path and "${LIB}" not in path:
+        return [path]
+    return [path.replace("${LIB}", lib).replace("$LIB", lib) for lib in (f"lib/{machine}-linux-gnu", "lib64", "lib")]
+
+
+def _library_path() -> str:
+    """LD_LIBRARY_PATH as it was when the process started: ld.so looks at no later one."""
+    try:
+        with open("/proc/self/environ", "rb") as file:
+            entries = file.read().split(b"\0")
+    except OSError:
+        return ""
+    return next((os.fsdecode(entry[16:]) for entry in entries if entry.startswith(b"LD_LIBRARY_PATH=")), "")
 
 
 def _folders(elf: ElfFile, origin: str | None) -> Iterator[str]:
     runpath = elf.text(DT_RUNPATH)
-    listed = [elf.text(DT_RPATH) if runpath is None else None, os.environ.get("LD_LIBRARY_PATH"), runpath]
+    listed = [elf.text(DT_RPATH) if runpath is None else None, _library_path(), runpath]
     for folder in ":".join(text for text in listed if text).split(":"):
-        if folder and (expanded := _expand(folder, origin)):
-            yield expanded
+        if folder:
+            yield from _expand(folder, origin)
 
 
 def _host_folders() -> Iterator[str]:

@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 from .libc import ffi, libc, libm
 
 _FENV_SIZE = 64  # fenv_t has 32 bytes on x86-64, 8 on AArch64
-_SIGACTION_SIZE = 152  # struct sigaction on both; the handler's address comes first, then the mask
-_HANDLER_SIZE = 16  # ... of which the kernel fills 8 bytes; what stands behind is not always what was there before
+_SIGACTION_SIZE = 152  # struct sigaction on both: the handler, 128 bytes of mask of which 8 are used, flags, restorer
 _SIGNALS = tuple(number for number in range(1, 32) if number not in {9, 19})  # SIGKILL and SIGSTOP cannot be changed
 _LC_ALL = 6
 FLOATING = "the floating-point mode"
@@ -43,7 +42,7 @@ def restore(before: State) -> list[str]:
     same = ffi.buffer(now.signals)[:] == ffi.buffer(before.signals)[:]
     for index, number in enumerate(() if same else _SIGNALS):
         at = _SIGACTION_SIZE * index
-        if ffi.buffer(now.signals + at, _HANDLER_SIZE)[:] != ffi.buffer(before.signals + at, _HANDLER_SIZE)[:]:
+        if _action(now.signals + at) != _action(before.signals + at):
             libc.sigaction(number, before.signals + at, ffi.NULL)
             changed.append(f"the handler of signal {number}")
     if now.locale != before.locale:
@@ -51,9 +50,16 @@ def restore(before: State) -> list[str]:
         changed.append("the locale")
     if now.folder != before.folder:
         changed.append("the working directory")
-        if before.folder is not None:
-            os.chdir(before.folder)
+        try:
+            os.chdir(before.folder or "/")
+        except OSError:
+            changed[-1] += " (which cannot be put back)"
     return changed
+
+
+def _action(signal: Any) -> bytes:
+    """The part of struct sigaction that says something; what lies between is not always what was there before."""
+    return bytes(ffi.buffer(signal, 16)[:] + ffi.buffer(signal + 136, 4)[:])
 
 
 def _modes(floating: Any) -> bytes:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from typing import TYPE_CHECKING
 
-from . import resolve
+from .dependencies import check_needed
 from .elf import EM_AARCH64, EM_X86_64, MACHINES
 from .errors import Problem
 
@@ -31,7 +32,8 @@ def host_glibc() -> tuple[int, int] | None:
 
 def host_machine() -> int | None:
     """The ELF machine of this process; None if it is not one that hardpoint runs on."""
-    return {"x86_64": EM_X86_64, "aarch64": EM_AARCH64}.get(os.uname().machine)
+    machine = os.uname().machine if sys.maxsize > 1 << 32 else ""  # a 32-bit Python may run on a 64-bit kernel
+    return {"x86_64": EM_X86_64, "aarch64": EM_AARCH64}.get(machine)
 
 
 def check_host() -> list[Problem]:
@@ -53,7 +55,7 @@ def check_system(elf: ElfFile, origin: str | None) -> list[Problem]:
     """Why the library cannot be loaded here, whatever plugin it holds. `origin` is what $ORIGIN stands for, or None."""
     problems = [*_check_machine(elf), *_check_libc(elf), *_check_flags(elf)]
     if elf.machine == host_machine():  # the libraries here say nothing about another machine's
-        problems += _check_needed(elf, origin)
+        problems += check_needed(elf, origin)
     return problems
 
 
@@ -111,34 +113,3 @@ def _check_flags(elf: ElfFile) -> list[Problem]:
         fix = "compile it without -ftls-model=initial-exec if loading it fails for want of thread-local storage"
         problems.append(Problem("static-tls", "thread-local storage of the dynamic kind", "static", fix, fatal=False))
     return problems
-
-
-def _check_needed(elf: ElfFile, origin: str | None) -> list[Problem]:
-    problems: list[Problem] = []
-    for name in elf.needed:
-        if name in resolve.GLIBC or name.startswith("libc.musl-") or name == "libc.so":
-            continue
-        path = resolve.find(name, elf, origin)
-        if path is None:
-            problems.append(_missing(name, elf, origin))
-        else:
-            problems += _check_versions(name, path, elf)
-    return problems
-
-
-def _missing(name: str, elf: ElfFile, origin: str | None) -> Problem:
-    if origin is None and resolve.uses_origin(elf):
-        fix = "load it without sha256=, or link the plugin with what it needs statically"
-        return Problem("pinned-origin", "a pinned library that stands alone", f"one that needs {name} beside it", fix)
-    fix = "install it (apt-file search finds the package), or put its folder into the plugin's RUNPATH"
-    return Problem("needed-missing", f"the library {name}", "it nowhere that the dynamic linker looks", fix)
-
-
-def _check_versions(name: str, path: str, elf: ElfFile) -> list[Problem]:
-    wanted = [need.version for need in elf.versions_needed() if need.file == name]
-    there = resolve.versions_of(path) if wanted else None
-    missing = [version for version in wanted if there is not None and version not in there]
-    if not missing:
-        return []
-    fix = f"install a newer {name}, or build the plugin on an older system"
-    return [Problem("version-missing", f"{', '.join(missing)} of {name}", f"a {path} without", fix)]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from _weakref import ref
 from typing import TYPE_CHECKING, Any
 
-from ..errors import CreateError
 from ..libc import ffi, libc
 from .convert import SCALARS, to_text, wrong_type
-from .outcome import Pool, grow_callback, outs, result_of, text_of
+from .outcome import Pool, check_create, grow_callback, outs, result_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +29,7 @@ _EMPTY = ffi.new("uint8_t[1]")
 
 
 class _Out:
-    __slots__ = ("address", "cap", "data", "error", "failed", "struct")
+    __slots__ = ("__weakref__", "address", "cap", "data", "error", "failed", "struct")
 
     def __init__(self) -> None:
         self.data = self.cap = 0
@@ -37,7 +38,7 @@ class _Out:
         self.struct = ffi.new("hp_out *")
         self.struct.grow = grow_callback
         self.address = int(ffi.cast("uintptr_t", self.struct))
-        outs[self.address] = self
+        outs[self.address] = ref(self)
 
     def realloc(self, address: int, size: int) -> int:
         return int(ffi.cast("uintptr_t", libc.realloc(ffi.cast("void *", address), size)))
@@ -49,7 +50,7 @@ class _Out:
         return int(self.struct.len)
 
     def is_intact(self) -> bool:
-        return self.struct.data == ffi.cast("char *", self.data) and self.struct.cap == self.cap
+        return bool(self.struct.data == ffi.cast("char *", self.data) and self.struct.cap == self.cap)
 
     def view(self, size: int) -> Any:
         return ffi.buffer(ffi.cast("char *", self.data), size)
@@ -60,9 +61,10 @@ class _Out:
     def free(self, address: int) -> None:
         libc.free(ffi.cast("void *", address))
 
-    def drop(self) -> None:
-        del outs[self.address]
-        self.free(self.data)
+    def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not finalizing():  # at exit, the functions for it may be gone
+            del outs[self.address]
+            self.free(self.data)
 
 
 _pool = Pool(_Out)
@@ -76,8 +78,9 @@ def create(plugin: Plugin, host: Any, config: bytes | None) -> int:
         out.struct.len = 0
         given = (ffi.NULL, 0) if config is None else (config, len(config))
         status = function(host, *given, pointer, out.struct)
-        text_of(plugin, "create", status, out, CreateError)
-        return int(ffi.cast("uintptr_t", pointer[0]))
+        made = int(ffi.cast("uintptr_t", pointer[0]))
+        check_create(plugin, status, out, made, destroyer)
+        return made
     finally:
         _pool.give(out)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import sys
+from _weakref import ref
 from ctypes import (
     CFUNCTYPE,
     byref,
@@ -19,10 +21,9 @@ from ctypes import (
 )
 from typing import TYPE_CHECKING, Any
 
-from ..errors import CreateError
 from ..libc import ffi
 from .convert import SCALARS, to_text, wrong_type
-from .outcome import Pool, grow_callback, outs, result_of, text_of
+from .outcome import Pool, check_create, grow_callback, outs, result_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +67,7 @@ _view = ctypes.PYFUNCTYPE(ctypes.py_object, c_void_p, c_ssize_t, c_int)(("PyMemo
 
 
 class _Out:
-    __slots__ = ("address", "cap", "data", "error", "failed", "struct")
+    __slots__ = ("__weakref__", "address", "cap", "data", "error", "failed", "struct")
 
     def __init__(self) -> None:
         self.data = self.cap = 0
@@ -74,7 +75,7 @@ class _Out:
         self.error: BaseException | None = None
         self.struct = _Struct(grow=int(ffi.cast("uintptr_t", grow_callback)))
         self.address = ctypes.addressof(self.struct)
-        outs[self.address] = self
+        outs[self.address] = ref(self)
 
     def realloc(self, address: int, size: int) -> int:
         return _realloc(address, size) or 0
@@ -97,9 +98,10 @@ class _Out:
     def free(self, address: int) -> None:
         _free(address)
 
-    def drop(self) -> None:
-        del outs[self.address]
-        self.free(self.data)
+    def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not finalizing():  # at exit, the functions for it may be gone
+            del outs[self.address]
+            self.free(self.data)
 
 
 _pool = Pool(_Out)
@@ -113,8 +115,9 @@ def create(plugin: Plugin, host: Any, config: bytes | None) -> int:
         out.struct.len = 0
         size = 0 if config is None else len(config)
         status = function(int(ffi.cast("uintptr_t", host)), config, size, byref(pointer), byref(out.struct))
-        text_of(plugin, "create", status, out, CreateError)
-        return pointer.value or 0
+        made = pointer.value or 0
+        check_create(plugin, status, out, made, destroyer)
+        return made
     finally:
         _pool.give(out)
 

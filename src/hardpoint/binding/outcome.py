@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..abi import AUTHOR, LAST_STATUS, NO_MEMORY, OK, OUT_SIZE, STATUS_NAMES
-from ..errors import CallError, ContractBrokenError, PluginError
+from ..errors import CallError, ContractBrokenError, CreateError, PluginError
 from ..libc import ffi
 
 if TYPE_CHECKING:
@@ -88,22 +88,27 @@ def grow(out: Out, need: int) -> int:
     return OK
 
 
-outs: dict[int, Out] = {}
-"""Every Out by the address of its struct."""
+outs: dict[int, Callable[[], Out | None]] = {}
+"""A weak reference to every Out by the address of its struct; what a call lost to an exception frees itself."""
 
 
 def _keep_error(_: object, error: BaseException, trace: Any) -> None:
     """What was raised before `grow` had hold of it, as by a signal's handler at the very start of the callback."""
     struct = trace.tb_frame.f_locals.get("struct") if trace else None
-    if struct is not None and (out := outs.get(int(ffi.cast("uintptr_t", struct)))):
+    if struct is not None and (out := _out_of(struct)):
         out.error = error
 
 
 @ffi.callback("int32_t(hp_out *, size_t)", error=NO_MEMORY, onerror=_keep_error)  # type: ignore[untyped-decorator]
 def grow_callback(struct: Any, need: int) -> int:
     """The function that hp_out.grow points to, in every binding: ctypes could not pass on all errors."""
-    out = outs.get(int(ffi.cast("uintptr_t", struct)))
+    out = _out_of(struct)
     return NO_MEMORY if out is None else grow(out, need)
+
+
+def _out_of(struct: Any) -> Out | None:
+    known = outs.get(int(ffi.cast("uintptr_t", struct)))
+    return known() if known else None
 
 
 class Pool:
@@ -129,7 +134,6 @@ class Pool:
     def give(self, out: Any) -> None:
         """Take it back, and the memory of a large result with it."""
         if len(self._free) >= _POOLED:
-            out.drop()
             return
         if out.cap > _KEPT and (data := out.realloc(out.data, OUT_SIZE)):
             out.data, out.cap = data, OUT_SIZE
@@ -145,6 +149,18 @@ def result_of(plugin: Plugin, method: Method, status: int, out: Out, scalar: Any
         except UnicodeDecodeError as error:
             raise _broken(plugin, method.name, f"gave text that is not UTF-8 ({error})") from error
     return bytes(text) if method.result == "bytes" else scalar
+
+
+def check_create(
+    plugin: Plugin, status: int, out: Out, made: int, destroyer: Callable[[int], Callable[[int], None]]
+) -> None:
+    """Raise what a create means that did not make an instance; one that it made in vain is destroyed."""
+    try:
+        text_of(plugin, "create", status, out, CreateError)
+    except BaseException:
+        if status == OK and plugin.slots.destroy:
+            destroyer(plugin.slots.destroy)(made)
+        raise
 
 
 def text_of(plugin: Plugin, name: str, status: int, out: Out, failure: type[PluginError]) -> Any:

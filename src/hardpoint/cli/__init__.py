@@ -30,12 +30,14 @@ exit status:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; gives the exit status. Results go to stdout, all else to stderr, and never a traceback."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for the rest of the process
+        if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a path may be no text at all
     warnings.showwarning = lambda message, *_, **__: warn(f"warning: {message}")
-    arguments = _parser().parse_args(argv)
     try:
+        arguments = _parse(argv)
         status: int = arguments.run(arguments)
         sys.stdout.flush()
     except HardpointError as error:
@@ -44,9 +46,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader has seen enough; Python would complain once more when it closes stdout
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:  # a full disk behind stdout, say
+        warn(str(error))
+        return 1
     except KeyboardInterrupt:
         return 130
     return status
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments; of `call`, options may stand between the words, which argparse alone does not allow."""
+    arguments, rest = _parser().parse_known_args(argv)
+    if rest:
+        words: list[str] | None = getattr(arguments, "words", None)
+        if words is None or any(word.startswith("-") for word in rest):
+            command: argparse.ArgumentParser = arguments.command
+            command.error(f"unknown: {' '.join(rest)} (write -- before an argument that starts with a dash)")
+        words += rest
+    return arguments
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -16,9 +16,10 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import HardpointError
+from ..errors import HardpointError, IncompatibleError
 from ..file import open_library
 from ..loading import close, info, load_contract
+from ..preflight import read_library
 from .contracts import described, named
 from .output import print_json, status_of, warn
 
@@ -69,6 +70,7 @@ def run(arguments: Namespace) -> int:
         except _UsageError as error:
             warn(str(error))
             worst = max(worst, 2)
+            results.append({"file": file, "error": str(error)})
         except HardpointError as error:
             warn(str(error))
             worst = max(worst, status_of(error))
@@ -90,20 +92,28 @@ def _split(words: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _call(path: str, name: str, words: list[str], arguments: Namespace) -> _Outcome:
-    with open_library(path) as file:
-        contracts = [arguments.contract] if arguments.contract else described(file)
-    contract, method = _find(path, contracts, name)
+    contract, method = _find(path, [arguments.contract] if arguments.contract else _contracts(path), name)
     values = _convert(path, method, words)
-    plugin = load_contract(path, contract, config=arguments.config, binding=arguments.binding)
     try:
-        result = getattr(plugin, method.name)(*values)
+        plugin = load_contract(path, contract, config=arguments.config, binding=arguments.binding)
+        try:
+            result = getattr(plugin, method.name)(*values)
+        finally:
+            close(plugin)
     except (TypeError, ValueError, OverflowError) as error:
         raise _UsageError(f"{path}: {error}") from error
-    finally:
-        close(plugin)
     names = [parameter.name for parameter in method.parameters]
     changed = {key: value for key, value in zip(names, values, strict=True) if isinstance(value, bytearray)}
     return _Outcome(info(plugin).manifest.plugin, result, changed)
+
+
+def _contracts(path: str) -> list[Contract]:
+    with open_library(path) as file:
+        contracts, problems = described(read_library(file)[1])
+    if not contracts:
+        reasons = "; ".join(map(str, problems))
+        raise IncompatibleError(f"{path} does not fit: {reasons}", path=path, problems=problems)
+    return contracts
 
 
 def _find(path: str, contracts: list[Contract], name: str) -> tuple[Contract, Method]:

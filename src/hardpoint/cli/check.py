@@ -16,9 +16,9 @@ from .. import contracts
 from ..definition import contract_of
 from ..errors import IncompatibleError, NotAPluginError, Problem
 from ..file import open_library
-from ..preflight import preflight
+from ..preflight import check_file, preflight, read_library
 from .contracts import described, named
-from .output import coloured, print_json
+from .output import coloured, print_json, printable
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -56,9 +56,13 @@ def run(arguments: Namespace) -> int:
 
 def _check(path: str, contract: Contract | None) -> list[_Verdict]:
     with open_library(path) as file:
+        elf, manifests = read_library(file)
+        described_here, malformed = described(manifests)
         ours = {(known.name, known.major): known for known in map(contract_of, _classes())}
-        wanted = [contract] if contract else [ours.get((own.name, own.major), own) for own in described(file)]
+        wanted = [contract] if contract else [ours.get((own.name, own.major), own) for own in described_here]
         fits = [preflight(file, each) for each in wanted]
+        if not fits:
+            return [_Verdict("", "", (*check_file(file, elf), *malformed))]
     return [
         _Verdict(
             f"{fit.manifest.plugin} {fit.manifest.release}" if fit.manifest else "", str(fit.contract), fit.problems
@@ -77,11 +81,13 @@ def _as_dict(verdict: _Verdict) -> dict[str, Any]:
 
 def _show(path: str, verdict: _Verdict) -> None:
     fatal = [problem for problem in verdict.problems if problem.fatal]
-    state = coloured("does not fit", 31) if fatal else coloured("fits", 32)
-    whom = f"{verdict.contract or 'this host'}{f' ({verdict.plugin})' if verdict.plugin else ''}"
-    print(f"{path}: {state} {whom}")
+    state = (
+        coloured("does not fit" if verdict.contract else "is not a plugin that fits", 31)
+        if fatal
+        else coloured("fits", 32)
+    )
+    whom = f"{verdict.contract or 'here'}{f' ({verdict.plugin})' if verdict.plugin else ''}"
+    print(printable(f"{path}: ") + f"{state} {whom}")
     for problem in verdict.problems:
         print(f"  {coloured('problem', 31) if problem.fatal else coloured('warning', 33)} {problem.code}")
-        print(f"    needs  {problem.needs}")
-        print(f"    found  {problem.found}")
-        print(f"    do     {problem.fix}")
+        print(printable(f"    needs  {problem.needs}\n    found  {problem.found}\n    do     {problem.fix}"))

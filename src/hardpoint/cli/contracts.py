@@ -9,14 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from ..definition import contract_of
-from ..errors import IncompatibleError, Problem
-from ..manifest import Manifest
-from ..preflight import read_library
+from ..errors import Problem
 from ..signature import contract_from_texts
 from ..system import dotted
 
 if TYPE_CHECKING:
-    from ..file import LibraryFile
+    from ..manifest import Manifest
     from ..signature import Contract
 
 
@@ -27,31 +25,25 @@ def named(text: str) -> Contract:
         raise argparse.ArgumentTypeError(
             f"a contract is named MODULE:CLASS, such as hardpoint.contracts:Greeter, not {text!r}"
         )
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
     try:
+        if os.getcwd() not in sys.path:
+            sys.path.insert(0, os.getcwd())
         return contract_of(getattr(import_module(module), name))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise argparse.ArgumentTypeError(f"{text} cannot be had: {type(error).__name__}: {error}") from error
 
 
-def described(file: LibraryFile) -> list[Contract]:
-    """The contracts of the plugins in a library, as their manifests describe them.
-
-    Raises as `read_library` does, and IncompatibleError for a manifest that describes none.
-    """
-    _, manifests = read_library(file)
-    return [_described(file, manifest) for manifest in manifests]
-
-
-def _described(file: LibraryFile, manifest: Manifest | Problem) -> Contract:
-    if isinstance(manifest, Manifest):
+def described(manifests: list[Manifest | Problem]) -> tuple[list[Contract], list[Problem]]:
+    """The contracts that the manifests describe, and what is wrong with those that describe none."""
+    contracts: list[Contract] = []
+    problems: list[Problem] = []
+    for manifest in manifests:
+        if isinstance(manifest, Problem):
+            problems.append(manifest)
+            continue
         try:
-            return contract_from_texts(manifest.contract, dotted(manifest.version), manifest.methods)
+            contracts.append(contract_from_texts(manifest.contract, dotted(manifest.version), manifest.methods))
         except ValueError as error:
-            problem = Problem(
-                "manifest-malformed", "a manifest that describes its methods", str(error), "rebuild the plugin"
-            )
-    else:
-        problem = manifest
-    raise IncompatibleError(f"{file.path} does not fit: {problem}", path=file.path, problems=[problem])
+            fix = "rebuild the plugin with the contract's header"
+            problems.append(Problem("manifest-malformed", "a manifest that describes its methods", str(error), fix))
+    return contracts, problems

@@ -15,7 +15,7 @@ from ..file import digest, open_library
 from ..manifest import Manifest, read_manifests
 from ..preflight import read_elf
 from ..system import dotted, is_for_musl, oldest_glibc
-from .output import print_json
+from .output import print_json, printable
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -88,7 +88,7 @@ def _plugin(manifest: Manifest | Problem) -> dict[str, Any]:
 
 
 def _show(facts: dict[str, Any]) -> None:
-    print(facts["file"])
+    print(printable(facts["file"]))
     for plugin in facts["plugins"] or [{}]:
         _show_plugin(plugin)
     _line("symbols", *(_symbol(symbol) for symbol in facts["symbols"]))
@@ -122,6 +122,6 @@ def _symbol(symbol: dict[str, Any]) -> str:
 
 def _line(name: str, *values: str) -> None:
     first, *rest = values or ("none",)
-    print(f"  {name:<9} {first}")
+    print(printable(f"  {name:<9} {first}"))
     for value in rest:
-        print(f"  {'':<9} {value}")
+        print(printable(f"  {'':<9} {value}"))

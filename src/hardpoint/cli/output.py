@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import math
 import os
 import sys
 from typing import Any
@@ -26,18 +28,32 @@ def status_of(error: HardpointError) -> int:
 
 def warn(message: str) -> None:
     """A message for a person, on stderr."""
-    print(f"hardpoint: {message}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # there is nowhere else to say it
+        print(f"hardpoint: {printable(message)}", file=sys.stderr)
+
+
+def printable(text: str) -> str:
+    """The text without what a terminal would obey: names and reasons come from files that nobody vouches for."""
+    return "".join(
+        char if char.isprintable() or char == "\n" else char.encode("unicode_escape", "surrogatepass").decode()
+        for char in text
+    )
 
 
 def print_json(value: Any) -> None:
-    """A result for a program, on stdout. Bytes travel as {"base64": ...}."""
-    print(json.dumps(value, indent=2, ensure_ascii=False, default=_as_json))
+    """A result for a program, on stdout, in ASCII. JSON has no bytes and no infinity: see `_as_json`."""
+    print(json.dumps(_as_json(value), indent=2, allow_nan=False))
 
 
 def _as_json(value: Any) -> Any:
+    """Bytes travel as {"base64": "..."}, and floats that are not finite as {"float": "nan"}."""
+    if isinstance(value, dict):
+        return {key: _as_json(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_as_json(each) for each in value]
     if isinstance(value, (bytes, bytearray)):
         return {"base64": base64.b64encode(value).decode()}
-    raise TypeError(f"{type(value).__name__} has no form in JSON")
+    return {"float": str(value)} if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def coloured(text: str, colour: int) -> str:
