@@ -77,7 +77,7 @@ HEADER = ROOT / "contract" / "hardpoint.h"
 def _numbers_in_c(compiler: Compiler, expressions: list[str]) -> list[int]:
     """What C makes of constant expressions."""
     lines = "".join(f'    printf("%lld\\n", (long long)({expression}));\n' for expression in expressions)
-    source, program = compiler.folder / "numbers.c", compiler.folder / "numbers"
+    source, program = compiler.folder / "numbers.c", compiler.folder / "numbers.out"
     source.write_text(f'#include "hardpoint.h"\nint main(void) {{\n{lines}    return 0;\n}}\n')
     compiler.run("-std=c11", str(source), "-o", str(program))
     done = subprocess.run([str(program)], capture_output=True, text=True, check=True)

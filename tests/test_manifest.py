@@ -190,6 +190,7 @@ def _fix(problem: Problem) -> str:
 def test_a_malformed_manifest_is_a_problem(case: str) -> None:
     description, needs, found = MALFORMED[case]
     problem = read(description)
+    assert isinstance(problem, Problem)
     assert problem == Problem("manifest-malformed", needs, found, _fix(problem))
     assert str(problem) == f"needs {needs}, found {found}; {problem.fix} [manifest-malformed]"
     assert str(problem).isprintable()
