@@ -89,9 +89,9 @@ enum {
  * has to go (hp_fail sees to it); it may be empty. */
 typedef struct hp_out hp_out;
 struct hp_out {
-    char *data;    /* may move in grow; never NULL */
+    char *data;    /* may move in grow, which alone changes it; never NULL */
     size_t len;    /* bytes written so far; all that the host reads back */
-    size_t cap;    /* bytes there is room for */
+    size_t cap;    /* bytes there is room for; grow alone changes it */
     /* Makes `cap` at least `need`, the whole capacity wanted and not the increase. Keeps the first `len` bytes.
      * HP_OK, or HP_NO_MEMORY with everything as it was. Never throws. Calling thread only.
      * Check `cap` afterwards, not only the status (hp_reserve does). The host's own code may run in it: hold no lock over
