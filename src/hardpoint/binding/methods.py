@@ -95,9 +95,17 @@ def _native(method: Method, caller: Caller, arguments: _Arguments) -> Any:
             if instance.lock is None:
                 return caller(holder.pointer, args)
             instance.check_turn(name)
-            with instance.lock:
+            try:
+                instance.lock.acquire()
                 instance.hold(name)  # it may have been closed while this one waited
                 return caller(holder.pointer, args)
+            finally:
+                # In one step, with no moment before it in which a signal's handler could raise; `with` has one (seen
+                # with Python 3.14).
+                try:  # noqa: SIM105 - suppress would be a call, with such a moment in it
+                    instance.lock.release()
+                except RuntimeError:  # the wait for it was interrupted
+                    pass
         finally:
             del holder  # the frame may live on in a traceback
 

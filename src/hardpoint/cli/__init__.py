@@ -43,11 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except HardpointError as error:
         warn(str(error))
         return status_of(error)
-    except BrokenPipeError:  # the reader has seen enough; Python would complain once more when it closes stdout
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):  # whose reader has seen enough
+            warn(str(error))
+        # Python would complain once more when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except OSError as error:  # a full disk behind stdout, say
-        warn(str(error))
         return 1
     except KeyboardInterrupt:
         return 130
