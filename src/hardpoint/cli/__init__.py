@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..errors import HardpointError
 from ..version import __version__
 from . import call, check, header, include, inspect
-from .output import status_of, warn
+from .output import give_up, status_of, warn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,8 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if not isinstance(error, BrokenPipeError):  # whose reader has seen enough
             warn(str(error))
-        # Python would complain once more when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        give_up(sys.stdout)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import math
 import os
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 from ..errors import HardpointError, IncompatibleError, LoadError, NotAPluginError, PluginNotFoundError, StaleError
 
@@ -28,8 +27,15 @@ def status_of(error: HardpointError) -> int:
 
 def warn(message: str) -> None:
     """A message for a person, on stderr."""
-    with contextlib.suppress(OSError):  # there is nowhere else to say it
-        print(f"hardpoint: {printable(message)}", file=sys.stderr)
+    try:
+        print(f"hardpoint: {printable(message)}", file=sys.stderr, flush=True)
+    except OSError:  # there is nowhere else to say it
+        give_up(sys.stderr)
+
+
+def give_up(stream: TextIO) -> None:
+    """Have a stream that cannot be written to end nowhere; Python would complain of it once more at the exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def printable(text: str) -> str:
