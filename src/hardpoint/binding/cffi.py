@@ -7,7 +7,7 @@ from _weakref import ref
 from typing import TYPE_CHECKING, Any
 
 from ..libc import ffi, libc
-from .convert import SCALARS, to_text, wrong_type
+from .convert import to_arguments, wrong_type
 from .outcome import Pool, check_create, grow_callback, outs, result_of
 
 if TYPE_CHECKING:
@@ -100,18 +100,10 @@ def caller(plugin: Plugin, method: Method, address: int) -> Callable[[int, tuple
     kinds = [(parameter.kind, method.where(index)) for index, parameter in enumerate(method.parameters)]
 
     def call(pointer: int, arguments: tuple[Any, ...]) -> Any:
-        values: list[Any] = [ffi.cast("void *", pointer)]
         buffers: list[Any] = []
         out = None
         try:
-            for (kind, where), argument in zip(kinds, arguments, strict=True):
-                if kind == "str":
-                    text = to_text(argument, where)
-                    values += text, len(text)
-                elif kind in SCALARS:
-                    values.append(SCALARS[kind](argument, where))
-                else:
-                    values += _buffer(argument, kind, where, buffers)
+            values = [ffi.cast("void *", pointer), *to_arguments(kinds, arguments, _buffer, buffers)]
             result = ffi.new(scalar_type) if scalar_type else None
             values += [result] if scalar_type else []
             out = _pool.take()

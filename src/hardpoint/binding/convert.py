@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from operator import index
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _INT_LIMIT = 1 << 63
 _WANTED = {
@@ -66,3 +69,25 @@ def to_bool(value: Any, where: str) -> bool:
 
 
 SCALARS = {"int": to_int, "float": to_float, "bool": to_bool}
+
+
+def to_arguments(
+    kinds: list[tuple[str, str]],
+    given: tuple[Any, ...],
+    hold: Callable[[Any, str, str, list[Any]], tuple[Any, int]],
+    held: list[Any],
+) -> list[Any]:
+    """What the C function takes for the arguments that were given, whose kinds and names for errors are `kinds`.
+
+    `hold` gives pointer and length of a buffer, and adds to `held` what has to be let go after the call.
+    """
+    values: list[Any] = []
+    for (kind, where), argument in zip(kinds, given, strict=True):
+        if kind == "str":
+            text = to_text(argument, where)
+            values += text, len(text)
+        elif kind in SCALARS:
+            values.append(SCALARS[kind](argument, where))
+        else:
+            values += hold(argument, kind, where, held)
+    return values

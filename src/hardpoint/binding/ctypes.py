@@ -22,7 +22,7 @@ from ctypes import (
 from typing import TYPE_CHECKING, Any
 
 from ..libc import ffi
-from .convert import SCALARS, to_text, wrong_type
+from .convert import to_arguments, wrong_type
 from .outcome import Pool, check_create, grow_callback, outs, result_of
 
 if TYPE_CHECKING:
@@ -136,18 +136,10 @@ def caller(plugin: Plugin, method: Method, address: int) -> Callable[[int, tuple
     kinds = [(parameter.kind, method.where(index)) for index, parameter in enumerate(method.parameters)]
 
     def call(pointer: int, arguments: tuple[Any, ...]) -> Any:
-        values: list[Any] = []
         buffers: list[_PyBuffer] = []
         out = None
         try:
-            for (kind, where), argument in zip(kinds, arguments, strict=True):
-                if kind == "str":
-                    text = to_text(argument, where)
-                    values += text, len(text)
-                elif kind in SCALARS:
-                    values.append(SCALARS[kind](argument, where))
-                else:
-                    values += _buffer(argument, kind, where, buffers)
+            values = to_arguments(kinds, arguments, _buffer, buffers)
             result = scalar_type() if scalar_type else None
             values += [byref(result)] if result is not None else []
             out = _pool.take()
