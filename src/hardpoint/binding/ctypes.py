@@ -99,8 +99,9 @@ class _Out:
         _free(address)
 
     def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        if not finalizing():  # at exit, the functions for it may be gone
-            del outs[self.address]
+        address = getattr(self, "address", 0)  # it may have been interrupted before it had one
+        if address and not finalizing():  # at exit, the functions for it may be gone
+            outs.pop(address, None)
             self.free(self.data)
 
 
