@@ -294,6 +294,21 @@ os.kill(os.getpid(), signal.SIGUSR1)
     assert f"loading {path} changed {changed}; this was put back" in done.stdout
 
 
+def test_a_working_directory_that_is_gone_cannot_be_put_back(compiler: Compiler, run_python: RunPython) -> None:
+    path = compiler.library("broken.c", "-DDISTURB_REST")
+    code = f"""
+import hardpoint, os, tempfile, warnings
+from hardpoint.contracts import Greeter
+warnings.simplefilter("always")
+warnings.showwarning = lambda message, *_: print(message)
+gone = tempfile.mkdtemp()
+os.chdir(gone)
+os.rmdir(gone)
+hardpoint.load({str(path)!r}, Greeter)
+"""
+    assert "the working directory (which cannot be put back) of the process" in run_python(code).stdout
+
+
 def test_fast_math_start_up_code_is_undone(compiler: Compiler, run_python: RunPython) -> None:
     """gcc -ffast-math links a constructor that turns denormals off for the process."""
     path = compiler.library("english/english.c", "-ffast-math")

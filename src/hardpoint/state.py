@@ -49,11 +49,7 @@ def restore(before: State) -> list[str]:
         libc.setlocale(_LC_ALL, before.locale)
         changed.append("the locale")
     if now.folder != before.folder:
-        changed.append("the working directory")
-        try:
-            os.chdir(before.folder or "/")
-        except OSError:
-            changed[-1] += " (which cannot be put back)"
+        changed.append("the working directory" + ("" if _enter(before.folder) else " (which cannot be put back)"))
     return changed
 
 
@@ -68,6 +64,14 @@ def _modes(floating: Any) -> bytes:
     if os.uname().machine == "x86_64":  # the x87 control word, and MXCSR without its six status bits
         return raw[:2] + bytes([raw[28] & 0xC0]) + raw[29:32]
     return raw[:4]  # AArch64: FPCR
+
+
+def _enter(folder: str | None) -> bool:
+    try:
+        os.chdir(folder or "")  # nowhere, if it was gone already
+    except OSError:
+        return False
+    return True
 
 
 def _folder() -> str | None:

@@ -29,8 +29,6 @@ class Vtable(NamedTuple):
     size: int
     abi: tuple[int, int]
     flags: int
-    present: frozenset[str]
-    """The methods whose slots will be filled."""
 
 
 def find_vtable(
@@ -51,11 +49,6 @@ def find_vtable(
         int.from_bytes(data[:4], "little"),
         (int.from_bytes(data[4:6], "little"), int.from_bytes(data[6:8], "little")),
         int.from_bytes(data[16:24], "little"),
-        frozenset(
-            method.name
-            for index, method in enumerate(contract.methods[: len(manifest.methods)])
-            if symbol.address + HEAD_SIZE + 8 * index in filled
-        ),
     )
     problems += _check_numbers(vtable, symbol, manifest)
     if elf.machine == host_machine():  # else nothing is known of its relocations
