@@ -11,29 +11,20 @@ examples:
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import HardpointError, IncompatibleError
-from ..file import open_library
+from ..errors import HardpointError
 from ..loading import close, info, load_contract
-from ..preflight import read_library
-from .contracts import described, named
+from .arguments import UsageError, contracts_in, convert, find_method
+from .contracts import named
 from .output import print_json, status_of, warn
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
-    from ..signature import Contract, Method
-
 _FILE = re.compile(r".*/.*|.+\.so(\.[0-9]+)*")
-_WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-
-
-class _UsageError(Exception):
-    """The words of the command do not fit the plugin."""
 
 
 class _Outcome(NamedTuple):
@@ -67,7 +58,7 @@ def run(arguments: Namespace) -> int:
     for file in files:
         try:
             outcome = _call(file, rest[0], rest[1:], arguments)
-        except _UsageError as error:
+        except UsageError as error:
             warn(str(error))
             worst = max(worst, 2)
             results.append({"file": file, "error": str(error)})
@@ -92,8 +83,8 @@ def _split(words: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _call(path: str, name: str, words: list[str], arguments: Namespace) -> _Outcome:
-    contract, method = _find(path, [arguments.contract] if arguments.contract else _contracts(path), name)
-    values = _convert(path, method, words)
+    contract, method = find_method(path, [arguments.contract] if arguments.contract else contracts_in(path), name)
+    values = convert(path, method, words)
     try:
         plugin = load_contract(path, contract, config=arguments.config, binding=arguments.binding)
         try:
@@ -101,51 +92,10 @@ def _call(path: str, name: str, words: list[str], arguments: Namespace) -> _Outc
         finally:
             close(plugin)
     except (TypeError, ValueError, OverflowError) as error:
-        raise _UsageError(f"{path}: {error}") from error
+        raise UsageError(f"{path}: {error}") from error
     names = [parameter.name for parameter in method.parameters]
     changed = {key: value for key, value in zip(names, values, strict=True) if isinstance(value, bytearray)}
     return _Outcome(info(plugin).manifest.plugin, result, changed)
-
-
-def _contracts(path: str) -> list[Contract]:
-    with open_library(path) as file:
-        contracts, problems = described(read_library(file)[1])
-    if not contracts:
-        reasons = "; ".join(map(str, problems))
-        raise IncompatibleError(f"{path} does not fit: {reasons}", path=path, problems=problems)
-    return contracts
-
-
-def _find(path: str, contracts: list[Contract], name: str) -> tuple[Contract, Method]:
-    found = [(contract, method) for contract in contracts for method in contract.methods if method.name == name]
-    if not found:
-        methods = ", ".join(method.text for contract in contracts for method in contract.methods)
-        raise _UsageError(f"{path} has no method {name!r}; it has {methods}")
-    return max(found, key=lambda pair: pair[0].major)
-
-
-def _convert(path: str, method: Method, words: list[str]) -> list[Any]:
-    if len(words) != len(method.parameters):
-        given = f"{len(words)} {'was' if len(words) == 1 else 'were'} given"
-        wanted = f"{len(method.parameters)} argument{'' if len(method.parameters) == 1 else 's'}"
-        raise _UsageError(f"{path}: {method.text} takes {wanted}, and {given}")
-    values: list[Any] = []
-    for index, (word, parameter) in enumerate(zip(words, method.parameters, strict=True)):
-        try:
-            values.append(_CONVERT[parameter.kind](word))
-        except (ValueError, KeyError):
-            raise _UsageError(f"{path}: {method.where(index)} must be {parameter.kind}, not {word!r}") from None
-    return values
-
-
-_CONVERT: dict[str, Any] = {
-    "str": str,
-    "bytes": os.fsencode,
-    "bytearray": lambda word: bytearray(os.fsencode(word)),
-    "int": lambda word: int(word, 0),
-    "float": float,
-    "bool": lambda word: _WORDS[word.lower()],
-}
 
 
 def _show(outcome: _Outcome, *, many: bool) -> None:

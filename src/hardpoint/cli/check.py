@@ -12,13 +12,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .. import contracts
-from ..definition import contract_of
 from ..errors import IncompatibleError, NotAPluginError, Problem
 from ..file import open_library
 from ..preflight import check_file, preflight, read_library
-from .contracts import described, named
-from .output import coloured, print_json, printable
+from .contracts import described, known, named
+from .output import coloured, print_json, print_problem, printable
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -58,9 +56,7 @@ def _check(path: str, contract: Contract | None) -> list[_Verdict]:
     with open_library(path) as file:
         elf, manifests = read_library(file)
         described_here, malformed = described(manifests)
-        ours = {(known.name, known.major): known for known in map(contract_of, _classes())}
-        wanted = [contract] if contract else [ours.get((own.name, own.major), own) for own in described_here]
-        fits = [preflight(file, each) for each in wanted]
+        fits = [preflight(file, each) for each in ([contract] if contract else known(described_here))]
         if not fits:
             return [_Verdict("", "", (*check_file(file, elf), *malformed))]
     return [
@@ -69,10 +65,6 @@ def _check(path: str, contract: Contract | None) -> list[_Verdict]:
         )
         for fit in fits
     ]
-
-
-def _classes() -> list[Any]:
-    return [getattr(contracts, name) for name in contracts.__all__]
 
 
 def _as_dict(verdict: _Verdict) -> dict[str, Any]:
@@ -89,5 +81,4 @@ def _show(path: str, verdict: _Verdict) -> None:
     whom = f"{verdict.contract or 'here'}{f' ({verdict.plugin})' if verdict.plugin else ''}"
     print(printable(f"{path}: ") + f"{state} {whom}")
     for problem in verdict.problems:
-        print(f"  {coloured('problem', 31) if problem.fatal else coloured('warning', 33)} {problem.code}")
-        print(printable(f"    needs  {problem.needs}\n    found  {problem.found}\n    do     {problem.fix}"))
+        print_problem(problem)

@@ -8,6 +8,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from .. import contracts as brought
 from ..definition import contract_of
 from ..errors import Problem
 from ..signature import contract_from_texts
@@ -31,6 +32,12 @@ def named(text: str) -> Contract:
         return contract_of(getattr(import_module(module), name))
     except (Exception, SystemExit) as error:
         raise argparse.ArgumentTypeError(f"{text} cannot be had: {type(error).__name__}: {error}") from error
+
+
+def known(contracts: list[Contract]) -> list[Contract]:
+    """The same contracts; of those that hardpoint brings its own, which say more than a manifest does (@quick, say)."""
+    ours = {(own.name, own.major): own for own in (contract_of(getattr(brought, name)) for name in brought.__all__)}
+    return [ours.get((contract.name, contract.major), contract) for contract in contracts]
 
 
 def described(manifests: list[Manifest | Problem]) -> tuple[list[Contract], list[Problem]]:

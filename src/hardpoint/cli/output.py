@@ -7,9 +7,12 @@ import json
 import math
 import os
 import sys
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from ..errors import HardpointError, IncompatibleError, LoadError, NotAPluginError, PluginNotFoundError, StaleError
+
+if TYPE_CHECKING:
+    from ..errors import Problem
 
 _STATUS: tuple[tuple[type[HardpointError], int], ...] = (
     (PluginNotFoundError, 3),
@@ -60,6 +63,12 @@ def _as_json(value: Any) -> Any:
     if isinstance(value, (bytes, bytearray)):
         return {"base64": base64.b64encode(value).decode()}
     return {"float": str(value)} if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def print_problem(problem: Problem) -> None:
+    """A problem or a warning, with what to do about it."""
+    print(f"  {coloured('problem', 31) if problem.fatal else coloured('warning', 33)} {problem.code}")
+    print(printable(f"    needs  {problem.needs}\n    found  {problem.found}\n    do     {problem.fix}"))
 
 
 def coloured(text: str, colour: int) -> str:

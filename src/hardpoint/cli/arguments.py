@@ -1,0 +1,64 @@
+"""The words of a command -> a method of a plugin, and the values that it is called with."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from ..errors import IncompatibleError
+from ..file import open_library
+from ..preflight import read_library
+from .contracts import described
+
+if TYPE_CHECKING:
+    from ..signature import Contract, Method
+
+_WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+class UsageError(Exception):
+    """The words of the command do not fit the plugin."""
+
+
+def contracts_in(path: str) -> list[Contract]:
+    """The contracts that a library's manifests describe. IncompatibleError if there is none."""
+    with open_library(path) as file:
+        contracts, problems = described(read_library(file)[1])
+    if not contracts:
+        reasons = "; ".join(map(str, problems))
+        raise IncompatibleError(f"{path} does not fit: {reasons}", path=path, problems=problems)
+    return contracts
+
+
+def find_method(path: str, contracts: list[Contract], name: str) -> tuple[Contract, Method]:
+    """The method of that name, in the newest contract that has one."""
+    found = [(contract, method) for contract in contracts for method in contract.methods if method.name == name]
+    if not found:
+        methods = ", ".join(method.text for contract in contracts for method in contract.methods)
+        raise UsageError(f"{path} has no method {name!r}; it has {methods}")
+    return max(found, key=lambda pair: pair[0].major)
+
+
+def convert(path: str, method: Method, words: list[str]) -> list[Any]:
+    """The values that words stand for, by the method's signature."""
+    if len(words) != len(method.parameters):
+        given = f"{len(words)} {'was' if len(words) == 1 else 'were'} given"
+        wanted = f"{len(method.parameters)} argument{'' if len(method.parameters) == 1 else 's'}"
+        raise UsageError(f"{path}: {method.text} takes {wanted}, and {given}")
+    values: list[Any] = []
+    for index, (word, parameter) in enumerate(zip(words, method.parameters, strict=True)):
+        try:
+            values.append(_CONVERT[parameter.kind](word))
+        except (ValueError, KeyError):
+            raise UsageError(f"{path}: {method.where(index)} must be {parameter.kind}, not {word!r}") from None
+    return values
+
+
+_CONVERT: dict[str, Any] = {
+    "str": str,
+    "bytes": os.fsencode,
+    "bytearray": lambda word: bytearray(os.fsencode(word)),
+    "int": lambda word: int(word, 0),
+    "float": float,
+    "bool": lambda word: _WORDS[word.lower()],
+}
