@@ -45,22 +45,25 @@ find_compiler() {
         fail "$CC finds no headers of the C library." "    apt-get install libc6-dev"
 }
 
-# The environment is made again when the folder or the Python is another; a package is installed again when
-# pyproject.toml is another, or when an extra is wanted that was not.
+# The environment is made again when the folder or the Python is another; the package is installed again when
+# pyproject.toml or the native binding is another, when Python.h came, or when an extra is wanted that was not.
 environment() {
-    local extras=$1 stamp=.venv/.hardpoint wanted installed
+    local extras=$1 stamp=.venv/.hardpoint wanted state
     find_python
     wanted="$PWD $PYTHON $("$PYTHON" -VV)"
-    installed="$extras $(cksum <pyproject.toml)"
+    state=$(cat pyproject.toml src/hardpoint/binding/_*.[ch] contract/hardpoint.h | cksum)
+    state+=$("$PYTHON" -c 'import os, sysconfig; print(os.path.exists(sysconfig.get_path("include") + "/Python.h"))')
     if [[ $(head -n 1 "$stamp" 2>/dev/null) != "$wanted" ]]; then
         echo "build.sh: making .venv" >&2
         rm -rf .venv
         "$PYTHON" -m venv .venv
         echo "$wanted" >"$stamp"
     fi
-    if ! grep -qxF "$installed" "$stamp"; then
+    if ! grep -qxF "$extras $state" "$stamp"; then
         .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".${extras:+[$extras]}"
-        echo "$installed" >>"$stamp"
+        { echo "$wanted" && sed 1d "$stamp" | grep -F " $state" || true; } >"$stamp.new"
+        echo "$extras $state" >>"$stamp.new"
+        mv "$stamp.new" "$stamp"
     fi
 }
 
@@ -107,7 +110,7 @@ case ${1:-build} in
         .venv/bin/pyright --pythonpath .venv/bin/python
         ;;
     clean)
-        rm -rf .venv build src/hardpoint.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+        rm -rf .venv build src/hardpoint.egg-info src/hardpoint/binding/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
         find . -name __pycache__ -prune -exec rm -rf {} +
         ;;
     *) fail "unknown command '$1'" "usage: ./build.sh [build|run|test|lint|clean]" ;;

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from pathlib import Path
 from typing import Literal, Protocol
@@ -22,7 +23,8 @@ WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Werror")
 LIBRARY = ("-std=gnu11", "-O2", "-fPIC", "-fvisibility=hidden", "-shared", "-Wl,-z,defs,-z,noexecstack", *WARNINGS)
 
 
-Binding = Literal["cffi", "ctypes"]
+Binding = Literal["native", "cffi", "ctypes"]
+CAN_BUILD_NATIVE = Path(sysconfig.get_path("include"), "Python.h").exists()
 
 
 class Compiler:
@@ -91,9 +93,12 @@ def fresh(tmp_path: Path) -> Fresh:
     return copy
 
 
-@pytest.fixture(params=["cffi", "ctypes"])
+@pytest.fixture(params=["native", "cffi", "ctypes"])
 def binding(request: pytest.FixtureRequest) -> Binding:
+    """Every binding; the native one has to be there wherever it can be built."""
     chosen: Binding = request.param
+    if chosen == "native" and not CAN_BUILD_NATIVE:
+        pytest.skip("the native binding is built with Python.h, and there is none")
     return chosen
 
 

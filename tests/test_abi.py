@@ -117,6 +117,11 @@ def test_every_number_of_the_header_is_frozen_here() -> None:
     assert named == set(NUMBERS)
 
 
+def test_the_native_binding_gives_the_same_room() -> None:
+    text = (HEADER.parent.parent / "src/hardpoint/binding/_native.c").read_text()
+    assert re.findall(r"OUT_SIZE = (\d+),", text) == [str(abi.OUT_SIZE)]
+
+
 def test_the_host_has_the_same_numbers() -> None:
     assert (NUMBERS["HP_ABI_MAJOR"], NUMBERS["HP_ABI_MINOR"]) == abi.ABI
     assert FROZEN["hp_vtable"][""][1] == abi.HEAD_SIZE

@@ -368,11 +368,11 @@ def test_close_while_another_thread_calls_waits_for_the_last_call_out(load: Load
     assert keeper.instances() == 1
 
 
-def test_info(load: Load) -> None:
+def test_info(load: Load, binding: Binding) -> None:
     probe = load()
     about = hardpoint.info(probe)
     assert (about.manifest.plugin, about.manifest.release, about.contract.name) == ("probe", "1.2.0", "probe")
-    assert about.binding in {"cffi", "ctypes"}
+    assert about.binding == binding
     assert about.warnings == ()
     with open(about.path, "rb") as file:
         assert about.sha256 == hashlib.sha256(file.read()).hexdigest()
@@ -684,17 +684,15 @@ stopped = 0
 for _ in range(400):
     try:
         signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-5, 3e-3))
-        for _ in range(20):
+        while True:
             probe.repeat("x" * 4096, 40)
-        signal.setitimer(signal.ITIMER_REAL, 0)
     except Stop:
         stopped += 1
-signal.setitimer(signal.ITIMER_REAL, 0)
 assert probe.repeat("ab", 50000) == "ab" * 50000
-print(stopped > 100)
+print(stopped)
 """
     done = run_python(code, check=False)  # Python tells of an exception that fell into a finalizer
-    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "400\n"), done.stderr
 
 
 def test_exceptions_at_any_point_leave_no_lock_and_no_instance_behind(
@@ -732,6 +730,7 @@ print(stopped, keeper.instances())
     assert (done.returncode, done.stdout) == (0, "300 1\n"), done.stderr
 
 
+@pytest.mark.parametrize("binding", ["cffi", "ctypes"])  # the native binding runs no Python there
 def test_an_error_in_grow_goes_on_after_the_plugin_returned(probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
     module = sys.modules[f"hardpoint.binding.{hardpoint.info(probe).binding}"]
 

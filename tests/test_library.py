@@ -347,8 +347,46 @@ def test_a_library_has_one_binding_in_a_process(english: Path, fresh: Fresh) -> 
 
 
 def test_a_binding_that_there_is_not(english: Path) -> None:
-    with pytest.raises(ValueError, match="binding is one of cffi, ctypes, not 'rust'"):
+    with pytest.raises(ValueError, match="binding is one of native, cffi, ctypes, not 'rust'"):
         hardpoint.load(english, Greeter, binding="rust")  # type: ignore[arg-type]
+
+
+WITHOUT_NATIVE = """
+import sys
+class Missing:
+    def find_spec(self, name, *_):
+        if name == "hardpoint.binding._native":
+            raise {error}
+sys.meta_path.insert(0, Missing())
+import hardpoint
+from hardpoint.contracts import Greeter
+english = hardpoint.load({path!r}, Greeter)
+assert english.lang() == "English"
+print(hardpoint.info(english).binding)
+try:
+    hardpoint.load({path!r} + "x", Greeter, binding="native")
+except hardpoint.LoadError as error:
+    print(error)
+    print(error.path)
+"""
+
+
+def test_where_the_native_binding_was_not_built_cffi_is_used(english: Path, run_python: RunPython) -> None:
+    code = WITHOUT_NATIVE.format(path=str(english), error="ModuleNotFoundError('No module', name=name)")
+    binding, message, where = run_python(code).stdout.splitlines()
+    assert (binding, where) == ("cffi", f"{english}x")
+    assert message == (
+        f"{english}x cannot be called through the native binding: it was not built when hardpoint was installed, which takes "
+        "a C compiler and Python.h; install them (apt-get install gcc python3-dev), and then hardpoint anew; or leave out "
+        "binding='native'"
+    )
+
+
+def test_a_native_binding_that_cannot_be_imported_says_why(english: Path, run_python: RunPython) -> None:
+    code = WITHOUT_NATIVE.format(path=str(english), error="ImportError('undefined symbol: PyNew_Thing')")
+    binding, message, _ = run_python(code).stdout.splitlines()
+    assert binding == "cffi"
+    assert "cannot be called through the native binding: undefined symbol: PyNew_Thing; or leave out" in message
 
 
 def test_what_is_no_contract(english: Path) -> None:

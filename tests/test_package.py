@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from conftest import CAN_BUILD_NATIVE
 
 if TYPE_CHECKING:
     from conftest import RunPython
@@ -62,11 +63,9 @@ def test_imports_run_one_way(path: Path) -> None:
                 assert STAGES.index(target) <= STAGES.index(place), f"{place} imports {target}"
 
 
-@pytest.fixture(scope="session")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def make_wheel(folder: Path, **env: str) -> Path:
     """Built from a copy, without network: setuptools is there."""
-    folder = tmp_path_factory.mktemp("wheel")
-    ignored = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__")
+    ignored = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__", "*.so")
     shutil.copytree(ROOT, folder / "source", symlinks=True, ignore=ignored)
     words = [
         "wheel",
@@ -77,9 +76,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         str(folder),
         str(folder / "source"),
     ]
-    subprocess.run([sys.executable, "-m", "pip", *words], check=True)
+    subprocess.run([sys.executable, "-m", "pip", *words], env={**os.environ, **env}, check=True)
     [made] = folder.glob("*.whl")
     return made
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 def test_the_wheel_is_whole(wheel: Path) -> None:
@@ -88,6 +92,22 @@ def test_the_wheel_is_whole(wheel: Path) -> None:
     contracts = {f"hardpoint/contracts/{path.name}" for path in (ROOT / "contract").glob("*.*")}
     assert modules | contracts | {"hardpoint/py.typed"} <= names
     assert not any(name.startswith(("tests", "examples", "contract/")) for name in names)
+    assert (
+        any(name.startswith("hardpoint/binding/_native.") for name in names if name.endswith(".so")) == CAN_BUILD_NATIVE
+    )
+
+
+def test_where_nothing_can_be_compiled_the_package_installs_all_the_same(tmp_path: Path, english: Path) -> None:
+    wheel = make_wheel(tmp_path, CC="/bin/false")
+    assert not any(name.endswith(".so") for name in zipfile.ZipFile(wheel).namelist())
+    zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
+    code = (
+        "import hardpoint, hardpoint.contracts as contracts\n"
+        f"print(hardpoint.info(hardpoint.load({str(english)!r}, contracts.Greeter)).binding)"
+    )
+    env = {**os.environ, "PYTHONPATH": str(tmp_path / "installed")}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout == "cffi\n"
 
 
 def test_the_wheel_works_where_it_is_installed(wheel: Path, tmp_path: Path, english: Path) -> None:
@@ -128,9 +148,14 @@ def checkout(tmp_path: Path) -> Path:
     (copy / ".venv/bin/python").symlink_to(sys.executable)
     base = os.path.realpath(sys._base_executable)  # type: ignore[attr-defined]
     version = subprocess.run([base, "-VV"], capture_output=True, text=True, check=True).stdout.strip()
-    project = (copy / "pyproject.toml").read_bytes()
-    checksum = subprocess.run(["cksum"], input=project, capture_output=True, check=True).stdout.decode().strip()
-    (copy / ".venv/.hardpoint").write_text(f"{copy} {base} {version}\n {checksum}\n")
+    sources = [
+        copy / "pyproject.toml",
+        *sorted((copy / "src/hardpoint/binding").glob("_*.[ch]")),
+        copy / "contract/hardpoint.h",
+    ]
+    joined = b"".join(path.read_bytes() for path in sources)
+    checksum = subprocess.run(["cksum"], input=joined, capture_output=True, check=True).stdout.decode().strip()
+    (copy / ".venv/.hardpoint").write_text(f"{copy} {base} {version}\n {checksum}{CAN_BUILD_NATIVE}\n")
     return copy
 
 

@@ -10,8 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast, get_args
 
 from .abi import SERIAL, UNSUPPORTED
+from .binding import default, why_not_native
 from .binding.convert import to_text
-from .binding.instance import Holder, Instance
+from .binding.instance import Instance
 from .binding.methods import make_class
 from .binding.outcome import Plugin
 from .definition import contract_of
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from .signature import Contract
 
 T = TypeVar("T")
-Binding = Literal["cffi", "ctypes"]
+Binding = Literal["native", "cffi", "ctypes"]
 
 _loading = RLock()
 """Held while a library is opened, so that what one load changes in the process is not taken for another's. What other
@@ -52,7 +53,7 @@ class Info(NamedTuple):
     contract: Contract
     manifest: Manifest
     binding: str
-    """What calls it: `cffi` or `ctypes`."""
+    """What calls it: `native`, `cffi` or `ctypes`."""
     sha256: str | None
     """The digest of the file that was loaded; None if that file is no longer there to be read."""
     library: str
@@ -79,9 +80,9 @@ def load(
 ) -> T:
     """Load the plugin for `contract` from the library at `path`, and give an object with the contract's methods.
 
-    `config` goes to the plugin's create: a text, or a mapping that travels as JSON. `binding` is what calls it, `cffi`
-    or `ctypes`; by default the one that the library has in this process already, or else `cffi`. With `sha256`, 64
-    hexadecimal digits, exactly the bytes of that digest are loaded, from a copy that nothing can change.
+    `config` goes to the plugin's create: a text, or a mapping that travels as JSON. `binding` is what calls it, `native`,
+    `cffi` or `ctypes`; by default the one that the library has in this process already, or else `native` where it was built
+    with the package, and `cffi` elsewhere. With `sha256`, 64 hexadecimal digits, exactly the bytes of that digest are loaded, from a copy that nothing can change.
 
     The library stays in the process for good. Raises PluginNotFoundError, NotAPluginError, IncompatibleError and
     StaleError before any of its code runs; LoadError, ContractBrokenError and CreateError after.
@@ -100,6 +101,11 @@ def load_contract(
     """As `load`, for a contract that need not have a class: a manifest's own, say."""
     if binding not in {None, *get_args(Binding)}:
         raise ValueError(f"binding is one of {', '.join(get_args(Binding))}, not {binding!r}")
+    if binding == "native" and (why := why_not_native()):
+        raise LoadError(
+            f"{path} cannot be called through the native binding: {why}; or leave out binding='native'",
+            path=os.fspath(path),
+        )
     text = _encode(config)
     with open_library(path) as found, nullcontext(found) if sha256 is None else pin(found, sha256) as file:
         fit = preflight(file, contract)
@@ -107,11 +113,11 @@ def load_contract(
         with _loading:
             library = open_for_good(file, fit)
             slots = live_slots(file, library, fit)
-            caller = _bind(file, library, binding)
+            module = _bind(file, library, binding)
         assert fit.manifest is not None  # noqa: S101 - _refuse saw to it
         assert fit.vtable is not None  # noqa: S101
         plugin = Plugin(file.path, contract, fit.manifest, slots, bool(fit.vtable.flags & SERIAL))
-    return _instantiate(plugin, library, caller, text, fit.problems)
+    return _instantiate(plugin, library, module, text, fit.problems)
 
 
 def _encode(config: str | Mapping[str, Any] | None) -> bytes | None:
@@ -135,7 +141,7 @@ def _refuse(file: LibraryFile, fit: Fit) -> None:
 
 def _bind(file: LibraryFile, library: Library, wanted: str | None) -> Any:
     """The module of the binding; one library has one binding in a process."""
-    name = wanted or library.binding or "cffi"
+    name = wanted or library.binding or _default_binding()
     if library.binding not in {None, name}:
         raise LoadError(
             f"{file.path} is called through {library.binding} in this process, and a library has one binding, since two "
@@ -146,41 +152,42 @@ def _bind(file: LibraryFile, library: Library, wanted: str | None) -> Any:
     return import_module(f"hardpoint.binding.{name}")
 
 
+_default: list[str] = []
+
+
+def _default_binding() -> str:
+    """Found out once: to look for a module that is not there takes its time."""
+    if not _default:
+        _default.append(default())
+    return _default[0]
+
+
 def _instantiate(
-    plugin: Plugin, library: Library, caller: Any, config: bytes | None, problems: tuple[Problem, ...]
+    plugin: Plugin, library: Library, binding: Any, config: bytes | None, problems: tuple[Problem, ...]
 ) -> Any:
-    name = plugin.manifest.plugin
+    name, host = plugin.manifest.plugin, None
     if plugin.slots.create:
         from .logs import host_for  # imported when a plugin first wants it, as few do
 
-        pointer = caller.create(plugin, host_for(name), config)
+        host = host_for(name)
     elif config is not None:
         raise CreateError(
             f"{plugin.path}: {name} takes no config, since it has no create; leave config out",
             path=plugin.path,
             status=UNSUPPORTED,
         )
-    else:
-        pointer = 0
-    destroy = caller.destroyer(plugin.slots.destroy) if plugin.slots.destroy else None
-    instance = Instance(Holder(pointer, destroy), serial=plugin.serial, name=name, path=plugin.path)
+    instance = Instance(binding.create(plugin, host, config), name=name, path=plugin.path)
     instance.about = _About(plugin, library, tuple(problem for problem in problems if not problem.fatal))
-    made: Any = object.__new__(_class_of(plugin, library, caller))
+    made: Any = object.__new__(_class_of(plugin, library, binding))
     made._instance = instance  # noqa: SLF001 - the one slot of its class
     return made
 
 
-def _class_of(plugin: Plugin, library: Library, caller: Any) -> type:
+def _class_of(plugin: Plugin, library: Library, binding: Any) -> type:
     """The class for the plugin's objects, which knows the path that errors name; kept for the library's first path alone."""
     made = _classes.get((library, plugin.contract))
     if made is None or plugin.path != library.first_path:
-        methods = {method.name: method for method in plugin.contract.methods}
-        callers = {
-            name: caller.caller(plugin, methods[name], address)
-            for name, address in plugin.slots.methods.items()
-            if address
-        }
-        made = make_class(plugin, callers)
+        made = make_class(plugin, binding)
         if plugin.path == library.first_path:
             _classes[library, plugin.contract] = made
     return made

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from ..libc import ffi, libc
 from .convert import to_arguments, wrong_type
+from .guard import guarded
+from .instance import Holder
 from .outcome import Pool, check_create, grow_callback, outs, result_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..signature import Method
+    from .guard import Arguments
     from .outcome import Plugin
 
 _ARGUMENTS = {
@@ -71,8 +74,11 @@ class _Out:
 _pool = Pool(_Out)
 
 
-def create(plugin: Plugin, host: Any, config: bytes | None) -> int:
-    """Make an instance; the pointer that the plugin wants as `self`."""
+def create(plugin: Plugin, host: Any, config: bytes | None) -> Holder:
+    """Make an instance, if the plugin has such, and give what holds it."""
+    destroy = _destroyer(plugin.slots.destroy) if plugin.slots.destroy else None
+    if not plugin.slots.create:
+        return Holder(0, destroy, serial=plugin.serial)
     function = ffi.cast("int32_t(*)(hp_host *, char *, size_t, void **, hp_out *)", plugin.slots.create)
     pointer, out = ffi.new("void **"), _pool.take()
     try:
@@ -80,20 +86,25 @@ def create(plugin: Plugin, host: Any, config: bytes | None) -> int:
         given = (ffi.NULL, 0) if config is None else (config, len(config))
         status = function(host, *given, pointer, out.struct)
         made = int(ffi.cast("uintptr_t", pointer[0]))
-        check_create(plugin, status, out, made, destroyer)
-        return made
+        check_create(plugin, status, out, made, destroy)
+        return Holder(made, destroy, serial=plugin.serial)
     finally:
         _pool.give(out)
 
 
-def destroyer(address: int) -> Callable[[int], None]:
+def _destroyer(address: int) -> Callable[[int], None]:
     """What ends an instance."""
     function = ffi.cast("void(*)(void *)", address)
     return lambda pointer: function(ffi.cast("void *", pointer))
 
 
-def caller(plugin: Plugin, method: Method, address: int) -> Callable[[int, tuple[Any, ...]], Any]:
-    """What calls one method, with the instance's pointer and the arguments in their order."""
+def method(plugin: Plugin, method: Method, address: int, arguments: Arguments) -> Any:
+    """What is called for one method."""
+    return guarded(method, _caller(plugin, method, address), arguments)
+
+
+def _caller(plugin: Plugin, method: Method, address: int) -> Callable[[int, tuple[Any, ...]], Any]:
+    """What calls the function, with the instance's pointer and the arguments in their order."""
     types = ["void *", *(_ARGUMENTS[parameter.kind] for parameter in method.parameters)]
     scalar_type = _RESULTS.get(method.result)
     types += [scalar_type] if scalar_type else []

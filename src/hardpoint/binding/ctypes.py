@@ -23,12 +23,15 @@ from typing import TYPE_CHECKING, Any
 
 from ..libc import ffi
 from .convert import to_arguments, wrong_type
+from .guard import guarded
+from .instance import Holder
 from .outcome import Pool, check_create, grow_callback, outs, result_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..signature import Method
+    from .guard import Arguments
     from .outcome import Plugin
 
 _ARGUMENTS: dict[str, tuple[Any, ...]] = {
@@ -108,8 +111,11 @@ class _Out:
 _pool = Pool(_Out)
 
 
-def create(plugin: Plugin, host: Any, config: bytes | None) -> int:
-    """Make an instance; the pointer that the plugin wants as `self`."""
+def create(plugin: Plugin, host: Any, config: bytes | None) -> Holder:
+    """Make an instance, if the plugin has such, and give what holds it."""
+    destroy = _destroyer(plugin.slots.destroy) if plugin.slots.destroy else None
+    if not plugin.slots.create:
+        return Holder(0, destroy, serial=plugin.serial)
     function = CFUNCTYPE(c_int32, c_void_p, c_char_p, c_size_t, c_void_p, c_void_p)(plugin.slots.create)
     pointer, out = c_void_p(), _pool.take()
     try:
@@ -117,19 +123,24 @@ def create(plugin: Plugin, host: Any, config: bytes | None) -> int:
         size = 0 if config is None else len(config)
         status = function(int(ffi.cast("uintptr_t", host)), config, size, byref(pointer), byref(out.struct))
         made = pointer.value or 0
-        check_create(plugin, status, out, made, destroyer)
-        return made
+        check_create(plugin, status, out, made, destroy)
+        return Holder(made, destroy, serial=plugin.serial)
     finally:
         _pool.give(out)
 
 
-def destroyer(address: int) -> Callable[[int], None]:
+def _destroyer(address: int) -> Callable[[int], None]:
     """What ends an instance."""
     return CFUNCTYPE(None, c_void_p)(address)
 
 
-def caller(plugin: Plugin, method: Method, address: int) -> Callable[[int, tuple[Any, ...]], Any]:
-    """What calls one method, with the instance's pointer and the arguments in their order."""
+def method(plugin: Plugin, method: Method, address: int, arguments: Arguments) -> Any:
+    """What is called for one method."""
+    return guarded(method, _caller(plugin, method, address), arguments)
+
+
+def _caller(plugin: Plugin, method: Method, address: int) -> Callable[[int, tuple[Any, ...]], Any]:
+    """What calls the function, with the instance's pointer and the arguments in their order."""
     scalar_type = _RESULTS.get(method.result)
     types = [kind for parameter in method.parameters for kind in _ARGUMENTS[parameter.kind]]
     types += [c_void_p] if scalar_type else []

@@ -32,10 +32,12 @@ class Holder:
     reference is dropped whatever happens.
     """
 
-    __slots__ = ("_destroy", "_process", "pointer")
+    __slots__ = ("_destroy", "_process", "lock", "pointer")
 
-    def __init__(self, pointer: int, destroy: Callable[[int], None] | None) -> None:
+    def __init__(self, pointer: int, destroy: Callable[[int], None] | None, *, serial: bool) -> None:
         self.pointer = pointer
+        self.lock: Any = RLock() if serial else None
+        """What a serial plugin's calls take, one at a time."""
         self._destroy = destroy
         self._process = _process[0]
 
@@ -46,35 +48,33 @@ class Holder:
 
 
 class Instance:
-    """An instance, open until it is closed. `lock` is what a serial plugin's calls take, one at a time."""
+    """An instance, open until it is closed. Its holder is a Holder, or what the native binding has in its place."""
 
-    __slots__ = ("_holder", "_process", "about", "lock", "name", "path")
+    __slots__ = ("_holder", "_process", "about", "name", "path")
 
-    def __init__(self, holder: Holder, *, serial: bool, name: str, path: str) -> None:
-        self._holder: Holder | None = holder
+    def __init__(self, holder: Any, *, name: str, path: str) -> None:
+        self._holder = holder
         self._process = _process[0]
         self.about: Any = None
         """What the loader keeps with it."""
-        self.lock: Any = RLock() if serial else None
         self.name = name
         self.path = path
 
-    def hold(self, method: str) -> Holder:
+    def hold(self, method: str) -> Any:
         """What a call of `method` has to hold. ClosedError if there may be none."""
         holder = self._holder
         if holder is None or self._process != _process[0]:
             raise self._closed(method)
         return holder
 
-    def check_turn(self, method: str) -> None:
-        """CallError if this thread is in a call already, and so would wait for itself."""
-        if self.lock._is_owned():  # noqa: SLF001 - as threading.Condition asks it
-            raise CallError(
-                f"{method} cannot be called from within a call of {self.name} on the same thread: the plugin takes one "
-                "call at a time (HP_SERIAL)",
-                path=self.path,
-                status=UNSUPPORTED,
-            )
+    def nested(self, method: str) -> CallError:
+        """The error for a call from within a call on the same thread, which would wait for itself."""
+        return CallError(
+            f"{method} cannot be called from within a call of {self.name} on the same thread: the plugin takes one "
+            "call at a time (HP_SERIAL)",
+            path=self.path,
+            status=UNSUPPORTED,
+        )
 
     def close(self) -> None:
         """Bar new calls; the last one out ends the instance. Closing again does nothing."""

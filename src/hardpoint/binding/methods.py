@@ -6,19 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from ..abi import UNSUPPORTED
 from ..errors import CallError
+from .guard import Arguments
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import FunctionType
-
     from ..signature import Method
     from .outcome import Plugin
 
-    Caller = Callable[[int, tuple[Any, ...]], Any]
 
-
-def make_class(plugin: Plugin, callers: dict[str, Caller]) -> type:
-    """A class whose objects have an `_instance`, and the contract's methods."""
+def make_class(plugin: Plugin, binding: Any) -> type:
+    """A class whose objects have an `_instance`, and the contract's methods; `binding` is the module that calls them."""
     contract = plugin.contract
     name = contract.source.rpartition(".")[2].rpartition(":")[2] or contract.name
     title = f"<{plugin.manifest.plugin} {plugin.manifest.release}, a plugin for {contract} from {plugin.path}>"
@@ -30,16 +26,19 @@ def make_class(plugin: Plugin, callers: dict[str, Caller]) -> type:
         "__reduce_ex__": _refuse_to_travel,
         "__repr__": lambda _: title,
     }
-    for method in contract.methods:
-        signature = _Arguments(name, method)
-        if method.name in callers:
-            function = _native(method, callers[method.name], signature)
+    every = [Arguments(name, method) for method in contract.methods]
+    for method, arguments in zip(contract.methods, every, strict=True):
+        if address := plugin.slots.methods.get(method.name):
+            function = binding.method(plugin, method, address, arguments)
         elif method.has_body:
-            function = _fallback(method)
+            function = _fallback(method, arguments)
         else:
-            function = _absent(plugin, method, signature)
-        members[method.name] = _dress(function, f"{name}.{method.name}", method, signature)
-    return type(name, (), members)
+            function = _absent(plugin, method, arguments)
+        members[method.name] = _dress(function, f"{name}.{method.name}", method, arguments)
+    made = type(name, (), members)
+    for arguments in every:
+        arguments.owner = made
+    return made
 
 
 def _refuse_to_be_made(cls: type, *_: object, **__: object) -> None:
@@ -50,86 +49,24 @@ def _refuse_to_travel(plugin: object, _: object) -> None:
     raise TypeError(f"{plugin!r} cannot be copied or pickled: load it again where it is wanted")
 
 
-class _Arguments:
-    """Puts arguments in their order, and raises as Python does for too many, too few or unknown ones.
-
-    It has Python do it: a function with the method's own parameters, made only when a call is not plainly positional.
-    """
-
-    def __init__(self, owner: str, method: Method) -> None:
-        self._owner = owner
-        self._method = method
-        self._function: Callable[..., tuple[Any, ...]] | None = None
-
-    @property
-    def function(self) -> Callable[..., tuple[Any, ...]]:
-        """`def greet(self, name): return (name,)`, named `Greeter.greet`."""
-        function = self._function
-        if function is None:
-            names = [parameter.name for parameter in self._method.parameters]
-            slash = sum(parameter.positional_only for parameter in self._method.parameters)
-            parameters = ["self", *names]
-            if slash:
-                parameters.insert(slash + 1, "/")
-            source = (
-                f"def {self._method.name}({', '.join(parameters)}): return ({' '.join(f'{name},' for name in names)})"
-            )
-            scope: dict[str, Any] = {}
-            exec(source, scope)  # noqa: S102 - every name in it was checked to be an identifier
-            function = scope[self._method.name]
-            function.__qualname__ = f"{self._owner}.{self._method.name}"
-            function.__code__ = function.__code__.replace(co_qualname=function.__qualname__)
-            self._function = function
-        return function
-
-
-def _native(method: Method, caller: Caller, arguments: _Arguments) -> Any:
-    count, name = len(method.parameters), method.name
-
-    def function(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-        if kwargs or len(args) != count:
-            args = arguments.function(self, *args, **kwargs)
-        instance = self._instance
-        holder = instance.hold(name)
-        try:
-            if instance.lock is None:
-                return caller(holder.pointer, args)
-            instance.check_turn(name)
-            try:
-                instance.lock.acquire()
-                instance.hold(name)  # it may have been closed while this one waited
-                return caller(holder.pointer, args)
-            finally:
-                # In one step, with no moment before it in which a signal's handler could raise; `with` has one (seen
-                # with Python 3.14).
-                try:  # noqa: SIM105 - suppress would be a call, with such a moment in it
-                    instance.lock.release()
-                except RuntimeError:  # the wait for it was interrupted
-                    pass
-        finally:
-            del holder  # the frame may live on in a traceback
-
-    return function
-
-
-def _fallback(method: Method) -> Any:
+def _fallback(method: Method, arguments: Arguments) -> Any:
     """The contract's own body answers for a plugin that is too old to have the method."""
     body = method.function
     assert body is not None  # noqa: S101 - has_body says so
 
-    def function(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+    def function(*args: Any, **kwargs: Any) -> Any:
+        self, *rest = arguments(*args, **kwargs)
         self._instance.hold(method.name)
-        return body(self, *args, **kwargs)
+        return body(self, *rest)
 
     return function
 
 
-def _absent(plugin: Plugin, method: Method, arguments: _Arguments) -> Any:
+def _absent(plugin: Plugin, method: Method, arguments: Arguments) -> Any:
     contract, manifest = plugin.contract, plugin.manifest
 
-    def function(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-        arguments.function(self, *args, **kwargs)
-        self._instance.hold(method.name)
+    def function(*args: Any, **kwargs: Any) -> Any:
+        arguments(*args, **kwargs)[0]._instance.hold(method.name)
         raise CallError(
             f"{plugin.path}: {manifest.plugin} {manifest.release} does not have {method.text}, which came with "
             f"{contract.name} {contract.major}.{method.since}; use a newer release of the plugin",
@@ -140,7 +77,7 @@ def _absent(plugin: Plugin, method: Method, arguments: _Arguments) -> Any:
     return function
 
 
-def _dress(function: FunctionType, qualname: str, method: Method, arguments: _Arguments) -> FunctionType:
+def _dress(function: Any, qualname: str, method: Method, arguments: Arguments) -> Any:
     function.__name__, function.__qualname__ = method.name, qualname
     if method.function is not None:
         function.__doc__, function.__module__ = method.function.__doc__, method.function.__module__

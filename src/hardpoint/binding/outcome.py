@@ -32,13 +32,31 @@ class Plugin(NamedTuple):
     serial: bool
 
 
-class Out(Protocol):
+class Left(Protocol):
+    """What a call left in its hp_out."""
+
+    cap: int
+    failed: bool
+    """A grow was refused."""
+    error: BaseException | None
+    """What was raised in a grow."""
+
+    def length(self) -> int:
+        """`len` as the plugin left it."""
+        ...
+
+    def is_intact(self) -> bool:
+        """Whether data and cap in the struct are still the host's."""
+        ...
+
+    def view(self, size: int) -> Any:
+        """The first bytes of the memory as a buffer, good until the Out is used again."""
+
+
+class Out(Left, Protocol):
     """The host's side of one hp_out: its own copy of where the memory is, since a plugin can write to the struct."""
 
     data: int
-    cap: int
-    failed: bool
-    error: BaseException | None
 
     def realloc(self, address: int, size: int) -> int:
         """Resize memory, or get some for the address 0; 0 if there is none."""
@@ -52,17 +70,6 @@ class Out(Protocol):
 
     def publish(self) -> None:
         """Write data and cap into the struct."""
-
-    def length(self) -> int:
-        """`len` as the plugin left it."""
-        ...
-
-    def is_intact(self) -> bool:
-        """Whether data and cap in the struct are still the host's."""
-        ...
-
-    def view(self, size: int) -> Any:
-        """The first bytes of the memory as a buffer, good until the Out is used again."""
 
 
 def grow(out: Out, need: int) -> int:
@@ -140,7 +147,7 @@ class Pool:
         self._free.append(out)
 
 
-def result_of(plugin: Plugin, method: Method, status: int, out: Out, scalar: Any) -> Any:
+def result_of(plugin: Plugin, method: Method, status: int, out: Left, scalar: Any) -> Any:
     """The result of a call that returned `status`, or the error that it means."""
     text = text_of(plugin, method.name, status, out, CallError)
     if method.result == "str":
@@ -151,19 +158,17 @@ def result_of(plugin: Plugin, method: Method, status: int, out: Out, scalar: Any
     return bytes(text) if method.result == "bytes" else scalar
 
 
-def check_create(
-    plugin: Plugin, status: int, out: Out, made: int, destroyer: Callable[[int], Callable[[int], None]]
-) -> None:
+def check_create(plugin: Plugin, status: int, out: Left, made: int, destroy: Callable[[int], None] | None) -> None:
     """Raise what a create means that did not make an instance; one that it made in vain is destroyed."""
     try:
         text_of(plugin, "create", status, out, CreateError)
     except BaseException:
-        if status == OK and plugin.slots.destroy:
-            destroyer(plugin.slots.destroy)(made)
+        if status == OK and destroy is not None:
+            destroy(made)
         raise
 
 
-def text_of(plugin: Plugin, name: str, status: int, out: Out, failure: type[PluginError]) -> Any:
+def text_of(plugin: Plugin, name: str, status: int, out: Left, failure: type[PluginError]) -> Any:
     """The bytes that a successful call wrote; raises `failure` with the plugin's own reason otherwise."""
     if out.error is not None:
         raise out.error

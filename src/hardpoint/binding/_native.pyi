@@ -1,0 +1,28 @@
+from collections.abc import Callable
+from typing import Any, final
+
+@final
+class Holder: ...
+
+@final
+class Method:
+    def __new__(
+        cls,
+        address: int,
+        kinds: str,
+        result: str,
+        quick: bool,
+        name: str,
+        arguments: Callable[..., tuple[Any, ...]],
+        convert: Callable[[int, Any, BaseException | None], Any],
+        conclude: Callable[..., Any],
+        /,
+    ) -> Method: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+
+def create(
+    create: int, destroy: int, serial: bool, host: int, config: bytes | None, conclude: Callable[..., Any], /
+) -> Holder: ...
+def floor(method: Method, arguments: tuple[Any, ...], count: int, /) -> int: ...
+def set_up(instance: type, /) -> None: ...
+def count_fork() -> None: ...

@@ -1,0 +1,91 @@
+/* One call of a C function whose parameters are known only as words and doubles, in their order.
+ *
+ * On x86-64 (System V psABI, 3.2.3) and AArch64 (AAPCS64, 6.8) the integer class and doubles are assigned to registers
+ * independently of each other: the first words to the integer registers, the first doubles to the vector registers, and
+ * what is left to the stack, eight bytes each. So one prototype with all the registers of both kinds, and the words of
+ * the stack after them, reaches every function; what it does not look for does no harm. At most 8 doubles are passed,
+ * so that none goes to the stack. A bool is a word of 0 or 1.
+ */
+#ifndef HARDPOINT_REGISTERS_H
+#define HARDPOINT_REGISTERS_H
+
+#include <stdint.h>
+
+#if defined __x86_64__ && !defined __ILP32__
+#define HP_REGISTERS 6
+#define HP_WORDS_(w) w[0], w[1], w[2], w[3], w[4], w[5]
+#define HP_WORD_TYPES_ uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t
+#elif defined __aarch64__ && !defined __ILP32__
+#define HP_REGISTERS 8
+#define HP_WORDS_(w) w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7]
+#define HP_WORD_TYPES_ uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t
+#else
+#error "the native binding knows the registers of x86-64 and AArch64; elsewhere hardpoint calls through cffi"
+#endif
+
+#define HP_DOUBLES_(d) d[0], d[1], d[2], d[3], d[4], d[5], d[6], d[7]
+#define HP_DOUBLE_TYPES_ double, double, double, double, double, double, double, double
+#define HP_STACK_(s) s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[8], s[9], s[10], s[11], s[12]
+#define HP_STACK_TYPES_                                                                                                \
+    uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t,      \
+        uint64_t, uint64_t
+
+enum {
+    HP_MOST_DOUBLES = 8,
+    HP_MOST_ON_STACK = 13,
+    HP_MOST_WORDS = 19 /* self, eight buffers of two, a result, an hp_out */
+};
+_Static_assert(HP_MOST_WORDS <= HP_REGISTERS + HP_MOST_ON_STACK, "a word has nowhere to go");
+
+typedef void (*hp_function)(void);
+
+/* What a call needs: most need no more than a few words. */
+typedef enum { HP_WORDS_ONLY, HP_WORDS_AND_DOUBLES, HP_WITH_STACK } hp_shape;
+
+typedef struct {
+    uint64_t words[HP_REGISTERS + HP_MOST_ON_STACK];
+    double doubles[HP_MOST_DOUBLES];
+    int word_count, double_count;
+} hp_call;
+
+static inline hp_shape hp_shape_of(int words, int doubles) {
+    return words > HP_REGISTERS ? HP_WITH_STACK : doubles > 0 ? HP_WORDS_AND_DOUBLES : HP_WORDS_ONLY;
+}
+
+/* Ready for words and doubles; those that nobody puts there are 0, since all are passed. */
+static inline void hp_call_open(hp_call *call, hp_shape shape) {
+    const int words = shape == HP_WITH_STACK ? HP_REGISTERS + HP_MOST_ON_STACK : HP_REGISTERS;
+    for (int index = 0; index < words; index++) {
+        call->words[index] = 0;
+    }
+    for (int index = 0; shape != HP_WORDS_ONLY && index < HP_MOST_DOUBLES; index++) {
+        call->doubles[index] = 0;
+    }
+    call->word_count = call->double_count = 0;
+}
+
+static inline void hp_put_word(hp_call *call, uint64_t word) {
+    call->words[call->word_count++] = word;
+}
+
+static inline void hp_put_double(hp_call *call, double number) {
+    call->doubles[call->double_count++] = number;
+}
+
+/* Calls `function`, which returns an int32_t. The prototypes are not its own, which is the point: no sanitizer of
+ * indirect calls can like that, and the machine's calling convention is what it rests on. */
+static inline int32_t hp_call_function(hp_function function, hp_shape shape, const hp_call *call) {
+    const uint64_t *words = call->words, *stack = call->words + HP_REGISTERS;
+    const double *doubles = call->doubles;
+    switch (shape) {
+    case HP_WORDS_ONLY:
+        return ((int32_t(*)(HP_WORD_TYPES_))function)(HP_WORDS_(words));
+    case HP_WORDS_AND_DOUBLES:
+        return ((int32_t(*)(HP_WORD_TYPES_, HP_DOUBLE_TYPES_))function)(HP_WORDS_(words), HP_DOUBLES_(doubles));
+    default:
+        return ((int32_t(*)(HP_WORD_TYPES_, HP_DOUBLE_TYPES_, HP_STACK_TYPES_))function)(
+            HP_WORDS_(words), HP_DOUBLES_(doubles), HP_STACK_(stack));
+    }
+}
+
+#endif
