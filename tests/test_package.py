@@ -41,7 +41,7 @@ def test_loading_and_calling_stays_light(run_python: RunPython, english: Path) -
     assert loaded_modules(run_python, code) & HEAVY == {"json"}  # the manifest is JSON
 
 
-STAGES = ["errors", "reserved", "abi", "version", "signature", "definition", "header", "file", "elf", "manifest", "relocations", "soundness", "resolve",
+STAGES = ["record", "errors", "reserved", "abi", "version", "signature", "definition", "header", "file", "elf", "manifest", "relocations", "soundness", "resolve",
           "dependencies", "system", "vtable", "preflight", "_ffi", "libc", "state", "library", "logs", "binding", "loading", "contracts"]  # fmt: skip
 
 

@@ -11,7 +11,6 @@ from typing import Any, ForwardRef, Protocol, TypeVar, runtime_checkable
 from .errors import DefinitionError
 from .reserved import owner_of
 from .signature import (
-    IDENTIFIER,
     KINDS,
     MAX_MANIFEST,
     MAX_PARAMETERS,
@@ -21,6 +20,7 @@ from .signature import (
     Parameter,
     check_contract_name,
     find_length,
+    is_identifier,
     parse_version,
 )
 
@@ -160,7 +160,7 @@ def _read_method(where: str, name: str, value: Any, version: tuple[int, int], sc
     if not isinstance(value, FunctionType):
         raise refuse("a contract has methods and nothing else: no attributes, properties, static or class methods")
     code = value.__code__
-    if not IDENTIFIER.fullmatch(name):
+    if not is_identifier(name):
         raise refuse("its name needs to be an ASCII identifier of at most 64 characters that starts with a letter")
     if owner := owner_of(name, slot=True):
         raise refuse(f"its name is taken by {owner}; choose another")
@@ -197,7 +197,7 @@ def _read_parameters(where: str, function: FunctionType, scope: Mapping[str, obj
         raise DefinitionError(f"{where} has {len(names)} parameters; a method has at most {MAX_PARAMETERS}")
     parameters: list[Parameter] = []
     for index, name in enumerate(names, start=1):
-        if not IDENTIFIER.fullmatch(name):
+        if not is_identifier(name):
             raise DefinitionError(f"{where}: parameter {name!r} needs an ASCII name that starts with a letter")
         if owner := owner_of(name, slot=False):
             raise DefinitionError(f"{where}: parameter {name!r} has a name that is taken by {owner}; choose another")

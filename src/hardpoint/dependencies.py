@@ -14,7 +14,7 @@ from .soundness import examine
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_SANITIZER = re.compile(r"lib[atl]san\.so.*|libhwasan\.so.*|libclang_rt\..*san.*")
+_SANITIZER = r"lib[atl]san\.so.*|libhwasan\.so.*|libclang_rt\..*san.*"
 _SYSTEM = ("/usr/lib", "/lib")
 
 
@@ -32,7 +32,7 @@ def _unseen(elf: ElfFile, seen: set[str]) -> Iterator[str]:
 
 
 def _check(name: str, elf: ElfFile, origin: str | None, seen: set[str]) -> Iterator[Problem]:
-    if _SANITIZER.fullmatch(name):
+    if re.fullmatch(_SANITIZER, name):
         if not resolve.is_loaded(name):  # it would end the process from within dlopen
             fix = f'start the host with LD_PRELOAD="$(cc -print-file-name={name})", or build it without -fsanitize'
             yield Problem("sanitizer", f"a host that runs with {name}", "one without", fix)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import struct
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from .record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +55,7 @@ class ElfError(Exception):
         self.code = code
 
 
-class Segment(NamedTuple):
+class Segment(Record):
     """A program header (gABI, Elf64_Phdr); `align` is a number of bytes."""
 
     type: int
@@ -66,7 +68,7 @@ class Segment(NamedTuple):
     align: int
 
 
-class Note(NamedTuple):
+class Note(Record):
     """One note (gABI, "Note Section"): its owner without the NUL, its type, its description."""
 
     owner: bytes
@@ -74,7 +76,7 @@ class Note(NamedTuple):
     description: bytes
 
 
-class Symbol(NamedTuple):
+class Symbol(Record):
     """One dynamic symbol (gABI, Elf64_Sym); `section` is 0 if it is undefined here."""
 
     name: str
@@ -85,7 +87,7 @@ class Symbol(NamedTuple):
     size: int
 
 
-class VersionNeeded(NamedTuple):
+class VersionNeeded(Record):
     """A version of a library's symbols that is needed, and its number in the table of versions."""
 
     file: str
@@ -93,7 +95,7 @@ class VersionNeeded(NamedTuple):
     number: int
 
 
-class VersionDefined(NamedTuple):
+class VersionDefined(Record):
     """A version of its own symbols, and its number in the table of versions."""
 
     version: str

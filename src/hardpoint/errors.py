@@ -19,13 +19,15 @@ it (None where no file is involved), and a message that can be acted on alone.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from .record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-class Problem(NamedTuple):
+class Problem(Record):
     """One reason why a plugin does not fit: what is needed, what was found, what to do."""
 
     code: str

@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from .errors import IncompatibleError, LoadError, NotAPluginError, PluginNotFoundError, Problem
+from .record import Record
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -23,7 +24,7 @@ _KINDS = {
 _CHUNK = 1 << 20
 
 
-class Identity(NamedTuple):
+class Identity(Record):
     """What tells one file from another, and from what it was before: from fstat(2), `modified` in nanoseconds."""
 
     device: int

@@ -6,13 +6,14 @@ import os
 import struct
 import warnings
 from fcntl import ioctl
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from . import state
 from .abi import HEAD_SIZE
 from .errors import ContractBrokenError, HardpointWarning, LoadError, StaleError
 from .file import Identity
 from .libc import ffi, libc
+from .record import Record
 
 if TYPE_CHECKING:
     from .file import LibraryFile
@@ -42,7 +43,7 @@ class Library:
         self.base: int = answer[0].l_addr
 
 
-class Slots(NamedTuple):
+class Slots(Record):
     """The functions of one live vtable, as addresses; 0 for one that is not there."""
 
     create: int

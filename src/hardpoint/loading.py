@@ -7,7 +7,7 @@ from _thread import RLock
 from collections.abc import Mapping
 from contextlib import contextmanager, nullcontext
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_args
 
 from .abi import SERIAL, UNSUPPORTED
 from .binding import default, why_not_native
@@ -20,6 +20,7 @@ from .errors import CreateError, HardpointError, IncompatibleError, LoadError, P
 from .file import LibraryFile, digest, open_library, pin
 from .library import Library, live_slots, open_for_good
 from .preflight import preflight
+from .record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,7 +46,7 @@ def _renew_lock() -> None:
 os.register_at_fork(after_in_child=_renew_lock)
 
 
-class Info(NamedTuple):
+class Info(Record):
     """What is known of a plugin object."""
 
     path: str
@@ -62,7 +63,7 @@ class Info(NamedTuple):
     """What speaks against the library and is no reason to refuse it."""
 
 
-class _About(NamedTuple):
+class _About(Record):
     """What `info` needs; an instance carries it."""
 
     plugin: Plugin

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .errors import Problem
+from .record import Record
 from .signature import MAX_MANIFEST, check_contract_name, parse_version
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ _RELEASE = re.compile(r"[0-9A-Za-z.+_-]{1,64}", re.ASCII)
 _REBUILD = "rebuild the plugin with its contract's header, which writes the manifest"
 
 
-class Manifest(NamedTuple):
+class Manifest(Record):
     """What a plugin says of itself."""
 
     abi: tuple[int, int]

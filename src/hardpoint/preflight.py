@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from .abi import ABI
 from .elf import ElfError, ElfFile
 from .errors import IncompatibleError, NotAPluginError, Problem
 from .manifest import Manifest, read_manifests
+from .record import Record
 from .soundness import examine
 from .system import check_host, check_system, dotted
 from .vtable import REBUILD, Vtable, find_vtable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .signature import Contract
 
 
-class Fit(NamedTuple):
+class Fit(Record):
     """How a library fits a contract: its plugin, and all that speaks against it."""
 
     elf: ElfFile
@@ -34,7 +34,7 @@ class Fit(NamedTuple):
         return [problem for problem in self.problems if problem.fatal]
 
 
-_TOKEN = re.compile(r"\$\{?(ORIGIN|LIB|PLATFORM)")
+_TOKENS = [f"{start}{name}" for start in ("$", "${") for name in ("ORIGIN", "LIB", "PLATFORM")]
 _ELF = {
     "file-unreadable": ("a file that can be read", "look at the disk, or copy the file elsewhere"),
     "elf-magic": ("a shared object (.so)", "give the path of the file that the linker wrote"),
@@ -119,7 +119,7 @@ def check_file(file: LibraryFile, elf: ElfFile) -> list[Problem]:
 
 def _check_path(file: LibraryFile) -> list[Problem]:
     """Dlopen replaces $ORIGIN, $LIB and $PLATFORM in a path, and so would open another file than the one checked."""
-    if not _TOKEN.search(file.loader_path):
+    if not any(token in file.loader_path for token in _TOKENS):
         return []
     fix = "rename the folder or the file, or load it with sha256="
     return [Problem("path-token", "a path without $ORIGIN, $LIB and $PLATFORM", file.loader_path, fix)]

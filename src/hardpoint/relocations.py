@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from .elf import EM_AARCH64, EM_X86_64, PF_W, PF_X, PT_DYNAMIC, PT_TLS, STT_TLS, SYMBOL, ElfError
+from .record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +24,7 @@ _RELA = struct.Struct("<QQQ")  # offset, symbol << 32 | type, addend
 _VTABLE_LIMIT, _WANTED_LIMIT = 4096, 1 << 20
 
 
-class _Types(NamedTuple):
+class _Types(Record):
     """The relocation types that linkers write into libraries, by what they do (psABI)."""
 
     relative: int

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from keyword import iskeyword
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
+from .record import Record
 from .reserved import HEADERS, owner_of
 
 if TYPE_CHECKING:
@@ -46,11 +46,14 @@ SCALARS = frozenset({"int", "float", "bool"})
 MAX_PARAMETERS = 8
 MAX_MANIFEST = 4096
 """Bytes in a manifest with its NUL: HP_MANIFEST_MAX in hardpoint.h."""
-IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}", re.ASCII)
-"""What a method or a parameter may be called."""
 
 
-class Parameter(NamedTuple):
+def is_identifier(name: str) -> bool:
+    """Whether a method or a parameter may be called so: a letter, then letters, digits and `_`, all ASCII, at most 64."""
+    return len(name) <= 64 and name.isascii() and name.isidentifier() and name[0] != "_"
+
+
+class Parameter(Record):
     """One parameter of a method. `name` is in the canonical text unless it is positional-only."""
 
     name: str
@@ -58,7 +61,7 @@ class Parameter(NamedTuple):
     positional_only: bool = False
 
 
-class Method(NamedTuple):
+class Method(Record):
     """One method of a contract."""
 
     name: str
@@ -94,7 +97,7 @@ class Method(NamedTuple):
         return f"{self.name}() argument {index + 1 if parameter.positional_only else repr(parameter.name)}"
 
 
-class Contract(NamedTuple):
+class Contract(Record):
     """What a plugin must do: a name, a version, and methods in the order of their slots."""
 
     name: str
@@ -131,33 +134,41 @@ class Contract(NamedTuple):
         return f"{self.name} {self.version}"
 
 
-_VERSION = re.compile(r"([1-9][0-9]{0,4})\.(0|[1-9][0-9]{0,4})", re.ASCII)
-_CONTRACT_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
-_MAJOR_SUFFIX = re.compile(r"_v[0-9]+$")
-
-
 def parse_version(text: object) -> tuple[int, int]:
     """`"1.2"` as (1, 2). ValueError for anything else; the major starts at 1, and both parts fit in 16 bits."""
-    match = _VERSION.fullmatch(text) if isinstance(text, str) else None
-    if match is None or max(int(match[1]), int(match[2])) > 0xFFFF:
+    first, _, second = text.partition(".") if isinstance(text, str) else ("", "", "")
+    major, minor = _parse_number(first), _parse_number(second)
+    if major is None or minor is None or major == 0:
         raise ValueError(f"a version is MAJOR.MINOR with a major from 1 on, such as '1.0', not {text!r}")
-    return int(match[1]), int(match[2])
+    return major, minor
+
+
+def _parse_number(text: str) -> int | None:
+    """A number of 16 bits in decimal ASCII digits, the first of which is 0 in "0" alone; None for anything else."""
+    plain = text.isascii() and text.isdigit() and len(text) <= 5 and (text == "0" or text[0] != "0")
+    return int(text) if plain and int(text) <= 0xFFFF else None
 
 
 def check_contract_name(name: object) -> None:
     """Raise ValueError unless `name` can be a contract's name: it becomes part of C names."""
     if (
         not isinstance(name, str)
-        or not _CONTRACT_NAME.fullmatch(name)
+        or not is_identifier(name)
+        or not name.islower()
         or name == "hp"
         or name in HEADERS
         or owner_of(name, slot=True)
-        or _MAJOR_SUFFIX.search(name)
+        or _ends_in_version(name)
     ):
         raise ValueError(
             f"a contract's name is a lower-case ASCII identifier of at most 64 characters that C and the header "
             f"leave free and that has no version in it, such as 'greeter', not {name!r}"
         )
+
+
+def _ends_in_version(name: str) -> bool:
+    stem = name.rstrip("0123456789")
+    return stem != name and stem.endswith("_v")
 
 
 def find_length(parameters: Sequence[Parameter]) -> tuple[Parameter, str] | None:
@@ -169,23 +180,21 @@ def find_length(parameters: Sequence[Parameter]) -> tuple[Parameter, str] | None
     return None
 
 
-_METHOD = re.compile(r"([A-Za-z][A-Za-z0-9_]{0,63})\((.*)\) -> ([A-Za-z]+)", re.ASCII)
-
-
 def parse_method(text: str) -> Method:
     """The method that a canonical text describes. ValueError, quoting the text, if it is not one.
 
     Positional-only parameters have no name in the text; here they get one that no contract can have: `_1`, `_2`.
     """
-    match = _METHOD.fullmatch(text)
-    parts = match[2].split(", ") if match and match[2] else []
+    head, _, result = text.rpartition(") -> ")
+    called, _, inner = head.partition("(")
+    parts = inner.split(", ") if inner else []
     slash = parts.index("/") if "/" in parts else 0
     parameters: list[Parameter] = []
     for index, part in enumerate(part for part in parts if part != "/"):
         name, colon, kind = part.rpartition(": ")
         parameters.append(Parameter(name if colon else f"_{index + 1}", kind, index < slash))
-    if match is not None and match[3] in RESULTS.values() and all(p.kind in KINDS.values() for p in parameters):
-        method = Method(match[1], tuple(parameters), match[3])
+    if result in RESULTS.values() and all(p.kind in KINDS.values() for p in parameters):
+        method = Method(called, tuple(parameters), result)
         names = {parameter.name for parameter in parameters}
         if (
             method.text == text
@@ -199,7 +208,7 @@ def parse_method(text: str) -> Method:
 
 
 def _is_free(name: str, *, slot: bool) -> bool:
-    return bool(IDENTIFIER.fullmatch(name)) and not iskeyword(name) and owner_of(name, slot=slot) is None
+    return is_identifier(name) and not iskeyword(name) and owner_of(name, slot=slot) is None
 
 
 def contract_from_texts(name: str, version: str, texts: tuple[str, ...]) -> Contract:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import Any, NamedTuple
+from typing import Any
 
 from .libc import ffi, libc, libm
+from .record import Record
 
 _FENV_SIZE = 64  # fenv_t has 32 bytes on x86-64, 8 on AArch64
 _SIGACTION_SIZE = 152  # struct sigaction on both: the handler, 128 bytes of mask of which 8 are used, flags, restorer
@@ -14,7 +15,7 @@ _LC_ALL = 6
 FLOATING = "the floating-point mode"
 
 
-class State(NamedTuple):
+class State(Record):
     """The state of the process, and for floating point of this thread."""
 
     floating: Any

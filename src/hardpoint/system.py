@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,6 @@ from .errors import Problem
 if TYPE_CHECKING:
     from .elf import ElfFile
 
-_GLIBC = re.compile(r"GLIBC_([0-9]+)\.([0-9]+)")
 _NEWER_GLIBC = {"GLIBC_ABI_DT_RELR": (2, 36)}
 
 
@@ -71,11 +69,19 @@ def oldest_glibc(elf: ElfFile) -> tuple[int, int] | None:
     """The oldest glibc that has every symbol version the library needs; None if it needs none of glibc's."""
     newest: tuple[int, int] | None = None
     for need in elf.versions_needed():
-        match = _GLIBC.match(need.version)
-        number = (int(match[1]), int(match[2])) if match else _NEWER_GLIBC.get(need.version)
+        number = _glibc_of(need.version)
         if number and (newest is None or number > newest):
             newest = number
     return newest
+
+
+def _glibc_of(version: str) -> tuple[int, int] | None:
+    """The glibc that brought a symbol version: (2, 2) for GLIBC_2.2.5; None if the name does not say."""
+    library, _, release = version.partition("_")
+    numbers = release.split(".")[:2]
+    if library == "GLIBC" and len(numbers) == 2 and release.isascii() and all(map(str.isdigit, numbers)):
+        return int(numbers[0]), int(numbers[1])
+    return _NEWER_GLIBC.get(version)
 
 
 def is_for_musl(elf: ElfFile) -> str | None:

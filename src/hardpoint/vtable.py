@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from .abi import HEAD_SIZE, SERIAL
 from .elf import STT_OBJECT, ElfError
 from .errors import Problem
+from .record import Record
 from .soundness import is_code
 from .system import dotted, host_machine
 
@@ -21,7 +22,7 @@ _OPTIONAL_SLOTS = {24: "create", 32: "destroy", 40: "query"}
 REBUILD = "rebuild the plugin with the header of this contract (`hardpoint header`)"
 
 
-class Vtable(NamedTuple):
+class Vtable(Record):
     """A vtable that was found, as the file has it."""
 
     address: int

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..abi import AUTHOR, LAST_STATUS, NO_MEMORY, OK, OUT_SIZE, STATUS_NAMES
 from ..errors import CallError, ContractBrokenError, CreateError, PluginError
 from ..libc import ffi
+from ..record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,7 @@ _SHOWN = 500
 """Characters of a reason in an error's message; `text` has all of it."""
 
 
-class Plugin(NamedTuple):
+class Plugin(Record):
     """A plugin in a library, ready to be bound."""
 
     path: str
