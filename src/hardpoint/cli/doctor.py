@@ -1,0 +1,101 @@
+"""Say what hardpoint finds on this machine, and take a library through every check, one by one.
+
+None of the plugin's code runs. Send what it prints along with a question or a report. The exit status is 1 if there
+are problems, and 3 if there is no such file; warnings change nothing.
+
+examples:
+  hardpoint doctor
+  hardpoint doctor build/plugins/english.so
+  hardpoint doctor scorer.so --contract scorer:Scorer --json
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .checks import check_library
+from .contracts import named
+from .output import coloured, print_json, print_problem, printable
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from ..errors import Problem
+    from .checks import Check
+
+_COLOURS = {"ok": 32, "problem": 31, "warning": 33, "not reached": 90}
+
+
+def configure(parser: ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("file", nargs="?", metavar="FILE", help="a library, to be taken through the checks")
+    parser.add_argument("--contract", type=named, metavar="MODULE:CLASS", help="the contract that it has to fit")
+    parser.add_argument("--json", action="store_true", help="print it as JSON")
+
+
+def run(arguments: Namespace) -> int:
+    """Look at the host, and at the file if there is one."""
+    if arguments.contract and not arguments.file:
+        arguments.command.error("--contract is for a FILE, and none was given")
+    from .host import describe_host, problems_of_host  # what few commands need: subprocess alone takes 8 ms
+
+    host, problems = describe_host(), problems_of_host()
+    checks = check_library(arguments.file, arguments.contract) if arguments.file else []
+    if arguments.json:
+        print_json(_as_dict(host, problems, arguments.file, checks))
+    else:
+        _show_host(host, problems)
+        if arguments.file:
+            _show_checks(arguments.file, checks)
+    found = [*problems, *(problem for check in checks for problem in check.problems)]
+    if any(problem.code == "file-missing" for problem in found):
+        return 3
+    return 1 if any(problem.fatal for problem in found) else 0
+
+
+def _as_dict(host: dict[str, Any], problems: list[Problem], file: str | None, checks: list[Check]) -> dict[str, Any]:
+    own = [{**check._asdict(), "problems": [problem._asdict() for problem in check.problems]} for check in checks]
+    library = {"file": file, "checks": own} if file else {}
+    return {"host": host, "problems": [problem._asdict() for problem in problems], **library}
+
+
+def _show_host(host: dict[str, Any], problems: list[Problem]) -> None:
+    binding, compiler, python = host["binding"], host["compiler"], host["python"]
+    _line("hardpoint", f"{host['hardpoint']['version']}, ABI {host['hardpoint']['abi']}", host["hardpoint"]["folder"])
+    _line("python", f"{python['implementation']} {python['version']}", python["executable"])
+    _line("machine", f"{host['machine']}, {host['system']}")
+    _line("libc", f"{host['libc']['name']} {host['libc']['version']}".strip())
+    native = [] if binding["why_not_native"] is None else [f"not native: {binding['why_not_native']}"]
+    _line("binding", binding["default"], *native)
+    _line("cffi", host["cffi"])
+    _line("compiler", *([compiler["version"], compiler["path"]] if compiler else ["none"]))
+    _line("Python.h", host["python_h"] or "none")
+    _line("headers", host["headers"])
+    if host["search_path"] is None:
+        _line("search", "$HARDPOINT_PATH is not set")
+    else:
+        _line("search", *(f"{each['folder']} ({each['state']})" for each in host["search_path"]))
+    for problem in problems:
+        print_problem(problem)
+
+
+def _show_checks(path: str, checks: list[Check]) -> None:
+    print(printable(f"\n{path}"))
+    contract = ""
+    for check in checks:
+        if check.contract != contract:
+            contract = check.contract
+            if contract:
+                print(printable(f"  {contract}"))
+        indent = "    " if contract else "  "
+        state = coloured(f"{check.outcome:<11}", _COLOURS[check.outcome])
+        print(f"{indent}{state} {check.name:<{18 - len(indent)}} {check.about}")
+        for problem in check.problems:
+            print_problem(problem)
+
+
+def _line(name: str, *values: str) -> None:
+    first, *rest = values or ("none",)
+    print(printable(f"  {name:<9} {first}"))
+    for value in rest:
+        print(printable(f"  {'':<9} {value}"))

@@ -1,0 +1,128 @@
+"""What there is on this machine that hardpoint runs on, or that its users build with."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+from typing import Any
+
+import _cffi_backend
+
+from .. import contracts
+from ..abi import ABI
+from ..binding import default, why_not_native
+from ..errors import Problem
+from ..system import check_host, dotted, host_glibc
+from ..version import __version__
+
+_SECONDS = 10
+
+
+def describe_host() -> dict[str, Any]:
+    """Everything that a report should say about the machine, ready for JSON."""
+    system = os.uname()
+    return {
+        "hardpoint": {"version": __version__, "abi": dotted(ABI), "folder": os.path.dirname(os.path.dirname(__file__))},
+        "python": {
+            "implementation": platform.python_implementation(),
+            "version": platform.python_version(),
+            "executable": sys.executable,
+        },
+        "machine": system.machine,
+        "system": f"{system.sysname} {system.release}",
+        "libc": _libc(),
+        "binding": {"default": default(), "why_not_native": why_not_native()},
+        "cffi": _cffi_backend.__version__,
+        "compiler": _compiler(),
+        "python_h": _python_h(),
+        "headers": os.path.realpath(contracts.__path__[0]),
+        "search_path": _search_path(),
+    }
+
+
+def problems_of_host() -> list[Problem]:
+    """What keeps plugins from being loaded here, and warnings about what else is not as it should be."""
+    problems = check_host()
+    words = _named_compiler()
+    native = why_not_native() is None
+    if words and shutil.which(words[0]) is None:
+        fix = "set CC to a compiler that is there, or unset it"
+        problems.append(_warning("compiler-missing", "the compiler that $CC names", f"no {words[0]} in $PATH", fix))
+    elif not native and _compiler() is None:
+        needs = "a C compiler, for those who write plugins and for the native binding"
+        problems.append(
+            _warning("compiler-missing", needs, "no cc, gcc or clang in $PATH", "apt-get install gcc libc6-dev")
+        )
+    if not native and _python_h() is None:
+        fix = "apt-get install python3-dev, or what brings the headers of this Python"
+        problems.append(_warning("python-h-missing", "Python.h, for the native binding", f"no {_header()}", fix))
+    problems += [
+        _warning("search-path", f"the folder {each['folder']} of $HARDPOINT_PATH", each["state"], "make it, or leave it out")
+        for each in _search_path() or []
+        if each["state"] != "ok"
+    ]  # fmt: skip
+    return problems
+
+
+def _warning(code: str, needs: str, found: str, fix: str) -> Problem:
+    return Problem(code, needs, found, fix, fatal=False)
+
+
+def _libc() -> dict[str, str]:
+    version = host_glibc()
+    name, number = ("glibc", dotted(version)) if version else platform.libc_ver()
+    return {"name": name or "another than glibc", "version": number}
+
+
+def _compiler() -> dict[str, str] | None:
+    """What `build.sh` would compile with: $CC, or the first of the usual ones; None if there is none."""
+    words = _named_compiler() or next(([name] for name in ("cc", "gcc", "clang") if shutil.which(name)), [])
+    path = shutil.which(words[0]) if words else None
+    if path is None:
+        return None
+    try:
+        done = subprocess.run(
+            [path, *words[1:], "--version"], capture_output=True, timeout=_SECONDS, check=False, stdin=subprocess.DEVNULL
+        )  # fmt: skip
+        version = done.stdout.decode(errors="replace").partition("\n")[0]
+    except (OSError, subprocess.TimeoutExpired) as error:
+        version = f"does not say its version: {error}"
+    return {"command": shlex.join(words), "path": path, "version": version or "does not say its version"}
+
+
+def _named_compiler() -> list[str]:
+    """The words of $CC, such as `ccache gcc`."""
+    text = os.environ.get("CC", "")
+    try:
+        return shlex.split(text)
+    except ValueError:  # a quote is not closed
+        return text.split()
+
+
+def _header() -> str:
+    return os.path.join(sysconfig.get_path("include"), "Python.h")
+
+
+def _python_h() -> str | None:
+    return _header() if os.path.exists(_header()) else None
+
+
+def _search_path() -> list[dict[str, str]] | None:
+    """The folders of $HARDPOINT_PATH, and what is there; None if it is not set."""
+    value = os.environ.get("HARDPOINT_PATH")
+    if value is None:
+        return None
+    return [{"folder": folder, "state": _state(folder)} for folder in value.split(os.pathsep) if folder]
+
+
+def _state(folder: str) -> str:
+    if not os.path.exists(folder):
+        return "no such folder"
+    if not os.path.isdir(folder):
+        return "no folder but a file"
+    return "ok" if os.access(folder, os.R_OK | os.X_OK) else "a folder that cannot be read"

@@ -1,0 +1,285 @@
+"""`hardpoint doctor`: what it says of a machine on which things are missing, and of every check that a library fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from test_refusals import zig
+
+import hardpoint.binding
+from hardpoint.binding import default
+from hardpoint.cli import main
+from hardpoint.cli.checks import PLACES
+
+if TYPE_CHECKING:
+    from conftest import Compiler
+
+ROOT = Path(__file__).parent.parent
+NATIVE = "hardpoint.binding._native"
+
+
+@pytest.fixture
+def doctor(capsys: pytest.CaptureFixture[str]) -> Any:
+    def run(*words: str | Path) -> tuple[int, str]:
+        status = main(["doctor", *map(str, words)])
+        shown = capsys.readouterr()
+        assert shown.err == ""
+        return status, shown.out
+
+    return run
+
+
+@pytest.fixture
+def no_native(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where it was not built: Python finds no such module."""
+    monkeypatch.setitem(sys.modules, NATIVE, None)  # so an import is barred
+    monkeypatch.delitem(sys.modules, "hardpoint.binding.native", raising=False)
+    monkeypatch.delattr(hardpoint.binding, "_native", raising=False)
+
+
+def as_json(doctor: Any, *words: str | Path) -> tuple[int, dict[str, Any]]:
+    status, printed = doctor(*words, "--json")
+    return status, json.loads(printed)
+
+
+def outcomes(checks: list[dict[str, Any]]) -> dict[str, str]:
+    return {check["name"]: check["outcome"] for check in checks}
+
+
+# -- the machine -------------------------------------------------------------------------------------------------------
+
+
+def test_the_machine_as_a_user_sees_it(tmp_path: Path) -> None:
+    env = {key: value for key, value in os.environ.items() if key != "HARDPOINT_PATH"}
+    done = subprocess.run(
+        [sys.executable, "-m", "hardpoint", "doctor"], capture_output=True, text=True, check=True, cwd=tmp_path, env=env
+    )
+    lines = done.stdout.splitlines()
+    assert done.stderr == ""
+    assert lines[0] == f"  hardpoint {hardpoint.__version__}, ABI 1.0"
+    assert f"  python    CPython {sys.version.split()[0]}" in lines
+    assert f"            {sys.executable}" in lines
+    assert f"  libc      {(os.confstr('CS_GNU_LIBC_VERSION') or '').replace('-', ' ')}" in lines
+    assert f"  binding   {default()}" in lines
+    assert f"  headers   {ROOT / 'contract'}" in lines
+    assert "  search    $HARDPOINT_PATH is not set" in lines
+
+
+def test_the_machine_as_json(doctor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CC", raising=False)
+    status, facts = as_json(doctor)
+    assert (status, facts["problems"]) == (0, [])
+    host = facts["host"]
+    assert host["machine"] == os.uname().machine
+    assert host["hardpoint"]["version"] == hardpoint.__version__
+    assert host["compiler"]["path"] == next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))))
+    assert re.search(r"\d+\.\d+", host["compiler"]["version"])
+    assert set(facts) == {"host", "problems"}
+
+
+def test_the_compiler_that_is_named(doctor: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "my cc").write_text("#!/bin/sh\necho my compiler, $@\necho more\n")
+    (tmp_path / "my cc").chmod(0o755)
+    monkeypatch.setenv("CC", f"'{tmp_path}/my cc' -m64")
+    assert as_json(doctor)[1]["host"]["compiler"] == {
+        "command": f"'{tmp_path}/my cc' -m64",
+        "path": f"{tmp_path}/my cc",
+        "version": "my compiler, -m64 --version",
+    }
+    (tmp_path / "my cc").write_text("#!/bin/sh\n")
+    assert as_json(doctor)[1]["host"]["compiler"]["version"] == "does not say its version"
+    (tmp_path / "my cc").write_text("not a program at all")
+    assert as_json(doctor)[1]["host"]["compiler"]["version"].startswith("does not say its version: [Errno 8]")
+
+
+@pytest.mark.parametrize("named", ["no-such-cc", "no-such-cc 'with an open quote"])
+def test_a_named_compiler_that_is_not_there(doctor: Any, monkeypatch: pytest.MonkeyPatch, named: str) -> None:
+    monkeypatch.setenv("CC", named)
+    status, printed = doctor()
+    assert status == 0
+    assert "  compiler  none\n" in printed
+    assert (
+        "  warning compiler-missing\n"
+        "    needs  the compiler that $CC names\n"
+        "    found  no no-such-cc in $PATH\n"
+        "    do     set CC to a compiler that is there, or unset it\n"
+    ) in printed
+
+
+@pytest.mark.usefixtures("no_native")
+def test_no_native_binding_and_nothing_to_build_it_with(
+    doctor: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(sysconfig, "get_path", lambda _: str(tmp_path))
+    status, printed = doctor()
+    assert status == 0
+    assert "  binding   cffi\n            not native: it was not built when hardpoint was installed" in printed
+    assert "  compiler  none\n  Python.h  none\n" in printed
+    assert "    found  no cc, gcc or clang in $PATH\n    do     apt-get install gcc libc6-dev\n" in printed
+    assert f"    found  no {tmp_path}/Python.h\n    do     apt-get install python3-dev" in printed
+    _, facts = as_json(doctor)
+    assert facts["host"]["binding"]["default"] == "cffi"
+    assert "apt-get install gcc python3-dev" in facts["host"]["binding"]["why_not_native"]
+    assert [(problem["code"], problem["fatal"]) for problem in facts["problems"]] == [
+        ("compiler-missing", False),
+        ("python-h-missing", False),
+    ]
+
+
+def test_a_compiler_is_not_missed_where_native_is_there(doctor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    if default() != "native":
+        pytest.skip("the native binding was not built")
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CC", raising=False)
+    status, facts = as_json(doctor)
+    assert (status, facts["host"]["compiler"], facts["problems"]) == (0, None, [])
+
+
+def test_a_host_on_musl(doctor: Any, english: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def confstr(name: str) -> str:
+        raise ValueError("unrecognized configuration name")
+
+    monkeypatch.setattr(os, "confstr", confstr)
+    status, printed = doctor()
+    assert status == 1
+    assert "  problem host-libc\n    needs  a host that runs on glibc\n" in printed
+    status, facts = as_json(doctor, english)
+    assert status == 1
+    assert outcomes(facts["checks"])["host"] == "problem"
+    assert outcomes(facts["checks"])["vtable"] == "ok"
+
+
+def test_the_search_path(doctor: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HARDPOINT_PATH", f"{tmp_path}:{tmp_path}/gone::{tmp_path}/file")
+    status, printed = doctor()
+    assert status == 0
+    assert f"  search    {tmp_path} (ok)\n            {tmp_path}/gone (no such folder)\n" in printed
+    assert f"    needs  the folder {tmp_path}/file of $HARDPOINT_PATH\n    found  no folder but a file\n" in printed
+    monkeypatch.setenv("HARDPOINT_PATH", "")
+    assert "  search    none\n" in doctor()[1]
+
+
+# -- a library ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_library_that_fits(doctor: Any, english: Path) -> None:
+    status, printed = doctor(english)
+    assert status == 0
+    _, _, shown = printed.partition(f"\n\n{english}\n")
+    assert [line.split()[:2] for line in shown.splitlines()[:3]] == [["ok", "file"], ["ok", "elf"], ["ok", "manifest"]]
+    assert "\n  greeter 1.0\n    ok          contract       it has one plugin for the contract\n" in shown
+    assert "\n  not reached loading          what is in memory is what was checked; not tried here" in shown
+    assert shown.count("ok  ") == 14
+
+
+def test_nothing_of_it_runs(doctor: Any, compiler: Compiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARDPOINT_RAN", str(tmp_path / "ran"))
+    assert doctor(compiler.library("broken.c"))[0] == 0
+    assert not (tmp_path / "ran").exists()
+
+
+STOPS = [
+    ("gone.so", 3, "file", "file-missing"),
+    (".", 1, "file", "file-kind"),
+    (__file__, 1, "elf", "elf-magic"),
+]
+
+
+@pytest.mark.parametrize(("path", "status", "name", "code"), STOPS, ids=[stop[3] for stop in STOPS])
+def test_the_first_checks_end_it(doctor: Any, path: str, status: int, name: str, code: str) -> None:
+    found, facts = as_json(doctor, path)
+    checks = facts["checks"]
+    names = [check["name"] for check in checks]
+    at = names.index(name)
+    assert (found, facts["file"]) == (status, path)
+    assert [check["outcome"] for check in checks] == ["ok"] * at + ["problem"] + ["not reached"] * (len(names) - at - 1)
+    assert [problem["code"] for problem in checks[at]["problems"]] == [code]
+    status, printed = doctor(path)
+    assert f"  problem {code}\n    needs  " in printed
+
+
+BROKEN: dict[str, tuple[list[str], dict[str, str]]] = {
+    "no manifest": (["-DNO_NOTE"], {"manifest": "problem", "soundness": "not reached", "vtable": "not reached"}),
+    "no manifest that can be read": (
+        ['-DNOTE="{oops"', "-Wl,-z,execstack"],
+        {"manifest": "problem", "soundness": "not reached", "memory": "problem", "contract": "not reached"},
+    ),
+    "another major": (
+        ['-DVERSION="2.0"', "--contract", "hardpoint.contracts:Greeter"],
+        {"soundness": "ok", "contract": "problem", "abi": "not reached", "vtable": "not reached"},
+    ),
+    "no slot": (["-DGREET=NULL"], {"contract": "ok", "methods": "ok", "vtable": "problem"}),
+    "other methods and flags": (
+        ['-DMETHODS="[\\"sing() -> str\\", \\"lang() -> str\\"]"', "-DFLAGS=UINT64_C(1)<<40"],
+        {"contract": "ok", "methods": "problem", "vtable": "problem"},
+    ),
+    "a newer ABI": (['-DHP_NEEDS_ABI="1.9"'], {"contract": "ok", "abi": "problem"}),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_each_check_has_its_problems(doctor: Any, compiler: Compiler, name: str) -> None:
+    words, expected = BROKEN[name]
+    at = words.index("--contract") if "--contract" in words else len(words)
+    status, facts = as_json(doctor, compiler.library("broken.c", *words[:at]), *words[at:])
+    found = outcomes(facts["checks"])
+    assert status == 1
+    assert {name: found[name] for name in expected} == expected
+    assert all(bool(check["problems"]) == (check["outcome"] in {"problem", "warning"}) for check in facts["checks"])
+
+
+def test_a_warning_is_no_problem(doctor: Any, compiler: Compiler, tmp_path: Path) -> None:
+    (tmp_path / "tls.c").write_text("__thread int count; int *where(void); int *where(void) { return &count; }")
+    path = compiler.library("english/english.c", str(tmp_path / "tls.c"), "-ftls-model=initial-exec")
+    status, printed = doctor(path)
+    assert status == 0
+    assert "  warning     memory           it wants no executable stack and no scarce storage\n" in printed
+    assert "  warning static-tls\n" in printed
+
+
+def test_a_library_for_another_machine(doctor: Any, tmp_path: Path) -> None:
+    """What fills its slots and where its libraries are cannot be told then."""
+    other = {"x86_64": "aarch64", "aarch64": "x86_64"}[os.uname().machine]
+    status, facts = as_json(doctor, zig(f"{other}-linux-gnu.2.31", tmp_path / "other.so"))
+    found = outcomes(facts["checks"])
+    assert status == 1
+    assert (found["machine"], found["dependencies"], found["vtable"]) == ("problem", "not reached", "not reached")
+
+
+def test_two_plugins_in_a_library(doctor: Any, compiler: Compiler) -> None:
+    status, facts = as_json(doctor, compiler.library("header_two_contracts.c"))
+    about = [(check["contract"], check["name"]) for check in facts["checks"] if check["contract"]]
+    assert status == 0
+    assert about == [
+        (contract, name)
+        for contract in ("transformer 1.0", "greeter 1.0")
+        for name in ("contract", "abi", "methods", "vtable")
+    ]
+
+
+def test_a_contract_without_a_file(doctor: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        doctor("--contract", "hardpoint.contracts:Greeter")
+    assert stop.value.code == 2
+    assert "--contract is for a FILE, and none was given" in capsys.readouterr().err
+
+
+def test_every_problem_has_its_check() -> None:
+    """A problem that preflight can add to its result belongs to one of the checks."""
+    stages = ("system", "dependencies", "vtable", "preflight", "manifest")
+    text = "".join((ROOT / "src/hardpoint" / f"{name}.py").read_text() for name in stages)
+    codes = set(re.findall(r"Problem\(\s*\"([a-z-]+)\"", text))
+    assert len(codes) > 20
+    assert codes - {"manifest-missing"} == set(PLACES)
