@@ -5,6 +5,7 @@
 #   ./build.sh run      build, and run examples/host.py
 #   ./build.sh test     build, and run the tests; further words go to pytest: ./build.sh test -k elf
 #   ./build.sh lint     ruff, mypy and pyright
+#   ./build.sh bench    build, and measure hardpoint beside its peers; further words: ./build.sh bench --help
 #   ./build.sh clean    remove what it made
 #
 # PYTHON (default python3) and CC (default cc, gcc or clang) are honoured. Only what changed is made again.
@@ -48,19 +49,21 @@ find_compiler() {
 # The environment is made again when the folder or the Python is another; the package is installed again when
 # pyproject.toml or the native binding is another, when Python.h came, or when an extra is wanted that was not.
 environment() {
-    local extras=$1 stamp=.venv/.hardpoint wanted state
+    local extras=$1 folder=${2:-.venv} requirements=${3:-} stamp wanted state
+    stamp=$folder/.hardpoint
     find_python
     wanted="$PWD $PYTHON $("$PYTHON" -VV)"
-    state=$(cat pyproject.toml src/hardpoint/binding/_*.[ch] contract/hardpoint.h | cksum)
+    state=$(cat pyproject.toml src/hardpoint/binding/_*.[ch] contract/hardpoint.h ${requirements:+"$requirements"} | cksum)
     state+=$("$PYTHON" -c 'import os, sysconfig; print(os.path.exists(sysconfig.get_path("include") + "/Python.h"))')
     if [[ $(head -n 1 "$stamp" 2>/dev/null) != "$wanted" ]]; then
-        echo "build.sh: making .venv" >&2
-        rm -rf .venv
-        "$PYTHON" -m venv .venv
+        echo "build.sh: making $folder" >&2
+        rm -rf "$folder"
+        "$PYTHON" -m venv "$folder"
         echo "$wanted" >"$stamp"
     fi
     if ! grep -qxF "$extras $state" "$stamp"; then
-        .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".${extras:+[$extras]}"
+        "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".${extras:+[$extras]}" \
+            ${requirements:+--requirement "$requirements"}
         { echo "$wanted" && sed 1d "$stamp" | grep -F " $state" || true; } >"$stamp.new"
         echo "$extras $state" >>"$stamp.new"
         mv "$stamp.new" "$stamp"
@@ -109,9 +112,15 @@ case ${1:-build} in
         .venv/bin/mypy
         .venv/bin/pyright --pythonpath .venv/bin/python
         ;;
+    bench)
+        environment "" .venv-bench benchmarks/requirements.txt
+        plugins
+        mkdir -p build/bench
+        exec .venv-bench/bin/python -m benchmarks.run --json build/bench/results.json --plot build/bench/results.svg "${@:2}"
+        ;;
     clean)
-        rm -rf .venv build src/hardpoint.egg-info src/hardpoint/binding/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
+        rm -rf .venv .venv-bench build src/hardpoint.egg-info src/hardpoint/binding/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
         find . -name __pycache__ -prune -exec rm -rf {} +
         ;;
-    *) fail "unknown command '$1'" "usage: ./build.sh [build|run|test|lint|clean]" ;;
+    *) fail "unknown command '$1'" "usage: ./build.sh [build|run|test|lint|bench|clean]" ;;
 esac

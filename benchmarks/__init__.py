@@ -1,0 +1,1 @@
+"""hardpoint beside its peers, measured in one run: `./build.sh bench`."""

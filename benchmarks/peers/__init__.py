@@ -1,0 +1,23 @@
+"""The peers: what is measured, in the table's order where the times do not say another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchmarks.peers import cffi, ctypes, cython, extism, go, handwritten, hardpoint, nanobind, pybind11, python
+
+if TYPE_CHECKING:
+    from benchmarks.peer import Peer
+
+PEERS: dict[str, Peer] = {
+    **hardpoint.PEERS,
+    "handwritten": handwritten.PEER,
+    "python": python.PEER,
+    "nanobind": nanobind.PEER,
+    "pybind11": pybind11.PEER,
+    "cython": cython.PEER,
+    **cffi.PEERS,
+    "ctypes": ctypes.PEER,
+    "extism": extism.PEER,
+    **go.PEERS,
+}

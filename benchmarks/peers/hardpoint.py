@@ -1,0 +1,68 @@
+"""hardpoint's three bindings. A library has one binding in a process, so each has a copy of the file."""
+
+from __future__ import annotations
+
+import shutil
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+import hardpoint
+from benchmarks.peer import Greets, Peer, Sampler
+from benchmarks.workshop import MissingError
+from hardpoint.contracts import Greeter
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from benchmarks.workshop import Workshop
+
+
+def load(library: Path, contract: Any, binding: str, folder: Path) -> Any:
+    """The plugin, through this binding; MissingError if the binding cannot be used."""
+    copy = folder / f"{library.stem}-{binding}.so"
+    if not copy.exists() or copy.read_bytes() != library.read_bytes():
+        shutil.copy(library, copy.with_suffix(".new"))
+        copy.with_suffix(".new").rename(copy)
+    try:
+        return hardpoint.load(copy, contract, binding=cast("Any", binding))
+    except (ValueError, ImportError, hardpoint.HardpointError) as error:
+        raise MissingError(str(error)) from error
+
+
+def build(binding: str, workshop: Workshop) -> str:
+    """Nothing is built; the version, if the binding works."""
+    load(workshop.greeter, Greeter, binding, workshop.folder)
+    return hardpoint.__version__
+
+
+def open_(binding: str, workshop: Workshop) -> Greets:
+    """The plugin object."""
+    return cast("Greets", load(workshop.greeter, Greeter, binding, workshop.folder))
+
+
+def open_floor(workshop: Workshop) -> dict[str, Sampler]:
+    """The loops in C of the native binding."""
+    from hardpoint.binding import native
+
+    plugin = open_("native", workshop)
+    return {
+        "greet": partial(native.floor, plugin.greet, ("World",)),
+        "lang": partial(native.floor, plugin.lang, ()),
+    }
+
+
+PEERS = {
+    f"hardpoint_{binding}": Peer(
+        f"hardpoint, {binding} binding",
+        "checks the file before it runs, and on each call the instance, status, length and text; keywords; any contract",
+        partial(build, binding),
+        partial(open_, binding),
+    )
+    for binding in ("native", "cffi", "ctypes")
+}
+PEERS["floor"] = Peer(
+    "C loop over the vtable (the floor)",
+    "no Python in the loop: the argument is converted once, and no result is made",
+    partial(build, "native"),
+    open_floor,
+)

@@ -1,0 +1,38 @@
+"""What a run says -> one picture: the time of a greet, a bar for each peer."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from benchmarks.report import Results
+
+OURS, OTHERS = "#1b7f5c", "#8a94a6"
+
+
+def plot(results: Results, target: Path) -> None:
+    """Write the picture; the file's suffix says what kind."""
+    mpl = import_module("matplotlib")
+    mpl.use("Agg")
+    mpl.rcParams["svg.hashsalt"] = "hardpoint"  # else every picture of the same figures is another file
+    pyplot = import_module("matplotlib.pyplot")
+    calls = results["calls"]
+    names = sorted(calls, key=lambda name: float(calls[name]["greet"]["ns"]), reverse=True)
+    times = [calls[name]["greet"]["ns"] for name in names]
+    colors = [OURS if name.startswith("hardpoint") else OTHERS for name in names]
+    figure, axes = pyplot.subplots(figsize=(9, 0.38 * len(names) + 1.2), layout="constrained")
+    bars = axes.barh([results["peers"][name]["title"] for name in names], times, color=colors)
+    axes.bar_label(bars, labels=[_label(time) for time in times], padding=4)
+    axes.set_xscale("log")
+    axes.set_xlim(right=max(times) * 4)
+    axes.set_xlabel('greet("World"), time of a call (each mark is ten times the one before)')
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(target, metadata={"Date": None} if target.suffix == ".svg" else None)
+    pyplot.close(figure)
+
+
+def _label(ns: float) -> str:
+    return f"{ns:.0f} ns" if ns < 1000 else f"{ns / 1000:.1f} µs"

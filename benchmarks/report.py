@@ -1,0 +1,110 @@
+"""What a run says -> tables, for a terminal and for Markdown."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from benchmarks.summary import NOISY
+
+Results = dict[str, Any]
+"""What results.json holds: run.main makes it."""
+
+
+class Table(NamedTuple):
+    """Rows of text under headings; `right` are the columns of figures."""
+
+    title: str
+    head: list[str]
+    rows: list[list[str]]
+    right: set[int]
+
+
+def tables(results: Results) -> list[Table]:
+    """The peers by the time of a greet, then the targets."""
+    return [_calls(results), _targets(results)]
+
+
+def _calls(results: Results) -> Table:
+    peers, calls = results["peers"], results["calls"]
+    rows = []
+    for name in sorted(calls, key=lambda name: float(calls[name]["greet"]["ns"])):
+        greet, lang = calls[name]["greet"], calls[name]["lang"]
+        rows.append(
+            [peers[name]["title"], peers[name]["version"], *_time(greet), *_time(lang)],
+        )
+    base = peers[results["base"]]["title"]
+    return Table(
+        f"What a call costs, in nanoseconds (median ± spread between processes; x is to: {base})",
+        ["peer", "version", 'greet("World")', "x", "lang()", "x"],
+        rows,
+        {2, 3, 4, 5},
+    )
+
+
+def _time(call: dict[str, Any]) -> list[str]:
+    return [f"{_ns(call['ns'])} ± {_ns(call['mad'])}", _ratio(call["ratio"][0])]
+
+
+def _ns(value: float) -> str:
+    return f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.2f}" if value < 10 else f"{value:,.0f}"
+
+
+def _targets(results: Results) -> Table:
+    rows = []
+    for target in results["targets"]:
+        wanted = f"{'at most' if target['at_most'] else 'at least'} {target['wanted']:g}"
+        measured = ""
+        if "ratio" in target:
+            measured = "{} ({} to {})".format(*(_ratio(value) for value in target["ratio"]))
+        verdict = target["verdict"] + (f": {target['why']}" if "why" in target else "")
+        rows.append([target["text"], measured, wanted, verdict])
+    return Table("Targets", ["ratio", "measured", "wanted", ""], rows, {1, 2})
+
+
+def remarks(results: Results) -> list[str]:
+    """Where it was measured, how noisy it was, and what is missing."""
+    machine = results["machine"]
+    where = (
+        f"{machine['processor']}, {machine['cores']} cores, load {machine['load']}; {machine['system']}; "
+        f"{machine['python']}; {machine['compiler']}; {results['date']}."
+    )
+    how = (
+        f"{results['processes']} processes of {results['rounds']} rounds each. Within a process, the times of one call "
+        f"differ by {results['noise']:.0%} (median deviation){_advice(results)}."
+    )
+    return [where, how, *(f"Without {name}: {why}" for name, why in results["missing"].items())]
+
+
+def _advice(results: Results) -> str:
+    return ": too noisy, measure again when the machine is quiet" if results["noise"] > NOISY else ""
+
+
+def markdown(results: Results) -> str:
+    """The tables and remarks as Markdown."""
+    parts = [_markdown(table) for table in tables(results)]
+    return "\n\n".join([*parts, "\n".join(f"- {line}" for line in remarks(results))])
+
+
+def _markdown(table: Table) -> str:
+    rule = ["---:" if column in table.right else "---" for column in range(len(table.head))]
+    lines = [" | ".join(row) for row in (table.head, rule, *table.rows)]
+    return "\n".join([f"{table.title}:", "", *(f"| {line} |" for line in lines)])
+
+
+def show(results: Results) -> None:
+    """Print the tables to the terminal."""
+    console = import_module("rich.console").Console()
+    for table in tables(results):
+        drawn = import_module("rich.table").Table(title=table.title, title_justify="left")
+        for column, name in enumerate(table.head):
+            drawn.add_column(name, justify="right" if column in table.right else "left")
+        for row in table.rows:
+            drawn.add_row(*row)
+        console.print(drawn)
+    for line in remarks(results):
+        console.print(line, highlight=False)

@@ -1,0 +1,115 @@
+"""Processes' times -> what a run says: medians, spreads, ratios, and whether each target is met."""
+
+from __future__ import annotations
+
+from math import comb
+from statistics import median
+from typing import Any, Literal, NamedTuple
+
+from benchmarks.peer import METHODS
+from benchmarks.targets import TARGETS, Target
+
+Runs = list[dict[str, Any]]
+"""What each process measured: worker.main's results."""
+Verdict = Literal["met", "missed", "too noisy to tell"]
+
+BASES = ("handwritten", "python", "hardpoint_native", "hardpoint_cffi")
+"""What ratios are to: the first of these that was measured."""
+NOISY = 0.10
+TWO_CORES = 1.9
+"""Threads that only hash get at least this much of a second core, or the machine has none to give."""
+
+
+class Figure(NamedTuple):
+    """A median over processes, with the interval that holds the true one in about 95 runs of 100."""
+
+    value: float
+    low: float
+    high: float
+
+
+def summarize(runs: Runs) -> dict[str, Any]:
+    """Everything that tables and plots show."""
+    calls = runs[0]["calls"]
+    names = list(dict.fromkeys(key.partition(".")[0] for key in calls))
+    base = next((name for name in BASES if name in names), names[0])
+    return {
+        "base": base,
+        "calls": {
+            name: {method: _call(runs, f"{name}.{method}", f"{base}.{method}") for method in METHODS} for name in names
+        },
+        "targets": [_judge(target, runs) for target in TARGETS],
+        "noise": median(_spread(run["calls"][key]) for run in runs for key in calls),
+    }
+
+
+def _call(runs: Runs, key: str, base: str) -> dict[str, Any]:
+    medians = [median(run["calls"][key]) for run in runs]
+    return {
+        "ns": median(medians),
+        "mad": _deviation(medians),
+        "fastest": min(min(run["calls"][key]) for run in runs),
+        "ratio": figure(runs, [("calls", key)], [("calls", base)]),
+    }
+
+
+def figure(runs: Runs, above: list[tuple[str, str]], below: list[tuple[str, str]]) -> Figure:
+    """The ratio of two sums of times, which were taken in the same round: a slow moment slows both."""
+    ratios = [
+        median(
+            sum(parts) / sum(rest)
+            for parts, rest in zip(
+                zip(*(run[phase][key] for phase, key in above), strict=True),
+                zip(*(run[phase][key] for phase, key in below), strict=True),
+                strict=True,
+            )
+        )
+        for run in runs
+    ]
+    return Figure(median(ratios), *interval(ratios))
+
+
+def interval(values: list[float]) -> tuple[float, float]:
+    """Where the median lies with 95 % confidence, by the order of the values alone (the sign test)."""
+    values, n, skipped, tail = sorted(values), len(values), 0, 0.0
+    while skipped < (n - 1) // 2:
+        tail += comb(n, skipped) / 2**n
+        if 2 * tail > 0.05:
+            break
+        skipped += 1
+    first = max(skipped - 1, 0)
+    return values[first], values[n - 1 - first]
+
+
+def _judge(target: Target, runs: Runs) -> dict[str, Any]:
+    result: dict[str, Any] = {"text": target.text, "wanted": target.wanted, "at_most": target.at_most}
+    missing = [key for phase, key in (*target.above, *target.below) if key not in runs[0].get(phase, {})]
+    if missing:
+        return {**result, "verdict": "not measured", "why": f"{', '.join(missing)} could not be measured"}
+    ratio = figure(runs, target.above, target.below)
+    result |= {"ratio": ratio, "verdict": judge(ratio, target)}
+    if target.control and result["verdict"] != "met":
+        control = figure(runs, *target.control)
+        if control.value < TWO_CORES:
+            why = f"two threads that only hash got {control.value:.2f} times the rate of one"
+            result |= {"verdict": "too noisy to tell", "why": why}
+    return result
+
+
+def judge(ratio: Figure, target: Target) -> Verdict:
+    """Met or missed only if the whole interval says so."""
+    if target.at_most:
+        good, bad = ratio.high <= target.wanted, ratio.low > target.wanted
+    else:
+        good, bad = ratio.low >= target.wanted, ratio.high < target.wanted
+    return "met" if good else "missed" if bad else "too noisy to tell"
+
+
+def _deviation(values: list[float]) -> float:
+    """The median absolute deviation."""
+    middle = median(values)
+    return median(abs(value - middle) for value in values)
+
+
+def _spread(values: list[float]) -> float:
+    return _deviation(values) / median(values)

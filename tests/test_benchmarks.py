@@ -1,0 +1,129 @@
+"""The benchmarks' runner: it works on the peers that need little, says what it leaves out, and never says more than it saw."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from benchmarks.docs import FIGURES, PAGE, between
+from benchmarks.report import markdown
+from benchmarks.summary import Figure, interval, judge, summarize
+from benchmarks.targets import Target
+
+if TYPE_CHECKING:
+    from conftest import Compiler
+
+ROOT = Path(__file__).parent.parent
+HAS_PYTHON_H = (Path(sysconfig.get_path("include")) / "Python.h").exists()
+
+
+@pytest.fixture
+def bench(compiler: Compiler, english: Path, tmp_path: Path) -> Any:
+    """Run the runner with the shortest of loops; its output, and what it measured."""
+
+    def run(*words: str, greeter: Path = english, env: dict[str, str] | None = None) -> tuple[str, dict[str, Any]]:
+        figures = tmp_path / "results.json"
+        done = subprocess.run(
+            [
+                sys.executable, "-m", "benchmarks.run", "--plain", "--processes=2", "--rounds=3", "--sample-us=20",
+                f"--greeter={greeter}", f"--transformer={compiler.library('uppercase/uppercase.c')}",
+                f"--folder={tmp_path / 'peers'}", f"--json={figures}", *words,
+            ],
+            cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=300,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout, json.loads(figures.read_text())
+
+    return run
+
+
+@pytest.mark.skipif(not HAS_PYTHON_H, reason="Python.h is missing: apt-get install python3-dev")
+def test_the_peers_stand_in_one_table(bench: Any) -> None:
+    table, results = bench("--peers=handwritten,python,ctypes,cffi_abi,hardpoint_cffi,hardpoint_ctypes")
+    assert results["missing"] == {}
+    assert results["base"] == "handwritten"
+    for name in ("handwritten", "python", "ctypes", "cffi_abi", "hardpoint_cffi", "hardpoint_ctypes"):
+        assert results["calls"][name]["greet"]["ns"] > 0
+        assert results["calls"][name]["lang"]["ratio"][0] > 0
+        assert f"| {results['peers'][name]['title']} |" in table
+    assert results["calls"]["handwritten"]["greet"]["ratio"] == [1, 1, 1]
+
+
+def test_a_peer_that_cannot_be_built_is_named_and_left_out(bench: Any) -> None:
+    table, results = bench("--peers=handwritten,python", env={"CC": "/nowhere/cc"})
+    assert list(results["calls"]) == ["python"]
+    assert "Without handwritten: " in table
+    assert "/nowhere/cc" in results["missing"]["handwritten"] or not HAS_PYTHON_H
+
+
+def test_a_peer_that_answers_wrongly_is_not_measured(bench: Any, compiler: Compiler) -> None:
+    table, results = bench("--peers=ctypes,python", greeter=compiler.library("spanish/spanish.c"))
+    assert list(results["calls"]) == ["python"]
+    assert "Without ctypes: AssertionError: ctypes says '¡Hola, World! Mucho gusto.'" in table
+
+
+def test_targets_of_peers_that_are_missing_are_not_claimed(bench: Any) -> None:
+    table, results = bench("--peers=python")
+    assert {target["verdict"] for target in results["targets"]} == {"not measured"}
+    assert (
+        "| greet: native / nanobind |  | at most 1 | not measured: hardpoint_native.greet, nanobind.greet could "
+        in table
+    )
+
+
+def test_a_peer_that_does_not_exist() -> None:
+    words = [sys.executable, "-m", "benchmarks.run", "--peers=python,ruby"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("no such peer: ruby; there are hardpoint_native, ")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "at_most", "verdict"),
+    [
+        (1.0, 1.1, True, "met"),
+        (1.0, 1.2, True, "too noisy to tell"),
+        (1.11, 1.2, True, "missed"),
+        (1.1, 1.2, False, "met"),
+        (1.0, 1.2, False, "too noisy to tell"),
+        (1.0, 1.09, False, "missed"),
+    ],
+)
+def test_a_target_is_met_or_missed_only_beyond_the_noise(low: float, high: float, at_most: bool, verdict: str) -> None:
+    assert judge(Figure((low + high) / 2, low, high), Target("", [], [], 1.1, at_most)) == verdict
+
+
+@pytest.mark.parametrize(
+    ("count", "left_out"),
+    [(1, 0), (5, 0), (6, 0), (8, 0), (9, 1), (10, 1), (12, 2), (20, 5)],  # a table of the sign test, at 95 %
+)
+def test_the_interval_leaves_out_what_the_sign_test_allows(count: int, left_out: int) -> None:
+    assert interval([float(value) for value in range(count)]) == (left_out, count - 1 - left_out)
+
+
+def test_a_slow_moment_that_falls_on_both_is_no_difference() -> None:
+    runs = [{"calls": {f"{name}.{method}": [10.0, 70.0, 20.0] for name in ("handwritten", "python") for method in ("greet", "lang")}}] * 3  # fmt: skip
+    assert summarize(runs)["calls"]["python"]["greet"]["ratio"] == (1, 1, 1)
+
+
+def test_two_threads_are_not_judged_by_a_machine_without_two_cores() -> None:
+    calls = {"calls": {f"python.{method}": [1.0] for method in ("greet", "lang")}}
+    busy = {"threads": {"one": [10.0], "two": [8.0], "hash_one": [10.0], "hash_two": [7.0]}}
+    free = {"threads": {"one": [10.0], "two": [8.0], "hash_one": [10.0], "hash_two": [5.0]}}
+    for threads, verdict in ((busy, "too noisy to tell"), (free, "missed")):
+        [target] = [
+            target for target in summarize([{**calls, **threads}] * 6)["targets"] if "two threads" in target["text"]
+        ]
+        assert target["verdict"] == verdict
+
+
+def test_the_page_shows_the_figures_that_stand_beside_it() -> None:
+    """`python -m benchmarks.docs` writes it anew."""
+    page = PAGE.read_text()
+    assert between(page, "results", markdown(json.loads(FIGURES.read_text()))) == page
