@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from importlib import import_module
 
+from ..errors import LoadError
+
 
 def why_not_native() -> str | None:
     """Why the native binding cannot be used here, and what to do; None if it can."""
@@ -20,5 +22,8 @@ def why_not_native() -> str | None:
 
 
 def default() -> str:
-    """The name of the fastest binding that can be used here."""
-    return "cffi" if why_not_native() else "native"
+    """The name of the fastest binding that can be used here. LoadError if none can, in a subinterpreter."""
+    why = why_not_native()
+    if why is not None and "main interpreter" in why:  # the native module knows, and two bindings for a library can deadlock
+        raise LoadError(f"{why}, and this is another; load them there, or in a process of its own")
+    return "cffi" if why else "native"

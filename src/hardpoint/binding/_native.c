@@ -861,7 +861,7 @@ static PyMethodDef functions[] = {
 
 static int execute(PyObject *module) {
     if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
-        PyErr_SetString(PyExc_ImportError, "the native binding works in the main interpreter alone");
+        PyErr_SetString(PyExc_ImportError, "plugins are loaded in the main interpreter alone");
         return -1;
     }
     if (PyModule_AddType(module, &Holder_Type) < 0 || PyModule_AddType(module, &Method_Type) < 0) {

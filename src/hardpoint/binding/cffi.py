@@ -10,7 +10,8 @@ from ..libc import ffi, libc
 from .convert import to_arguments, wrong_type
 from .guard import guarded
 from .instance import Holder
-from .outcome import Pool, check_create, grow_callback, outs, result_of
+from .out import Pool, grow_callback, outs
+from .outcome import check_create, result_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,0 +1,112 @@
+"""The host's side of hp_out for the bindings that are written in Python: its memory, and grow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..abi import NO_MEMORY, OK, OUT_SIZE
+from ..libc import ffi
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Protocol
+
+    from .outcome import Left
+
+    class Out(Left, Protocol):
+        """The host's side of one hp_out: its own copy of where the memory is, since a plugin can write to the struct."""
+
+        data: int
+
+        def realloc(self, address: int, size: int) -> int:
+            """Resize memory, or get some for the address 0; 0 if there is none."""
+            ...
+
+        def copy(self, address: int, size: int) -> None:
+            """Copy the first bytes of the memory to another address."""
+
+        def free(self, address: int) -> None:
+            """Give memory back."""
+
+        def publish(self) -> None:
+            """Write data and cap into the struct."""
+
+
+_KEPT = 1 << 16
+"""Bytes above which the memory of an Out is given back after the call."""
+_POOLED = 16
+
+
+def grow(out: Out, need: int) -> int:
+    """What hp_out.grow does. A refusal is remembered; so is an error, which could not cross the plugin.
+
+    A signal's handler can raise between any two steps here, so the old memory goes last: the plugin may still use it.
+    """
+    try:
+        if need > out.cap:
+            size = max(need, 2 * out.cap)
+            data, old = out.realloc(0, size), out.data
+            if not data:
+                out.failed = True
+                return NO_MEMORY
+            out.copy(data, min(out.length(), out.cap))
+            out.data = data
+            out.cap = size
+            out.publish()
+            out.free(old)
+    except BaseException as error:  # noqa: BLE001 - a KeyboardInterrupt, say: it goes on once the plugin has returned
+        out.error = error
+        return NO_MEMORY
+    return OK
+
+
+outs: dict[int, Callable[[], Out | None]] = {}
+"""A weak reference to every Out by the address of its struct; what a call lost to an exception frees itself."""
+
+
+def _keep_error(_: object, error: BaseException, trace: Any) -> None:
+    """What was raised before `grow` had hold of it, as by a signal's handler at the very start of the callback."""
+    struct = trace.tb_frame.f_locals.get("struct") if trace else None
+    if struct is not None and (out := _out_of(struct)):
+        out.error = error
+
+
+@ffi.callback("int32_t(hp_out *, size_t)", error=NO_MEMORY, onerror=_keep_error)  # type: ignore[untyped-decorator]
+def grow_callback(struct: Any, need: int) -> int:
+    """The function that hp_out.grow points to, in every binding: ctypes could not pass on all errors."""
+    out = _out_of(struct)
+    return NO_MEMORY if out is None else grow(out, need)
+
+
+def _out_of(struct: Any) -> Out | None:
+    known = outs.get(int(ffi.cast("uintptr_t", struct)))
+    return known() if known else None
+
+
+class Pool:
+    """Outs that are not in use. Taking one out of a list is atomic, so that threads and signal handlers can."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        self._free: list[Any] = []
+
+    def take(self) -> Any:
+        """An Out with nothing in it."""
+        try:
+            out = self._free.pop()
+        except IndexError:
+            out = self._make()
+            out.data, out.cap = out.realloc(0, OUT_SIZE), OUT_SIZE
+            if not out.data:
+                raise MemoryError from None
+        out.failed, out.error = False, None
+        out.publish()
+        return out
+
+    def give(self, out: Any) -> None:
+        """Take it back, and the memory of a large result with it."""
+        if len(self._free) >= _POOLED:
+            return
+        if out.cap > _KEPT and (data := out.realloc(out.data, OUT_SIZE)):
+            out.data, out.cap = data, OUT_SIZE
+        self._free.append(out)
