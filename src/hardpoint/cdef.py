@@ -32,6 +32,13 @@ void *dlsym(void *handle, const char *name);
 char *dlerror(void);
 int dlinfo(void *handle, int request, void *answer);
 
+/* linux/fs.h: what is mapped at an address */
+struct procmap_query {
+    uint64_t size, query_flags, query_addr, vma_start, vma_end, vma_flags, vma_page_size, vma_offset, inode;
+    uint32_t dev_major, dev_minor, vma_name_size, build_id_size; uint64_t vma_name_addr, build_id_addr;
+};
+int ioctl(int fd, unsigned long request, ...);
+
 /* what a library may have changed: fenv(3), sigaction(2), setlocale(3) */
 int fegetenv(void *environment);
 int fesetenv(const void *environment);

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from . import resolve
-from .elf import ElfError, ElfFile
+from .elf import GLIBC, ElfError, ElfFile
 from .errors import Problem
 from .soundness import examine
 
@@ -26,7 +26,7 @@ def check_needed(elf: ElfFile, origin: str | None) -> list[Problem]:
 
 def _unseen(elf: ElfFile, seen: set[str]) -> Iterator[str]:
     for name in elf.needed:
-        if name not in seen and name not in resolve.GLIBC and not name.startswith("libc.musl-") and name != "libc.so":
+        if name not in seen and name not in GLIBC and not name.startswith("libc.musl-") and name != "libc.so":
             seen.add(name)
             yield name
 

@@ -28,6 +28,11 @@ DT_VERDEF, DT_VERNEED = 0x6FFFFFFC, 0x6FFFFFFE
 DF_STATIC_TLS, DF_1_PIE = 0x10, 0x08000000
 SHT_DYNSYM, SHT_NOBITS, SHF_EXECUTABLE = 11, 8, 4
 STT_OBJECT, STT_FUNC, STT_TLS = 1, 2, 6
+GLIBC = frozenset({
+    "libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "librt.so.1", "libutil.so.1", "libresolv.so.2",
+    "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1",
+})  # fmt: skip
+"""The libraries that every glibc has; on a glibc host these need no search."""
 
 _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")  # ident type machine version entry phoff shoff flags ehsize phentsize
 #                                               phnum shentsize shnum shstrndx

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import struct
 import warnings
-from fcntl import ioctl
 from typing import TYPE_CHECKING, Any
 
 from . import state
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
 
 _RTLD_DI_LINKMAP = 2
 _PROCMAP_QUERY = 0xC0686611  # _IOWR('f', 17, struct procmap_query), linux/fs.h
-_QUERY = struct.Struct("<QQQ40xQII24x")  # size, flags, address; inode, device major and minor: 104 bytes
+_QUERY_SIZE = ffi.sizeof("struct procmap_query")
 _PROT_READ, _MAP_PRIVATE, _PAGE = 1, 2, 4096
 
 
@@ -140,27 +138,28 @@ def _is_mapped(file: LibraryFile, address: int) -> bool:
     """Whether what lies in memory is the file that was checked: glibc goes by the name before it opens anything.
 
     Device and inode of the mapping tell. On overlayfs and btrfs they are not those of fstat(2), so the file is mapped
-    once more, and the two mappings are compared.
+    once more there, and the two mappings are compared.
     """
+    there, device = _mapped_file(address), file.identity.device
+    if there == (os.major(device), os.minor(device), file.identity.inode):
+        return True
     again = libc.mmap(ffi.NULL, _PAGE, _PROT_READ, _MAP_PRIVATE, file.fd, 0)
     if again == ffi.cast("void *", -1):
         raise LoadError(f"{file.path} cannot be mapped to see whether it is what was loaded", path=file.path)
     try:
-        return _mapped_file(address) == _mapped_file(int(ffi.cast("uintptr_t", again)))
+        return there == _mapped_file(int(ffi.cast("uintptr_t", again)))
     finally:
         libc.munmap(again, _PAGE)
 
 
 def _mapped_file(address: int) -> tuple[int, int, int] | None:
     """Device (major, minor) and inode of the file that is mapped at an address, by proc(5)."""
+    query = ffi.new("struct procmap_query *", (_QUERY_SIZE, 0, address))
     with open("/proc/self/maps", "rb", buffering=0) as maps:
-        query = bytearray(_QUERY.pack(_QUERY.size, 0, address, 0, 0, 0))
-        try:
-            ioctl(maps, _PROCMAP_QUERY, query)
-        except OSError:  # a kernel before 6.11: read it all, which takes longer the more is mapped
+        if libc.ioctl(maps.fileno(), _PROCMAP_QUERY, query) < 0:
+            # A kernel before 6.11: read it all, which takes longer the more is mapped.
             return _find_line(maps.readall(), address)
-    *_, inode, major, minor = _QUERY.unpack(query)
-    return major, minor, inode
+    return query.dev_major, query.dev_minor, query.inode
 
 
 def _find_line(maps: bytes, address: int) -> tuple[int, int, int] | None:

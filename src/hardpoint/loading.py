@@ -6,11 +6,10 @@ import os
 from _thread import RLock
 from collections.abc import Mapping
 from contextlib import contextmanager, nullcontext
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_args
 
 from .abi import SERIAL, UNSUPPORTED
-from .binding import default, why_not_native
+from .binding import default, module_of, why_not_native
 from .binding.convert import to_text
 from .binding.instance import Instance
 from .binding.methods import make_class
@@ -150,7 +149,7 @@ def _bind(file: LibraryFile, library: Library, wanted: str | None) -> Any:
             path=file.path,
         )
     library.binding = name
-    return import_module(f"hardpoint.binding.{name}")
+    return module_of(name)
 
 
 _default: list[str] = []

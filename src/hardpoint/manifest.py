@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .errors import Problem
@@ -10,11 +9,12 @@ from .record import Record
 from .signature import MAX_MANIFEST, check_contract_name, parse_version
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .elf import ElfFile
 
 OWNER, TYPE = b"hardpoint", 1
-_PLUGIN = re.compile(r"[a-z][a-z0-9_-]{0,63}", re.ASCII)
-_RELEASE = re.compile(r"[0-9A-Za-z.+_-]{1,64}", re.ASCII)
+_LOWER, _DIGITS = "abcdefghijklmnopqrstuvwxyz", "0123456789"
 _REBUILD = "rebuild the plugin with its contract's header, which writes the manifest"
 
 
@@ -95,8 +95,8 @@ def _check(fields: dict[str, Any], text: bytes) -> Manifest:
         _version(fields, "abi"),
         _contract(fields),
         _version(fields, "version"),
-        _string(fields, "plugin", _PLUGIN, "english"),
-        _string(fields, "release", _RELEASE, "1.0.0"),
+        _string(fields, "plugin", _is_plugin, "'english' ([a-z][a-z0-9_-]{0,63})"),
+        _string(fields, "release", _is_release, "'1.0.0' ([0-9A-Za-z.+_-]{1,64})"),
         _methods(fields),
         text,
     )
@@ -108,11 +108,20 @@ def _field(fields: dict[str, Any], name: str) -> Any:
     return fields[name]
 
 
-def _string(fields: dict[str, Any], name: str, pattern: re.Pattern[str], example: str) -> str:
+# Without `re`: to compile the two patterns takes 0.2 ms of a host's first load.
+def _is_plugin(value: str) -> bool:
+    return 0 < len(value) <= 64 and value[0] in _LOWER and not value.strip(_LOWER + _DIGITS + "_-")
+
+
+def _is_release(value: str) -> bool:
+    return 0 < len(value) <= 64 and not value.strip(_LOWER + _LOWER.upper() + _DIGITS + ".+_-")
+
+
+def _string(fields: dict[str, Any], name: str, fits: Callable[[str], bool], example: str) -> str:
     value = _field(fields, name)
-    if isinstance(value, str) and pattern.fullmatch(value):
+    if isinstance(value, str) and fits(value):
         return value
-    needs = f"the manifest's field {name!r} to be like {example!r} ({pattern.pattern})"
+    needs = f"the manifest's field {name!r} to be like {example}"
     raise _MalformedError(needs, _spelt(value), "change it where the plugin's macro is used")
 
 

@@ -10,9 +10,6 @@ from __future__ import annotations
 from collections import _tuplegetter  # type: ignore[attr-defined]  # what namedtuple makes its fields of
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 __all__ = ["Record"]
 
 
@@ -47,9 +44,7 @@ class _Record(tuple[Any, ...], metaclass=_Fields):
             values = cls.complete(values, named)
         return tuple.__new__(cls, values)
 
-    @classmethod
-    def _make(cls, values: Iterable[Any]) -> Any:
-        return tuple.__new__(cls, values)
+    _make = classmethod(tuple.__new__)  # type: ignore[var-annotated]
 
     def _asdict(self) -> dict[str, Any]:
         return dict(zip(type(self)._fields, self, strict=True))

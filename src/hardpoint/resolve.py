@@ -11,12 +11,6 @@ from .elf import DT_RPATH, DT_RUNPATH, DT_SONAME, EM_AARCH64, EM_X86_64, ElfErro
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-GLIBC = frozenset({
-    "libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "librt.so.1", "libutil.so.1", "libresolv.so.2",
-    "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1",
-})  # fmt: skip
-"""What every glibc has; on a glibc host these need no search."""
-
 _CACHE = "/etc/ld.so.cache"
 _MAGIC = b"glibc-ld.so.cache1.1"
 _ENTRY = struct.Struct("<IIIIQ")  # flags, key, value, OS version, hwcap

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+import struct
+from typing import TYPE_CHECKING, Any
 
 from .libc import ffi, libc, libm
 from .record import Record
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 _FENV_SIZE = 64  # fenv_t has 32 bytes on x86-64, 8 on AArch64
-_SIGACTION_SIZE = 152  # struct sigaction on both: the handler, 128 bytes of mask of which 8 are used, flags, restorer
+_SIGACTION = struct.Struct("<Q8s120xI12x")  # on both: the handler, 128 bytes of mask of which 8 are used, flags
 _SIGNALS = tuple(number for number in range(1, 32) if number not in {9, 19})  # SIGKILL and SIGSTOP cannot be changed
+_PLACES = tuple((number, _SIGACTION.size * index) for index, number in enumerate(_SIGNALS))
 _LC_ALL = 6
 FLOATING = "the floating-point mode"
 
@@ -28,9 +33,9 @@ def take() -> State:
     """The state as it is now."""
     floating = ffi.new("char[]", _FENV_SIZE)
     libm.fegetenv(floating)
-    signals = ffi.new("char[]", _SIGACTION_SIZE * len(_SIGNALS))
-    for index, number in enumerate(_SIGNALS):
-        libc.sigaction(number, ffi.NULL, signals + _SIGACTION_SIZE * index)
+    signals, sigaction, null = ffi.new("char[]", _SIGACTION.size * len(_SIGNALS)), libc.sigaction, ffi.NULL
+    for number, at in _PLACES:
+        sigaction(number, null, signals + at)
     return State(floating, signals, ffi.string(libc.setlocale(_LC_ALL, ffi.NULL)), _folder())
 
 
@@ -40,10 +45,8 @@ def restore(before: State) -> list[str]:
     if _modes(now.floating) != _modes(before.floating):
         libm.fesetenv(before.floating)
         changed.append(FLOATING)
-    same = ffi.buffer(now.signals)[:] == ffi.buffer(before.signals)[:]
-    for index, number in enumerate(() if same else _SIGNALS):
-        at = _SIGACTION_SIZE * index
-        if _action(now.signals + at) != _action(before.signals + at):
+    for (number, at), is_, was in zip(_PLACES, _actions(now.signals), _actions(before.signals), strict=True):
+        if is_ != was:
             libc.sigaction(number, before.signals + at, ffi.NULL)
             changed.append(f"the handler of signal {number}")
     if now.locale != before.locale:
@@ -54,9 +57,9 @@ def restore(before: State) -> list[str]:
     return changed
 
 
-def _action(signal: Any) -> bytes:
-    """The part of struct sigaction that says something; what lies between is not always what was there before."""
-    return bytes(ffi.buffer(signal, 16)[:] + ffi.buffer(signal + 136, 4)[:])
+def _actions(signals: Any) -> Iterator[tuple[Any, ...]]:
+    """The parts of each struct sigaction that say something; what lies between is not always what was there before."""
+    return _SIGACTION.iter_unpack(ffi.buffer(signals))
 
 
 def _modes(floating: Any) -> bytes:

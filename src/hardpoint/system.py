@@ -6,8 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from .dependencies import check_needed
-from .elf import EM_AARCH64, EM_X86_64, MACHINES
+from .elf import EM_AARCH64, EM_X86_64, GLIBC, MACHINES
 from .errors import Problem
 
 if TYPE_CHECKING:
@@ -53,8 +52,16 @@ def check_system(elf: ElfFile, origin: str | None) -> list[Problem]:
     """Why the library cannot be loaded here, whatever plugin it holds. `origin` is what $ORIGIN stands for, or None."""
     problems = [*_check_machine(elf), *_check_libc(elf), *_check_flags(elf)]
     if elf.machine == host_machine():  # the libraries here say nothing about another machine's
-        problems += check_needed(elf, origin)
+        problems += _check_needed(elf, origin)
     return problems
+
+
+def _check_needed(elf: ElfFile, origin: str | None) -> list[Problem]:
+    if GLIBC.issuperset(elf.needed):  # most plugins need no other, and no host pays for the search
+        return []
+    from .dependencies import check_needed
+
+    return check_needed(elf, origin)
 
 
 def _check_machine(elf: ElfFile) -> list[Problem]:
