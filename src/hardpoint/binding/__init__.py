@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..errors import LoadError
+
 
 def module_of(name: str) -> Any:
     """The module of a binding. ImportError if it cannot be had here."""
@@ -25,5 +27,8 @@ def why_not_native() -> str | None:
 
 
 def default() -> str:
-    """The name of the fastest binding that can be used here."""
-    return "cffi" if why_not_native() else "native"
+    """The name of the fastest binding that can be used here. LoadError if none can, in a subinterpreter."""
+    why = why_not_native()
+    if why is not None and "main interpreter" in why:  # the native module knows, and two bindings for a library can deadlock
+        raise LoadError(f"{why}, and this is another; load them there, or in a process of its own")
+    return "cffi" if why else "native"
