@@ -372,7 +372,7 @@ def test_wrong_usage(run: Run, words: list[str]) -> None:
     assert "usage: hardpoint" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["call", "inspect", "check", "doctor", "header", "include"])
+@pytest.mark.parametrize("command", ["call", "inspect", "check", "doctor", "bench", "header", "include"])
 def test_every_command_has_help_with_an_example(run: Run, command: str) -> None:
     done = run(command, "--help")
     assert done.returncode == 0

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from ..errors import HardpointError
 from ..version import __version__
-from . import call, check, doctor, header, include, inspect
+from . import bench, call, check, doctor, header, include, inspect
 from .output import give_up, status_of, warn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_COMMANDS = (call, inspect, check, doctor, header, include)
+_COMMANDS = (call, inspect, check, doctor, bench, header, include)
 _EPILOG = """\
 exit status:
   0  fine

@@ -1,0 +1,101 @@
+"""Two results of the same calls -> what changed, and whether it is more than noise.
+
+The same work costs more on a machine that is slower at the time. So each value is held against the control that was
+measured beside it, which is the same work in every run, and these ratios are compared.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ..errors import HardpointError
+from .measure import FORMAT
+from .numbers import NOISY, ratio, summarize
+from .report import Table, duration, flat
+from .subject import ROWS
+
+_LEAST = 0.05
+"""A smaller change is not told from noise: two runs of the same files differed by up to 4 % (measured)."""
+
+
+def read_result(path: str) -> dict[str, Any]:
+    """The result that `hardpoint bench --json` wrote to a file. HardpointError if it is not one."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            result = json.load(file)
+    except (OSError, ValueError) as error:
+        raise HardpointError(
+            f"{path} cannot be read as a result of hardpoint bench --json: {error}", path=path
+        ) from error
+    if not isinstance(result, dict) or result.get("format") != FORMAT:
+        found = result.get("format", "none") if isinstance(result, dict) else "none"
+        raise HardpointError(
+            f"{path} is no result that can be compared: needs one of the format {FORMAT}, found {found}; "
+            "measure again with hardpoint bench --json",
+            path=path,
+        )
+    return result
+
+
+def compare(old: dict[str, Any], new: dict[str, Any]) -> list[Table]:
+    """A table for each call that both results have: before, now, and the change where it is more than noise."""
+    return [_compare_case(before, now) for before, now in _pairs(old, new)]
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """What a reader has to know about the two results."""
+    then, now = old["machine"], new["machine"]
+    made = [
+        f"measured with {then[name]} before, and with {now[name]} now"
+        for name in ("python", "processor", "libc")
+        if then[name] != now[name]
+    ]
+    speeds = [_slowed(before, case) for before, case in _pairs(old, new)]
+    if not speeds:
+        made.append("no call stands in both results: nothing can be compared")
+    elif abs(speed := summarize(speeds).median - 1) >= 0.01:
+        how = "slower" if speed > 0 else "faster"
+        made.append(
+            f"the machine itself is {abs(speed):.0%} {how} now, by work that is the same in both; this is taken out"
+        )
+    return made
+
+
+def _pairs(old: dict[str, Any], new: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    before = {(case["text"], case["call"]): case for case in old["cases"]}
+    return [(before[key], case) for case in new["cases"] if (key := (case["text"], case["call"])) in before]
+
+
+def _slowed(before: dict[str, Any], now: dict[str, Any]) -> float:
+    """How much longer the control takes now."""
+    return summarize(flat(now["control"])).median / summarize(flat(before["control"])).median
+
+
+def _compare_case(before: dict[str, Any], now: dict[str, Any]) -> Table:
+    lines: list[tuple[str, ...]] = []
+    for name in (row.name for row in ROWS):
+        old, new = before["rows"].get(name), now["rows"].get(name)
+        if old and new:
+            lines.append((name, _median(old), _median(new), *_verdict(before, now, name)))
+        elif old or new:
+            lines.append(
+                (name, _median(old) if old else "", _median(new) if new else "", "", "only now" if new else "gone")
+            )
+    return Table(f"{now['call']}, compared", ("", "before", "now", "change", ""), lines)
+
+
+def _median(values: list[list[float]]) -> str:
+    return duration(summarize(flat(values)).median)
+
+
+def _verdict(before: dict[str, Any], now: dict[str, Any], name: str) -> tuple[str, str]:
+    """The change with the machine's own taken out, and what to think of it."""
+    old, new = (ratio(flat(case["rows"][name]), flat(case["control"])) for case in (before, now))
+    change = new.median / old.median - 1
+    noise = max(_LEAST, 2 * (old.spread + new.spread))
+    if abs(change) > noise:
+        verdict = "slower" if change > 0 else "faster"
+    else:
+        verdict = "too noisy to tell" if noise > 2 * NOISY else "as before"
+    return f"{change:+.1%}", verdict

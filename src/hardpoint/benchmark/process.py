@@ -1,0 +1,123 @@
+"""One measured process, as the one that asks it sees it."""
+
+from __future__ import annotations
+
+import marshal
+import os
+import subprocess
+import sys
+import tempfile
+from signal import Signals
+from typing import TYPE_CHECKING, Any
+
+from .. import errors
+from ..errors import HardpointError
+from .subject import pack
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from .subject import Row, Subject
+
+# `typing` comes first, since every contract needs it: the rest is what hardpoint adds.
+_BOOT = """\
+import sys, time, typing
+sys.path.append(sys.argv[2])
+start = time.perf_counter_ns()
+import hardpoint
+taken = time.perf_counter_ns() - start
+from hardpoint.benchmark.worker import main
+main(taken)
+"""
+_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
+_LAST_WORDS = 500
+_SECONDS_TO_END = 2
+
+
+class WrongArgumentsError(HardpointError):
+    """A method cannot be called with these values."""
+
+
+class DiedError(HardpointError):
+    """The process of a worker is gone: the plugin crashed, or ended it."""
+
+
+class Process:
+    """A worker, from its first load to its end."""
+
+    def __init__(self, row: Row, subject: Subject) -> None:
+        self.row = row
+        self._subject = subject
+        # What a plugin prints is no part of a result; what it last said before a crash may tell why.
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        ours, theirs = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-c", _BOOT, str(theirs), _ROOT],
+                stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._stderr, pass_fds=[theirs],
+                start_new_session=True,  # Ctrl-C is for the one that asks
+            )  # fmt: skip
+        finally:
+            os.close(theirs)
+        self._replies = os.fdopen(ours, "rb")
+        self.import_ns = self.load_ns = 0
+
+    def load(self) -> None:
+        """Wait until the library is loaded. Raises what loading it raised."""
+        request = (self.row.name, self.row.binding, pack(self._subject))
+        self.import_ns, self.load_ns = self._exchange(request, "it was being loaded")
+
+    def ask(self, request: str, case: int, *arguments: Any) -> Any:
+        """The answer to a request about a case. Raises what the plugin's method raised."""
+        label = self._subject.cases[case].label
+        return self._exchange((request, case, *arguments), f"{label} was being called")
+
+    def control(self, seconds: float) -> float:
+        """What the fixed work takes now, in nanoseconds."""
+        taken: float = self._exchange(("control", seconds), "nothing of it was being called")
+        return taken
+
+    def _exchange(self, request: tuple[Any, ...], doing: str) -> Any:
+        assert self._process.stdin is not None  # noqa: S101 - it is a pipe
+        try:
+            self._process.stdin.write(marshal.dumps(request))
+            self._process.stdin.flush()
+            word, answer = marshal.load(self._replies)  # noqa: S302 - from a process of ours
+        except (EOFError, BrokenPipeError) as error:
+            raise self._died(doing) from error
+        if word == "ok":
+            return answer
+        kind: type[HardpointError] = WrongArgumentsError if word == "ValueError" else getattr(errors, word)
+        raise kind(answer, path=self._subject.path)
+
+    def _died(self, doing: str) -> DiedError:
+        status = self._process.wait()
+        how = f"ended with status {status}"
+        if status < 0:
+            how = f"was killed by {Signals(-status).name}"
+        self._stderr.seek(0)
+        words = self._stderr.read().decode(errors="replace").strip()[-_LAST_WORDS:]
+        last = f"; it last wrote: {words}" if words else ""
+        through = f" through {self.row.binding}" if self.row.binding else ""
+        return DiedError(
+            f"{self._subject.path}: the process that measures {self.row.name} {how} while {doing}{through}{last}",
+            path=self._subject.path,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._process.stdin is not None  # noqa: S101
+        try:
+            self._process.stdin.close()
+            self._process.wait(0 if kind else _SECONDS_TO_END)
+        except (subprocess.TimeoutExpired, BrokenPipeError):
+            self._process.kill()
+            self._process.wait()
+        finally:
+            self._replies.close()
+            self._stderr.close()

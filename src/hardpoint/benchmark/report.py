@@ -1,0 +1,166 @@
+"""A result -> the tables that a person reads."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .numbers import ratio, summarize
+from .subject import ROWS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .numbers import Summary
+
+_SHOWN = 4
+_REFERENCES = ("floor", "native")
+"""The rows that the others are told as multiples of."""
+
+
+class Table(NamedTuple):
+    """Some rows of words under a header; all but the first column are numbers."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+
+def flat(values: Sequence[Sequence[float]]) -> list[float]:
+    """The values of all rounds in their order."""
+    return list(chain.from_iterable(values))
+
+
+def tables(result: dict[str, Any]) -> list[Table]:
+    """A table for each case, one for its threads if these were measured, and one for the start-up."""
+    made: list[Table] = []
+    for case in result["cases"]:
+        made.append(_case_table(case))
+        if case["threads"]:
+            made.append(_threads_table(case))
+    if result["start"]:
+        made.append(_start_table(result["start"]))
+    return made
+
+
+def title(result: dict[str, Any]) -> str:
+    """What was measured, and on what."""
+    machine, settings = result["machine"], result["settings"]
+    cores = f"{machine['cores']} core{'' if machine['cores'] == 1 else 's'}"
+    processor = f"{machine['processor'] or 'processor'} ({machine['machine']})"
+    rounds, values = settings["rounds"], settings["values"]
+    return (
+        f"{result['file']}: hardpoint {result['hardpoint']}, {machine['python']}, {machine['libc']}, {processor}, {cores}; "
+        f"median of {rounds} process{'' if rounds == 1 else 'es'} a row, {values} value{'' if values == 1 else 's'} each"
+    )
+
+
+def notes(result: dict[str, Any]) -> list[str]:
+    """What a reader has to know beside the numbers: what is missing, what failed, what was too noisy."""
+    made: list[str] = []
+    if result["missing"]:
+        names = " and ".join(f"no {name}" for name in result["missing"])
+        made.append(f"{names}: {next(iter(result['missing'].values()))}")
+    if result["start"] and not result["machine"]["bytecode"]:
+        made.append("PYTHONDONTWRITEBYTECODE is set: an import may have been compiled anew each time")
+    noisy = [
+        f"{row} of {case['call']} (±{summary.spread:.0%})"
+        for case in result["cases"]
+        for row, values in case["rows"].items()
+        if (summary := summarize(flat(values))).is_noisy
+    ]
+    if len(noisy) > _SHOWN:
+        noisy[_SHOWN:] = [f"{len(noisy) - _SHOWN} more"]
+    if noisy:
+        made.append(
+            f"the machine was too noisy to tell what these cost: {', '.join(noisy)}. Ratios with ~ are as uncertain; "
+            "the others are not, since what slows both rows cancels. End other programs (the load was "
+            f"{result['machine']['load']} when it began), or measure longer with --rounds"
+        )
+    return made
+
+
+def _case_table(case: dict[str, Any]) -> Table:
+    measured = {row: flat(values) for row, values in case["rows"].items()}
+    references = [name for name in _REFERENCES if name in measured]
+    lines: list[tuple[str, ...]] = []
+    for name in (row.name for row in ROWS if row.name in measured):
+        summary = summarize(measured[name])
+        ratios = [ratio(measured[name], measured[reference]) for reference in references]
+        lines.append((name, duration(summary.median), _spread(summary), *map(_times, ratios)))
+    header = ("", "a call", "spread", *(f"x {name}" for name in references))
+    return Table(f"{case['call']} -> {_result(case['result'])}", header, lines)
+
+
+def _result(result: dict[str, Any]) -> str:
+    kind, length = result["kind"], result["length"]
+    unit = "character" if kind == "str" else "byte"
+    return str(kind) if length is None else f"{length:,} {unit}{'' if length == 1 else 's'}"
+
+
+def _threads_table(case: dict[str, Any]) -> Table:
+    counts = list(case["threads"])
+    lines: list[tuple[str, ...]] = []
+    for name in (row.name for row in ROWS if row.name in case["threads"][counts[0]]):
+        rates = [case["threads"][count][name] for count in counts]
+        first, *others = rates
+        cells = [_rate(summarize(first).median)]
+        for rate in others:
+            cells += [_rate(summarize(rate).median), _times(ratio(rate, first))]
+        lines.append((name, *cells))
+    header = ["", _threads(counts[0])]
+    for count in counts[1:]:
+        header += [_threads(count), f"x {_threads(counts[0])}"]
+    return Table(f"{case['call']}, calls a second of threads together", tuple(header), lines)
+
+
+def _threads(count: str) -> str:
+    return f"{count} thread{'' if count == '1' else 's'}"
+
+
+def _start_table(start: dict[str, dict[str, list[float]]]) -> Table:
+    lines = [
+        (name, *chain.from_iterable((duration(summary.median), _spread(summary)) for summary in map(summarize, times)))
+        for name, times in ((name, (each["import"], each["load"])) for name, each in start.items())
+    ]
+    return Table("start-up, beyond Python's own and typing", ("", "import", "spread", "first load", "spread"), lines)
+
+
+def duration(nanoseconds: float) -> str:
+    """Three digits and a unit: "97.9 ns", "5.83 µs"."""
+    for limit, unit in ((1e3, "ns"), (1e6, "µs"), (1e9, "ms")):
+        if nanoseconds < limit * 0.9995:
+            return f"{_three(nanoseconds / limit * 1e3)} {unit}"
+    return f"{_three(nanoseconds / 1e9)} s"
+
+
+def _rate(calls: float) -> str:
+    for limit, unit in ((1e6, " M/s"), (1e3, " k/s")):
+        if calls >= limit * 0.9995:
+            return f"{_three(calls / limit)}{unit}"
+    return f"{_three(calls)} /s"
+
+
+def _times(summary: Summary) -> str:
+    return f"{'~' if summary.is_noisy else ''}{_three(summary.median)}"
+
+
+def _three(number: float) -> str:
+    if 0 < number < 0.01:
+        return "<0.01"
+    return f"{number:.{2 if number < 9.995 else 1 if number < 99.95 else 0}f}"
+
+
+def _spread(summary: Summary) -> str:
+    return f"±{summary.spread:.1%}" if summary.spread < 0.0995 else f"±{summary.spread:.0%}"
+
+
+def plain(table: Table) -> str:
+    """The table in aligned columns."""
+    lines = [table.header, *table.rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(table.header))]
+    shown = [
+        "  ".join(["", line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))])
+        for line in lines
+    ]  # fmt: skip
+    return "\n".join([table.title, *(line.rstrip() for line in shown)])

@@ -1,0 +1,147 @@
+"""What is measured: a library, the methods of its contracts, the arguments, and the rows that it is measured in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..signature import BUFFERS, Contract, Method, Parameter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SMALL: dict[str, Any] = {
+    "str": "World",
+    "bytes": b"World",
+    "bytearray": bytearray(b"World"),
+    "int": 1,
+    "float": 1.0,
+    "bool": True,
+}
+"""What a method is called with when nobody says."""
+_TEXT = "abcdefghijklmnopqrstuvwxyz"
+_SHOWN = 24
+
+
+class Row(NamedTuple):
+    """One way to make the same call."""
+
+    name: str
+    about: str
+    binding: str | None
+    """The binding that the library is loaded with; None if the row does without the library."""
+    threads: bool = True
+    """Whether it can be measured in several threads."""
+
+
+ROWS = (
+    Row("floor", "a loop in C over the vtable, arguments converted once", "native", threads=False),
+    Row("python", "a pure Python method of the same shape", None),
+    Row("native", "hardpoint's binding in C", "native"),
+    Row("cffi", "hardpoint's binding through cffi", "cffi"),
+    Row("ctypes", "hardpoint's binding through ctypes", "ctypes"),
+)
+"""Everything that is measured, in the order in which it is shown."""
+
+
+class Case(NamedTuple):
+    """One method with its arguments. `contract` counts the subject's contracts."""
+
+    contract: int
+    method: Method
+    values: tuple[Any, ...]
+    payload: int | None = None
+    """Bytes in each str, bytes and bytearray among the arguments; None if they are as they were given."""
+
+    @property
+    def label(self) -> str:
+        """The call as a person would write it, cut short: `greet('World')`."""
+        return f"{self.method.name}({', '.join(map(_short, self.values))})"
+
+
+class Subject(NamedTuple):
+    """A library, and what of it is measured."""
+
+    path: str
+    contracts: tuple[Contract, ...]
+    cases: tuple[Case, ...]
+    config: str | None = None
+
+
+def _short(value: Any) -> str:
+    size = len(value) if isinstance(value, (str, bytes, bytearray)) else 0
+    if size > _SHOWN:
+        return f"{type(value).__name__} of {size_text(size)}"
+    return repr(bytes(value) if isinstance(value, bytearray) else value)
+
+
+def size_text(size: int) -> str:
+    """1024 as "1 KiB"; what is no whole number of a unit is told in a smaller one."""
+    for unit, shift in (("GiB", 30), ("MiB", 20), ("KiB", 10)):
+        if size and size % (1 << shift) == 0:
+            return f"{size >> shift} {unit}"
+    return f"{size} B"
+
+
+def with_payloads(case: Case, payloads: list[int]) -> Iterator[Case]:
+    """The case once for each size, its buffers replaced by ones of that many bytes; as it is, if it has none."""
+    kinds = [parameter.kind for parameter in case.method.parameters]
+    if not payloads or not BUFFERS & set(kinds):
+        yield case
+        return
+    for size in payloads:
+        values = tuple(_sized(value, kind, size) for value, kind in zip(case.values, kinds, strict=True))
+        yield case._replace(values=values, payload=size)
+
+
+def _sized(value: Any, kind: str, size: int) -> Any:
+    if kind not in BUFFERS:
+        return value
+    text = (_TEXT * (size // len(_TEXT) + 1))[:size]
+    return text if kind == "str" else text.encode()
+
+
+# -- as it travels to a worker: marshal costs no import, and what a worker imports would be missing from its start-up ------
+
+Packed = tuple[Any, ...]
+
+
+def pack(subject: Subject) -> Packed:
+    """The subject as plain tuples. The functions of a contract's class stay here: a vtable is called, not they."""
+    contracts = tuple(
+        (
+            contract.name,
+            contract.major,
+            contract.minor,
+            tuple(
+                (method.name, tuple(map(tuple, method.parameters)), method.result, method.since, method.quick)
+                for method in contract.methods
+            ),
+        )
+        for contract in subject.contracts
+    )
+    cases = tuple((case.contract, case.method.name, case.values, case.payload) for case in subject.cases)
+    return subject.path, contracts, cases, subject.config
+
+
+def unpack(packed: Packed) -> Subject:
+    """The subject that was packed."""
+    path, packed_contracts, packed_cases, config = packed
+    contracts = tuple(
+        Contract(name, major, minor, tuple(_method(*method) for method in methods))
+        for name, major, minor, methods in packed_contracts
+    )
+    cases: list[Case] = []
+    for index, name, values, payload in packed_cases:
+        method = next(method for method in contracts[index].methods if method.name == name)
+        cases.append(Case(index, method, own_values(method, values), payload))
+    return Subject(path, contracts, tuple(cases), config)
+
+
+def _method(name: str, parameters: tuple[Packed, ...], result: str, since: int, quick: bool) -> Method:  # noqa: FBT001
+    return Method(name, tuple(Parameter(*parameter) for parameter in parameters), result, since, quick)
+
+
+def own_values(method: Method, values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The values with a bytearray of its own for each that a call changes; marshal brings these as bytes."""
+    kinds = [parameter.kind for parameter in method.parameters]
+    return tuple(bytearray(value) if kind == "bytearray" else value for value, kind in zip(values, kinds, strict=True))

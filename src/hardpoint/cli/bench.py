@@ -1,0 +1,221 @@
+"""Measure what the calls of a plugin cost, through each binding.
+
+Beside them stand the floor, which is a loop in C over the vtable, and a pure Python method of the same shape. Every row is
+measured in processes of its own that take turns; the median of all is shown, with its spread. Without METHOD, every
+method of the contract is measured, with small arguments. The exit status is 1 if a call failed.
+
+examples:
+  hardpoint bench build/plugins/english.so greet World
+  hardpoint bench build/plugins/uppercase.so transform x --payload 1,1k,1m --threads 1,2
+  hardpoint bench english.so --json before.json
+  hardpoint bench english.so --compare before.json --plot change.svg
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+from typing import TYPE_CHECKING, Any
+
+from ..errors import HardpointError
+from .arguments import UsageError, contracts_in, convert, find_method
+from .contracts import known, named
+from .output import print_json, printable, warn
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from ..benchmark.measure import Settings
+    from ..benchmark.report import Table
+    from ..benchmark.subject import Subject
+
+# The measuring itself is imported when it is wanted: commands are imported together, and most need none of it.
+
+_SIZE = re.compile(r"([0-9]{1,10})([kmg]?)i?b?", re.IGNORECASE)
+_SHIFTS = {"": 0, "k": 10, "m": 20, "g": 30}
+_MOST, _MOST_THREADS = 1 << 30, 256
+
+
+def configure(parser: ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.usage = "hardpoint bench [options] FILE [METHOD [ARG...]]"
+    parser.add_argument("words", nargs="+", metavar="FILE [METHOD [ARG...]]", help="a plugin, a method, its arguments")
+    parser.add_argument("--contract", type=named, metavar="MODULE:CLASS", help="hold the plugin against this contract")
+    parser.add_argument("--config", metavar="TEXT", help="what the plugin's create is given")
+    parser.add_argument("--payload", type=_sizes, default=[], metavar="SIZE,...",
+                        help="measure with text and buffers of these sizes, such as 1,1k,1m")  # fmt: skip
+    parser.add_argument("--threads", type=_counts, default=(), metavar="COUNT,...",
+                        help="measure calls of several threads together, too, such as 1,2")  # fmt: skip
+    parser.add_argument("--rounds", type=_count, metavar="COUNT", help="processes for each row (5; 2 if quick)")
+    parser.add_argument("--quick", action="store_true", help="a first impression, in a tenth of the time")
+    parser.add_argument("--json", metavar="FILE", help="write the result as JSON; - for stdout, in place of the table")
+    parser.add_argument("--plot", type=_picture, metavar="FILE.svg|png", help="draw the result (needs matplotlib)")
+    parser.add_argument("--compare", metavar="OLD.json", help="show what changed since, beyond the noise")
+
+
+def run(arguments: Namespace) -> int:
+    """Measure one library, and show, write, draw and compare the result."""
+    from ..benchmark.process import WrongArgumentsError
+
+    try:
+        subject = _subject(arguments)
+        old = _prepare(arguments)
+        result = _measure(subject, _settings(arguments))
+    except (UsageError, WrongArgumentsError) as error:
+        warn(str(error))
+        return 2
+    _give(result, old, arguments)
+    for failed in result["failed"]:
+        warn(f"{failed['call']} is not measured: {failed['error']}")
+    return 1 if result["failed"] else 0
+
+
+# -- what to measure -----------------------------------------------------------------------------------------------------
+
+
+def _subject(arguments: Namespace) -> Subject:
+    """The methods that were asked for: their contracts are those of `hardpoint check`, which know what is quick."""
+    from ..benchmark.subject import SMALL, Case, Subject, with_payloads
+
+    path, *rest = arguments.words
+    described = contracts_in(path)
+    contracts = [arguments.contract] if arguments.contract else known(described)
+    if rest:
+        contract, method = find_method(path, contracts, rest[0])
+        contracts = [contract]
+        cases = [Case(0, method, tuple(convert(path, method, rest[1:])))]
+    else:
+        there = {method.name for contract in described for method in contract.methods}
+        cases = [
+            Case(index, method, tuple(SMALL[parameter.kind] for parameter in method.parameters))
+            for index, contract in enumerate(contracts)
+            for method in contract.methods
+            if method.name in there
+        ]
+    sized = [each for case in cases for each in with_payloads(case, arguments.payload)]
+    return Subject(path, tuple(contracts), tuple(sized), arguments.config)
+
+
+def _settings(arguments: Namespace) -> Settings:
+    from ..benchmark.measure import Settings
+
+    settings = Settings(rounds=2, values=3, seconds=0.002) if arguments.quick else Settings()
+    return settings._replace(rounds=arguments.rounds or settings.rounds, threads=arguments.threads)
+
+
+def _prepare(arguments: Namespace) -> dict[str, Any] | None:
+    """Whatever could fail after minutes of measuring fails now. The result to compare with, if there is one."""
+    if arguments.plot:
+        from ..benchmark.plot import check_matplotlib
+
+        check_matplotlib()
+    for path in filter(None, (arguments.plot, arguments.json if arguments.json != "-" else None)):
+        folder = os.path.dirname(path) or "."
+        if not os.access(path if os.path.exists(path) else folder, os.W_OK) or os.path.isdir(path):
+            raise HardpointError(f"{path} cannot be written; name a file in a folder that is there", path=path)
+    if arguments.compare:
+        from ..benchmark.compare import read_result
+
+        return read_result(arguments.compare)
+    return None
+
+
+def _measure(subject: Subject, settings: Settings) -> dict[str, Any]:
+    from ..benchmark.measure import measure
+
+    terminal = sys.stderr.isatty()
+
+    def progress(stage: str, detail: str = "") -> None:
+        if terminal:
+            print(f"\r\x1b[K{printable(f'{stage} {detail}')[:78]}", end="", file=sys.stderr, flush=True)
+        elif not detail:
+            warn(stage)
+
+    try:
+        return measure(subject, settings, progress)
+    finally:
+        if terminal:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+# -- what becomes of it --------------------------------------------------------------------------------------------------
+
+
+def _give(result: dict[str, Any], old: dict[str, Any] | None, arguments: Namespace) -> None:
+    if arguments.json and arguments.json != "-":
+        with open(arguments.json, "w", encoding="utf-8") as file:
+            json.dump(result, file, indent=1)
+            file.write("\n")
+    if arguments.plot:
+        from ..benchmark.plot import draw
+
+        draw(result, arguments.plot)
+    if arguments.json == "-":
+        print_json(result)
+    elif result["cases"]:
+        _show(result, old)
+
+
+def _show(result: dict[str, Any], old: dict[str, Any] | None) -> None:
+    from ..benchmark.compare import compare, differences
+    from ..benchmark.report import notes, tables, title
+
+    print(printable(title(result)))
+    for table in tables(result):
+        _show_table(table)
+    remarks = notes(result)
+    if old:
+        for table in compare(old, result):
+            _show_table(table)
+        remarks += differences(old, result)
+    for remark in remarks:
+        print(printable(f"\n{remark}."))
+
+
+def _show_table(table: Table) -> None:
+    """By rich, where it is installed and a person looks on; in plain columns elsewhere."""
+    from ..benchmark.report import plain
+
+    print()
+    if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
+        try:
+            from ..benchmark.pretty import show
+        except ImportError:
+            pass
+        else:
+            show(table)
+            return
+    print(printable(plain(table)))
+
+
+# -- the types of its options --------------------------------------------------------------------------------------------
+
+
+def _sizes(text: str) -> list[int]:
+    sizes: list[int] = []
+    for word in text.split(","):
+        match = _SIZE.fullmatch(word.strip())
+        size = int(match[1]) << _SHIFTS[match[2].lower()] if match else -1
+        if not 0 <= size <= _MOST:
+            raise argparse.ArgumentTypeError(f"sizes are bytes up to 1g, such as 1,1k,1m, not {text!r}")
+        sizes.append(size)
+    return sizes
+
+
+def _count(text: str) -> int:
+    if not text.strip().isdecimal() or not 1 <= int(text) <= _MOST_THREADS:
+        raise argparse.ArgumentTypeError(f"a count is a number from 1 to {_MOST_THREADS}, not {text!r}")
+    return int(text)
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(map(_count, text.split(","))))
+
+
+def _picture(text: str) -> str:
+    if not text.endswith((".svg", ".png")):
+        raise argparse.ArgumentTypeError(f"a plot's file ends in .svg or .png, not {text!r}")
+    return text
