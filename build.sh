@@ -116,7 +116,8 @@ case ${1:-build} in
         environment "" .venv-bench benchmarks/requirements.txt
         plugins
         mkdir -p build/bench
-        exec .venv-bench/bin/python -m benchmarks.run --json build/bench/results.json --plot build/bench/results.svg "${@:2}"
+        exec .venv-bench/bin/python -m benchmarks.run --startup --json build/bench/results.json \
+            --plot build/bench/results.svg "${@:2}"
         ;;
     clean)
         rm -rf .venv .venv-bench build src/hardpoint.egg-info src/hardpoint/binding/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis

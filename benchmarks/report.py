@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from benchmarks.summary import NOISY
+from hardpoint.benchmark.numbers import NOISY
 
 Results = dict[str, Any]
 """What results.json holds: run.main makes it."""
@@ -21,8 +21,8 @@ class Table(NamedTuple):
 
 
 def tables(results: Results) -> list[Table]:
-    """The peers by the time of a greet, then the targets."""
-    return [_calls(results), _targets(results)]
+    """The peers by the time of a greet, the targets, and what comes before the first call."""
+    return [_calls(results), _targets(results), *([_startup(results["startup"])] if "startup" in results else [])]
 
 
 def _calls(results: Results) -> Table:
@@ -35,7 +35,7 @@ def _calls(results: Results) -> Table:
         )
     base = peers[results["base"]]["title"]
     return Table(
-        f"What a call costs, in nanoseconds (median ± spread between processes; x is to: {base})",
+        f"What a call costs, in nanoseconds (median ± half the quartiles' distance, over processes; x is to: {base})",
         ["peer", "version", 'greet("World")', "x", "lang()", "x"],
         rows,
         {2, 3, 4, 5},
@@ -43,7 +43,7 @@ def _calls(results: Results) -> Table:
 
 
 def _time(call: dict[str, Any]) -> list[str]:
-    return [f"{_ns(call['ns'])} ± {_ns(call['mad'])}", _ratio(call["ratio"][0])]
+    return [f"{_ns(call['ns'])} ± {call['spread']:.0%}", _ratio(call["ratio"][0])]
 
 
 def _ns(value: float) -> str:
@@ -66,6 +66,19 @@ def _targets(results: Results) -> Table:
     return Table("Targets", ["ratio", "measured", "wanted", ""], rows, {1, 2})
 
 
+def _startup(startup: dict[str, Any]) -> Table:
+    """What startup.py measured, in its order."""
+    seconds, plugins = startup["seconds"], startup["plugins"]
+    rows = [["python -c 'import typing'", f"{seconds['typing'] * 1e3:.1f} ms", ""]]
+    for name, text in (("import", "import hardpoint"), ("load", "import hardpoint, and the first load")):
+        rows.append([text, f"{seconds[name] * 1e3:.1f} ms", f"+{(seconds[name] - seconds['typing']) * 1e3:.1f} ms"])
+    rows.append(["ctypes.CDLL, one more library", f"{seconds['cdll'] * 1e6:.0f} µs", ""])
+    for name, text in (("further", "hardpoint.load, one more library"), ("elf", "of that, reading the file")):
+        rows.append([text, f"{seconds[name] * 1e6:.0f} µs", f"x {seconds[name] / seconds['cdll']:.1f}"])
+    rows.append([f"{plugins} plugins", f"{seconds['many']:.2f} s", ""])
+    return Table("Before the first call", ["", "time", "beside the bare one"], rows, {1, 2})
+
+
 def remarks(results: Results) -> list[str]:
     """Where it was measured, how noisy it was, and what is missing."""
     machine = results["machine"]
@@ -75,7 +88,7 @@ def remarks(results: Results) -> list[str]:
     )
     how = (
         f"{results['processes']} processes of {results['rounds']} rounds each. Within a process, the times of one call "
-        f"differ by {results['noise']:.0%} (median deviation){_advice(results)}."
+        f"differ by {results['noise']:.0%} (half the quartiles' distance){_advice(results)}."
     )
     return [where, how, *(f"Without {name}: {why}" for name, why in results["missing"].items())]
 

@@ -20,17 +20,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ROOT = Path(__file__).parent.parent
-LEAST = {"processes": 1, "rounds": 1, "sample_ns": 1000.0}
-"""Enough to see whether a peer works at all."""
 
 
 def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     """What the command line says."""
     parser = argparse.ArgumentParser(prog="build.sh bench", description=__doc__)
     parser.add_argument("--peers", metavar="A,B", help=f"only these, of {', '.join(PEERS)}")
-    parser.add_argument("--processes", type=int, default=10, help="how many (default %(default)s)")
+    parser.add_argument("--processes", type=int, default=12, help="how many (default %(default)s)")
     parser.add_argument(
-        "--rounds", type=int, default=60, help="samples of each peer in a process (default %(default)s)"
+        "--rounds", type=int, default=40, help="samples of each peer in a process (default %(default)s)"
     )
     parser.add_argument("--sample-us", type=float, default=1000, help="length of a sample (default %(default)g)")
     parser.add_argument("--greeter", type=Path, default=ROOT / "build/plugins/english.so")
@@ -39,6 +37,7 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was measured")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="write a picture, .svg or .png")
     parser.add_argument("--docs", action="store_true", help="write docs/benchmarks.md, .json and .svg anew")
+    parser.add_argument("--startup", action="store_true", help="measure what comes before the first call, too")
     parser.add_argument("--plain", action="store_true", help="print Markdown, and no progress")
     return parser.parse_args(words)
 
@@ -71,6 +70,16 @@ def measure(names: list[str], workshop: Workshop, *, rounds: int, sample_ns: flo
     return result
 
 
+def measure_startup(plugin: Path, folder: Path) -> dict[str, Any]:
+    """What startup.py measures."""
+    print("start-up", file=sys.stderr)
+    figures = folder / "startup.json"
+    words = [sys.executable, str(ROOT / "benchmarks/startup.py"), str(plugin), "--json", str(figures)]
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+    result: dict[str, Any] = json.loads(figures.read_text())
+    return result
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Run everything; 0 unless nothing could be measured."""
     options = arguments(words)
@@ -96,6 +105,8 @@ def main(words: Sequence[str] | None = None) -> int:
         "missing": missing,
         **summarize(runs),
     }
+    if options.startup:
+        results["startup"] = measure_startup(workshop.greeter, workshop.folder)
     _write(results, options)
     return 0
 

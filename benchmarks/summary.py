@@ -7,7 +7,8 @@ from statistics import median
 from typing import Any, Literal, NamedTuple
 
 from benchmarks.peer import METHODS
-from benchmarks.targets import TARGETS, Target
+from benchmarks.targets import TARGETS, Target, Times
+from hardpoint.benchmark import numbers
 
 Runs = list[dict[str, Any]]
 """What each process measured: worker.main's results."""
@@ -15,7 +16,6 @@ Verdict = Literal["met", "missed", "too noisy to tell"]
 
 BASES = ("handwritten", "python", "hardpoint_native", "hardpoint_cffi")
 """What ratios are to: the first of these that was measured."""
-NOISY = 0.10
 TWO_CORES = 1.9
 """Threads that only hash get at least this much of a second core, or the machine has none to give."""
 
@@ -39,34 +39,29 @@ def summarize(runs: Runs) -> dict[str, Any]:
             name: {method: _call(runs, f"{name}.{method}", f"{base}.{method}") for method in METHODS} for name in names
         },
         "targets": [_judge(target, runs) for target in TARGETS],
-        "noise": median(_spread(run["calls"][key]) for run in runs for key in calls),
+        "noise": median(numbers.summarize(run["calls"][key]).spread for run in runs for key in calls),
     }
 
 
 def _call(runs: Runs, key: str, base: str) -> dict[str, Any]:
-    medians = [median(run["calls"][key]) for run in runs]
+    times = numbers.summarize([median(run["calls"][key]) for run in runs])
     return {
-        "ns": median(medians),
-        "mad": _deviation(medians),
+        "ns": times.median,
+        "spread": times.spread,
         "fastest": min(min(run["calls"][key]) for run in runs),
         "ratio": figure(runs, [("calls", key)], [("calls", base)]),
     }
 
 
-def figure(runs: Runs, above: list[tuple[str, str]], below: list[tuple[str, str]]) -> Figure:
+def figure(runs: Runs, above: Times, below: Times) -> Figure:
     """The ratio of two sums of times, which were taken in the same round: a slow moment slows both."""
-    ratios = [
-        median(
-            sum(parts) / sum(rest)
-            for parts, rest in zip(
-                zip(*(run[phase][key] for phase, key in above), strict=True),
-                zip(*(run[phase][key] for phase, key in below), strict=True),
-                strict=True,
-            )
-        )
-        for run in runs
-    ]
+    ratios = [numbers.ratio(_sums(run, above), _sums(run, below)).median for run in runs]
     return Figure(median(ratios), *interval(ratios))
+
+
+def _sums(run: dict[str, Any], times: Times) -> list[float]:
+    """Times added up, round by round."""
+    return [sum(parts) for parts in zip(*(run[phase][key] for phase, key in times), strict=True)]
 
 
 def interval(values: list[float]) -> tuple[float, float]:
@@ -103,13 +98,3 @@ def judge(ratio: Figure, target: Target) -> Verdict:
     else:
         good, bad = ratio.low >= target.wanted, ratio.high < target.wanted
     return "met" if good else "missed" if bad else "too noisy to tell"
-
-
-def _deviation(values: list[float]) -> float:
-    """The median absolute deviation."""
-    middle = median(values)
-    return median(abs(value - middle) for value in values)
-
-
-def _spread(values: list[float]) -> float:
-    return _deviation(values) / median(values)

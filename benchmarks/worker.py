@@ -24,11 +24,13 @@ if TYPE_CHECKING:
 
 THREADED = 64 << 10
 LARGE = 64 << 20
+LEAST = 100
+"""Calls in a sample of what is slow: fewer would be measured while the processor's caches still have another peer's."""
 
 
-def interleave(wanted: dict[str, Sampler], rounds: int, sample_ns: float, unit: int = TEN) -> dict[str, list[float]]:
+def interleave(wanted: dict[str, Sampler], rounds: int, sample_ns: float, least: int = LEAST) -> dict[str, list[float]]:
     """Nanoseconds a call: a list for each, of which the n-th ones were measured right after each other."""
-    counts = {name: _calibrate(sample, sample_ns, unit) for name, sample in wanted.items()}
+    counts = {name: _calibrate(sample, sample_ns, least) for name, sample in wanted.items()}
     times: dict[str, list[float]] = {name: [] for name in wanted}
     order = list(wanted)
     gc.collect()
@@ -39,12 +41,12 @@ def interleave(wanted: dict[str, Sampler], rounds: int, sample_ns: float, unit: 
     return times
 
 
-def _calibrate(sample: Sampler, wanted_ns: float, unit: int) -> int:
-    """How many calls take about so long; this warms them up as well."""
-    count = unit
+def _calibrate(sample: Sampler, wanted_ns: float, least: int) -> int:
+    """How many calls take about so long, but at least so many; this warms them up as well."""
+    count = least
     while (took := sample(count)) < wanted_ns / 2:
         count *= 2
-    return max(unit, int(count * wanted_ns / took) // unit * unit)
+    return max(least, int(count * wanted_ns / took) // TEN * TEN)
 
 
 def open_peers(names: list[str], workshop: Workshop) -> dict[str, dict[str, Sampler]]:
@@ -108,8 +110,8 @@ def measure_large(transformer: Any, rounds: int) -> dict[str, list[float]]:
             "decode": partial(_times, partial(str, data, "utf-8")),
         },
         rounds,
-        sample_ns=1,
-        unit=1,
+        sample_ns=0,
+        least=1,
     )
 
 
