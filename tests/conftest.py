@@ -23,7 +23,7 @@ WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Werror")
 LIBRARY = ("-std=gnu11", "-O2", "-fPIC", "-fvisibility=hidden", "-shared", "-Wl,-z,defs,-z,noexecstack", *WARNINGS)
 
 
-Binding = Literal["native", "cffi", "ctypes"]
+Binding = Literal["native", "cffi", "ctypes", "isolated"]
 CAN_BUILD_NATIVE = Path(sysconfig.get_path("include"), "Python.h").exists()
 
 
@@ -93,13 +93,18 @@ def fresh(tmp_path: Path) -> Fresh:
     return copy
 
 
-@pytest.fixture(params=["native", "cffi", "ctypes"])
+@pytest.fixture(params=["native", "cffi", "ctypes", "isolated"])
 def binding(request: pytest.FixtureRequest) -> Binding:
     """Every binding; the native one has to be there wherever it can be built."""
     chosen: Binding = request.param
     if chosen == "native" and not CAN_BUILD_NATIVE:
         pytest.skip("the native binding is built with Python.h, and there is none")
     return chosen
+
+
+def how(binding: Binding) -> dict[str, Any]:
+    """The arguments of load for a way to call plugins."""
+    return {"isolated": True} if binding == "isolated" else {"binding": binding}
 
 
 @pytest.fixture(scope="session")

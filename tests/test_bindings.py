@@ -19,6 +19,7 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, get_type_hints, runtime_checkable
 
 import pytest
+from conftest import how
 from probe import Probe
 
 import hardpoint
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     Load = Callable[..., Probe]
 
 T = TypeVar("T")
+in_process = pytest.mark.parametrize("binding", ["native", "cffi", "ctypes"], indirect=True)  # what each worker has of its own
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +46,7 @@ def probe_library(compiler: Compiler) -> Path:
 def load(probe_library: Path, fresh: Fresh, binding: Binding) -> Load:
     """Load a copy of the probe of its own, once a test."""
     library = fresh(probe_library)
-    return lambda **options: hardpoint.load(library, Probe, binding=binding, **options)
+    return lambda **options: hardpoint.load(library, Probe, **how(binding), **options)
 
 
 @pytest.fixture
@@ -323,11 +325,12 @@ def test_a_create_that_fails(load: Load) -> None:
 
 def test_a_plugin_without_create(compiler: Compiler, fresh: Fresh, probe_library: Path, binding: Binding) -> None:
     library = fresh(compiler.library("probe.c", "-pthread", "-DSTATELESS", "-Wno-unused-function"))
-    assert hardpoint.load(library, Probe, binding=binding).config() == "absent"
+    assert hardpoint.load(library, Probe, **how(binding)).config() == "absent"
     with pytest.raises(hardpoint.CreateError, match="probe takes no config, since it has no create"):
         hardpoint.load(library, Probe, config="x")
 
 
+@in_process
 def test_close_ends_the_instance_once_and_only_that(load: Load) -> None:
     first, second = load(), load()
     assert first.instances() == 2
@@ -344,12 +347,13 @@ def test_close_ends_the_instance_once_and_only_that(load: Load) -> None:
 
 def test_loaded_closes_at_the_end_also_after_an_error(probe_library: Path, fresh: Fresh, binding: Binding) -> None:
     library = fresh(probe_library)
-    with pytest.raises(ZeroDivisionError), hardpoint.loaded(library, Probe, binding=binding) as probe:
+    with pytest.raises(ZeroDivisionError), hardpoint.loaded(library, Probe, **how(binding)) as probe:
         raise ZeroDivisionError
     with pytest.raises(hardpoint.ClosedError):
         probe.text("x")
 
 
+@in_process
 def test_an_object_that_nobody_holds_is_destroyed(load: Load) -> None:
     keeper = load()
     assert load().instances() == 2
@@ -357,6 +361,7 @@ def test_an_object_that_nobody_holds_is_destroyed(load: Load) -> None:
     assert keeper.instances() == 1
 
 
+@in_process
 def test_close_while_another_thread_calls_waits_for_the_last_call_out(load: Load) -> None:
     probe, keeper = load(), load()
     thread = threading.Thread(target=probe.overlap, args=(300,))
@@ -372,7 +377,7 @@ def test_info(load: Load, binding: Binding) -> None:
     probe = load()
     about = hardpoint.info(probe)
     assert (about.manifest.plugin, about.manifest.release, about.contract.name) == ("probe", "1.2.0", "probe")
-    assert about.binding == binding
+    assert (about.binding == binding) is (binding != "isolated")
     assert about.warnings == ()
     with open(about.path, "rb") as file:
         assert about.sha256 == hashlib.sha256(file.read()).hexdigest()
@@ -409,7 +414,7 @@ static hp_status call(void *self, const char *plugin, size_t plugin_len, int64_t
 }
 NAMING_PLUGIN("naming", "1", .call = call);
 """
-    naming = hardpoint.load(fresh(compiler.text("naming", code)), Naming, binding=binding)
+    naming = hardpoint.load(fresh(compiler.text("naming", code)), Naming, **how(binding))
     assert naming.call(plugin="p", args=1, kwargs=2) == "p 1 2"
 
 
@@ -435,7 +440,7 @@ def test_since_with_and_without_the_method(compiler: Compiler, fresh: Fresh, pro
     old = hardpoint.load(
         fresh(compiler.library("probe.c", "-pthread", "-DWITHOUT_NEW", "-Wno-unused-function"), "old.so"),
         Probe,
-        binding=binding,
+        **how(binding),
     )
     assert isinstance(old, Probe)
     assert old.shout("hey") == "HEY!"
@@ -468,7 +473,7 @@ def test_one_instance_runs_on_several_threads_at_once(probe: Probe) -> None:
 
 def test_serial_lets_one_in_at_a_time(compiler: Compiler, fresh: Fresh, probe_library: Path, binding: Binding) -> None:
     library = fresh(compiler.library("probe.c", "-pthread", "-DSERIAL"))
-    probe = hardpoint.load(library, Probe, binding=binding)
+    probe = hardpoint.load(library, Probe, **how(binding))
     assert _together(4, lambda: probe.overlap(20)) == [1, 1, 1, 1]
 
 
@@ -476,7 +481,7 @@ def test_serial_refuses_recursion_on_the_same_thread(
     compiler: Compiler, fresh: Fresh, probe_library: Path, binding: Binding
 ) -> None:
     library = fresh(compiler.library("probe.c", "-pthread", "-DSERIAL"))
-    probe = hardpoint.load(library, Probe, binding=binding)
+    probe = hardpoint.load(library, Probe, **how(binding))
 
     class Sly:
         def __index__(self) -> int:
@@ -609,7 +614,7 @@ import logging, sys, threading, hardpoint
 sys.path.insert(0, {os.path.dirname(__file__)!r})
 from probe import Probe
 logging.getLogger("hardpoint.plugin.probe").addFilter(lambda record: threading.Event().wait())
-probe = hardpoint.load({str(probe_library)!r}, Probe, binding={binding!r})
+probe = hardpoint.load({str(probe_library)!r}, Probe, **{how(binding)!r})
 for number in range(2000):
     probe.log(30, "x" * 500)
 """
@@ -622,7 +627,7 @@ import logging, sys, hardpoint
 sys.path.insert(0, {os.path.dirname(__file__)!r})
 from probe import Probe
 logging.basicConfig(format="%(name)s %(message)s", stream=sys.stdout)
-probe = hardpoint.load({str(probe_library)!r}, Probe, binding={binding!r})
+probe = hardpoint.load({str(probe_library)!r}, Probe, **{how(binding)!r})
 for number in range(20):
     probe.log(30, str(number))
 """
@@ -678,7 +683,7 @@ from probe import Probe
 class Stop(Exception): pass
 def stop(*_): raise Stop
 signal.signal(signal.SIGALRM, stop)
-probe = hardpoint.load({str(probe_library)!r}, Probe, binding={binding!r})
+probe = hardpoint.load({str(probe_library)!r}, Probe, **{how(binding)!r})
 random.seed(7)
 stopped = 0
 for _ in range(400):
@@ -707,10 +712,10 @@ class Stop(Exception): pass
 def stop(*_): raise Stop
 signal.signal(signal.SIGALRM, stop)
 random.seed(11)
-keeper = hardpoint.load({str(serial)!r}, Probe, binding={binding!r})
+keeper = hardpoint.load({str(serial)!r}, Probe, **{how(binding)!r})
 stopped = 0
 for _ in range(300):
-    probe = hardpoint.load({str(serial)!r}, Probe, binding={binding!r})
+    probe = hardpoint.load({str(serial)!r}, Probe, **{how(binding)!r})
     try:
         signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-5, 1e-3))
         while True:

@@ -51,6 +51,8 @@ void free(void *memory);
 void *memcpy(void *to, const void *from, size_t size);
 void *mmap(void *address, size_t size, int protection, int flags, int fd, long offset);
 int munmap(void *address, size_t size);
+int prctl(int option, unsigned long, unsigned long, unsigned long, unsigned long);
+long syscall(long number, unsigned long, unsigned long, unsigned long, unsigned long, unsigned long);
 int socketpair(int domain, int type, int protocol, int *pair);
 """
 

@@ -103,6 +103,27 @@ class CallError(PluginError):
     """A method failed, or the plugin does not have it."""
 
 
+class CrashedError(HardpointError):
+    """The worker of an isolated plugin died, or had to be killed for what it sent; the host is untouched.
+
+    `signal` is the number of the signal that ended it, `status` its exit status if it exited (None where it is the other,
+    or where nobody could tell), `stderr` the last lines that it wrote to stdout and stderr.
+    """
+
+    def __init__(
+        self, message: str, *, path: str | None = None, signal: int | None = None, status: int | None = None,
+        stderr: str = "",
+    ) -> None:  # fmt: skip
+        super().__init__(message, path=path)
+        self.signal = signal
+        self.status = status
+        self.stderr = stderr
+
+
+class TimedOutError(HardpointError, TimeoutError):
+    """An isolated plugin took longer than it may; its worker was killed."""
+
+
 class ClosedError(HardpointError):
     """The instance was closed, or it was made before this process was forked."""
 

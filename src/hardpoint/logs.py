@@ -17,7 +17,7 @@ from .version import __version__
 
 _AF_UNIX, _SOCK_DGRAM, _SOCK_CLOEXEC = 1, 2, 0o2000000
 _END = b"\0"
-_LONGEST = 2048
+LONGEST = 2048
 """Bytes, more than any record has."""
 
 _forever: list[Any] = []
@@ -32,6 +32,20 @@ def _host(dropped: Any, source: int, fd: int) -> Any:
     host.log_dropped, host.log_source, host.log_fd = dropped, source, fd
     _forever.append((name, version, dropped, host))
     return host
+
+
+def record_of(datagram: bytes) -> tuple[int, int, str] | None:
+    """Source, level (from 1 to 50, as logging's) and text of a log record; None if it is none."""
+    size = ffi.sizeof("hp_log_record")
+    if len(datagram) < size:
+        return None
+    level = int.from_bytes(datagram[8:12], "little", signed=True)
+    return int.from_bytes(datagram[:8], "little"), min(max(level, 1), 50), datagram[size:].decode(errors="replace")
+
+
+def host_of(fd: int, dropped: int) -> Any:
+    """The hp_host in a worker, whose records go to `fd`; what was dropped is counted at the address `dropped`."""
+    return _host(ffi.cast("uint64_t *", dropped), 0, fd)
 
 
 class _Channel:
@@ -69,17 +83,17 @@ class _Channel:
         return self._hosts[plugin]
 
     def _read(self) -> None:
-        while (datagram := os.read(self._reads, _LONGEST)) != _END or not self._ending:
+        while (datagram := os.read(self._reads, LONGEST)) != _END or not self._ending:
             try:
                 self._pass_on(datagram)
             except Exception:  # noqa: BLE001 - a handler's, told as any thread's is; the next record may fare better
                 self._threading.excepthook(self._threading.ExceptHookArgs((*sys.exc_info(), self._thread)))
 
     def _pass_on(self, datagram: bytes) -> None:
-        source, level = int.from_bytes(datagram[:8], "little"), int.from_bytes(datagram[8:12], "little", signed=True)
-        if len(datagram) >= ffi.sizeof("hp_log_record") and source < len(self._names):
-            text = datagram[ffi.sizeof("hp_log_record") :].decode(errors="replace")
-            self._logging.getLogger(self._names[source]).log(min(max(level, 1), self._logging.CRITICAL), "%s", text)
+        record = record_of(datagram)
+        if record and record[0] < len(self._names):
+            source, level, text = record
+            self._logging.getLogger(self._names[source]).log(level, "%s", text)
         if (dropped := self._dropped[0]) != self._reported:
             lost, self._reported = dropped - self._reported, dropped
             self._logging.getLogger("hardpoint.plugin").warning("%d log records of plugins were dropped", lost)
@@ -102,9 +116,19 @@ _channel: _Channel | None = None
 _lock = RLock()
 
 
+_only: list[Any] = []
+
+
+def use(host: Any, memory: Any) -> None:
+    """Have this hp_host given to every plugin, as in a worker, which has no channel of its own; `memory` is kept for it."""
+    _only[:] = [host, memory]
+
+
 def host_for(plugin: str) -> Any:
     """The hp_host that a plugin of that name is given; one and the same until the process exits or forks."""
     global _channel  # noqa: PLW0603 - one a process, made when it is first needed
+    if _only:
+        return _only[0]
     with _lock:
         if _channel is None:
             try:

@@ -58,7 +58,7 @@ def result_of(plugin: Plugin, method: Method, status: int, out: Left, scalar: An
         try:
             return str(text, "utf-8")
         except UnicodeDecodeError as error:
-            raise _broken(plugin, method.name, f"gave text that is not UTF-8 ({error})") from error
+            raise broken(plugin, method.name, f"gave text that is not UTF-8 ({error})") from error
     return bytes(text) if method.result == "bytes" else scalar
 
 
@@ -77,14 +77,14 @@ def text_of(plugin: Plugin, name: str, status: int, out: Left, failure: type[Plu
     if out.error is not None:
         raise out.error
     if not out.is_intact():
-        raise _broken(
+        raise broken(
             plugin, name, "changed data or cap of its hp_out, which only grow may (hp_write is the way to write)"
         )
     length = out.length()
     if length > out.cap:
-        raise _broken(plugin, name, f"says that it wrote {length} bytes where there was room for {out.cap}")
+        raise broken(plugin, name, f"says that it wrote {length} bytes where there was room for {out.cap}")
     if not 0 <= status <= LAST_STATUS:
-        raise _broken(plugin, name, f"returned the status {status}, and a status is from 0 to {LAST_STATUS}")
+        raise broken(plugin, name, f"returned the status {status}, and a status is from 0 to {LAST_STATUS}")
     if status == OK and not out.failed:
         return out.view(length)
     reason = str(out.view(length), "utf-8", "replace") if status else "it needed more memory than there is"
@@ -99,7 +99,7 @@ def text_of(plugin: Plugin, name: str, status: int, out: Left, failure: type[Plu
     )
 
 
-def _broken(plugin: Plugin, name: str, what: str) -> ContractBrokenError:
+def broken(plugin: Plugin, name: str, what: str) -> ContractBrokenError:
     return ContractBrokenError(
         f"{plugin.path}: {name} {what}; report it to the author of {plugin.manifest.plugin}", path=plugin.path
     )

@@ -1,0 +1,156 @@
+"""What workers write and log -> `logging`; one thread reads it all.
+
+Lines of stdout and stderr go to `hardpoint.plugin.<name>.output`, log records to `hardpoint.plugin.<name>`, as those of a
+plugin in the process do. A worker that writes more than is read waits (output) or drops and counts (records).
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import mmap
+import os
+import select
+import socket
+import threading
+from collections import deque
+from typing import Any
+
+from ..logs import LONGEST, record_of
+
+_CHUNK = 1 << 16
+_LINE = 2000
+"""Bytes of a line; a longer one is taken for several."""
+_LAST = 20
+"""Lines of its output that are kept for the error, should the worker die."""
+_TURN = 64
+"""Log records of one worker that are read in a row."""
+
+
+class Output:
+    """The output of one worker: its ends of pipe and socket are in `theirs` until they were passed on."""
+
+    def __init__(self, name: str) -> None:
+        self.lines: deque[str] = deque(maxlen=_LAST)
+        self.ended = threading.Event()
+        """Set when all that it ever wrote has been read."""
+        self._lines_to = logging.getLogger(f"hardpoint.plugin.{name}.output")
+        self._records_to = logging.getLogger(f"hardpoint.plugin.{name}")
+        self._rest = b""
+        self._reported = 0
+        self.pipe, pipe = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self.pipe, False)
+        self.records, records = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        counter = os.memfd_create("hardpoint-dropped", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.ftruncate(counter, mmap.PAGESIZE)
+        seal(counter)
+        self._dropped = mmap.mmap(counter, mmap.PAGESIZE)
+        self.theirs = (pipe, records.detach(), counter)
+
+    def passed_on(self) -> None:
+        """Close what the worker has now."""
+        for fd in self.theirs:
+            os.close(fd)
+
+    def read_lines(self) -> bool:
+        """Read once from the pipe; False if that was the end."""
+        try:
+            data = os.read(self.pipe, _CHUNK)
+        except BlockingIOError:
+            return True
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        while len(self._rest) > _LINE or (self._rest and not data):
+            lines.append(self._rest[:_LINE])
+            self._rest = self._rest[_LINE:]
+        for line in lines:
+            text = line[:_LINE].decode(errors="backslashreplace")
+            self.lines.append(text)
+            self._lines_to.info("%s", text)
+        return bool(data)
+
+    def read_records(self) -> None:
+        """Pass on the log records that are there, but let others have their turn."""
+        for _ in range(_TURN):
+            try:
+                datagram = self.records.recv(LONGEST)
+            except OSError:
+                break
+            if record := record_of(datagram):
+                self._records_to.log(record[1], "%s", record[2])
+        dropped = int.from_bytes(self._dropped[:8], "little")
+        if dropped != self._reported:
+            lost, self._reported = dropped - self._reported, dropped
+            logging.getLogger("hardpoint.plugin").warning("%d log records of plugins were dropped", lost)
+
+    def close(self) -> None:
+        """All was read."""
+        self.read_records()
+        os.close(self.pipe)
+        self.records.close()
+        self.ended.set()
+
+
+def seal(fd: int) -> None:
+    """Keep a worker from making memory smaller, which would have the host die of SIGBUS."""
+    import fcntl
+
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
+
+
+class Reader:
+    """The thread that reads."""
+
+    def __init__(self) -> None:
+        self._outputs: dict[int, Any] = {}
+        self._poll = select.epoll()
+        self._drained = threading.Event()
+        self._woken, self._wakes = os.pipe2(os.O_CLOEXEC)
+        self._poll.register(self._woken, select.EPOLLIN)
+        self._pid = os.getpid()
+        threading.Thread(target=self._read, name="hardpoint-output", daemon=True).start()
+        atexit.register(self._drain)  # after logging's own hook, so run before it
+
+    def add(self, output: Output) -> None:
+        """Read what comes from there."""
+        for fd, read in ((output.pipe, self._lines), (output.records.fileno(), self._records)):
+            self._outputs[fd] = (read, output)
+            self._poll.register(fd, select.EPOLLIN)
+
+    def _read(self) -> None:
+        while True:
+            for fd, _ in self._poll.poll():
+                if fd == self._woken:
+                    self._ready(0.0)
+                    self._drained.set()
+                    return
+                self._one(fd)
+
+    def _ready(self, seconds: float) -> None:
+        while ready := [fd for fd, _ in self._poll.poll(seconds) if fd != self._woken]:
+            for fd in ready:
+                self._one(fd)
+
+    def _one(self, fd: int) -> None:
+        read, output = self._outputs[fd]
+        try:
+            read(output)
+        except Exception:  # noqa: BLE001 - a handler's, told as any thread's is; the next record may fare better
+            import sys
+
+            threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+
+    def _lines(self, output: Output) -> None:
+        if not output.read_lines():
+            for fd in (output.pipe, output.records.fileno()):
+                self._poll.unregister(fd)
+                del self._outputs[fd]
+            output.close()
+
+    def _records(self, output: Output) -> None:
+        output.read_records()
+
+    def _drain(self) -> None:
+        """At exit: wait for what was sent, but not for a handler that hangs."""
+        if os.getpid() == self._pid:
+            os.write(self._wakes, b"\0")
+            self._drained.wait(1.0)

@@ -1,0 +1,173 @@
+"""The host's hold on one worker: it is started, called, watched, ended; nothing that it sends is trusted."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import struct
+import time
+from _thread import RLock, allocate_lock
+from typing import TYPE_CHECKING, Any
+
+from . import wire
+from .shared import Shared
+from .output import Output
+from .spawner import pair
+
+if TYPE_CHECKING:
+    from .spawner import Spawner
+
+_GRACE = 0.5
+"""Seconds that a worker has to end by itself."""
+_TIMEVAL = struct.Struct("@ll")
+
+
+class Gone(Exception):
+    """The worker is gone, or has to go; the message says why if that is not its exit status."""
+
+
+class Slow(Exception):
+    """It took longer than it may."""
+
+
+class Connection:
+    """One socket to a worker, whose calls one thread of it answers; used by one caller at a time."""
+
+    def __init__(self, sock: socket.socket, shared: Shared, timeout: float | None) -> None:
+        self.sock = sock
+        self.shared = shared
+        set_timeout(sock, timeout)
+        buffer = bytearray(wire.LIMIT)
+        self._view = memoryview(buffer)
+        self._send, self._receive, self._buffer = sock.send, sock.recv_into, buffer
+
+    def ask(self, frame: bytes) -> Any:
+        """Send a frame and wait for the answer to it. Gone or Slow if there is none, FrameError if it is none."""
+        try:
+            self._send(frame)
+            size = self._receive(self._buffer)
+        except BlockingIOError:
+            raise Slow from None
+        except OSError as error:
+            raise Gone from error
+        if not size:
+            raise Gone
+        return wire.unpack(self._view[:size])
+
+    def close(self) -> None:
+        """Give it up; the thread of the worker ends with it."""
+        self.sock.close()
+        self.shared.close()
+
+
+class Worker:
+    """One worker process."""
+
+    def __init__(self, spawner: Spawner, name: str, library: int, request: list[Any], timeout: float | None) -> None:
+        self._timeout = timeout
+        self._lock = RLock()
+        self._free: list[Connection] = []
+        self._pidfd = -1
+        self._ended = allocate_lock()
+        self._ended.acquire()
+        self.status: int | None = None
+        """How it ended, as waitpid(2) says it; None while it runs, or if nobody could tell."""
+        self.output = Output(name)
+        self._control, theirs = pair()
+        with theirs:
+            try:
+                self.pid, self._pidfd = spawner.fork(self, theirs.fileno(), library, *self.output.theirs)
+            finally:
+                self.output.passed_on()
+        spawner.reader.add(self.output)
+        try:
+            set_timeout(self._control, timeout)
+            self.answer = self._ask(request)
+        except BaseException:
+            self.kill()
+            raise
+
+    def _ask(self, request: list[Any]) -> Any:
+        try:
+            wire.send(self._control, request)
+            answer, _ = wire.receive(self._control)
+        except BlockingIOError:
+            raise Slow from None
+        except OSError as error:
+            raise Gone from error
+        if answer is None:
+            raise Gone
+        return answer
+
+    def take(self) -> Connection:
+        """A connection for one call."""
+        try:
+            return self._free.pop()
+        except IndexError:
+            mine, theirs = pair()
+            shared = Shared.make()
+            try:
+                with theirs, self._lock:
+                    wire.send(self._control, 0, (theirs.fileno(), shared.fd))
+            except OSError as error:
+                mine.close()
+                shared.close()
+                raise Gone from error
+            return Connection(mine, shared, self._timeout)
+
+    def give(self, connection: Connection) -> None:
+        """Take it back for the next call."""
+        if self._pidfd < 0 or connection.shared.is_large:
+            connection.close()
+        else:
+            self._free.append(connection)
+
+    def kill(self) -> None:
+        """End it now, and let go of it."""
+        with self._lock:
+            if self._pidfd >= 0:
+                try:
+                    signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+                os.close(self._pidfd)
+                self._pidfd = -1
+        self._control.close()
+        while self._free:
+            self._free.pop().close()
+
+    def end(self) -> None:
+        """Have it end its instance and then itself; it is killed if that takes longer than a moment."""
+        try:
+            with self._lock:
+                self._control.setblocking(False)
+                wire.send(self._control, 0)
+            deadline = time.monotonic() + _GRACE
+            poll = select.poll()
+            poll.register(self._pidfd, select.POLLIN)
+            poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
+        except OSError:
+            pass
+        self.kill()
+
+    def wait(self) -> int | None:
+        """How it ended; it is dead or dying. None if that cannot be found out within a second."""
+        if self._ended.acquire(timeout=1.0):
+            self._ended.release()
+        self.output.ended.wait(0.2)  # a process that it left behind may still hold the pipe
+        return self.status
+
+    def has_ended(self, status: int | None) -> None:
+        """The spawner's word for it."""
+        self.status = status
+        self._ended.release()
+
+
+def set_timeout(sock: socket.socket, seconds: float | None) -> None:
+    """Have the kernel end a wait on the socket; Python's own timeouts cost a poll and a microsecond for each call."""
+    if seconds is not None:
+        whole, part = divmod(max(round(seconds * 1e6), 1), 1_000_000)
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            sock.setsockopt(socket.SOL_SOCKET, option, _TIMEVAL.pack(whole, part))

@@ -1,0 +1,71 @@
+"""Memory that host and worker both map, for payloads that are too large for a frame; each connection has its own.
+
+It is a memfd that can grow and not shrink: a worker that made it smaller would have the host die of SIGBUS.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+from typing import Any
+
+from . import wire
+
+_GRAIN, _KEPT = 1 << 16, 1 << 22
+
+
+class Shared:
+    """A mapping of the memory behind a descriptor, which follows it when it grows. It closes the descriptor."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._map: mmap.mmap | None = None
+        self._size = 0
+        self._used = 0
+
+    @classmethod
+    def make(cls) -> Shared:
+        """New memory, of no size yet."""
+        fd = os.memfd_create("hardpoint", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
+        return cls(fd)
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it takes more memory than should be kept for the next call."""
+        return self._size > _KEPT
+
+    def put(self, data: Any) -> Any:
+        """Copy bytes behind those that were put since `begin`, and give what stands for them in a frame."""
+        size, offset = len(data), self._used
+        self.view(offset, size, grow=True)[:] = data
+        self._used = offset + size
+        return wire.place(offset, size)
+
+    def begin(self, at: int = 0) -> None:
+        """Forget what was put behind `at`."""
+        self._used = at
+
+    def view(self, offset: int, size: int, *, grow: bool = False) -> memoryview:
+        """So many bytes at an offset. FrameError if the memory ends before that, unless it is to grow."""
+        end = offset + size
+        if end > self._size:
+            self._follow(end, grow=grow)
+        assert self._map is not None  # noqa: S101 - _follow made it
+        return memoryview(self._map)[offset:end]
+
+    def _follow(self, end: int, *, grow: bool) -> None:
+        size = os.fstat(self.fd).st_size
+        if end > size and grow:
+            size = -(-max(end, 2 * size) // _GRAIN) * _GRAIN
+            os.ftruncate(self.fd, size)
+        if end > size or not size:
+            raise wire.FrameError(f"a payload that ends at byte {end} of {size}")
+        self._map = mmap.mmap(self.fd, size)
+        self._size = size
+
+    def close(self) -> None:
+        """Close the descriptor; the mapping goes with the last view of it."""
+        os.close(self.fd)
+        self._map = None

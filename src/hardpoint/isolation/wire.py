@@ -1,0 +1,59 @@
+"""What host, zygote and worker say to each other: msgpack frames, one in each packet of a SOCK_SEQPACKET socket.
+
+A worker is not trusted: whatever comes from it is looked at here or where it is used, and there is no pickle anywhere.
+A call is `[method, argument...]`; the reply `[0, result, buffer...]`, with what the call left in its bytearrays, or
+`[1, [class, message, status, text], buffer...]`. A payload of more than INLINE bytes lies in memory that both map, and
+the frame has in its place an extension of PLACE: offset and size.
+"""
+
+from __future__ import annotations
+
+import array
+import socket
+import struct
+from typing import Any
+
+from msgpack import ExtType, Packer, UnpackException, unpackb
+
+INLINE = 1 << 14
+"""Bytes of one argument or result up to which it travels in the frame."""
+LIMIT = 1 << 18
+"""Bytes in a frame: nine inline payloads and more."""
+PLACE = 1
+"""The type of the extension that stands for a payload in shared memory."""
+PLACED = struct.Struct("<QQ")
+
+pack = Packer(use_bin_type=True, strict_types=False).pack
+
+
+class FrameError(Exception):
+    """What came is no frame, or not one that can stand there."""
+
+
+def unpack(data: Any) -> Any:
+    """The frame in some bytes. FrameError if it is none."""
+    try:
+        return unpackb(data, raw=False, use_list=True)
+    except (UnpackException, ValueError, TypeError, OverflowError) as error:  # all that msgpack raises for bad bytes
+        raise FrameError(f"{type(error).__name__}: {error}") from error
+
+
+def send(sock: socket.socket, frame: Any, fds: tuple[int, ...] = ()) -> None:
+    """Send a frame, and descriptors with it."""
+    ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+    sock.sendmsg([pack(frame)], ancillary)
+
+
+def receive(sock: socket.socket, most: int = 0) -> tuple[Any, list[int]]:
+    """A frame, and at most so many descriptors that came with it; (None, []) at the end of the stream."""
+    fds = array.array("i")
+    data, ancillary, _, _ = sock.recvmsg(LIMIT, socket.CMSG_SPACE(most * 4) if most else 0, socket.MSG_CMSG_CLOEXEC)
+    for level, kind, content in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            fds.frombytes(content[: len(content) // 4 * 4])
+    return (unpack(data) if data else None), list(fds)
+
+
+def place(offset: int, size: int) -> ExtType:
+    """What stands in a frame for a payload in shared memory."""
+    return ExtType(PLACE, PLACED.pack(offset, size))

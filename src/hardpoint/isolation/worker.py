@@ -1,0 +1,153 @@
+"""The process that an isolated plugin runs in: it loads the file that the host checked, and answers calls."""
+
+from __future__ import annotations
+
+import _thread
+import fcntl
+import mmap
+import os
+import signal
+import socket
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from .. import logs, opening
+from ..errors import HardpointError, PluginError, StaleError
+from ..file import Identity, LibraryFile, open_library
+from ..libc import ffi, libc
+from ..signature import Contract, Method, parse_method
+from . import sandbox, wire
+from .shared import Shared
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Call = Callable[..., Any]
+
+_PR_SET_PDEATHSIG = 1
+_CONTROL, _LIBRARY, _RECORDS, _COUNTER = 3, 4, 5, 6
+_RAW = {"str": "bytes"}
+"""Text stays UTF-8 here: the host has encoded it, and decodes and judges what comes back."""
+
+
+def main(zygote: int, *fds: int) -> NoReturn:
+    """Become a worker; it ends when the host closes its side of the connection."""
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != zygote:
+        os._exit(0)
+    _keep(*fds)
+    control = socket.socket(fileno=_CONTROL)
+    request, _ = wire.receive(control)
+    applied: list[str] = []
+    try:
+        *what, options = request
+        applied = sandbox.enter(options)
+        methods, calls = _load(*what)
+    except HardpointError as error:
+        wire.send(control, [1, told(error), applied, ""])
+        os._exit(0)
+    os.close(_LIBRARY)
+    wire.send(control, [0, [call is not None for call in calls], applied, opening.default_binding()])
+    while True:
+        request, fds = wire.receive(control, 2)
+        if request is None:
+            os._exit(0)
+        if not fds:  # the end: the instance goes with the last reference to it
+            calls.clear()
+            os._exit(0)
+        _thread.start_new_thread(_serve, (socket.socket(fileno=fds[0]), Shared(fds[1]), methods, calls))
+
+
+def _keep(connection: int, library: int, output: int, records: int, counter: int) -> None:
+    """Have these descriptors at known numbers, and no others."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    wanted = (nothing, output, output, connection, library, records, counter)
+    high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 100) for fd in wanted]
+    for number, fd in enumerate(high):
+        os.dup2(fd, number)
+    os.closerange(len(wanted), 1 << 16)
+
+
+def _load(
+    path: str, identity: list[int], sha256: str | None, name: str, version: list[int], methods: list[Any],
+    config: bytes | None,
+) -> tuple[list[Method], list[Call | None]]:  # fmt: skip
+    contract = Contract(name, *version, tuple(
+        parse_method(text)._replace(since=since, quick=quick) for text, since, quick in methods
+    ))  # fmt: skip
+    if sha256:
+        file = LibraryFile(path, os.dup(_LIBRARY), f"/proc/self/fd/{_LIBRARY}", sha256)
+        file.kept = True
+    else:
+        file = open_library(path)
+        if file.identity != Identity.of(os.fstat(_LIBRARY)):
+            raise StaleError(f"{path} was replaced while it was being loaded; load it again", path=path)
+    opened = opening.open_plugin(file, opening.check_fit(file, contract), None)
+    raw = [
+        method._replace(
+            parameters=tuple(each._replace(kind=_RAW.get(each.kind, each.kind)) for each in method.parameters),
+            result=_RAW.get(method.result, method.result),
+        )
+        for method in contract.methods
+    ]
+    plugin = opened.plugin._replace(contract=contract._replace(methods=tuple(raw)))
+    counter = mmap.mmap(_COUNTER, mmap.PAGESIZE)
+    logs.use(logs.host_of(_RECORDS, int(ffi.cast("uintptr_t", ffi.from_buffer(counter)))), counter)
+    made = opening.make_object(opened._replace(plugin=plugin), config)
+    return raw, [getattr(made, each.name) if plugin.slots.methods.get(each.name) else None for each in raw]
+
+
+def told(error: HardpointError) -> list[Any]:
+    """An error, as it travels."""
+    more = [error.status, error.text] if isinstance(error, PluginError) else [0, ""]
+    return [type(error).__name__, str(error), *more]
+
+
+def _serve(sock: socket.socket, shared: Shared, methods: list[Method], calls: list[Call | None]) -> None:
+    """Answer the calls of one connection, one after the other, until the host closes it."""
+    buffer = bytearray(wire.LIMIT)
+    try:
+        while size := sock.recv_into(buffer):
+            sock.send(_answer(memoryview(buffer)[:size], shared, methods, calls))
+    except OSError:  # the host has given up this one
+        pass
+    finally:
+        sock.close()
+        shared.close()
+
+
+def _answer(frame: memoryview, shared: Shared, methods: list[Method], calls: list[Call | None]) -> bytes:
+    index, *arguments = wire.unpack(frame)
+    kept: list[Any] = []
+    shared.begin()
+    if wire.ExtType in map(type, arguments) or bytearray_in(methods[index]):
+        arguments, kept = _unpacked(methods[index], arguments, shared)
+    try:
+        reply = [0, calls[index](*arguments)]
+    except HardpointError as error:
+        reply = [1, told(error)]
+    if type(reply[1]) is bytes and len(reply[1]) > wire.INLINE:
+        reply[1] = shared.put(reply[1])
+    return wire.pack(reply + kept if kept else reply)
+
+
+def bytearray_in(method: Method) -> bool:
+    return any(each.kind == "bytearray" for each in method.parameters)
+
+
+def _unpacked(method: Method, arguments: list[Any], shared: Shared) -> tuple[list[Any], list[Any]]:
+    """The arguments with those in shared memory as views of it, and what goes back of bytearrays."""
+    values, kept = [], []
+    end = 0
+    for parameter, value in zip(method.parameters, arguments, strict=True):
+        given: Any = value
+        if type(value) is wire.ExtType:
+            offset, size = wire.PLACED.unpack(value.data)
+            end = max(end, offset + size)
+            given = shared.view(offset, size)
+        elif parameter.kind == "bytearray":
+            given = bytearray(value)
+        if parameter.kind == "bytearray":
+            kept.append(value if type(value) is wire.ExtType else given)
+        values.append(given)
+    shared.begin(end)
+    return values, kept

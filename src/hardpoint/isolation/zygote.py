@@ -1,0 +1,77 @@
+"""The process that forks workers: small, single-threaded, and gone when the host is.
+
+Forking a host that may have threads is unsafe, and starting a Python for each worker takes ten times as long. It gets
+requests on one socket and tells of exits on another; both are the host's, which starts it (see spawner).
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+
+from ..binding import default
+from . import wire, worker
+
+default()  # imported here, so that no worker has to
+
+
+def main(host: int, control: socket.socket, events: socket.socket) -> None:
+    """Fork a worker for each request, until the host ends."""
+    os.setsid()  # a Ctrl-C in the terminal is the host's affair
+    watched = os.pidfd_open(host)
+    if os.getppid() != host:
+        return
+    woken, wakes = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    poll = select.poll()
+    for fd in (watched, control.fileno(), woken.fileno()):
+        poll.register(fd, select.POLLIN)
+    while True:
+        ready = {fd for fd, _ in poll.poll()}
+        if woken.fileno() in ready:
+            woken.recv(1 << 16)
+            _reap(events)
+        if watched in ready:
+            return
+        if control.fileno() in ready and not _fork(control):
+            return
+
+
+def _fork(control: socket.socket) -> bool:
+    request, fds = wire.receive(control, 5)
+    if request is None:
+        return False
+    zygote = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            worker.main(zygote, *fds)
+        finally:
+            os._exit(70)
+    for fd in fds:
+        os.close(fd)
+    pidfd = os.pidfd_open(pid)
+    wire.send(control, pid, (pidfd,))
+    os.close(pidfd)
+    return True
+
+
+def _reap(events: socket.socket) -> None:
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if not pid:
+            return
+        wire.send(events, [pid, status])
+
+
+def boot(host: str, control: str, events: str) -> None:
+    """Start from the command line that spawner writes."""
+    for fd in (control, events):
+        os.set_inheritable(int(fd), False)  # noqa: FBT003
+    main(int(host), socket.socket(fileno=int(control)), socket.socket(fileno=int(events)))

@@ -1,0 +1,17 @@
+import sys; sys.path.insert(0,"/tmp/iso/src")
+import hardpoint, time, os
+from hardpoint.contracts import Greeter
+t=time.perf_counter()
+e=hardpoint.load("/work/main/build/plugins/english.so", Greeter, isolated=True)
+print(e.greet("World"), e.lang(), time.perf_counter()-t)
+t=time.perf_counter()
+f=hardpoint.load("/work/main/build/plugins/english.so", Greeter, isolated=True); f.lang(); print(time.perf_counter()-t)
+n=20000; t=time.perf_counter()
+for _ in range(n): e.greet("World")
+print((time.perf_counter()-t)/n*1e6,"us")
+print(len(e.greet("x"*3000000)))
+try: e.greet(5)
+except TypeError as x: print(x)
+hardpoint.close(e)
+try: e.greet("x")
+except hardpoint.ClosedError as x: print(x)
