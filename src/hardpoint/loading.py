@@ -83,7 +83,7 @@ def load_contract(
     with open_library(path) as found, nullcontext(found) if sha256 is None else pin(found, sha256) as file:
         fit = check_fit(file, contract)
         if isolated:
-            from .isolation import isolate  # what it needs costs milliseconds, and few ask for it
+            from .isolation.host import isolate  # what it needs costs milliseconds, and few ask for it
 
             return isolate(file, fit, isolated, text)
         opened = open_plugin(file, fit, binding)

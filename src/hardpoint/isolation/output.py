@@ -11,7 +11,7 @@ import logging
 import mmap
 import os
 import select
-import socket
+import _socket
 import threading
 from collections import deque
 from typing import Any
@@ -40,7 +40,7 @@ class Output:
         self._reported = 0
         self.pipe, pipe = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self.pipe, False)
-        self.records, records = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self.records, records = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_NONBLOCK)
         counter = os.memfd_create("hardpoint-dropped", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(counter, mmap.PAGESIZE)
         seal(counter)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import select
 import signal
-import socket
+import _socket
 import struct
 import time
 from _thread import RLock, allocate_lock
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from . import wire
@@ -35,7 +36,7 @@ class Slow(Exception):
 class Connection:
     """One socket to a worker, whose calls one thread of it answers; used by one caller at a time."""
 
-    def __init__(self, sock: socket.socket, shared: Shared, timeout: float | None) -> None:
+    def __init__(self, sock: _socket.socket, shared: Shared, timeout: float | None) -> None:
         self.sock = sock
         self.shared = shared
         set_timeout(sock, timeout)
@@ -76,7 +77,7 @@ class Worker:
         """How it ended, as waitpid(2) says it; None while it runs, or if nobody could tell."""
         self.output = Output(name)
         self._control, theirs = pair()
-        with theirs:
+        with closing(theirs):
             try:
                 self.pid, self._pidfd = spawner.fork(self, theirs.fileno(), library, *self.output.theirs)
             finally:
@@ -99,6 +100,8 @@ class Worker:
             raise Gone from error
         if answer is None:
             raise Gone
+        if type(answer) is not list or [type(each) for each in answer] != [int, list, list, str]:
+            raise wire.FrameError("an answer of another shape")
         return answer
 
     def take(self) -> Connection:
@@ -109,7 +112,7 @@ class Worker:
             mine, theirs = pair()
             shared = Shared.make()
             try:
-                with theirs, self._lock:
+                with closing(theirs), self._lock:
                     wire.send(self._control, 0, (theirs.fileno(), shared.fd))
             except OSError as error:
                 mine.close()
@@ -165,9 +168,9 @@ class Worker:
         self._ended.release()
 
 
-def set_timeout(sock: socket.socket, seconds: float | None) -> None:
+def set_timeout(sock: _socket.socket, seconds: float | None) -> None:
     """Have the kernel end a wait on the socket; Python's own timeouts cost a poll and a microsecond for each call."""
     if seconds is not None:
         whole, part = divmod(max(round(seconds * 1e6), 1), 1_000_000)
-        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-            sock.setsockopt(socket.SOL_SOCKET, option, _TIMEVAL.pack(whole, part))
+        for option in (_socket.SO_RCVTIMEO, _socket.SO_SNDTIMEO):
+            sock.setsockopt(_socket.SOL_SOCKET, option, _TIMEVAL.pack(whole, part))

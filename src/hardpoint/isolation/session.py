@@ -78,7 +78,7 @@ class Session:
             raise self._timed_out(doing) from None
         except Gone:
             raise self._crashed(doing, worker) from None
-        except (wire.FrameError, ValueError, TypeError) as error:
+        except wire.FrameError as error:
             raise self._nonsense(doing, error) from error
         if kind:
             worker.kill()

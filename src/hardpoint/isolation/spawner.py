@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-import socket
+import _socket
 import sys
 from _thread import RLock, start_new_thread
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from . import wire
@@ -18,9 +19,9 @@ _KEPT = ("LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "TZ")
 _BOOT = "import sys; sys.path[:] = sys.argv[4:]; from hardpoint.isolation.zygote import boot; boot(*sys.argv[1:4])"
 
 
-def pair() -> tuple[socket.socket, socket.socket]:
+def pair() -> tuple[_socket.socket, _socket.socket]:
     """Two ends of a socket that keeps frames apart."""
-    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    return _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
 
 
 class Spawner:
@@ -32,7 +33,7 @@ class Spawner:
         self._lock = RLock()
         self._workers: dict[int, Worker] = {}
         self.reader = Reader()
-        with control, events:
+        with closing(control), closing(events):
             actions = [(os.POSIX_SPAWN_DUP2, control.fileno(), 3), (os.POSIX_SPAWN_DUP2, events.fileno(), 4)]
             environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
             words = [sys.executable, "-I", "-S", "-c", _BOOT, str(os.getpid()), "3", "4", *sys.path]

@@ -9,7 +9,7 @@ the frame has in its place an extension of PLACE: offset and size.
 from __future__ import annotations
 
 import array
-import socket
+import _socket
 import struct
 from typing import Any
 
@@ -38,18 +38,18 @@ def unpack(data: Any) -> Any:
         raise FrameError(f"{type(error).__name__}: {error}") from error
 
 
-def send(sock: socket.socket, frame: Any, fds: tuple[int, ...] = ()) -> None:
+def send(sock: _socket.socket, frame: Any, fds: tuple[int, ...] = ()) -> None:
     """Send a frame, and descriptors with it."""
-    ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+    ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
     sock.sendmsg([pack(frame)], ancillary)
 
 
-def receive(sock: socket.socket, most: int = 0) -> tuple[Any, list[int]]:
+def receive(sock: _socket.socket, most: int = 0) -> tuple[Any, list[int]]:
     """A frame, and at most so many descriptors that came with it; (None, []) at the end of the stream."""
     fds = array.array("i")
-    data, ancillary, _, _ = sock.recvmsg(LIMIT, socket.CMSG_SPACE(most * 4) if most else 0, socket.MSG_CMSG_CLOEXEC)
+    data, ancillary, _, _ = sock.recvmsg(LIMIT, _socket.CMSG_SPACE(most * 4) if most else 0, _socket.MSG_CMSG_CLOEXEC)
     for level, kind, content in ancillary:
-        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+        if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
             fds.frombytes(content[: len(content) // 4 * 4])
     return (unpack(data) if data else None), list(fds)
 

@@ -7,7 +7,7 @@ import fcntl
 import mmap
 import os
 import signal
-import socket
+import _socket
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .. import logs, opening
@@ -35,7 +35,7 @@ def main(zygote: int, *fds: int) -> NoReturn:
     if os.getppid() != zygote:
         os._exit(0)
     _keep(*fds)
-    control = socket.socket(fileno=_CONTROL)
+    control = _socket.socket(fileno=_CONTROL)
     request, _ = wire.receive(control)
     applied: list[str] = []
     try:
@@ -54,7 +54,7 @@ def main(zygote: int, *fds: int) -> NoReturn:
         if not fds:  # the end: the instance goes with the last reference to it
             calls.clear()
             os._exit(0)
-        _thread.start_new_thread(_serve, (socket.socket(fileno=fds[0]), Shared(fds[1]), methods, calls))
+        _thread.start_new_thread(_serve, (_socket.socket(fileno=fds[0]), Shared(fds[1]), methods, calls))
 
 
 def _keep(connection: int, library: int, output: int, records: int, counter: int) -> None:
@@ -102,7 +102,7 @@ def told(error: HardpointError) -> list[Any]:
     return [type(error).__name__, str(error), *more]
 
 
-def _serve(sock: socket.socket, shared: Shared, methods: list[Method], calls: list[Call | None]) -> None:
+def _serve(sock: _socket.socket, shared: Shared, methods: list[Method], calls: list[Call | None]) -> None:
     """Answer the calls of one connection, one after the other, until the host closes it."""
     buffer = bytearray(wire.LIMIT)
     try:

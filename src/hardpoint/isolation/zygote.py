@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import select
 import signal
-import socket
+import _socket
 
 from ..binding import default
 from . import wire, worker
@@ -17,13 +17,13 @@ from . import wire, worker
 default()  # imported here, so that no worker has to
 
 
-def main(host: int, control: socket.socket, events: socket.socket) -> None:
+def main(host: int, control: _socket.socket, events: _socket.socket) -> None:
     """Fork a worker for each request, until the host ends."""
     os.setsid()  # a Ctrl-C in the terminal is the host's affair
     watched = os.pidfd_open(host)
     if os.getppid() != host:
         return
-    woken, wakes = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    woken, wakes = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC)
     signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     poll = select.poll()
@@ -40,7 +40,7 @@ def main(host: int, control: socket.socket, events: socket.socket) -> None:
             return
 
 
-def _fork(control: socket.socket) -> bool:
+def _fork(control: _socket.socket) -> bool:
     request, fds = wire.receive(control, 5)
     if request is None:
         return False
@@ -59,7 +59,7 @@ def _fork(control: socket.socket) -> bool:
     return True
 
 
-def _reap(events: socket.socket) -> None:
+def _reap(events: _socket.socket) -> None:
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -74,4 +74,4 @@ def boot(host: str, control: str, events: str) -> None:
     """Start from the command line that spawner writes."""
     for fd in (control, events):
         os.set_inheritable(int(fd), False)  # noqa: FBT003
-    main(int(host), socket.socket(fileno=int(control)), socket.socket(fileno=int(events)))
+    main(int(host), _socket.socket(fileno=int(control)), _socket.socket(fileno=int(events)))

@@ -1,0 +1,47 @@
+"""A file that fits -> a plugin object whose methods are calls of a worker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..abi import SERIAL
+from ..binding.instance import Holder, Instance
+from ..binding.methods import make_class
+from ..binding.outcome import Plugin
+from ..library import Slots
+from ..record import Record
+from .options import checked
+from .session import Remote, Session
+
+if TYPE_CHECKING:
+    from .options import Isolation
+    from ..errors import Problem
+    from ..file import LibraryFile
+    from ..preflight import Fit
+
+
+class Isolated(Record):
+    """What `info` needs of an isolated plugin."""
+
+    plugin: Plugin
+    session: Session
+    warnings: tuple[Problem, ...]
+
+
+def isolate(file: LibraryFile, fit: Fit, isolated: bool | Isolation, config: bytes | None) -> Any:  # noqa: FBT001
+    """The plugin of a file that fits, in a worker, as an object with the contract's methods."""
+    contract, manifest = fit.contract, fit.manifest
+    assert manifest is not None  # noqa: S101 - a fit without problems has it
+    assert fit.vtable is not None  # noqa: S101
+    options = checked(isolated)
+    # Between several workers, each of which serves one call at a time, calls need not wait for each other here.
+    serial = bool(fit.vtable.flags & SERIAL) and options.workers == 1
+    plugin = Plugin(file.path, contract, manifest, Slots(0, 0, {}), serial)
+    session = Session(file, plugin, options, config)
+    places = {method.name: at for at, method in enumerate(contract.methods, start=1) if session.present[at - 1]}
+    plugin = plugin._replace(slots=Slots(0, 0, places))
+    instance = Instance(Holder(session, Session.end, serial=serial), name=manifest.plugin, path=file.path)
+    instance.about = Isolated(plugin, session, tuple(problem for problem in fit.problems if not problem.fatal))
+    made: Any = object.__new__(make_class(plugin, Remote()))
+    made._instance = instance  # noqa: SLF001 - the one slot of its class
+    return made
