@@ -42,7 +42,7 @@ def test_loading_and_calling_stays_light(run_python: RunPython, english: Path) -
 
 
 STAGES = ["record", "errors", "reserved", "abi", "version", "signature", "definition", "header", "file", "elf", "manifest", "relocations", "soundness", "resolve",
-          "dependencies", "system", "vtable", "preflight", "_ffi", "libc", "state", "library", "logs", "binding", "loading", "contracts", "benchmark"]  # fmt: skip
+          "dependencies", "system", "vtable", "preflight", "_ffi", "libc", "state", "library", "logs", "binding", "opening", "isolation", "loading", "waiting", "contracts", "benchmark"]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from .errors import (
     CallError,
     ClosedError,
     ContractBrokenError,
+    CrashedError,
     CreateError,
     DefinitionError,
     HardpointError,
@@ -16,35 +17,44 @@ from .errors import (
     PluginNotFoundError,
     Problem,
     StaleError,
+    TimedOutError,
 )
-from .loading import Info, close, info, load, loaded
+from .isolation.options import InForce, Isolation
+from .loading import Info, close, info, load, loaded, reload
 from .signature import Buffer, WritableBuffer
 from .version import __version__
+from .waiting import awaitable
 
 __all__ = [
     "Buffer",
     "CallError",
     "ClosedError",
     "ContractBrokenError",
+    "CrashedError",
     "CreateError",
     "DefinitionError",
     "HardpointError",
     "HardpointWarning",
     "IncompatibleError",
+    "InForce",
     "Info",
+    "Isolation",
     "LoadError",
     "NotAPluginError",
     "PluginError",
     "PluginNotFoundError",
     "Problem",
     "StaleError",
+    "TimedOutError",
     "WritableBuffer",
     "__version__",
+    "awaitable",
     "close",
     "contract",
     "info",
     "load",
     "loaded",
     "quick",
+    "reload",
     "since",
 ]

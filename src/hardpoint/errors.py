@@ -11,6 +11,8 @@
     ├── PluginError             the plugin itself said no                             .status .text
     │   ├── CreateError         ... when an instance was made
     │   └── CallError           ... when a method was called
+    ├── CrashedError            an isolated plugin's worker died    .signal .status .stderr
+    ├── TimedOutError           an isolated plugin took too long (also a TimeoutError)
     └── ClosedError             the instance was closed, or belongs to the process before a fork
 
 One class for each thing that a caller would do differently. Every one carries `path`, the file as the caller named

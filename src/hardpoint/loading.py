@@ -72,7 +72,7 @@ def load_contract(
     path: str | os.PathLike[str],
     contract: Contract,
     *,
-    config: str | Mapping[str, Any] | None = None,
+    config: str | bytes | Mapping[str, Any] | None = None,
     binding: str | None = None,
     sha256: str | None = None,
     isolated: bool | Isolation = False,
@@ -90,9 +90,11 @@ def load_contract(
     return make_object(opened, text)
 
 
-def _encode(config: str | Mapping[str, Any] | None) -> bytes | None:
-    if config is None or isinstance(config, str):
-        return None if config is None else to_text(config, "load() argument 'config'")
+def _encode(config: str | bytes | Mapping[str, Any] | None) -> bytes | None:
+    if config is None or isinstance(config, bytes):  # encoded before
+        return config
+    if isinstance(config, str):
+        return to_text(config, "load() argument 'config'")
     if not isinstance(config, Mapping):
         raise TypeError(f"load() argument 'config' must be str, a mapping or None, not {type(config).__name__}")
     import json
@@ -106,6 +108,23 @@ def _instance(plugin: object) -> Instance:
     if not isinstance(instance, Instance):
         raise TypeError(f"{plugin!r} is not a plugin object that hardpoint.load gave")
     return instance
+
+
+def reload(plugin: object) -> None:
+    """Have an isolated plugin's object go on with the file that stands at its path now; calls under way end with the old.
+
+    A new worker loads that file with the same options and config, and takes over once it has; the old one is then ended.
+    Raises what load raises if the new file does not fit, and the old worker keeps serving. TypeError if the plugin is not
+    isolated: a library that was loaded in the process stays.
+    """
+    instance = _instance(plugin)
+    about = instance.about
+    if isinstance(about, Opened):
+        raise TypeError(f"{plugin!r} is not isolated: its library stays in the process for good; load it with isolated=True")
+    old = about.plugin
+    new: Any = load_contract(old.path, old.contract, config=about.config, sha256=about.session.pinned, isolated=about.options)
+    plugin.__class__ = type(new)
+    instance.exchange(new._instance)
 
 
 def info(plugin: object) -> Info:

@@ -80,6 +80,12 @@ class Instance:
         """Bar new calls; the last one out ends the instance. Closing again does nothing."""
         self._holder = None
 
+    def exchange(self, other: Instance) -> None:
+        """Go on with what another holds, which is closed by that. ClosedError if this one is closed."""
+        self.hold("reload")
+        self._holder, self.about = other._holder, other.about  # noqa: SLF001
+        other.close()
+
     def _closed(self, method: str) -> ClosedError:
         why = "was closed; load it again"
         if self._process != _process[0]:

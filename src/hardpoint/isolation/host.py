@@ -10,11 +10,10 @@ from ..binding.methods import make_class
 from ..binding.outcome import Plugin
 from ..library import Slots
 from ..record import Record
-from .options import checked
+from .options import Isolation, checked
 from .session import Remote, Session
 
 if TYPE_CHECKING:
-    from .options import Isolation
     from ..errors import Problem
     from ..file import LibraryFile
     from ..preflight import Fit
@@ -26,6 +25,8 @@ class Isolated(Record):
     plugin: Plugin
     session: Session
     warnings: tuple[Problem, ...]
+    options: Isolation
+    config: bytes | None
 
 
 def isolate(file: LibraryFile, fit: Fit, isolated: bool | Isolation, config: bytes | None) -> Any:  # noqa: FBT001
@@ -41,7 +42,7 @@ def isolate(file: LibraryFile, fit: Fit, isolated: bool | Isolation, config: byt
     places = {method.name: at for at, method in enumerate(contract.methods, start=1) if session.present[at - 1]}
     plugin = plugin._replace(slots=Slots(0, 0, places))
     instance = Instance(Holder(session, Session.end, serial=serial), name=manifest.plugin, path=file.path)
-    instance.about = Isolated(plugin, session, tuple(problem for problem in fit.problems if not problem.fatal))
+    instance.about = Isolated(plugin, session, tuple(problem for problem in fit.problems if not problem.fatal), options, config)
     made: Any = object.__new__(make_class(plugin, Remote()))
     made._instance = instance  # noqa: SLF001 - the one slot of its class
     return made

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..record import Record
 
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "kib": 1 << 10, "m": 1 << 20, "mib": 1 << 20, "g": 1 << 30, "gib": 1 << 30}
@@ -46,6 +48,12 @@ def checked(isolated: bool | Isolation) -> Isolation:  # noqa: FBT001 - as load'
     if options.memory is not None:
         bytes_of(options.memory)
     return options
+
+
+def limits(options: Isolation) -> dict[str, Any]:
+    """What a worker is told of them."""
+    memory = None if options.memory is None else bytes_of(options.memory)
+    return {**options._asdict(), "memory": memory}
 
 
 def bytes_of(size: int | str) -> int:

@@ -66,7 +66,7 @@ class Connection:
 class Worker:
     """One worker process."""
 
-    def __init__(self, spawner: Spawner, name: str, library: int, request: list[Any], timeout: float | None) -> None:
+    def __init__(self, spawner: Spawner, name: str, library: int, timeout: float | None) -> None:
         self._timeout = timeout
         self._lock = RLock()
         self._free: list[Connection] = []
@@ -75,6 +75,10 @@ class Worker:
         self._ended.acquire()
         self.status: int | None = None
         """How it ended, as waitpid(2) says it; None while it runs, or if nobody could tell."""
+        self.was_killed = False
+        """It did not end by itself."""
+        self.calls = 0
+        """How many are under way."""
         self.output = Output(name)
         self._control, theirs = pair()
         with closing(theirs):
@@ -83,14 +87,10 @@ class Worker:
             finally:
                 self.output.passed_on()
         spawner.reader.add(self.output)
-        try:
-            set_timeout(self._control, timeout)
-            self.answer = self._ask(request)
-        except BaseException:
-            self.kill()
-            raise
+        set_timeout(self._control, timeout)
 
-    def _ask(self, request: list[Any]) -> Any:
+    def load(self, request: list[Any]) -> Any:
+        """Have it load the plugin; its answer. Gone, Slow or FrameError if there is none."""
         try:
             wire.send(self._control, request)
             answer, _ = wire.receive(self._control)
@@ -131,6 +131,7 @@ class Worker:
         """End it now, and let go of it."""
         with self._lock:
             if self._pidfd >= 0:
+                self.was_killed = self.status is None
                 try:
                     signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
                 except ProcessLookupError:
@@ -141,25 +142,25 @@ class Worker:
         while self._free:
             self._free.pop().close()
 
-    def end(self) -> None:
-        """Have it end its instance and then itself; it is killed if that takes longer than a moment."""
+    def end(self) -> bool:
+        """Have it end its instance and then itself; False if it took longer than a moment, and was killed."""
         try:
             with self._lock:
                 self._control.setblocking(False)
                 wire.send(self._control, 0)
-            deadline = time.monotonic() + _GRACE
             poll = select.poll()
             poll.register(self._pidfd, select.POLLIN)
-            poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
-        except OSError:
-            pass
+            in_time = bool(poll.poll(_GRACE * 1000))
+        except OSError:  # it is gone already, or does not read
+            in_time = False
         self.kill()
+        return in_time
 
-    def wait(self) -> int | None:
-        """How it ended; it is dead or dying. None if that cannot be found out within a second."""
-        if self._ended.acquire(timeout=1.0):
+    def wait(self, seconds: float = 1.0) -> int | None:
+        """How it ended; it is dead or dying. None if that cannot be found out in that time."""
+        if self._ended.acquire(timeout=seconds):
             self._ended.release()
-        self.output.ended.wait(0.2)  # a process that it left behind may still hold the pipe
+            self.output.ended.wait(0.2)  # a process that it left behind may still hold the pipe
         return self.status
 
     def has_ended(self, status: int | None) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+import time
 from _thread import RLock
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,7 @@ from ..binding.outcome import broken
 from ..errors import CrashedError, HardpointError, PluginError, TimedOutError
 from ..file import LibraryFile, digest
 from . import wire
-from .options import InForce, bytes_of
+from .options import InForce, limits
 from .process import Gone, Slow, Worker
 from .spawner import spawner
 
@@ -30,34 +32,39 @@ if TYPE_CHECKING:
 _RESULTS = {"str": bytes, "bytes": bytes, "int": int, "float": float, "bool": bool, "None": type(None)}
 
 
+_TRIES, _PAUSE = 4, 0.1
+"""Starts in a row that may fail before the plugin is given up, and seconds to wait after the first; then twice as long."""
+
+
 class Session:
-    """An isolated plugin: it has workers, and its methods are calls of them."""
+    """An isolated plugin: its workers, and what happens when one dies."""
 
     def __init__(self, file: LibraryFile, plugin: Plugin, isolation: Isolation, config: bytes | None) -> None:
+        contract = plugin.contract
         self._plugin = plugin
         self._isolation = isolation
         self._file = LibraryFile(file.path, os.dup(file.fd), file.loader_path, file.pinned)
         self._lock = RLock()
-        contract = plugin.contract
-        limits = {
-            "memory": None if isolation.memory is None else bytes_of(isolation.memory),
-            "cpu": isolation.cpu,
-            "files": isolation.files,
-        }
         methods = [[method.text, method.since, method.quick] for method in contract.methods]
-        version = [contract.major, contract.minor]
-        self._request = [file.loader_path if not file.pinned else file.path, list(file.identity), file.pinned, contract.name, version, methods, config, limits]
+        self.library = file.path if file.pinned else file.loader_path
+        """What dlopen is given in a worker; of a pinned file, the path that it was copied from."""
+        self._request = [
+            self.library, list(file.identity), file.pinned, contract.name, [contract.major, contract.minor], methods,
+            config, limits(isolation),
+        ]  # fmt: skip
         self._workers: list[Worker | None] = [None] * isolation.workers
-        self._turn = 0
+        self._failures: list[float] = []
+        self._died: CrashedError | TimedOutError | None = None
         self.sandbox: list[str] = []
         self.binding = ""
         self.present: list[bool] = []
+        """Which of the contract's methods the plugin has."""
         self._workers[0] = self._start("create")
 
     @property
-    def library(self) -> str:
-        """What dlopen is given in a worker."""
-        return str(self._request[0])
+    def pinned(self) -> str | None:
+        """The digest that load was given."""
+        return self._file.pinned
 
     def sha256(self) -> str | None:
         """The digest of the file."""
@@ -68,38 +75,11 @@ class Session:
         running = tuple(worker.pid for worker in self._workers if worker is not None)
         return InForce(self._isolation, running, tuple(self.sandbox))
 
-    def _start(self, doing: str) -> Worker:
-        path = self._plugin.path
-        worker = None
-        try:
-            worker = Worker(spawner(), self._plugin.manifest.plugin, self._file.fd, self._request, self._isolation.timeout)
-            kind, answer, self.sandbox, self.binding = worker.answer
-        except Slow:
-            raise self._timed_out(doing) from None
-        except Gone:
-            raise self._crashed(doing, worker) from None
-        except wire.FrameError as error:
-            raise self._nonsense(doing, error) from error
-        if kind:
-            worker.kill()
-            raise _error(answer, path)
-        self.present = answer
-        return worker
-
-    def _worker(self, doing: str) -> tuple[int, Worker]:
-        self._turn = index = (self._turn + 1) % len(self._workers)
-        worker = self._workers[index]
-        if worker is None:
-            with self._lock:
-                worker = self._workers[index]
-                if worker is None:
-                    worker = self._workers[index] = self._start(doing)
-        return index, worker
-
     def call(self, method: Method, index: int, values: list[Any], buffers: list[memoryview]) -> Any:
-        """Call a method in a worker."""
+        """Call the method at an index of the contract in a worker, which the buffers come back from as it left them."""
         place, worker = self._worker(method.name)
         connection = None
+        worker.calls += 1
         try:
             connection = worker.take()
             reply = connection.ask(_frame(index, values, connection))
@@ -107,62 +87,115 @@ class Session:
         except BaseException as error:
             if connection is not None:
                 connection.close()  # an answer may still be to come, which must not be another call's
-            if isinstance(error, Slow):
-                self._drop(place, worker)
-                raise self._timed_out(method.name) from None
-            if isinstance(error, Gone):
-                self._drop(place, worker)
-                raise self._crashed(method.name, worker) from None
-            if isinstance(error, wire.FrameError):
-                self._drop(place, worker)
-                raise self._nonsense(method.name, error) from error
-            raise
+            if not isinstance(error, (Slow, Gone, wire.FrameError)):
+                raise
+            raise self._lost(method.name, place, worker, error) from error.__cause__
+        finally:
+            worker.calls -= 1
         worker.give(connection)
         if isinstance(outcome, HardpointError):
             raise outcome
         return outcome
 
-    def _drop(self, place: int, worker: Worker) -> None:
+    def end(self) -> None:
+        """End every worker; what goes wrong with that is logged, since nobody waits for it."""
+        with self._lock:
+            workers, self._workers = self._workers, [None] * len(self._workers)
+        for worker in workers:
+            if worker is not None and not worker.end():
+                logging.getLogger(f"hardpoint.plugin.{self._plugin.manifest.plugin}").warning(
+                    "%s: destroy took too long, and the worker was killed", self._plugin.path
+                )
+            elif worker is not None and worker.wait():
+                how = self._crashed("destroy", worker)
+                logging.getLogger(f"hardpoint.plugin.{self._plugin.manifest.plugin}").warning("%s", how)
+
+    def _worker(self, doing: str) -> tuple[int, Worker]:
+        """The worker with the fewest calls under way; it is started if it does not run."""
+        workers = self._workers
+        place = 0
+        if len(workers) > 1:
+            place = min(range(len(workers)), key=lambda each: worker.calls if (worker := workers[each]) else 0)
+        worker = workers[place]
+        if worker is None:
+            with self._lock:
+                worker = self._workers[place]
+                if worker is None:
+                    worker = self._workers[place] = self._start_again(doing)
+        return place, worker
+
+    def _start_again(self, doing: str) -> Worker:
+        if self._died is not None and self._isolation.restart == "never":
+            raise type(self._died)(f"{self._plugin.path}: {doing} cannot be called: the worker died before, and restart is "
+                                   f"'never' ({self._died}); load it again", path=self._plugin.path)  # fmt: skip
+        if len(self._failures) >= _TRIES:
+            raise CrashedError(
+                f"{self._plugin.path}: {doing} cannot be called: the plugin was given up after {_TRIES} starts in a row that "
+                f"failed, the last so: {self._died}; mend it, and load it again",
+                path=self._plugin.path,
+            )
+        if self._failures:
+            time.sleep(max(0.0, self._failures[-1] + _PAUSE * 2 ** len(self._failures) - time.monotonic()))
+        return self._start("create")
+
+    def _start(self, doing: str) -> Worker:
+        worker = Worker(spawner(), self._plugin.manifest.plugin, self._file.fd, self._isolation.timeout)
+        try:
+            failed, answer, self.sandbox, self.binding = worker.load(self._request)
+            if failed:
+                raise _error(answer, self._plugin.path)
+        except (Slow, Gone, wire.FrameError) as error:
+            self._failures.append(time.monotonic())
+            raise self._lost(doing, None, worker, error) from error.__cause__
+        except BaseException:
+            worker.kill()
+            raise
+        self._failures.clear()
+        self.present = answer
+        return worker
+
+    def _lost(
+        self, doing: str, place: int | None, worker: Worker, why: Slow | Gone | wire.FrameError
+    ) -> CrashedError | TimedOutError:
+        """The error for a worker that did not answer, which is ended now."""
+        plugin = self._plugin
+        if isinstance(why, Gone):
+            worker.wait(0.3)
         worker.kill()
         with self._lock:
-            if self._workers[place] is worker:
+            if place is not None and self._workers[place] is worker:
                 self._workers[place] = None
+        if isinstance(why, Slow):
+            took = f"{plugin.path}: {doing} took longer than {self._isolation.timeout:g} s, and the worker was killed"
+            self._died = TimedOutError(took, path=plugin.path)
+        elif isinstance(why, wire.FrameError):
+            self._died = CrashedError(
+                f"{plugin.path}: in {doing}, the worker sent what no worker sends ({why}), and was killed: the plugin wrote to "
+                f"a descriptor or to memory that is not its own; report it to the author of {plugin.manifest.plugin}",
+                path=plugin.path,
+            )
+        else:
+            self._died = self._crashed(doing, worker)
+        return self._died
 
-    def end(self) -> None:
-        """End every worker."""
-        with self._lock:
-            for worker in self._workers:
-                if worker is not None:
-                    worker.end()
-            self._workers = [None] * len(self._workers)
-
-    def _timed_out(self, doing: str) -> TimedOutError:
-        plugin = self._plugin
-        return TimedOutError(
-            f"{plugin.path}: {doing} took longer than {self._isolation.timeout:g} s, and the worker was killed",
-            path=plugin.path,
-        )
-
-    def _crashed(self, doing: str, worker: Worker | None) -> CrashedError:
-        status = worker.wait() if worker else None
-        lines = tuple(worker.output.lines) if worker else ()
-        how, number, code = "ended, nobody knows how", None, None
+    def _crashed(self, doing: str, worker: Worker) -> CrashedError:
+        status, lines = worker.wait(), worker.output.lines
+        how, number, code = "left its connection to the host, and was killed", None, None
         if status is not None and os.WIFSIGNALED(status):
             number = os.WTERMSIG(status)
-            how = f"was killed by {signal.Signals(number).name if number in list(signal.Signals) else f'signal {number}'}"
+            names = {each.value: each.name for each in signal.Signals}
+            if number != signal.SIGKILL or not worker.was_killed:
+                how = f"was killed by {names.get(number, f'signal {number}')}"
         elif status is not None:
             code = os.WEXITSTATUS(status)
             how = f"exited with status {code}"
-        said = "".join(f"\n  | {line}" for line in lines) or "; it wrote nothing to stderr"
+        said = "".join(f"\n  | {line}" for line in lines) or "; it wrote nothing to stdout or stderr"
         return CrashedError(
             f"{self._plugin.path}: the worker {how} in {doing}{said}",
-            path=self._plugin.path, signal=number, status=code, stderr="\n".join(lines),
-        )  # fmt: skip
-
-    def _nonsense(self, doing: str, error: Exception) -> CrashedError:
-        return CrashedError(
-            f"{self._plugin.path}: in {doing}, the worker sent what no worker sends ({error}), and was killed: code of the "
-            f"plugin wrote to a descriptor or to memory that is not its own", path=self._plugin.path,
+            path=self._plugin.path,
+            signal=number,
+            status=code,
+            stderr="\n".join(lines),
         )
 
 

@@ -1,0 +1,188 @@
+/* A plugin for the contract of tests/hostile.py. */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "hostile.h"
+
+static int calls;
+
+static int overflow(volatile char *above) {
+    volatile char frame[4096];
+    frame[0] = above != NULL ? above[0] : 0;
+    return overflow(frame) + frame[0];
+}
+
+static void spin(void) {
+    for (volatile int turn = 0;; turn++) {
+    }
+}
+
+static void freeze(void) {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, NULL);
+    for (;;) {
+        pause();
+    }
+}
+
+static void daemonise(void) {
+    if (fork() == 0) {
+        setsid();
+        if (fork() == 0) {
+            for (;;) {
+                pause();
+            }
+        }
+        _exit(0);
+    }
+}
+
+static void eat(void) {
+    for (;;) {
+        char *memory = malloc(1 << 20);
+        if (memory == NULL) {
+            abort();
+        }
+        memset(memory, 1, 1 << 20);
+    }
+}
+
+static void flood(void) {
+    static const char line[] = "flood flood flood flood flood flood flood flood flood flood flood\n";
+    for (;;) {
+        if (write(1, line, sizeof line - 1) < 0) {
+            _exit(9);
+        }
+    }
+}
+
+/* Every descriptor that could be a socket gets bytes that are no frame. */
+static void babble(void) {
+    for (int fd = 3; fd < 64; fd++) {
+        if (send(fd, "\x93\x00\xc1\xff", 4, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+            continue;
+        }
+    }
+}
+
+static void harm(const char *what) {
+#define IS(word) (strcmp(what, word) == 0)
+    if (IS("segv")) {
+        *(volatile int *)8 = 1;
+    } else if (IS("bus")) {
+        raise(SIGBUS);
+    } else if (IS("fpe")) {
+        raise(SIGFPE);
+    } else if (IS("abort")) {
+        abort();
+    } else if (IS("overflow")) {
+        overflow(NULL);
+    } else if (IS("exit")) {
+        exit(0);
+    } else if (IS("_exit")) {
+        _exit(3);
+    } else if (IS("kill")) {
+        kill(getpid(), SIGKILL);
+    } else if (IS("spin")) {
+        spin();
+    } else if (IS("pause")) {
+        pause();
+    } else if (IS("freeze")) {
+        freeze();
+    } else if (IS("stop")) {
+        raise(SIGSTOP);
+    } else if (IS("flood")) {
+        flood();
+    } else if (IS("close")) {
+        for (int fd = 0; fd < 4096; fd++) {
+            close(fd);
+        }
+    } else if (IS("daemon")) {
+        daemonise();
+    } else if (IS("eat")) {
+        eat();
+    } else if (IS("alarm")) {
+        alarm(1);
+        for (;;) {
+            pause();
+        }
+    } else if (IS("handlers")) {
+        for (int number = 1; number < 32; number++) {
+            signal(number, SIG_IGN);
+        }
+        spin();
+    } else if (IS("babble")) {
+        babble();
+    } else if (IS("last words")) {
+        static const char words[] = "these are my last words\n";
+        if (write(2, words, sizeof words - 1) > 0) {
+            abort();
+        }
+    }
+#undef IS
+}
+
+typedef struct {
+    char at_end[64];
+} hostile;
+
+static hp_status create(const hp_host *host, const char *config, size_t config_len, void **self, hp_out *out) {
+    char what[64] = "";
+    hostile *made = calloc(1, sizeof *made);
+    (void)host, (void)out;
+    if (made == NULL) {
+        return HP_NO_MEMORY;
+    }
+    if (config != NULL && config_len < sizeof what) {
+        memcpy(what, config, config_len);
+    }
+    if (strncmp(what, "create:", 7) == 0) {
+        harm(what + 7);
+    } else if (strncmp(what, "destroy:", 8) == 0) {
+        memcpy(made->at_end, what + 8, sizeof what - 8);
+    }
+    *self = made;
+    return HP_OK;
+}
+
+static void destroy(void *self) {
+    harm(((hostile *)self)->at_end);
+    free(self);
+}
+
+static hp_status harm_(void *self, const char *what, size_t what_len, hp_out *out) {
+    char text[64] = "";
+    (void)self;
+    calls++;
+    memcpy(text, what, what_len < sizeof text ? what_len : sizeof text - 1);
+    harm(text);
+    return hp_puts(out, "alive");
+}
+
+static hp_status write_(void *self, const char *text, size_t text_len, int64_t times, hp_out *out) {
+    (void)self;
+    for (int64_t turn = 0; turn < times; turn++) {
+        for (int fd = 1; fd <= 2; fd++) {
+            if (write(fd, text, text_len) < 0) {
+                return hp_fail(out, HP_FAILED, "errno %d", errno);
+            }
+        }
+    }
+    return HP_OK;
+}
+
+static hp_status count(void *self, int64_t *result, hp_out *out) {
+    (void)self, (void)out;
+    *result = ++calls;
+    return HP_OK;
+}
+
+HOSTILE_PLUGIN("hostile", "1.0.0", .create = create, .destroy = destroy, .harm = harm_, .write = write_, .count = count);
