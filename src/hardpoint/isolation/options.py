@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..record import Record
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_LEAST_MEMORY, _LEAST_FILES = 64 << 20, 32
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "kib": 1 << 10, "m": 1 << 20, "mib": 1 << 20, "g": 1 << 30, "gib": 1 << 30}
 
 
@@ -19,11 +24,22 @@ class Isolation(Record):
     workers: int = 1
     """Processes among which calls are spread; each has an instance of its own."""
     memory: int | str | None = "1GiB"
-    """Bytes of private writable memory of each worker (RLIMIT_DATA), as a number or such as `256MiB`; None for no limit."""
+    """Private writable memory of each worker, which has 30 MiB to begin with (RLIMIT_DATA): bytes, or such as `256MiB`; None
+    for no limit. What it shares with others or maps from files is not counted; allocations beyond it fail."""
     cpu: int | None = None
-    """Seconds of processor time that each worker has in all (RLIMIT_CPU)."""
-    files: int | None = 256
-    """Descriptors that each worker may have open (RLIMIT_NOFILE)."""
+    """Seconds of processor time that each worker has in all (RLIMIT_CPU); what takes more dies of SIGXCPU."""
+    files: int | None = 1024
+    """Descriptors that each worker may have open (RLIMIT_NOFILE); each calling thread takes two."""
+    sandbox: bool | Literal["required"] = True
+    """Whether the worker gives up what follows, as far as the kernel lets it; `required`, LoadError if that is not all."""
+    network: bool = False
+    """Whether it may use IPv4 and IPv6, and read what names and certificates need."""
+    processes: bool = False
+    """Whether it may start programs. They have its limits and sandbox, but may outlive it and the host."""
+    read: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = ()
+    """Files and folders that it may read, beside its library and what every library needs."""
+    write: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = ()
+    """Files and folders that it may read, write, make and remove. Modes, owners and times stay as they are."""
 
 
 class InForce(Record):
@@ -38,31 +54,64 @@ class InForce(Record):
 
 def checked(isolated: bool | Isolation) -> Isolation:  # noqa: FBT001 - as load's argument
     """What load's `isolated` asks for. TypeError or ValueError, naming the option, for what it cannot be."""
+    if not isinstance(isolated, (bool, Isolation)):
+        raise TypeError(f"isolated is True, False or an Isolation(...), not {type(isolated).__name__}")
     options = isolated if isinstance(isolated, Isolation) else Isolation()
-    for name in ("timeout", "cpu", "files", "workers"):
+    if options.timeout is not None and not (_is_number(options.timeout, (int, float)) and options.timeout > 0):
+        raise _wrong("timeout", "seconds above 0, or None", options.timeout)
+    for name, least in (("workers", 1), ("cpu", 1), ("files", _LEAST_FILES)):
         value = getattr(options, name)
-        if value is not None and not (isinstance(value, (int, float)) and value > 0):
-            raise ValueError(f"Isolation({name}=...) is a number above 0, not {value!r}")
+        if not (_is_number(value, int) and value >= least) and (value is not None or name == "workers"):
+            raise _wrong(name, f"a whole number from {least} up{', or None' * (name != 'workers')}", value)
     if options.restart not in {"on-call", "never"}:
-        raise ValueError(f"Isolation(restart=...) is 'on-call' or 'never', not {options.restart!r}")
-    if options.memory is not None:
-        bytes_of(options.memory)
+        raise _wrong("restart", "'on-call' or 'never'", options.restart)
+    if options.sandbox not in {True, False, "required"}:
+        raise _wrong("sandbox", "True, False or 'required'", options.sandbox)
+    for name in ("network", "processes"):
+        if not isinstance(getattr(options, name), bool):
+            raise _wrong(name, "True or False", getattr(options, name))
+    limits(options)
     return options
 
 
 def limits(options: Isolation) -> dict[str, Any]:
-    """What a worker is told of them."""
-    memory = None if options.memory is None else bytes_of(options.memory)
-    return {**options._asdict(), "memory": memory}
+    """What a worker is told of them: sizes as numbers, paths as lists. ValueError as `checked` has it."""
+    told = options._asdict()
+    told["memory"] = None if options.memory is None else bytes_of(options.memory)
+    for name in ("read", "write"):
+        told[name] = _paths(name, told[name])
+    return told
+
+
+def _paths(option: str, given: Any) -> list[str]:
+    """Absolute paths: `..` and links in them are for the kernel to follow, as it does for the plugin."""
+    paths = []
+    for each in [given] if isinstance(given, (str, os.PathLike)) else given:
+        if not isinstance(each, (str, os.PathLike)):
+            raise _wrong(option, "a path, or a list of paths", given)
+        path = os.path.join(os.getcwd(), os.fspath(each))
+        if not os.path.exists(path):
+            raise _wrong(option, "what is there already: make it first", os.fspath(each))
+        paths.append(path)
+    return paths
+
+
+def _is_number(value: Any, kind: type | tuple[type, ...]) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def _wrong(option: str, needs: str, found: Any) -> ValueError:
+    return ValueError(f"Isolation({option}=...) is {needs}, not {found!r}")
 
 
 def bytes_of(size: int | str) -> int:
-    """A size such as `256MiB` in bytes. ValueError if it is none."""
-    if isinstance(size, int) and size > 0:
-        return size
+    """A size such as `256MiB` in bytes. ValueError if it is none, or too small for any worker."""
     text = str(size).strip().lower()
     number = text.rstrip("kmgib ")
     unit = text[len(number) :].strip()
-    if unit not in _UNITS or not number.isdecimal():
-        raise ValueError(f"a size is a number of bytes, or one such as '256MiB', not {size!r}")
-    return int(number) * _UNITS[unit]
+    if isinstance(size, bool) or unit not in _UNITS or not number.isdecimal():
+        raise _wrong("memory", "a number of bytes, or a size such as '256MiB'", size)
+    count = int(number) * _UNITS[unit]
+    if count < _LEAST_MEMORY:
+        raise _wrong("memory", f"{_LEAST_MEMORY >> 20} MiB or more, since Python itself takes part of it", size)
+    return count

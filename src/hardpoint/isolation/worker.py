@@ -21,6 +21,8 @@ from .shared import Shared
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..preflight import Fit
+
     Call = Callable[..., Any]
 
 _PR_SET_PDEATHSIG = 1
@@ -39,9 +41,10 @@ def main(zygote: int, *fds: int) -> NoReturn:
     request, _ = wire.receive(control)
     applied: list[str] = []
     try:
-        *what, options = request
-        applied = sandbox.enter(options)
-        methods, calls = _load(*what)
+        *what, config, options = request
+        file, fit = _check(*what)
+        applied = sandbox.enter(options, file, fit.elf)
+        methods, calls = _load(file, fit, config)
     except HardpointError as error:
         wire.send(control, [1, told(error), applied, ""])
         os._exit(0)
@@ -67,10 +70,10 @@ def _keep(connection: int, library: int, output: int, records: int, counter: int
     os.closerange(len(wanted), 1 << 16)
 
 
-def _load(
-    path: str, identity: list[int], sha256: str | None, name: str, version: list[int], methods: list[Any],
-    config: bytes | None,
-) -> tuple[list[Method], list[Call | None]]:  # fmt: skip
+def _check(
+    path: str, identity: list[int], sha256: str | None, name: str, version: list[int], methods: list[Any]
+) -> tuple[LibraryFile, Fit]:
+    """The file, once more: no code of it runs, and what it needs is known before the sandbox is entered."""
     contract = Contract(name, *version, tuple(
         parse_method(text)._replace(since=since, quick=quick) for text, since, quick in methods
     ))  # fmt: skip
@@ -81,7 +84,12 @@ def _load(
         file = open_library(path)
         if file.identity != Identity.of(os.fstat(_LIBRARY)):
             raise StaleError(f"{path} was replaced while it was being loaded; load it again", path=path)
-    opened = opening.open_plugin(file, opening.check_fit(file, contract), None)
+    return file, opening.check_fit(file, contract)
+
+
+def _load(file: LibraryFile, fit: Fit, config: bytes | None) -> tuple[list[Method], list[Call | None]]:
+    contract = fit.contract
+    opened = opening.open_plugin(file, fit, None)
     raw = [
         method._replace(
             parameters=tuple(each._replace(kind=_RAW.get(each.kind, each.kind)) for each in method.parameters),
