@@ -1,14 +1,24 @@
 """The contract `hostile`: every way in which a plugin can harm the process that it is in."""
 
-from typing import Protocol, runtime_checkable
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from hardpoint import contract
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Compiler
 
 
 @contract("hostile", version="1.0")
 @runtime_checkable
 class Hostile(Protocol):
-    """Does harm when it is made, when it is called, or when it is ended; the config is `create:WHAT` or `destroy:WHAT`."""
+    """Does harm when it is made, called or ended.
+
+    The config is `create:WHAT`, `destroy:WHAT`, or `if:PATH`: create aborts once there is a file.
+    """
 
     def harm(self, what: str) -> str:
         """Do one thing; what it says if it lives."""
@@ -21,3 +31,25 @@ class Hostile(Protocol):
     def count(self) -> int:
         """How many calls this process has seen."""
         ...
+
+    def pid(self) -> int:
+        """The process that it is in."""
+        ...
+
+    def release(self) -> str:
+        """The release that it was built as."""
+        ...
+
+    def nap(self, milliseconds: int) -> int:
+        """Sleep; the process that it is in."""
+        ...
+
+    def chat(self, level: int, text: str, times: int) -> None:
+        """Log a text, so many times."""
+        ...
+
+
+def build(compiler: Compiler, *words: str) -> Path:
+    """The library, with further words for the compiler."""
+    compiler.header(Hostile)
+    return compiler.library("hostile.c", "-pthread", "-Wno-infinite-recursion", *words)

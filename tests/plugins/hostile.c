@@ -1,4 +1,4 @@
-/* A plugin for the contract of tests/hostile.py. */
+/* A plugin for the contract of tests/hostile.py. Variants: -DSERIAL, -DRELEASE="2.0.0". */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <pthread.h>
@@ -11,7 +11,17 @@
 
 #include "hostile.h"
 
+#ifndef RELEASE
+#define RELEASE "1.0.0"
+#endif
+#ifdef SERIAL
+#define FLAGS .flags = HP_SERIAL,
+#else
+#define FLAGS
+#endif
+
 static int calls;
+static const hp_host *the_host;
 
 static int overflow(volatile char *above) {
     volatile char frame[4096];
@@ -43,6 +53,15 @@ static void daemonise(void) {
         }
         _exit(0);
     }
+}
+
+/* A child that ends, so that SIGCHLD comes. */
+static void child(void) {
+    pid_t pid = fork();
+    if (pid == 0) {
+        _exit(0);
+    }
+    usleep(50000);
 }
 
 static void eat(void) {
@@ -79,6 +98,8 @@ static void harm(const char *what) {
         *(volatile int *)8 = 1;
     } else if (IS("bus")) {
         raise(SIGBUS);
+    } else if (IS("ill")) {
+        raise(SIGILL);
     } else if (IS("fpe")) {
         raise(SIGFPE);
     } else if (IS("abort")) {
@@ -110,7 +131,7 @@ static void harm(const char *what) {
     } else if (IS("eat")) {
         eat();
     } else if (IS("alarm")) {
-        alarm(1);
+        ualarm(100000, 0);
         for (;;) {
             pause();
         }
@@ -121,6 +142,14 @@ static void harm(const char *what) {
         spin();
     } else if (IS("babble")) {
         babble();
+    } else if (IS("child")) {
+        child();
+    } else if (IS("parent")) {
+        kill(getppid(), SIGKILL);
+        pause();
+    } else if (IS("log")) {
+        hp_log(the_host, 40, "a record, and nothing after it");
+        abort();
     } else if (IS("last words")) {
         static const char words[] = "these are my last words\n";
         if (write(2, words, sizeof words - 1) > 0) {
@@ -135,9 +164,10 @@ typedef struct {
 } hostile;
 
 static hp_status create(const hp_host *host, const char *config, size_t config_len, void **self, hp_out *out) {
-    char what[64] = "";
+    char what[512] = "";
     hostile *made = calloc(1, sizeof *made);
-    (void)host, (void)out;
+    (void)out;
+    the_host = host;
     if (made == NULL) {
         return HP_NO_MEMORY;
     }
@@ -147,7 +177,9 @@ static hp_status create(const hp_host *host, const char *config, size_t config_l
     if (strncmp(what, "create:", 7) == 0) {
         harm(what + 7);
     } else if (strncmp(what, "destroy:", 8) == 0) {
-        memcpy(made->at_end, what + 8, sizeof what - 8);
+        snprintf(made->at_end, sizeof made->at_end, "%.63s", what + 8);
+    } else if (strncmp(what, "if:", 3) == 0 && access(what + 3, F_OK) == 0) {
+        abort();
     }
     *self = made;
     return HP_OK;
@@ -185,4 +217,32 @@ static hp_status count(void *self, int64_t *result, hp_out *out) {
     return HP_OK;
 }
 
-HOSTILE_PLUGIN("hostile", "1.0.0", .create = create, .destroy = destroy, .harm = harm_, .write = write_, .count = count);
+static hp_status pid(void *self, int64_t *result, hp_out *out) {
+    (void)self, (void)out;
+    *result = getpid();
+    return HP_OK;
+}
+
+static hp_status release(void *self, hp_out *out) {
+    (void)self;
+    return hp_puts(out, RELEASE);
+}
+
+/* Takes its time, and says where it was meanwhile. */
+static hp_status nap(void *self, int64_t milliseconds, int64_t *result, hp_out *out) {
+    (void)self, (void)out;
+    usleep((useconds_t)(milliseconds * 1000));
+    *result = getpid();
+    return HP_OK;
+}
+
+static hp_status chat(void *self, int64_t level, const char *text, size_t text_len, int64_t times, hp_out *out) {
+    (void)self, (void)out;
+    for (int64_t turn = 0; turn < times; turn++) {
+        hp_log(the_host, (int)level, "%.*s", (int)text_len, text);
+    }
+    return HP_OK;
+}
+
+HOSTILE_PLUGIN("hostile", RELEASE, FLAGS .create = create, .destroy = destroy, .harm = harm_, .write = write_, .count = count,
+               .pid = pid, .release = release, .nap = nap, .chat = chat);

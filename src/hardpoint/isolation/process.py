@@ -29,33 +29,18 @@ class Gone(Exception):
     """The worker is gone, or has to go; the message says why if that is not its exit status."""
 
 
-class Slow(Exception):
-    """It took longer than it may."""
-
-
 class Connection:
     """One socket to a worker, whose calls one thread of it answers; used by one caller at a time."""
 
+    __slots__ = ("buffer", "receive", "send", "shared", "sock", "view")
+
     def __init__(self, sock: _socket.socket, shared: Shared, timeout: float | None) -> None:
+        set_timeout(sock, timeout)
         self.sock = sock
         self.shared = shared
-        set_timeout(sock, timeout)
-        buffer = bytearray(wire.LIMIT)
-        self._view = memoryview(buffer)
-        self._send, self._receive, self._buffer = sock.send, sock.recv_into, buffer
-
-    def ask(self, frame: bytes) -> Any:
-        """Send a frame and wait for the answer to it. Gone or Slow if there is none, FrameError if it is none."""
-        try:
-            self._send(frame)
-            size = self._receive(self._buffer)
-        except BlockingIOError:
-            raise Slow from None
-        except OSError as error:
-            raise Gone from error
-        if not size:
-            raise Gone
-        return wire.unpack(self._view[:size])
+        self.buffer = bytearray(wire.LIMIT)
+        self.view = memoryview(self.buffer)
+        self.send, self.receive = sock.send, sock.recv_into
 
     def close(self) -> None:
         """Give it up; the thread of the worker ends with it."""
@@ -69,7 +54,8 @@ class Worker:
     def __init__(self, spawner: Spawner, name: str, library: int, timeout: float | None) -> None:
         self._timeout = timeout
         self._lock = RLock()
-        self._free: list[Connection] = []
+        self.free: list[Connection] = []
+        """Connections that no call has; taking one out of a list is atomic."""
         self._pidfd = -1
         self._ended = allocate_lock()
         self._ended.acquire()
@@ -90,42 +76,34 @@ class Worker:
         set_timeout(self._control, timeout)
 
     def load(self, request: list[Any]) -> Any:
-        """Have it load the plugin; its answer. Gone, Slow or FrameError if there is none."""
-        try:
-            wire.send(self._control, request)
-            answer, _ = wire.receive(self._control)
-        except BlockingIOError:
-            raise Slow from None
-        except OSError as error:
-            raise Gone from error
+        """Have it load the plugin; its answer. BlockingIOError if that takes too long; Gone, OSError or FrameError if there is none."""
+        wire.send(self._control, request)
+        answer, _ = wire.receive(self._control)
         if answer is None:
             raise Gone
         if type(answer) is not list or [type(each) for each in answer] != [int, list, list, str]:
             raise wire.FrameError("an answer of another shape")
         return answer
 
-    def take(self) -> Connection:
-        """A connection for one call."""
+    def connect(self) -> Connection:
+        """A connection for one call at a time. Gone if the worker is."""
+        mine, theirs = pair()
+        shared = Shared.make()
         try:
-            return self._free.pop()
-        except IndexError:
-            mine, theirs = pair()
-            shared = Shared.make()
-            try:
-                with closing(theirs), self._lock:
-                    wire.send(self._control, 0, (theirs.fileno(), shared.fd))
-            except OSError as error:
-                mine.close()
-                shared.close()
-                raise Gone from error
-            return Connection(mine, shared, self._timeout)
+            with closing(theirs), self._lock:
+                wire.send(self._control, 0, (theirs.fileno(), shared.fd))
+        except OSError as error:
+            mine.close()
+            shared.close()
+            raise Gone from error
+        return Connection(mine, shared, self._timeout)
 
     def give(self, connection: Connection) -> None:
-        """Take it back for the next call."""
+        """Take a connection back for the next call."""
         if self._pidfd < 0 or connection.shared.is_large:
             connection.close()
         else:
-            self._free.append(connection)
+            self.free.append(connection)
 
     def kill(self) -> None:
         """End it now, and let go of it."""
@@ -139,8 +117,8 @@ class Worker:
                 os.close(self._pidfd)
                 self._pidfd = -1
         self._control.close()
-        while self._free:
-            self._free.pop().close()
+        while self.free:
+            self.free.pop().close()
 
     def end(self) -> bool:
         """Have it end its instance and then itself; False if it took longer than a moment, and was killed."""

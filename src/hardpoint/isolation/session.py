@@ -17,8 +17,9 @@ from ..errors import CrashedError, HardpointError, PluginError, TimedOutError
 from ..file import LibraryFile, digest
 from . import wire
 from .options import InForce, limits
-from .process import Gone, Slow, Worker
+from .process import Gone, Worker
 from .spawner import spawner
+from .wire import FrameError, pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,19 +76,29 @@ class Session:
         running = tuple(worker.pid for worker in self._workers if worker is not None)
         return InForce(self._isolation, running, tuple(self.sandbox))
 
-    def call(self, method: Method, index: int, values: list[Any], buffers: list[memoryview]) -> Any:
-        """Call the method at an index of the contract in a worker, which the buffers come back from as it left them."""
-        place, worker = self._worker(method.name)
+    def call(self, method: Method, frame: list[Any], buffers: list[memoryview]) -> Any:
+        """Call a method in a worker: `frame` has its index, and the arguments as they travel.
+
+        The index is inverted if there are large payloads or bytearrays, which come back as the plugin left them.
+        """
+        workers = self._workers
+        place, worker = (0, workers[0]) if len(workers) == 1 and workers[0] else self._pick(method.name)
         connection = None
         worker.calls += 1
         try:
-            connection = worker.take()
-            reply = connection.ask(_frame(index, values, connection))
+            connection = worker.free.pop() if worker.free else worker.connect()
+            if frame[0] < 0:
+                _place(frame, connection)
+            connection.send(pack(frame))
+            size = connection.receive(connection.buffer)
+            if not size:
+                raise Gone
+            reply = unpack(connection.view[:size])
             outcome = _checked(reply, method, self._plugin.path, connection, buffers)
         except BaseException as error:
             if connection is not None:
                 connection.close()  # an answer may still be to come, which must not be another call's
-            if not isinstance(error, (Slow, Gone, wire.FrameError)):
+            if not isinstance(error, (OSError, Gone, FrameError)) or isinstance(error, InterruptedError):
                 raise
             raise self._lost(method.name, place, worker, error) from error.__cause__
         finally:
@@ -110,7 +121,7 @@ class Session:
                 how = self._crashed("destroy", worker)
                 logging.getLogger(f"hardpoint.plugin.{self._plugin.manifest.plugin}").warning("%s", how)
 
-    def _worker(self, doing: str) -> tuple[int, Worker]:
+    def _pick(self, doing: str) -> tuple[int, Worker]:
         """The worker with the fewest calls under way; it is started if it does not run."""
         workers = self._workers
         place = 0
@@ -144,7 +155,7 @@ class Session:
             failed, answer, self.sandbox, self.binding = worker.load(self._request)
             if failed:
                 raise _error(answer, self._plugin.path)
-        except (Slow, Gone, wire.FrameError) as error:
+        except (OSError, Gone, FrameError) as error:
             self._failures.append(time.monotonic())
             raise self._lost(doing, None, worker, error) from error.__cause__
         except BaseException:
@@ -155,20 +166,20 @@ class Session:
         return worker
 
     def _lost(
-        self, doing: str, place: int | None, worker: Worker, why: Slow | Gone | wire.FrameError
+        self, doing: str, place: int | None, worker: Worker, why: BaseException
     ) -> CrashedError | TimedOutError:
         """The error for a worker that did not answer, which is ended now."""
         plugin = self._plugin
-        if isinstance(why, Gone):
+        if not isinstance(why, (BlockingIOError, FrameError)):
             worker.wait(0.3)
         worker.kill()
         with self._lock:
             if place is not None and self._workers[place] is worker:
                 self._workers[place] = None
-        if isinstance(why, Slow):
+        if isinstance(why, BlockingIOError):
             took = f"{plugin.path}: {doing} took longer than {self._isolation.timeout:g} s, and the worker was killed"
             self._died = TimedOutError(took, path=plugin.path)
-        elif isinstance(why, wire.FrameError):
+        elif isinstance(why, FrameError):
             self._died = CrashedError(
                 f"{plugin.path}: in {doing}, the worker sent what no worker sends ({why}), and was killed: the plugin wrote to "
                 f"a descriptor or to memory that is not its own; report it to the author of {plugin.manifest.plugin}",
@@ -199,34 +210,32 @@ class Session:
         )
 
 
-def _frame(index: int, values: list[Any], connection: Connection) -> bytes:
-    """A call as it travels; large payloads are put into the memory that both map."""
+def _place(frame: list[Any], connection: Connection) -> None:
+    """Put what is large into the memory that both map."""
     connection.shared.begin()
-    for at, value in enumerate(values):
+    for at, value in enumerate(frame):
         if isinstance(value, (bytes, memoryview)) and len(value) > wire.INLINE:
-            values[at] = connection.shared.put(value)
-    frame: bytes = wire.pack([index, *values])
-    return frame
+            frame[at] = connection.shared.put(value)
 
 
 def _bytes(content: Any, connection: Connection) -> Any:
     if type(content) is wire.ExtType:
         if content.code != wire.PLACE or len(content.data) != wire.PLACED.size:
-            raise wire.FrameError("an extension that nobody knows")
+            raise FrameError("an extension that nobody knows")
         return connection.shared.view(*wire.PLACED.unpack(content.data))
     if type(content) is not bytes:
-        raise wire.FrameError(f"{type(content).__name__} where bytes belong")
+        raise FrameError(f"{type(content).__name__} where bytes belong")
     return content
 
 
 def _checked(reply: Any, method: Method, path: str, connection: Connection, buffers: list[memoryview]) -> Any:
     """The result in a reply, or the error to be raised; FrameError if the reply cannot be."""
     if type(reply) is not list or len(reply) != 2 + len(buffers) or reply[0] not in (0, 1):
-        raise wire.FrameError("a reply of another shape")
+        raise FrameError("a reply of another shape")
     for buffer, content in zip(buffers, reply[2:], strict=True):
         data = _bytes(content, connection)
         if len(data) != len(buffer):
-            raise wire.FrameError("a buffer of another size")
+            raise FrameError("a buffer of another size")
         buffer[:] = data
     result = reply[1]
     if reply[0]:
@@ -234,7 +243,7 @@ def _checked(reply: Any, method: Method, path: str, connection: Connection, buff
     if method.result in {"str", "bytes"}:
         return bytes(_bytes(result, connection))  # a copy first: the worker could change what is being decoded
     if type(result) is not _RESULTS[method.result] or (method.result == "int" and not -(1 << 63) <= result < 1 << 63):
-        raise wire.FrameError(f"{type(result).__name__} where {method.result} belongs")
+        raise FrameError(f"{type(result).__name__} where {method.result} belongs")
     return result
 
 
@@ -249,7 +258,7 @@ def _error(told: Any, path: str) -> HardpointError:
     """An error that a worker told of."""
     shape = [type(each) for each in told] if type(told) is list else []
     if shape != [str, str, int, str] or told[0] not in _ERRORS:
-        raise wire.FrameError("an error of another shape")
+        raise FrameError("an error of another shape")
     name, message, status, text = told
     kind = _ERRORS[name]
     if issubclass(kind, PluginError):
@@ -266,22 +275,23 @@ class Remote:
     def method(self, plugin: Plugin, method: Method, address: int, arguments: Arguments) -> Any:
         """What is called for one method; `address` is one more than its place in the contract."""
         kinds = [(parameter.kind, method.where(index)) for index, parameter in enumerate(method.parameters)]
-        is_text = method.result == "str"
+        is_text, index = method.result == "str", address - 1
 
         def call(session: Session, given: tuple[Any, ...]) -> Any:
-            values: list[Any] = []
+            frame: list[Any] = [index]
             buffers: list[memoryview] = []
             try:
                 for (kind, where), argument in zip(kinds, given, strict=True):
-                    if kind == "str":
-                        values.append(to_text(argument, where))
-                    elif kind in SCALARS:
-                        values.append(SCALARS[kind](argument, where))
-                    else:
-                        values.append(_view(argument, kind, where))
-                        if kind == "bytearray":
-                            buffers.append(values[-1])
-                result = session.call(method, address - 1, values, buffers)
+                    if kind in SCALARS:
+                        frame.append(SCALARS[kind](argument, where))
+                        continue
+                    data = to_text(argument, where) if kind == "str" else _view(argument, kind, where)
+                    frame.append(data)
+                    if kind == "bytearray":
+                        buffers.append(data)
+                    if len(data) > wire.INLINE or kind == "bytearray":
+                        frame[0] = ~index
+                result = session.call(method, frame, buffers)
             finally:
                 for buffer in buffers:
                     buffer.release()

@@ -113,9 +113,22 @@ def told(error: HardpointError) -> list[Any]:
 def _serve(sock: _socket.socket, shared: Shared, methods: list[Method], calls: list[Call | None]) -> None:
     """Answer the calls of one connection, one after the other, until the host closes it."""
     buffer = bytearray(wire.LIMIT)
+    view = memoryview(buffer)
+    receive, send, unpack, pack, inline = sock.recv_into, sock.send, wire.unpack, wire.pack, wire.INLINE
     try:
-        while size := sock.recv_into(buffer):
-            sock.send(_answer(memoryview(buffer)[:size], shared, methods, calls))
+        while size := receive(buffer):
+            index, *arguments = unpack(view[:size])
+            if index < 0:  # there is more to it
+                send(_answer(~index, arguments, shared, methods, calls))
+                continue
+            try:
+                reply = [0, calls[index](*arguments)]  # type: ignore[misc]  # the host calls what is there
+            except HardpointError as error:
+                reply = [1, told(error)]
+            if type(reply[1]) is bytes and len(reply[1]) > inline:
+                shared.begin()
+                reply[1] = shared.put(reply[1])
+            send(pack(reply))
     except OSError:  # the host has given up this one
         pass
     finally:
@@ -123,23 +136,19 @@ def _serve(sock: _socket.socket, shared: Shared, methods: list[Method], calls: l
         shared.close()
 
 
-def _answer(frame: memoryview, shared: Shared, methods: list[Method], calls: list[Call | None]) -> bytes:
-    index, *arguments = wire.unpack(frame)
-    kept: list[Any] = []
-    shared.begin()
-    if wire.ExtType in map(type, arguments) or bytearray_in(methods[index]):
-        arguments, kept = _unpacked(methods[index], arguments, shared)
+def _answer(
+    index: int, arguments: list[Any], shared: Shared, methods: list[Method], calls: list[Call | None]
+) -> bytes:
+    """The answer to a call with payloads in shared memory, or with bytearrays, which are given back as they were left."""
+    values, kept = _unpacked(methods[index], arguments, shared)
     try:
-        reply = [0, calls[index](*arguments)]
+        reply = [0, calls[index](*values)]  # type: ignore[misc]  # the host calls what is there
     except HardpointError as error:
         reply = [1, told(error)]
     if type(reply[1]) is bytes and len(reply[1]) > wire.INLINE:
         reply[1] = shared.put(reply[1])
-    return wire.pack(reply + kept if kept else reply)
-
-
-def bytearray_in(method: Method) -> bool:
-    return any(each.kind == "bytearray" for each in method.parameters)
+    frame: bytes = wire.pack(reply + kept)
+    return frame
 
 
 def _unpacked(method: Method, arguments: list[Any], shared: Shared) -> tuple[list[Any], list[Any]]:

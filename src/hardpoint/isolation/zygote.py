@@ -67,7 +67,10 @@ def _reap(events: _socket.socket) -> None:
             return
         if not pid:
             return
-        wire.send(events, [pid, status])
+        try:
+            wire.send(events, [pid, status])
+        except OSError:  # the host is gone, and this process is about to be
+            return
 
 
 def boot(host: str, control: str, events: str) -> None:

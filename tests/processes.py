@@ -1,0 +1,62 @@
+"""What /proc tells of processes, and how to wait until something is so."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hardpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PATIENCE = 20.0
+"""Seconds until something that should be soon counts as never: a machine may be busy."""
+
+
+def eventually(what: Callable[[], object], seconds: float = PATIENCE) -> bool:
+    """Whether it becomes so in that time."""
+    end = time.monotonic() + seconds
+    while not what():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def runs(pid: int) -> bool:
+    """Whether there is such a process, and it is not a zombie."""
+    return field(pid, 0) not in {"", "Z", "X"}
+
+
+def field(pid: int, at: int) -> str:
+    """A field of /proc/pid/stat, counted from the state; nothing if there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[at]
+    except OSError:
+        return ""
+
+
+def parent(pid: int) -> int:
+    """Its parent; that of a worker is the zygote."""
+    return int(field(pid, 1))
+
+
+def children(pid: int | None = None) -> list[int]:
+    """The children of a process, this one by default, zombies too."""
+    wanted = str(pid or os.getpid())
+    return [each for each in map(int, filter(str.isdigit, os.listdir("/proc"))) if field(each, 1) == wanted]
+
+
+def workers(plugin: object) -> tuple[int, ...]:
+    """The worker processes of an isolated plugin."""
+    isolation = hardpoint.info(plugin).isolation
+    assert isolation is not None
+    return isolation.workers
+
+
+def held() -> tuple[int, int, int]:
+    """How many descriptors, threads and children this process has."""
+    return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task")), len(children())
