@@ -47,13 +47,13 @@ find_compiler() {
 }
 
 # The environment is made again when the folder or the Python is another; the package is installed again when
-# pyproject.toml or the native binding is another, when Python.h came, or when an extra is wanted that was not.
+# pyproject.toml or a C extension is another, when Python.h came, or when an extra is wanted that was not.
 environment() {
     local extras=$1 folder=${2:-.venv} requirements=${3:-} stamp wanted state
     stamp=$folder/.hardpoint
     find_python
     wanted="$PWD $PYTHON $("$PYTHON" -VV)"
-    state=$(cat pyproject.toml src/hardpoint/binding/_*.[ch] contract/hardpoint.h ${requirements:+"$requirements"} | cksum)
+    state=$(cat pyproject.toml src/hardpoint/binding/_*.[ch] src/hardpoint/isolation/_*.c contract/hardpoint.h ${requirements:+"$requirements"} | cksum)
     state+=$("$PYTHON" -c 'import os, sysconfig; print(os.path.exists(sysconfig.get_path("include") + "/Python.h"))')
     if [[ $(head -n 1 "$stamp" 2>/dev/null) != "$wanted" ]]; then
         echo "build.sh: making $folder" >&2
@@ -120,7 +120,7 @@ case ${1:-build} in
             --plot build/bench/results.svg "${@:2}"
         ;;
     clean)
-        rm -rf .venv .venv-bench build src/hardpoint.egg-info src/hardpoint/binding/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
+        rm -rf .venv .venv-bench build src/hardpoint.egg-info src/hardpoint/binding/*.so src/hardpoint/isolation/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
         find . -name __pycache__ -prune -exec rm -rf {} +
         ;;
     *) fail "unknown command '$1'" "usage: ./build.sh [build|run|test|lint|bench|clean]" ;;

@@ -15,7 +15,7 @@ from ..errors import HardpointError, PluginError, StaleError
 from ..file import Identity, LibraryFile, open_library
 from ..libc import ffi, libc
 from ..signature import Contract, Method, parse_method
-from . import sandbox, wire
+from . import crash, sandbox, wire
 from .shared import Shared
 
 if TYPE_CHECKING:
@@ -112,6 +112,7 @@ def told(error: HardpointError) -> list[Any]:
 
 def _serve(sock: _socket.socket, shared: Shared, methods: list[Method], calls: list[Call | None]) -> None:
     """Answer the calls of one connection, one after the other, until the host closes it."""
+    crash.guard()
     buffer = bytearray(wire.LIMIT)
     view = memoryview(buffer)
     receive, send, unpack, pack, inline = sock.recv_into, sock.send, wire.unpack, wire.pack, wire.INLINE

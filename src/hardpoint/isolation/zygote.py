@@ -12,13 +12,14 @@ import signal
 import _socket
 
 from ..binding import default
-from . import wire, worker
+from . import crash, wire, worker
 
 default()  # imported here, so that no worker has to
 
 
 def main(host: int, control: _socket.socket, events: _socket.socket) -> None:
     """Fork a worker for each request, until the host ends."""
+    crash.install()
     os.setsid()  # a Ctrl-C in the terminal is the host's affair
     watched = os.pidfd_open(host)
     if os.getppid() != host:

@@ -1,0 +1,18 @@
+"""What a worker says when it dies of a signal: in C, with the plugin's functions, where that was built; else Python's own."""
+
+from __future__ import annotations
+
+try:
+    from ._crash import guard, install
+except ImportError:  # it was built without a compiler; faulthandler tells the signal, and where Python was
+    import faulthandler
+
+    def install() -> None:
+        """Have fatal signals told on stderr, also in processes that are forked from this one."""
+        faulthandler.enable(file=2, all_threads=False)
+
+    def guard() -> None:
+        """Nothing: only the thread that called `install` has a stack for the handler, for the day that its own is full."""
+
+
+__all__ = ["guard", "install"]
