@@ -112,7 +112,7 @@ def told(error: HardpointError) -> list[Any]:
 
 def _serve(sock: _socket.socket, shared: Shared, methods: list[Method], calls: list[Call | None]) -> None:
     """Answer the calls of one connection, one after the other, until the host closes it."""
-    buffer = bytearray(wire.LIMIT)
+    buffer = wire.buffer()
     view = memoryview(buffer)
     receive, send, unpack, pack, inline = sock.recv_into, sock.send, wire.unpack, wire.pack, wire.INLINE
     try:
