@@ -63,6 +63,8 @@ def _fork(control: _socket.socket) -> bool:
     pid = os.fork()
     if pid == 0:
         try:
+            signal.set_wakeup_fd(-1)  # its number will be another descriptor's
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             worker.main(zygote, *fds)
         finally:
             os._exit(70)
