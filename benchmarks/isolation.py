@@ -1,6 +1,6 @@
 """What isolation costs: a call of a plugin in a process of its own, beside what no such call can do without.
 
-    python -m benchmarks.isolation [PLUGIN] [--rounds 40] [--processes 8] [--json FILE]
+    python -m benchmarks.isolation [PLUGIN] [--rounds 150] [--processes 8] [--json FILE]
 
 Each figure stands beside one of the same run, measured in turns with it, and beside its target:
 
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 PLUGIN = HERE.parent / "build/plugins/english.so"
-CALLS, FRAME = 300, "16 40"
+CALLS, FRAME = 100, "16 40"
 """Calls in a row, and the bytes of greet's frame and of its answer."""
 MIB, COPIES = 1 << 20, 8
 CORES = sorted(os.sched_getaffinity(0))
@@ -241,7 +241,7 @@ def measure(plugin: Path, folder: Path, rounds: int, processes: int) -> dict[str
             calls[place] = in_a_process("calls", plugin, folder, f"--place={place}", f"--rounds={rounds}")
     starts = [in_a_process("start", plugin, folder) for _ in range(processes + 1)][1:]
     start = {name: median(each[name] for each in starts) for name in starts[0]}
-    threads = in_a_process("threads", plugin, folder, f"--rounds={rounds // 4 + 1}")
+    threads = in_a_process("threads", plugin, folder, f"--rounds={rounds // 10 + 1}")
     return {"machine": machine.describe(), "calls": calls, "start": start, "threads": threads,
             "memory": in_a_process("memory", plugin, folder)}  # fmt: skip
 
@@ -275,7 +275,7 @@ def main() -> None:
     """Measure, and print a table or one part's figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("plugin", nargs="?", type=Path, default=PLUGIN, help="a greeter (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=40, help="turns of each pair (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=150, help="turns of each pair (default: %(default)s)")
     parser.add_argument("--processes", type=int, default=8, help="for the first answer (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too, in seconds and MiB")
     for hidden in ("--part", "--folder", "--place"):

@@ -151,6 +151,7 @@ def checkout(tmp_path: Path) -> Path:
     sources = [
         copy / "pyproject.toml",
         *sorted((copy / "src/hardpoint/binding").glob("_*.[ch]")),
+        *sorted((copy / "src/hardpoint/isolation").glob("_*.c")),
         copy / "contract/hardpoint.h",
     ]
     joined = b"".join(path.read_bytes() for path in sources)

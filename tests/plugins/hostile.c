@@ -95,7 +95,8 @@ static void babble(void) {
 static void harm(const char *what) {
 #define IS(word) (strcmp(what, word) == 0)
     if (IS("segv")) {
-        *(volatile int *)8 = 1;
+        volatile int *volatile nowhere = NULL;
+        *nowhere = 1;
     } else if (IS("bus")) {
         raise(SIGBUS);
     } else if (IS("ill")) {
@@ -148,7 +149,10 @@ static void harm(const char *what) {
         kill(getppid(), SIGKILL);
         pause();
     } else if (IS("log")) {
-        hp_log(the_host, 40, "a record, and nothing after it");
+        if (write(1, "a line\n", 7) > 0) {
+            usleep(50000);
+            hp_log(the_host, 40, "a record, and nothing after it");
+        }
         abort();
     } else if (IS("last words")) {
         static const char words[] = "these are my last words\n";

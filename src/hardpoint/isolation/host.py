@@ -38,7 +38,7 @@ def isolate(file: LibraryFile, fit: Fit, isolated: bool | Isolation, config: byt
     # Between several workers, each of which serves one call at a time, calls need not wait for each other here.
     serial = bool(fit.vtable.flags & SERIAL) and options.workers == 1
     plugin = Plugin(file.path, contract, manifest, Slots(0, 0, {}), serial)
-    session = Session(file, plugin, options, config)
+    session = Session(file, fit, plugin, options, config)
     places = {method.name: at for at, method in enumerate(contract.methods, start=1) if session.present[at - 1]}
     plugin = plugin._replace(slots=Slots(0, 0, places))
     instance = Instance(Holder(session, Session.end, serial=serial), name=manifest.plugin, path=file.path)

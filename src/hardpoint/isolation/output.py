@@ -59,13 +59,14 @@ class Output:
         except BlockingIOError:
             return True
         *lines, self._rest = (self._rest + data).split(b"\n")
-        while len(self._rest) > _LINE or (self._rest and not data):
-            lines.append(self._rest[:_LINE])
-            self._rest = self._rest[_LINE:]
+        if whole := len(self._rest) // _LINE * _LINE if data else len(self._rest):
+            lines.append(self._rest[:whole])
+            self._rest = self._rest[whole:]
         for line in lines:
-            text = line[:_LINE].decode(errors="backslashreplace")
-            self.lines.append(text)
-            self._lines_to.info("%s", text)
+            for start in range(0, len(line) or 1, _LINE):
+                text = line[start : start + _LINE].decode(errors="backslashreplace")
+                self.lines.append(text)
+                self._lines_to.info("%s", text)
         return bool(data)
 
     def read_records(self) -> None:
@@ -84,10 +85,12 @@ class Output:
 
     def close(self) -> None:
         """All was read."""
-        self.read_records()
-        os.close(self.pipe)
-        self.records.close()
-        self.ended.set()
+        try:
+            self.read_records()
+        finally:
+            os.close(self.pipe)
+            self.records.close()
+            self.ended.set()
 
 
 def seal(fd: int) -> None:
@@ -131,7 +134,9 @@ class Reader:
                 self._one(fd)
 
     def _one(self, fd: int) -> None:
-        read, output = self._outputs[fd]
+        read, output = self._outputs.get(fd, (None, None))
+        if read is None:  # it has ended in this very round
+            return
         try:
             read(output)
         except Exception:  # noqa: BLE001 - a handler's, told as any thread's is; the next record may fare better

@@ -38,7 +38,7 @@ class Connection:
         set_timeout(sock, timeout)
         self.sock = sock
         self.shared = shared
-        self.buffer = bytearray(wire.LIMIT)
+        self.buffer = wire.buffer()
         self.view = memoryview(self.buffer)
         self.send, self.receive = sock.send, sock.recv_into
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from ..binding.guard import Arguments
     from ..binding.outcome import Plugin
+    from ..preflight import Fit
     from ..signature import Method
     from .options import Isolation
     from .process import Connection
@@ -40,18 +41,20 @@ _TRIES, _PAUSE = 4, 0.1
 class Session:
     """An isolated plugin: its workers, and what happens when one dies."""
 
-    def __init__(self, file: LibraryFile, plugin: Plugin, isolation: Isolation, config: bytes | None) -> None:
+    def __init__(
+        self, file: LibraryFile, fit: Fit, plugin: Plugin, isolation: Isolation, config: bytes | None
+    ) -> None:
         contract = plugin.contract
         self._plugin = plugin
         self._isolation = isolation
         self._file = LibraryFile(file.path, os.dup(file.fd), file.loader_path, file.pinned)
         self._lock = RLock()
-        methods = [[method.text, method.since, method.quick] for method in contract.methods]
+        methods = [[method.name, method.parameters, *method[2:5]] for method in contract.methods]
         self.library = file.path if file.pinned else file.loader_path
         """What dlopen is given in a worker; of a pinned file, the path that it was copied from."""
         self._request = [
             self.library, list(file.identity), file.pinned, contract.name, [contract.major, contract.minor], methods,
-            config, limits(isolation),
+            fit.manifest, fit.vtable, config, limits(isolation),
         ]  # fmt: skip
         self._workers: list[Worker | None] = [None] * isolation.workers
         self._failures: list[float] = []

@@ -9,6 +9,7 @@ the frame has in its place an extension of PLACE: offset and size.
 from __future__ import annotations
 
 import array
+import mmap
 import _socket
 import struct
 from typing import Any
@@ -36,6 +37,11 @@ def unpack(data: Any) -> Any:
         return unpackb(data, raw=False, use_list=True)
     except (UnpackException, ValueError, TypeError, OverflowError) as error:  # all that msgpack raises for bad bytes
         raise FrameError(f"{type(error).__name__}: {error}") from error
+
+
+def buffer() -> mmap.mmap:
+    """Room for a frame; of a bytearray, all 64 pages would be written to, and most frames need one."""
+    return mmap.mmap(-1, LIMIT, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
 def send(sock: _socket.socket, frame: Any, fds: tuple[int, ...] = ()) -> None:

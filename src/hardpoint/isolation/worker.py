@@ -14,14 +14,15 @@ from .. import logs, opening
 from ..errors import HardpointError, PluginError, StaleError
 from ..file import Identity, LibraryFile, open_library
 from ..libc import ffi, libc
-from ..signature import Contract, Method, parse_method
+from ..manifest import Manifest
+from ..preflight import Fit, read_elf
+from ..signature import Contract, Method, Parameter
+from ..vtable import Vtable
 from . import crash, sandbox, wire
 from .shared import Shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from ..preflight import Fit
 
     Call = Callable[..., Any]
 
@@ -71,11 +72,12 @@ def _keep(connection: int, library: int, output: int, records: int, counter: int
 
 
 def _check(
-    path: str, identity: list[int], sha256: str | None, name: str, version: list[int], methods: list[Any]
-) -> tuple[LibraryFile, Fit]:
-    """The file, once more: no code of it runs, and what it needs is known before the sandbox is entered."""
+    path: str, identity: list[int], sha256: str | None, name: str, version: list[int], methods: list[Any],
+    manifest: list[Any], vtable: list[Any],
+) -> tuple[LibraryFile, Fit]:  # fmt: skip
+    """The file that the host checked, and what it found: to check it again would take half of a worker's start."""
     contract = Contract(name, *version, tuple(
-        parse_method(text)._replace(since=since, quick=quick) for text, since, quick in methods
+        Method(called, tuple(Parameter(*each) for each in parameters), *more) for called, parameters, *more in methods
     ))  # fmt: skip
     if sha256:
         file = LibraryFile(path, os.dup(_LIBRARY), f"/proc/self/fd/{_LIBRARY}", sha256)
@@ -84,7 +86,10 @@ def _check(
         file = open_library(path)
         if file.identity != Identity.of(os.fstat(_LIBRARY)):
             raise StaleError(f"{path} was replaced while it was being loaded; load it again", path=path)
-    return file, opening.check_fit(file, contract)
+    abi, about, written_for, plugin, release, texts, text = manifest
+    address, size, vtable_abi, flags = vtable
+    found = Manifest(tuple(abi), about, tuple(written_for), plugin, release, tuple(texts), text)
+    return file, Fit(read_elf(file), contract, found, Vtable(address, size, tuple(vtable_abi), flags), ())
 
 
 def _load(file: LibraryFile, fit: Fit, config: bytes | None) -> tuple[list[Method], list[Call | None]]:
@@ -113,7 +118,7 @@ def told(error: HardpointError) -> list[Any]:
 def _serve(sock: _socket.socket, shared: Shared, methods: list[Method], calls: list[Call | None]) -> None:
     """Answer the calls of one connection, one after the other, until the host closes it."""
     crash.guard()
-    buffer = bytearray(wire.LIMIT)
+    buffer = wire.buffer()
     view = memoryview(buffer)
     receive, send, unpack, pack, inline = sock.recv_into, sock.send, wire.unpack, wire.pack, wire.INLINE
     try:

@@ -1,0 +1,264 @@
+"""What isolated plugins write and log goes to `logging`, line by line, and never into the host's own output."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hostile
+import pytest
+from hostile import Hostile
+from processes import eventually
+
+import hardpoint
+
+if TYPE_CHECKING:
+    from conftest import Compiler, RunPython
+
+HERE = Path(__file__).parent
+OUTPUT, RECORDS = "hardpoint.plugin.hostile.output", "hardpoint.plugin.hostile"
+
+
+@pytest.fixture(scope="session")
+def library(compiler: Compiler) -> Path:
+    return hostile.build(compiler)
+
+
+@pytest.fixture
+def plugin(library: Path, caplog: pytest.LogCaptureFixture) -> Any:
+    caplog.set_level(logging.DEBUG, "hardpoint")
+    with hardpoint.loaded(library, Hostile, isolated=True) as plugin:
+        yield plugin
+
+
+def lines(caplog: pytest.LogCaptureFixture, name: str = OUTPUT) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == name]
+
+
+def closed(plugin: Hostile, caplog: pytest.LogCaptureFixture, count: int, name: str = OUTPUT) -> list[str]:
+    """The lines, once there are so many and the plugin was closed."""
+    hardpoint.close(plugin)
+    eventually(lambda: len(lines(caplog, name)) >= count)
+    return lines(caplog, name)
+
+
+def test_lines_of_both_become_records(plugin: Hostile, caplog: pytest.LogCaptureFixture) -> None:
+    plugin.write("one\ntwo\n", 1)
+    assert closed(plugin, caplog, 4) == ["one", "two"] * 2
+    assert {record.levelno for record in caplog.records if record.name == OUTPUT} == {logging.INFO}
+
+
+def test_a_line_comes_when_it_is_whole(plugin: Hostile, caplog: pytest.LogCaptureFixture) -> None:
+    plugin.write("a", 2)
+    plugin.write("b\nend", 1)
+    assert eventually(lambda: lines(caplog))
+    assert lines(caplog)[0] == "aaaab"
+    assert closed(plugin, caplog, 3) == ["aaaab", "endb", "end"]  # the last without a newline
+
+
+@pytest.mark.parametrize("size", [1999, 2000, 2001, 10_000, 300_000])
+@pytest.mark.parametrize("end", ["\n", ""], ids=["whole", "no-newline"])
+def test_nothing_of_a_long_line_is_lost(plugin: Hostile, caplog: pytest.LogCaptureFixture, size: int, end: str) -> None:
+    text = "".join(chr(97 + at % 26) for at in range(size))
+    plugin.write(text + end, 1)
+    hardpoint.close(plugin)
+    eventually(lambda: sum(map(len, lines(caplog))) == 2 * size, 5)
+    got = lines(caplog)
+    assert "".join(got) == text * 2
+    assert max(map(len, got)) <= 2000
+
+
+def test_bytes_that_are_no_text_are_shown_as_they_are(compiler: Compiler, caplog: pytest.LogCaptureFixture) -> None:
+    """A plugin's contract speaks text; a C library's printf need not."""
+    caplog.set_level(logging.DEBUG, "hardpoint")
+    compiler.header(Hostile)
+    code = '#include <unistd.h>\n#include "hostile.h"\n' + """
+static hp_status count(void *self, int64_t *result, hp_out *out) {
+    (void)self, (void)out;
+    *result = write(1, "\\xff\\0\\x1b[31m\\xc3\\xa9\\r\\n", 11);
+    return HP_OK;
+}
+static hp_status text(void *self, hp_out *out) { (void)self, (void)out; return HP_OK; }
+static hp_status harm(void *self, const char *a, size_t b, hp_out *out) { (void)a, (void)b; return text(self, out); }
+static hp_status put(void *self, const char *a, size_t b, int64_t c, hp_out *out) { (void)c; return harm(self, a, b, out); }
+static hp_status nap(void *self, int64_t a, int64_t *b, hp_out *out) { (void)a, (void)b; return text(self, out); }
+static hp_status chat(void *self, int64_t a, const char *b, size_t c, int64_t d, hp_out *out) {
+    (void)a;
+    return put(self, b, c, d, out);
+}
+HOSTILE_PLUGIN("hostile", "1", .harm = harm, .write = put, .count = count, .pid = count, .release = text, .nap = nap,
+               .chat = chat);
+"""
+    plugin = hardpoint.load(compiler.text("bytes", code), Hostile, isolated=True)
+    assert plugin.count() == 11
+    assert closed(plugin, caplog, 1) == ["\\xff\0\x1b[31mé\r"]
+
+
+def test_log_records_keep_their_level_and_name(plugin: Hostile, caplog: pytest.LogCaptureFixture) -> None:
+    plugin.chat(30, "é: ein Wort", 1)
+    plugin.chat(10, "leise", 1)
+    closed(plugin, caplog, 2, RECORDS)
+    assert caplog.record_tuples == [(RECORDS, 30, "é: ein Wort"), (RECORDS, 10, "leise")]
+
+
+def test_a_record_just_before_a_crash_arrives_and_so_does_what_others_say_after(
+    library: Path, plugin: Hostile, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Slow(logging.Handler):
+        """Busy with a line while the record and the end of the worker come."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.getMessage() == "a line":
+                time.sleep(0.2)
+
+    slow = Slow()
+    logging.getLogger(OUTPUT).addHandler(slow)
+    try:
+        with pytest.raises(hardpoint.CrashedError):
+            plugin.harm("log")
+        assert eventually(lambda: lines(caplog, RECORDS) == ["a record, and nothing after it"], 5)
+        with hardpoint.loaded(library, Hostile, isolated=True) as other:
+            other.write("still read\n", 1)
+        assert eventually(lambda: "still read" in lines(caplog), 5)
+    finally:
+        logging.getLogger(OUTPUT).removeHandler(slow)
+
+
+def test_more_records_than_are_read_are_dropped_and_counted(plugin: Hostile, caplog: pytest.LogCaptureFixture) -> None:
+    class Slow(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            time.sleep(0.001)
+
+    slow = Slow()
+    logging.getLogger("hardpoint").addHandler(slow)
+    try:
+        plugin.chat(30, "x" * 500, 20_000)
+    finally:
+        logging.getLogger("hardpoint").removeHandler(slow)
+    seen = len(closed(plugin, caplog, 1, RECORDS))
+    dropped = "hardpoint.plugin"
+    assert eventually(
+        lambda: len(lines(caplog, RECORDS)) + sum(int(line.split()[0]) for line in lines(caplog, dropped)) == 20_000
+    ), (seen, lines(caplog, dropped))
+    assert len(lines(caplog, RECORDS)) < 20_000
+
+
+FLOOD = f"""
+import logging, resource, sys
+sys.path.insert(0, {str(HERE)!r})
+import hardpoint
+from hostile import Hostile
+
+class Count(logging.Handler):
+    seen = 0
+    def emit(self, record): Count.seen += 1
+
+logger = logging.getLogger("hardpoint")
+logger.addHandler(Count()); logger.setLevel(1); logger.propagate = False
+plugin = hardpoint.load(LIBRARY, Hostile, isolated=hardpoint.Isolation(timeout=TIMEOUT))
+plugin.write("warm\\n", 1000)
+"""
+
+
+def flood(library: Path, timeout: float, code: str) -> str:
+    return FLOOD.replace("LIBRARY", repr(str(library))).replace("TIMEOUT", str(timeout)) + code
+
+
+def test_a_flood_does_not_fill_the_hosts_memory(library: Path, run_python: RunPython) -> None:
+    code = flood(library, 1.5, """
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    plugin.harm("flood")
+except hardpoint.TimedOutError as error:
+    print("timed out")
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(plugin.count(), Count.seen > 10_000, "grew" if after - before > 16384 else "bounded")
+""")  # fmt: skip
+    assert run_python(code).stdout == "timed out\n1 True bounded\n"
+
+
+def test_a_flood_without_newlines_is_bounded_too(library: Path, run_python: RunPython) -> None:
+    code = flood(library, 60, """
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+plugin.write("x" * 10_000_000, 5)
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(Count.seen > 40_000, "grew" if after - before > 50_000 else "bounded")
+""")  # fmt: skip
+    assert run_python(code).stdout == "True bounded\n"
+
+
+def test_the_hosts_own_output_gets_nothing(library: Path, run_python: RunPython) -> None:
+    """Neither when all goes well, nor when it crashes, nor when the host just ends."""
+    code = f"""
+import sys
+sys.path.insert(0, {str(HERE)!r})
+import hardpoint
+from hostile import Hostile
+plugin = hardpoint.load({str(library)!r}, Hostile, isolated=True)
+plugin.write("secret\\n", 5)
+for what in ("last words", "segv", "exit", "close", "babble"):
+    try:
+        plugin.harm(what)
+    except hardpoint.CrashedError:
+        print("crashed")
+other = hardpoint.load({str(library)!r}, Hostile, isolated=True)
+other.write("at the end", 1)
+"""
+    done = run_python(code)
+    assert (done.stdout, done.stderr) == ("crashed\n" * 5, "")
+
+
+def test_what_was_written_before_the_host_ends_arrives(library: Path, run_python: RunPython) -> None:
+    code = f"""
+import logging, sys
+sys.path.insert(0, {str(HERE)!r})
+import hardpoint
+from hostile import Hostile
+logging.basicConfig(level=1, stream=sys.stdout, format="%(name)s %(levelname)s %(message)s")
+plugin = hardpoint.load({str(library)!r}, Hostile, isolated=True)
+plugin.write("a line\\n", 1)
+plugin.chat(40, "a record", 1)
+"""
+    done = run_python(code)
+    assert sorted(done.stdout.splitlines()) == sorted([f"{OUTPUT} INFO a line"] * 2 + [f"{RECORDS} ERROR a record"])
+
+
+def test_a_handler_that_raises_stops_nothing(library: Path, run_python: RunPython) -> None:
+    code = f"""
+import logging, sys, threading, time
+sys.path.insert(0, {str(HERE)!r})
+import hardpoint
+from hostile import Hostile
+seen, raised = [], []
+threading.excepthook = lambda args: raised.append(args.exc_type.__name__)
+class Odd(logging.Handler):
+    def handle(self, record):
+        seen.append(record.getMessage())
+        if len(seen) == 1:
+            raise ZeroDivisionError
+logger = logging.getLogger("hardpoint.plugin")
+logger.addHandler(Odd()); logger.setLevel(1)
+plugin = hardpoint.load({str(library)!r}, Hostile, isolated=True)
+plugin.chat(40, "first", 1)
+while not raised: time.sleep(0.01)
+plugin.chat(40, "second", 1)
+while len(seen) < 2: time.sleep(0.01)
+print(seen, raised)
+"""
+    assert run_python(code).stdout == "['first', 'second'] ['ZeroDivisionError']\n"
+
+
+def test_the_workers_environment_has_no_descriptor_of_the_hosts(library: Path, plugin: Hostile) -> None:
+    secret, other = os.pipe()
+    try:
+        os.set_inheritable(secret, True)
+        with hardpoint.loaded(library, Hostile, isolated=True) as another:
+            names = os.listdir(f"/proc/{another.pid()}/fd")
+            links = {os.readlink(f"/proc/{another.pid()}/fd/{name}") for name in names}
+            assert os.readlink(f"/proc/self/fd/{secret}") not in links
+    finally:
+        os.close(secret)
+        os.close(other)
