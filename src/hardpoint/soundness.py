@@ -16,6 +16,7 @@ from .elf import (
     DT_SYMTAB,
     DT_VERDEF,
     DT_VERNEED,
+    GNU_HASH,
     PF_R,
     PF_W,
     PT_DYNAMIC,
@@ -49,7 +50,6 @@ from .relocations import (
     damaged,
     inside,
     is_code,
-    tls_of,
 )
 
 if TYPE_CHECKING:
@@ -115,10 +115,10 @@ def _check_segments(elf: ElfFile) -> None:
         end = -(-(load.address + load.memory_size) // _PAGE) * _PAGE
     if end >= _ADDRESS_LIMIT:
         damaged(f"segments that reach to {end:#x}, more than an address space holds")
-    types = [segment.type for segment in elf.segments]
+    once = [segment.type for segment in elf.segments if segment.type in _ONCE]
+    if len(set(once)) < len(once):
+        damaged(f"more than one program header of type {max(once, key=once.count):#x}")
     for segment in elf.segments:
-        if segment.type in _ONCE and types.count(segment.type) > 1:
-            damaged(f"more than one program header of type {segment.type:#x}")
         if segment.type in _HOUSED:
             _check_home(elf, segment)
         elif segment.type == PT_TLS:
@@ -129,13 +129,12 @@ def _check_segments(elf: ElfFile) -> None:
 def _check_home(elf: ElfFile, segment: Segment) -> None:
     """A program header that says where in memory something is has to point there."""
     start, size, relro = segment.address, segment.memory_size, segment.type == PT_GNU_RELRO
-    home = next((load for load in elf.loads if inside(load, start, 1)), None)
     end = (start + size) // _PAGE * _PAGE if relro else start + size  # of the read-only part, as the loader rounds it
-    if (
-        home is None
-        or end > -(-(home.address + home.memory_size) // _PAGE) * _PAGE
-        or (relro and not home.flags & PF_W)
-    ):
+    for home in elf.loads:
+        there = home.address + home.memory_size
+        if home.address <= start < there and end <= -(-there // _PAGE) * _PAGE and (home.flags & PF_W or not relro):
+            break
+    else:
         damaged(f"a program header of type {segment.type:#x} that points out of its segment")
     if segment.type in {PT_DYNAMIC, PT_NOTE, PT_GNU_PROPERTY} and size != segment.file_size:
         damaged(
@@ -161,16 +160,18 @@ def _check_tls(elf: ElfFile, segment: Segment) -> None:
 
 def _check_sections(elf: ElfFile) -> None:
     """Section headers say once more what program headers and the dynamic section say; one of them is wrong if not."""
-    tls, dynamic = tls_of(elf), elf.dynamic
-    spans, tls_spans = _spans(elf.loads), _spans([tls] if tls else elf.loads)
+    tls, dynamic = elf.tls, elf.dynamic
+    spans = _spans(elf.loads)
+    tls_spans = _spans([tls]) if tls else spans
     relocations = [(dynamic[at], dynamic[at] + dynamic[size]) for at, size in TABLES if at in dynamic]
     for kind, flags, address, offset, size in elf.sections:
         if not flags & SHF_ALLOC or not size:
             continue
+        last = address + size
         for start, end, shift, file_end in tls_spans if flags & SHF_TLS else spans:
             if (
-                start <= address
-                and address + size <= end
+                last <= end
+                and start <= address
                 and (kind == SHT_NOBITS or (offset - address == shift and offset + size <= file_end))
             ):
                 break
@@ -180,7 +181,7 @@ def _check_sections(elf: ElfFile) -> None:
             at, length = _SECTIONS[kind]
             if dynamic.get(at) != address or (length and dynamic.get(length) != size):
                 damaged(f"a section at {address:#x} that the dynamic entry {at:#x} says to be another")
-        elif kind == SHT_RELA and not any(start <= address and address + size <= end for start, end in relocations):
+        elif kind == SHT_RELA and not any(start <= address and last <= end for start, end in relocations):
             damaged(f"relocations at {address:#x} that the dynamic section leaves out")
 
 
@@ -219,7 +220,7 @@ def _check_symbols(elf: ElfFile) -> None:
         _check_gnu_hash(elf, elf.dynamic[DT_GNU_HASH])
     elif DT_HASH in elf.dynamic:
         _check_hash(elf, elf.dynamic[DT_HASH])
-    strings, tls = len(elf.strings), tls_of(elf)
+    strings, tls = len(elf.strings), elf.tls
     if any(elf.symbol_table[: SYMBOL.size]):
         damaged("a first symbol that is not empty")
     for name, info, other, section, value, size in SYMBOL.iter_unpack(elf.symbol_table[SYMBOL.size :]):
@@ -239,7 +240,7 @@ def _check_symbols(elf: ElfFile) -> None:
 
 
 def _check_gnu_hash(elf: ElfFile, table: int) -> None:
-    buckets, first, blooms, _ = struct.unpack("<IIII", elf.read_at(table, 16, "the GNU hash table"))
+    buckets, first, blooms, _ = GNU_HASH.unpack(elf.read_at(table, GNU_HASH.size, "the GNU hash table"))
     if not buckets or not blooms or blooms & (blooms - 1):
         damaged(f"a GNU hash table of {buckets} buckets and {blooms} filter words")
     count = elf.count_by_gnu_hash(table)
