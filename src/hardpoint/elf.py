@@ -260,7 +260,7 @@ class ElfFile:
         """Every note of every segment of that kind; ElfError if one is cut short."""
         found: list[Note] = []
         segments = [segment for segment in self.segments if segment.type == kind]
-        if sum(segment.file_size for segment in segments) > _MOST_NOTES:
+        if sum([segment.file_size for segment in segments]) > _MOST_NOTES:
             raise ElfError("elf-damaged", f"more than {_MOST_NOTES} bytes of notes")
         for segment in segments:
             data = self.read_at(segment.address, segment.file_size, "a note")
@@ -302,7 +302,7 @@ class ElfFile:
             return int(first)
         chain = start + 4 * (buckets + last - first)
         while room := self.room_at(chain) // 4:
-            hashes = self.read_at(chain, 4 * min(room, 1024), what)[::4]
+            hashes = self.read_at(chain, 4 * min(room, 64), what)[::4]
             for index, byte in enumerate(hashes):
                 if byte & 1:
                     return last + index + 1

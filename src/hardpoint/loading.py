@@ -99,7 +99,7 @@ def load_contract(
     sha256: str | None = None,
 ) -> Any:
     """As `load`, for a contract that need not have a class: a manifest's own, say."""
-    if binding not in {None, *get_args(Binding)}:
+    if binding is not None and binding not in get_args(Binding):
         raise ValueError(f"binding is one of {', '.join(get_args(Binding))}, not {binding!r}")
     if binding == "native" and (why := why_not_native()):
         raise LoadError(

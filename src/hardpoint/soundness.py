@@ -59,7 +59,7 @@ __all__ = ["Filled", "examine", "is_code"]
 
 PT_GNU_EH_FRAME, PT_GNU_PROPERTY = 0x6474E550, 0x6474E553
 DT_RELAENT, DT_SYMENT, DT_REL, DT_PLTREL, DT_PREINIT_ARRAY, DT_RELRENT = 9, 11, 17, 20, 32, 37
-DT_VERSYM, DT_AUXILIARY = 0x6FFFFFF0, 0x7FFFFFFD
+DT_VERSYM, DT_AUXILIARY, _LOW_BITS = 0x6FFFFFF0, 0x7FFFFFFD, 0x7FFFFFFF
 SHT_RELA, SHF_ALLOC, SHF_TLS, STB_LOCAL, STT_GNU_IFUNC = 4, 2, 0x400, 0, 10
 _BINDINGS, _HIDDEN = {STB_LOCAL, 1, STB_WEAK, 10}, {1, 2}
 _COMPANIONS = {
@@ -195,9 +195,9 @@ def _spans(segments: list[Segment]) -> list[tuple[int, int, int, int]]:
 
 def _check_dynamic(elf: ElfFile) -> None:
     dynamic = elf.dynamic
-    for tag, companions in _COMPANIONS.items():
-        for companion in companions:
-            if tag in dynamic and companion not in dynamic:
+    for tag in _COMPANIONS.keys() & dynamic.keys():
+        for companion in _COMPANIONS[tag]:
+            if companion not in dynamic:
                 damaged(f"a dynamic entry {tag:#x} without the entry {companion:#x}")
     for tag, value in _ASSERTED.items():
         if dynamic.get(tag, value) != value:
@@ -205,11 +205,10 @@ def _check_dynamic(elf: ElfFile) -> None:
     for tag, unit in _MULTIPLES.items():
         if dynamic.get(tag, 0) % unit:
             damaged(f"a dynamic entry {tag:#x} of {dynamic[tag]}, which is no multiple of {unit}")
-    for tag, what in _STRANGE.items():
-        if tag in dynamic:
-            damaged(what)
+    for tag in _STRANGE.keys() & dynamic.keys():
+        damaged(_STRANGE[tag])
     # glibc takes these tags for what they are by their low 31 bits, and ends the process if a filter's library is not there.
-    if any(tag & 0x7FFFFFFF >= DT_AUXILIARY for tag in dynamic):
+    if max(map(_LOW_BITS.__and__, dynamic)) >= DT_AUXILIARY:
         damaged("a filter (DT_FILTER, DT_AUXILIARY), which has another library answer in its place")
     if not elf.strings.endswith(b"\0"):
         damaged("a string table without an end")
@@ -248,7 +247,7 @@ def _check_gnu_hash(elf: ElfFile, table: int) -> None:
         damaged("a GNU hash table that points behind the last symbol")
     size = 16 + 8 * blooms + 4 * buckets
     starts = memoryview(elf.read_at(table, size, "the GNU hash table")[-4 * buckets :]).cast("I")
-    if any(0 < start < first for start in starts):
+    if min(filter(None, starts), default=first) < first:
         damaged("a GNU hash table that points before its first symbol")
     if elf.room_at(table) < size + 4 * (count - first):  # it has to be in one piece
         damaged("a GNU hash table that points out of its segment")
