@@ -1,4 +1,4 @@
-"""Writes a run's tables and picture into docs/benchmarks.md, so that they never drift by hand.
+"""Writes a run's tables and picture into docs/benchmarks.md, and one table into README.md: they never drift by hand.
 
 `./build.sh bench --docs` does it with what it has just measured; `python -m benchmarks.docs` with docs/benchmarks.json.
 """
@@ -9,12 +9,13 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.report import markdown
+from benchmarks.report import markdown, summary
 
 if TYPE_CHECKING:
     from benchmarks.report import Results
 
-DOCS = Path(__file__).parent.parent / "docs"
+README = Path(__file__).parent.parent / "README.md"
+DOCS = README.with_name("docs")
 PAGE, FIGURES, PICTURE = DOCS / "benchmarks.md", DOCS / "benchmarks.json", DOCS / "benchmarks.svg"
 
 
@@ -24,7 +25,7 @@ def between(page: str, marker: str, text: str) -> str:
     before, found, rest = page.partition(start)
     _, closed, after = rest.partition(end)
     if not (found and closed):
-        raise ValueError(f"{PAGE} has no place for what was measured: the lines {start} and {end}")
+        raise ValueError(f"the page has no place for what was measured: the lines {start} and {end}")
     return f"{before}{start}\n\n{text}\n\n{end}{after}"
 
 
@@ -32,7 +33,8 @@ def write(results: Results) -> None:
     """Write the page, the picture, and the figures that both are made from."""
     from benchmarks.plot import plot
 
-    PAGE.write_text(between(PAGE.read_text(), "results", markdown(results)))
+    for page, text in ((PAGE, markdown(results)), (README, summary(results))):
+        page.write_text(between(page.read_text(), "results", text))
     FIGURES.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     plot(results, PICTURE)
 

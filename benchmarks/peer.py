@@ -53,9 +53,9 @@ def version_of(module: str) -> str:
         raise MissingError(f"{module} is not installed: pip install -r benchmarks/requirements.txt") from None
 
 
-def made(module: str, workshop: Workshop) -> Greets:
-    """The `Greeter` of an extension module that was built; the workshop's folder is on sys.path."""
-    greeter: Greets = import_module(module).Greeter(str(workshop.greeter))
+def made(module: str, workshop: Workshop, name: str = "Greeter") -> Greets:
+    """The greeter of an extension module that was built; the workshop's folder is on sys.path."""
+    greeter: Greets = getattr(import_module(module), name)(str(workshop.greeter))
     return greeter
 
 

@@ -103,6 +103,15 @@ def markdown(results: Results) -> str:
     return "\n\n".join([*parts, "\n".join(f"- {line}" for line in remarks(results))])
 
 
+def summary(results: Results) -> str:
+    """The peers' greet, and where it was measured, as Markdown."""
+    title, head, rows, _ = _calls(results)
+    rows = [[row[0], row[2], row[3]] for row in rows]
+    machine = results["machine"]
+    table = Table(title, [head[0], head[2], head[3]], rows, {1, 2})
+    return f"{_markdown(table)}\n\n{machine['processor']}, {machine['python']}, {results['date']}."
+
+
 def _markdown(table: Table) -> str:
     rule = ["---:" if column in table.right else "---" for column in range(len(table.head))]
     lines = [" | ".join(row) for row in (table.head, rule, *table.rows)]

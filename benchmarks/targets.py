@@ -29,6 +29,12 @@ def _call_targets(method: str) -> list[Target]:
     native = _calls("hardpoint_native", method)
     return [
         Target(f"{method}: native / extension by hand", native, _calls("handwritten", method), 1.10),
+        Target(
+            f"{method}: native / the same by hand, its methods of a type of their own",
+            native,
+            _calls("handwritten_descriptors", method),
+            1.10,
+        ),
         Target(f"{method}: native / nanobind", native, _calls("nanobind", method), 1.0),
         Target(f"{method}: native / pybind11", native, _calls("pybind11", method), 1.0),
         Target(f"{method}: cffi compiled / native", _calls("cffi_compiled", method), native, 6, at_most=False),

@@ -218,10 +218,14 @@ class _Call:
     def grow(self) -> Outcome:
         before = self.state
         self.answer()
-        times = self.draw(40)
-        self.draw(2)
+        if self.draw(2):
+            size = (511, 512, 513, 1023, 1024, 1025, 1032, 2047, 2048, 2049, 65536, 65537)[self.draw(12)]
+            written = len(self.text) + (8 if self.kind == "bytes" else 0)
+            more = b"." * (size - written if size > written else 3)
+        else:
+            more = self.text * self.draw(40)
         self.state = before
-        return self.answer(self.text * times)
+        return self.answer(more)
 
     def fail(self) -> Outcome:
         status = (1, 2, 3, 4, 5, 255, 256, 257, 65535)[self.draw(9)]

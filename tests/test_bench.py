@@ -116,7 +116,26 @@ def test_every_kind_of_argument_and_a_config(bench: Run, probe: Path, tmp_path: 
     assert "mixed(1, 2.5, 'c', True, b'e', b'f', 0.5, 8) -> 19 characters\n" in done.stdout
     assert "config() -> 5 characters\n" in bench(probe, "config", "--config", "hello").stdout
     assert "flip(bytes of 1 MiB) -> None\n" in bench(probe, "flip", "x", "--payload", "1m").stdout
+    assert "fill(bytes of 1 KiB, 7) -> int\n" in bench(probe, "fill", "x", "7", "--payload", "1k").stdout
     assert "unnamed(4, 2) -> int\n" in bench(probe, "unnamed", "4", "2").stdout
+
+
+def test_a_plugin_that_is_older_than_its_contract(bench: Run, english: Path, tmp_path: Path) -> None:
+    """What it does not have is not measured."""
+    (tmp_path / "newer.py").write_text("""
+from typing import Protocol
+import hardpoint
+
+@hardpoint.contract("greeter", version="1.1")
+class Greeter(Protocol):
+    def greet(self, name: str) -> str: ...
+    def lang(self) -> str: ...
+    @hardpoint.since("1.1")
+    def bow(self) -> str: ...
+""")
+    done = bench(english, "--contract", "newer:Greeter", "--json", "-")
+    assert done.returncode == 0
+    assert [case["call"] for case in json.loads(done.stdout)["cases"]] == ["greet('World')", "lang()"]
 
 
 RESULTS = [
@@ -144,6 +163,9 @@ def test_the_python_method_gives_what_the_plugin_gives(name: str, values: tuple[
     assert (found, type(found)) == (result, type(result))
     with pytest.raises(TypeError, match="positional argument"):
         getattr(made, name)(*values, 1)
+    if any(parameter.positional_only for parameter in method.parameters):
+        with pytest.raises(TypeError, match="positional-only"):
+            getattr(made, name)(left=1, right=2)
 
 
 def test_without_the_native_binding(

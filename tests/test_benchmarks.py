@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from benchmarks.docs import FIGURES, PAGE, between
-from benchmarks.report import markdown
+from benchmarks.docs import FIGURES, PAGE, README, between
+from benchmarks.report import markdown, summary
 from benchmarks.summary import Figure, interval, judge, summarize
 from benchmarks.targets import Target
 
@@ -45,10 +45,20 @@ def bench(compiler: Compiler, english: Path, tmp_path: Path) -> Any:
 
 @pytest.mark.skipif(not HAS_PYTHON_H, reason="Python.h is missing: apt-get install python3-dev")
 def test_the_peers_stand_in_one_table(bench: Any) -> None:
-    table, results = bench("--peers=handwritten,python,ctypes,cffi_abi,hardpoint_cffi,hardpoint_ctypes")
+    table, results = bench(
+        "--peers=handwritten,handwritten_descriptors,python,ctypes,cffi_abi,hardpoint_cffi,hardpoint_ctypes"
+    )
     assert results["missing"] == {}
     assert results["base"] == "handwritten"
-    for name in ("handwritten", "python", "ctypes", "cffi_abi", "hardpoint_cffi", "hardpoint_ctypes"):
+    for name in (
+        "handwritten",
+        "handwritten_descriptors",
+        "python",
+        "ctypes",
+        "cffi_abi",
+        "hardpoint_cffi",
+        "hardpoint_ctypes",
+    ):
         assert results["calls"][name]["greet"]["ns"] > 0
         assert results["calls"][name]["lang"]["ratio"][0] > 0
         assert f"| {results['peers'][name]['title']} |" in table
@@ -125,5 +135,7 @@ def test_two_threads_are_not_judged_by_a_machine_without_two_cores() -> None:
 
 def test_the_page_shows_the_figures_that_stand_beside_it() -> None:
     """`python -m benchmarks.docs` writes it anew."""
-    page = PAGE.read_text()
-    assert between(page, "results", markdown(json.loads(FIGURES.read_text()))) == page
+    figures = json.loads(FIGURES.read_text())
+    for path, text in ((PAGE, markdown(figures)), (README, summary(figures))):
+        page = path.read_text()
+        assert between(page, "results", text) == page

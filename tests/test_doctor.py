@@ -216,6 +216,10 @@ BROKEN: dict[str, tuple[list[str], dict[str, str]]] = {
         ['-DNOTE="{oops"', "-Wl,-z,execstack"],
         {"manifest": "problem", "soundness": "not reached", "memory": "problem", "contract": "not reached"},
     ),
+    "one manifest that cannot be read": (
+        ['-DSECOND_NOTE="[]"'],
+        {"manifest": "problem", "soundness": "ok", "contract": "ok", "vtable": "ok"},
+    ),
     "another major": (
         ['-DVERSION="2.0"', "--contract", "hardpoint.contracts:Greeter"],
         {"soundness": "ok", "contract": "problem", "abi": "not reached", "vtable": "not reached"},
@@ -237,6 +241,8 @@ def test_each_check_has_its_problems(doctor: Any, compiler: Compiler, name: str)
     found = outcomes(facts["checks"])
     assert status == 1
     assert {name: found[name] for name in expected} == expected
+    codes = [problem["code"] for check in facts["checks"] for problem in check["problems"]]
+    assert len(codes) == len(set(codes))  # none is told twice
     assert all(bool(check["problems"]) == (check["outcome"] in {"problem", "warning"}) for check in facts["checks"])
 
 

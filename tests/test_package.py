@@ -41,6 +41,15 @@ def test_loading_and_calling_stays_light(run_python: RunPython, english: Path) -
     assert loaded_modules(run_python, code) & HEAVY == {"json"}  # the manifest is JSON
 
 
+def test_a_contract_is_read_when_it_is_asked_for(run_python: RunPython) -> None:
+    modules = loaded_modules(run_python, "from hardpoint.contracts import Greeter")
+    assert {name for name in modules if name.startswith("hardpoint.contracts.")} == {"hardpoint.contracts.greeter"}
+    code = "from hardpoint.contracts import *\nprint(Greeter.__name__, Transformer.__name__)\nimport hardpoint.contracts as c\nc.Nobody"
+    done = run_python(code, check=False)
+    assert done.stdout == "Greeter Transformer\n"
+    assert done.stderr.endswith("AttributeError: module 'hardpoint.contracts' has no attribute 'Nobody'\n")
+
+
 STAGES = ["record", "errors", "reserved", "abi", "version", "signature", "definition", "header", "file", "elf", "manifest", "relocations", "soundness", "resolve",
           "dependencies", "system", "vtable", "preflight", "_ffi", "libc", "state", "library", "logs", "binding", "opening", "isolation", "loading", "waiting", "contracts", "benchmark"]  # fmt: skip
 

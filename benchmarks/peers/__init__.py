@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 PEERS: dict[str, Peer] = {
     **hardpoint.PEERS,
-    "handwritten": handwritten.PEER,
+    **handwritten.PEERS,
     "python": python.PEER,
     "nanobind": nanobind.PEER,
     "pybind11": pybind11.PEER,

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import struct
 from functools import cached_property
+from itertools import takewhile
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from .record import Record
@@ -40,6 +42,7 @@ _SEGMENT = struct.Struct("<IIQQQQQQ")  # type flags offset vaddr paddr filesz me
 _SECTION = struct.Struct("<4xIQQQQ24x")  # (name) type flags addr offset size (link info addralign entsize)
 _DYNAMIC = struct.Struct("<QQ")  # tag value
 SYMBOL = struct.Struct("<IBBHQQ")  # name info other shndx value size
+GNU_HASH = struct.Struct("<IIII")  # buckets, first symbol, filter words, shift
 _NOTE = struct.Struct("<III")  # name size, description size, type
 _VERNEED = struct.Struct("<HHIII")  # version cnt file aux next
 _VERNAUX = struct.Struct("<IHHII")  # hash flags other name next
@@ -131,6 +134,10 @@ class ElfFile:
         data = self.read(self.headers_at, _SEGMENT.size * segments, "the table of program headers")
         self.segments = list(map(Segment._make, _SEGMENT.iter_unpack(data)))
         self.loads = [segment for segment in self.segments if segment.type == PT_LOAD]
+        self.tls = next((segment for segment in self.segments if segment.type == PT_TLS and segment.memory_size), None)
+        """The thread-local storage, if it has any; an empty one the loader passes over."""
+        self.code = [(load.address, load.address + load.memory_size) for load in self.loads if load.flags & PF_X]
+        """Where executable memory starts and ends."""
         for load in self.loads:
             self._within(load.offset, load.file_size, "a segment")
         self._check_code()
@@ -174,19 +181,17 @@ class ElfFile:
 
     def string(self, offset: int) -> str:
         """The string at `offset` of the dynamic string table."""
-        if offset not in self._names:
-            size = self.dynamic.get(DT_STRSZ, 0)
-            data, want = b"", 128
-            while (end := data.find(b"\0")) < 0:
-                if len(data) >= size - offset:
-                    raise ElfError("elf-damaged", f"a name at {offset} in a string table of {size} bytes")
-                data = self.read_at(self.dynamic[DT_STRTAB] + offset, min(want, size - offset), "the string table")
-                want *= 8
-            self._names[offset] = data[:end].decode("utf-8", "backslashreplace")
-            self._named += end
-            if self._named > 8 * size:  # linkers share the ends of names, as with "bar" in "foobar", but not like this
-                raise ElfError("elf-damaged", f"names that overlap all over a string table of {size} bytes")
-        return self._names[offset]
+        name = self._names.get(offset)
+        if name is None:
+            strings = self.strings
+            end = strings.find(b"\0", offset)
+            if end < 0:
+                raise ElfError("elf-damaged", f"a name at {offset} in a string table of {len(strings)} bytes")
+            self._named += end - offset
+            if self._named > 8 * len(strings):  # linkers share the ends of names, as with "bar" in "foobar", but not so
+                raise ElfError("elf-damaged", f"names that overlap all over a string table of {len(strings)} bytes")
+            name = self._names[offset] = strings[offset:end].decode("utf-8", "backslashreplace")
+        return name
 
     def _within(self, offset: int, size: int, what: str) -> None:
         if offset + size > self.size:
@@ -212,8 +217,7 @@ class ElfFile:
 
     def _check_code(self) -> None:
         """A .debug companion (objcopy --only-keep-debug) has every header of the library and none of its contents."""
-        code = [kind for kind, flags, _, _, _ in self.sections if flags & SHF_EXECUTABLE]
-        if code and all(kind == SHT_NOBITS for kind in code):
+        if {kind for kind, flags, _, _, _ in self.sections if flags & SHF_EXECUTABLE} == {SHT_NOBITS}:
             raise ElfError("elf-debug", "only debug information: the code was kept in another file")
         if not any(load.flags & PF_X and load.file_size for load in self.loads):
             raise ElfError("elf-no-code", "a shared object without any code")
@@ -225,18 +229,13 @@ class ElfFile:
             raise ElfError("elf-damaged", "no dynamic section") if self.type == 3 else ElfError("elf-type", TYPES[2])
         size = min(tables[-1].file_size // 16, _MOST_ENTRIES) * 16
         data = self.read_at(tables[-1].address, size, "the dynamic section")
-        needed: list[int] = []
-        for tag, value in _DYNAMIC.iter_unpack(data):
-            if tag == 0:
-                break
-            if tag == DT_NEEDED:
-                needed.append(value)
-            self.dynamic[tag] = value
-        else:
+        entries = list(takewhile(itemgetter(0), _DYNAMIC.iter_unpack(data)))  # up to the tag 0
+        if len(entries) == size // 16:
             raise ElfError("elf-damaged", "a dynamic section without an end")
+        self.dynamic.update(entries)
         if DT_STRTAB not in self.dynamic or DT_SYMTAB not in self.dynamic:
             raise ElfError("elf-damaged", "a dynamic section without strings or symbols")
-        return needed
+        return [value for tag, value in entries if tag == DT_NEEDED]
 
     def text(self, tag: int) -> str | None:
         """The string that a dynamic entry (DT_SONAME, DT_RPATH, DT_RUNPATH) names, or None."""
@@ -261,7 +260,7 @@ class ElfFile:
         """Every note of every segment of that kind; ElfError if one is cut short."""
         found: list[Note] = []
         segments = [segment for segment in self.segments if segment.type == kind]
-        if sum(segment.file_size for segment in segments) > _MOST_NOTES:
+        if sum([segment.file_size for segment in segments]) > _MOST_NOTES:
             raise ElfError("elf-damaged", f"more than {_MOST_NOTES} bytes of notes")
         for segment in segments:
             data = self.read_at(segment.address, segment.file_size, "a note")
@@ -296,14 +295,14 @@ class ElfFile:
         an odd one ends a bucket).
         """
         what = "the GNU hash table"
-        buckets, first, blooms, _ = struct.unpack("<IIII", self.read_at(table, 16, what))
+        buckets, first, blooms, _ = GNU_HASH.unpack(self.read_at(table, GNU_HASH.size, what))
         start = table + 16 + 8 * blooms
         last = max(memoryview(self.read_at(start, 4 * buckets, what)).cast("I"), default=0)
         if last < first:
             return int(first)
         chain = start + 4 * (buckets + last - first)
         while room := self.room_at(chain) // 4:
-            hashes = self.read_at(chain, 4 * min(room, 1024), what)[::4]
+            hashes = self.read_at(chain, 4 * min(room, 64), what)[::4]
             for index, byte in enumerate(hashes):
                 if byte & 1:
                     return last + index + 1

@@ -41,7 +41,7 @@ class Identity(Record):
 class LibraryFile:
     """An open regular file that may be a library; leaving its `with` block closes it, unless it is to be kept."""
 
-    def __init__(self, path: str, fd: int, loader_path: str, sha256: str | None = None) -> None:
+    def __init__(self, path: str, fd: int, loader_path: str, status: os.stat_result, sha256: str | None = None) -> None:
         self.path = path
         """The path as the caller named it."""
         self.fd = fd
@@ -49,7 +49,7 @@ class LibraryFile:
         """What dlopen is given: the absolute path, or the descriptor's name under /proc if it is pinned."""
         self.pinned = sha256
         """The digest of a pinned file, 64 hexadecimal digits; None if it is not pinned."""
-        self.identity = Identity.of(os.fstat(fd))
+        self.identity = Identity.of(status)
         self.kept = False
         """Set to leave the descriptor open for good: glibc knows a pinned library by its number."""
 
@@ -86,12 +86,13 @@ def open_library(path: str | os.PathLike[str]) -> LibraryFile:
         problem = Problem("file-unreadable", "a file that can be read", error.strerror or str(error), fix)
         raise NotAPluginError(f"{name} cannot be opened: {problem}", path=name, problems=[problem]) from error
     try:
-        _check_regular(name, os.fstat(fd).st_mode)
+        status = os.fstat(fd)
+        _check_regular(name, status.st_mode)
     except NotAPluginError:
         os.close(fd)
         raise
     # Not os.path.abspath: it folds `link/..` away, and dlopen would open another file than this one.
-    return LibraryFile(name, fd, name if name.startswith("/") else f"{os.getcwd()}/{name}")
+    return LibraryFile(name, fd, name if name.startswith("/") else f"{os.getcwd()}/{name}", status)
 
 
 def _check_regular(name: str, mode: int) -> None:
@@ -122,7 +123,7 @@ def pin(file: LibraryFile, sha256: str) -> LibraryFile:
     try:
         _check_digest(file, wanted, _copy(file, memory))
         _seal(memory)
-        return LibraryFile(file.path, memory, f"/proc/self/fd/{memory}", wanted)
+        return LibraryFile(file.path, memory, f"/proc/self/fd/{memory}", os.fstat(memory), wanted)
     except BaseException:
         os.close(memory)
         raise

@@ -119,7 +119,7 @@ def check_file(file: LibraryFile, elf: ElfFile) -> list[Problem]:
 
 def _check_path(file: LibraryFile) -> list[Problem]:
     """Dlopen replaces $ORIGIN, $LIB and $PLATFORM in a path, and so would open another file than the one checked."""
-    if not any(token in file.loader_path for token in _TOKENS):
+    if "$" not in file.loader_path or not any(token in file.loader_path for token in _TOKENS):
         return []
     fix = "rename the folder or the file, or load it with sha256="
     return [Problem("path-token", "a path without $ORIGIN, $LIB and $PLATFORM", file.loader_path, fix)]

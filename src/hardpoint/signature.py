@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from keyword import iskeyword
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -78,13 +79,7 @@ class Method(Record):
     @property
     def text(self) -> str:
         """The canonical text, as header and manifest have it: `greet(name: str) -> str`."""
-        parts: list[str] = []
-        for index, parameter in enumerate(self.parameters):
-            parts.append(parameter.kind if parameter.positional_only else f"{parameter.name}: {parameter.kind}")
-            following = self.parameters[index + 1 : index + 2]
-            if parameter.positional_only and not (following and following[0].positional_only):
-                parts.append("/")
-        return f"{self.name}({', '.join(parts)}) -> {self.result}"
+        return _text(self.name, self.parameters, self.result)
 
     @property
     def has_body(self) -> bool:
@@ -95,6 +90,17 @@ class Method(Record):
         """How an error names the parameter at `index`: `greet() argument 'name'`, as Python's own do."""
         parameter = self.parameters[index]
         return f"{self.name}() argument {index + 1 if parameter.positional_only else repr(parameter.name)}"
+
+
+@lru_cache(1024)  # each load compares every method's
+def _text(name: str, parameters: tuple[Parameter, ...], result: str) -> str:
+    parts: list[str] = []
+    for index, parameter in enumerate(parameters):
+        parts.append(parameter.kind if parameter.positional_only else f"{parameter.name}: {parameter.kind}")
+        following = parameters[index + 1 : index + 2]
+        if parameter.positional_only and not (following and following[0].positional_only):
+            parts.append("/")
+    return f"{name}({', '.join(parts)}) -> {result}"
 
 
 class Contract(Record):

@@ -16,6 +16,7 @@ from .elf import (
     DT_SYMTAB,
     DT_VERDEF,
     DT_VERNEED,
+    GNU_HASH,
     PF_R,
     PF_W,
     PT_DYNAMIC,
@@ -49,7 +50,6 @@ from .relocations import (
     damaged,
     inside,
     is_code,
-    tls_of,
 )
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ __all__ = ["Filled", "examine", "is_code"]
 
 PT_GNU_EH_FRAME, PT_GNU_PROPERTY = 0x6474E550, 0x6474E553
 DT_RELAENT, DT_SYMENT, DT_REL, DT_PLTREL, DT_PREINIT_ARRAY, DT_RELRENT = 9, 11, 17, 20, 32, 37
-DT_VERSYM, DT_AUXILIARY = 0x6FFFFFF0, 0x7FFFFFFD
+DT_VERSYM, DT_AUXILIARY, _LOW_BITS = 0x6FFFFFF0, 0x7FFFFFFD, 0x7FFFFFFF
 SHT_RELA, SHF_ALLOC, SHF_TLS, STB_LOCAL, STT_GNU_IFUNC = 4, 2, 0x400, 0, 10
 _BINDINGS, _HIDDEN = {STB_LOCAL, 1, STB_WEAK, 10}, {1, 2}
 _COMPANIONS = {
@@ -115,10 +115,10 @@ def _check_segments(elf: ElfFile) -> None:
         end = -(-(load.address + load.memory_size) // _PAGE) * _PAGE
     if end >= _ADDRESS_LIMIT:
         damaged(f"segments that reach to {end:#x}, more than an address space holds")
-    types = [segment.type for segment in elf.segments]
+    once = [segment.type for segment in elf.segments if segment.type in _ONCE]
+    if len(set(once)) < len(once):
+        damaged(f"more than one program header of type {max(once, key=once.count):#x}")
     for segment in elf.segments:
-        if segment.type in _ONCE and types.count(segment.type) > 1:
-            damaged(f"more than one program header of type {segment.type:#x}")
         if segment.type in _HOUSED:
             _check_home(elf, segment)
         elif segment.type == PT_TLS:
@@ -129,13 +129,12 @@ def _check_segments(elf: ElfFile) -> None:
 def _check_home(elf: ElfFile, segment: Segment) -> None:
     """A program header that says where in memory something is has to point there."""
     start, size, relro = segment.address, segment.memory_size, segment.type == PT_GNU_RELRO
-    home = next((load for load in elf.loads if inside(load, start, 1)), None)
     end = (start + size) // _PAGE * _PAGE if relro else start + size  # of the read-only part, as the loader rounds it
-    if (
-        home is None
-        or end > -(-(home.address + home.memory_size) // _PAGE) * _PAGE
-        or (relro and not home.flags & PF_W)
-    ):
+    for home in elf.loads:
+        there = home.address + home.memory_size
+        if home.address <= start < there and end <= -(-there // _PAGE) * _PAGE and (home.flags & PF_W or not relro):
+            break
+    else:
         damaged(f"a program header of type {segment.type:#x} that points out of its segment")
     if segment.type in {PT_DYNAMIC, PT_NOTE, PT_GNU_PROPERTY} and size != segment.file_size:
         damaged(
@@ -161,16 +160,18 @@ def _check_tls(elf: ElfFile, segment: Segment) -> None:
 
 def _check_sections(elf: ElfFile) -> None:
     """Section headers say once more what program headers and the dynamic section say; one of them is wrong if not."""
-    tls, dynamic = tls_of(elf), elf.dynamic
-    spans, tls_spans = _spans(elf.loads), _spans([tls] if tls else elf.loads)
+    tls, dynamic = elf.tls, elf.dynamic
+    spans = _spans(elf.loads)
+    tls_spans = _spans([tls]) if tls else spans
     relocations = [(dynamic[at], dynamic[at] + dynamic[size]) for at, size in TABLES if at in dynamic]
     for kind, flags, address, offset, size in elf.sections:
         if not flags & SHF_ALLOC or not size:
             continue
+        last = address + size
         for start, end, shift, file_end in tls_spans if flags & SHF_TLS else spans:
             if (
-                start <= address
-                and address + size <= end
+                last <= end
+                and start <= address
                 and (kind == SHT_NOBITS or (offset - address == shift and offset + size <= file_end))
             ):
                 break
@@ -180,7 +181,7 @@ def _check_sections(elf: ElfFile) -> None:
             at, length = _SECTIONS[kind]
             if dynamic.get(at) != address or (length and dynamic.get(length) != size):
                 damaged(f"a section at {address:#x} that the dynamic entry {at:#x} says to be another")
-        elif kind == SHT_RELA and not any(start <= address and address + size <= end for start, end in relocations):
+        elif kind == SHT_RELA and not any(start <= address and last <= end for start, end in relocations):
             damaged(f"relocations at {address:#x} that the dynamic section leaves out")
 
 
@@ -194,9 +195,9 @@ def _spans(segments: list[Segment]) -> list[tuple[int, int, int, int]]:
 
 def _check_dynamic(elf: ElfFile) -> None:
     dynamic = elf.dynamic
-    for tag, companions in _COMPANIONS.items():
-        for companion in companions:
-            if tag in dynamic and companion not in dynamic:
+    for tag in _COMPANIONS.keys() & dynamic.keys():
+        for companion in _COMPANIONS[tag]:
+            if companion not in dynamic:
                 damaged(f"a dynamic entry {tag:#x} without the entry {companion:#x}")
     for tag, value in _ASSERTED.items():
         if dynamic.get(tag, value) != value:
@@ -204,11 +205,10 @@ def _check_dynamic(elf: ElfFile) -> None:
     for tag, unit in _MULTIPLES.items():
         if dynamic.get(tag, 0) % unit:
             damaged(f"a dynamic entry {tag:#x} of {dynamic[tag]}, which is no multiple of {unit}")
-    for tag, what in _STRANGE.items():
-        if tag in dynamic:
-            damaged(what)
+    for tag in _STRANGE.keys() & dynamic.keys():
+        damaged(_STRANGE[tag])
     # glibc takes these tags for what they are by their low 31 bits, and ends the process if a filter's library is not there.
-    if any(tag & 0x7FFFFFFF >= DT_AUXILIARY for tag in dynamic):
+    if max(map(_LOW_BITS.__and__, dynamic)) >= DT_AUXILIARY:
         damaged("a filter (DT_FILTER, DT_AUXILIARY), which has another library answer in its place")
     if not elf.strings.endswith(b"\0"):
         damaged("a string table without an end")
@@ -219,7 +219,7 @@ def _check_symbols(elf: ElfFile) -> None:
         _check_gnu_hash(elf, elf.dynamic[DT_GNU_HASH])
     elif DT_HASH in elf.dynamic:
         _check_hash(elf, elf.dynamic[DT_HASH])
-    strings, tls = len(elf.strings), tls_of(elf)
+    strings, tls = len(elf.strings), elf.tls
     if any(elf.symbol_table[: SYMBOL.size]):
         damaged("a first symbol that is not empty")
     for name, info, other, section, value, size in SYMBOL.iter_unpack(elf.symbol_table[SYMBOL.size :]):
@@ -239,7 +239,7 @@ def _check_symbols(elf: ElfFile) -> None:
 
 
 def _check_gnu_hash(elf: ElfFile, table: int) -> None:
-    buckets, first, blooms, _ = struct.unpack("<IIII", elf.read_at(table, 16, "the GNU hash table"))
+    buckets, first, blooms, _ = GNU_HASH.unpack(elf.read_at(table, GNU_HASH.size, "the GNU hash table"))
     if not buckets or not blooms or blooms & (blooms - 1):
         damaged(f"a GNU hash table of {buckets} buckets and {blooms} filter words")
     count = elf.count_by_gnu_hash(table)
@@ -247,7 +247,7 @@ def _check_gnu_hash(elf: ElfFile, table: int) -> None:
         damaged("a GNU hash table that points behind the last symbol")
     size = 16 + 8 * blooms + 4 * buckets
     starts = memoryview(elf.read_at(table, size, "the GNU hash table")[-4 * buckets :]).cast("I")
-    if any(0 < start < first for start in starts):
+    if min(filter(None, starts), default=first) < first:
         damaged("a GNU hash table that points before its first symbol")
     if elf.room_at(table) < size + 4 * (count - first):  # it has to be in one piece
         damaged("a GNU hash table that points out of its segment")

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-import struct
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .libc import ffi, libc, libm
 from .record import Record
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 _FENV_SIZE = 64  # fenv_t has 32 bytes on x86-64, 8 on AArch64
-_SIGACTION = struct.Struct("<Q8s120xI12x")  # on both: the handler, 128 bytes of mask of which 8 are used, flags
+_SIGACTION = 19  # words in struct sigaction on both: handler, mask (16 words, of which 1 is used), flags, restorer
 _SIGNALS = tuple(number for number in range(1, 32) if number not in {9, 19})  # SIGKILL and SIGSTOP cannot be changed
-_PLACES = tuple((number, _SIGACTION.size * index) for index, number in enumerate(_SIGNALS))
+_PLACES = tuple((number, _SIGACTION * index) for index, number in enumerate(_SIGNALS))
 _LC_ALL = 6
+_X86 = os.uname().machine == "x86_64"
 FLOATING = "the floating-point mode"
 
 
@@ -33,7 +30,7 @@ def take() -> State:
     """The state as it is now."""
     floating = ffi.new("char[]", _FENV_SIZE)
     libm.fegetenv(floating)
-    signals, sigaction, null = ffi.new("char[]", _SIGACTION.size * len(_SIGNALS)), libc.sigaction, ffi.NULL
+    signals, sigaction, null = ffi.new("uint64_t[]", _SIGACTION * len(_SIGNALS)), libc.sigaction, ffi.NULL
     for number, at in _PLACES:
         sigaction(number, null, signals + at)
     return State(floating, signals, ffi.string(libc.setlocale(_LC_ALL, ffi.NULL)), _folder())
@@ -45,8 +42,9 @@ def restore(before: State) -> list[str]:
     if _modes(now.floating) != _modes(before.floating):
         libm.fesetenv(before.floating)
         changed.append(FLOATING)
-    for (number, at), is_, was in zip(_PLACES, _actions(now.signals), _actions(before.signals), strict=True):
-        if is_ != was:
+    actions, actions_before = _actions(now.signals), _actions(before.signals)
+    for index, (number, at) in enumerate(() if actions == actions_before else _PLACES):
+        if any(is_[index] != was[index] for is_, was in zip(actions, actions_before, strict=True)):
             libc.sigaction(number, before.signals + at, ffi.NULL)
             changed.append(f"the handler of signal {number}")
     if now.locale != before.locale:
@@ -57,15 +55,16 @@ def restore(before: State) -> list[str]:
     return changed
 
 
-def _actions(signals: Any) -> Iterator[tuple[Any, ...]]:
-    """The parts of each struct sigaction that say something; what lies between is not always what was there before."""
-    return _SIGACTION.iter_unpack(ffi.buffer(signals))
+def _actions(signals: Any) -> list[list[int]]:
+    """All handlers, masks and flags. What else lies in a struct sigaction is not always what was there before."""
+    words = memoryview(ffi.buffer(signals)).cast("Q")
+    return [words[at::_SIGACTION].tolist() for at in (0, 1, 17)]
 
 
 def _modes(floating: Any) -> bytes:
     """The part of fenv_t that is a mode; the rest is flags of what has happened."""
     raw: bytes = ffi.buffer(floating)[:]
-    if os.uname().machine == "x86_64":  # the x87 control word, and MXCSR without its six status bits
+    if _X86:  # the x87 control word, and MXCSR without its six status bits
         return raw[:2] + bytes([raw[28] & 0xC0]) + raw[29:32]
     return raw[:4]  # AArch64: FPCR
 

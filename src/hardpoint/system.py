@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import cache
 from typing import TYPE_CHECKING
 
 from .elf import EM_AARCH64, EM_X86_64, GLIBC, MACHINES
@@ -27,6 +28,7 @@ def host_glibc() -> tuple[int, int] | None:
     return int(major), int(minor)
 
 
+@cache
 def host_machine() -> int | None:
     """The ELF machine of this process; None if it is not one that hardpoint runs on."""
     machine = os.uname().machine if sys.maxsize > 1 << 32 else ""  # a 32-bit Python may run on a 64-bit kernel
@@ -93,9 +95,10 @@ def _glibc_of(version: str) -> tuple[int, int] | None:
 
 def is_for_musl(elf: ElfFile) -> str | None:
     """The name of the musl library that it needs, if it needs one."""
-    names = (name for name in elf.needed if name.startswith("libc.musl-") or name == "libc.so")
-    name = next(names, None)
-    return name if name and oldest_glibc(elf) is None else None
+    for name in elf.needed:
+        if name.startswith("libc.musl-") or name == "libc.so":
+            return name if oldest_glibc(elf) is None else None
+    return None
 
 
 def _check_libc(elf: ElfFile) -> list[Problem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING
 
 from .abi import HEAD_SIZE, SERIAL
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from .signature import Contract
     from .soundness import Filled
 
+_HEAD = struct.Struct("<IHH8xQ")  # size, ABI major and minor, (manifest) flags
 _MUST_KNOW = 0xFFFFFFFF_00000000 & ~SERIAL
 _OPTIONAL_SLOTS = {24: "create", 32: "destroy", 40: "query"}
 REBUILD = "rebuild the plugin with the header of this contract (`hardpoint header`)"
@@ -45,12 +47,8 @@ def find_vtable(
     except ElfError:
         needs, found = f"{contract.symbol} to be a constant in the file", "memory that only running code would fill"
         return None, [Problem("vtable-empty", needs, found, "initialise it with constants alone")]
-    vtable = Vtable(
-        symbol.address,
-        int.from_bytes(data[:4], "little"),
-        (int.from_bytes(data[4:6], "little"), int.from_bytes(data[6:8], "little")),
-        int.from_bytes(data[16:24], "little"),
-    )
+    size, major, minor, flags = _HEAD.unpack_from(data)
+    vtable = Vtable(symbol.address, size, (major, minor), flags)
     problems += _check_numbers(vtable, symbol, manifest)
     if elf.machine == host_machine():  # else nothing is known of its relocations
         problems += _check_manifest_copy(elf, symbol, manifest, filled)
@@ -73,9 +71,9 @@ def _check_numbers(vtable: Vtable, symbol: Symbol, manifest: Manifest) -> list[P
 
 
 def _find_symbol(elf: ElfFile, manifest: Manifest, contract: Contract, problems: list[Problem]) -> Symbol | None:
-    symbols = elf.symbols("hardpoint_")
-    symbol = next((symbol for symbol in symbols if symbol.name == contract.symbol), None)
-    needs, size = f"the exported data symbol {contract.symbol}", HEAD_SIZE + 8 * len(manifest.methods)
+    symbols, wanted = elf.symbols("hardpoint_"), contract.symbol
+    symbol = next((symbol for symbol in symbols if symbol.name == wanted), None)
+    needs, size = f"the exported data symbol {wanted}", HEAD_SIZE + 8 * len(manifest.methods)
     if symbol is None:
         found = ", ".join(symbol.name for symbol in symbols) or "no hardpoint_* symbol"
         problems.append(
@@ -90,7 +88,7 @@ def _find_symbol(elf: ElfFile, manifest: Manifest, contract: Contract, problems:
     elif symbol.type != STT_OBJECT:
         problems.append(Problem("symbol-type", needs, "a symbol of that name that is no data object", REBUILD))
     elif symbol.size != size:
-        needs = f"{contract.symbol} to have {size} bytes, for {len(manifest.methods)} methods"
+        needs = f"{wanted} to have {size} bytes, for {len(manifest.methods)} methods"
         problems.append(Problem("symbol-size", needs, f"{symbol.size}", REBUILD))
     else:
         return symbol
@@ -113,13 +111,11 @@ def _check_manifest_copy(elf: ElfFile, symbol: Symbol, manifest: Manifest, fille
 def _check_slots(elf: ElfFile, symbol: Symbol, contract: Contract, filled: Filled, data: bytes) -> list[Problem]:
     problems: list[Problem] = []
     names = {HEAD_SIZE + 8 * index: method.text for index, method in enumerate(contract.methods)}
-    optional = _OPTIONAL_SLOTS | {
-        at: text for at, text in names.items() if contract.methods[(at - HEAD_SIZE) // 8].since
-    }
     for offset, name in (_OPTIONAL_SLOTS | names).items():
         target = filled.get(symbol.address + offset, 0)
         empty = target == 0 and not any(data[offset : offset + 8])
-        if offset >= len(data) or (empty and offset in optional):
+        optional = offset < HEAD_SIZE or contract.methods[(offset - HEAD_SIZE) // 8].since
+        if offset >= len(data) or (empty and optional):
             continue
         if empty:
             problems.append(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import platform
+from functools import partial
 from typing import TYPE_CHECKING
 
-from benchmarks.peer import Greets, Peer, made
-from benchmarks.workshop import PEERS
+from benchmarks.peer import Peer, made
+from benchmarks.workshop import PEERS as SOURCES
 
 if TYPE_CHECKING:
     from benchmarks.workshop import Workshop
@@ -14,18 +15,21 @@ if TYPE_CHECKING:
 
 def build(workshop: Workshop) -> str:
     """Compile it."""
-    workshop.extension(PEERS / "handwritten/handwritten.c")
+    workshop.extension(SOURCES / "handwritten/handwritten.c")
     return f"Python {platform.python_version()}"
 
 
-def open_(workshop: Workshop) -> Greets:
-    """Its Greeter."""
-    return made("handwritten", workshop)
-
-
-PEER = Peer(
-    "extension module by hand (METH_O)",
-    "checks the status and the length; not whether the instance was closed, takes no keyword, serves this one contract",
-    build,
-    open_,
-)
+PEERS = {
+    "handwritten": Peer(
+        "extension module by hand (METH_O)",
+        "checks the status and the length; not whether the instance was closed, takes no keyword, serves this one contract",
+        build,
+        partial(made, "handwritten"),
+    ),
+    "handwritten_descriptors": Peer(
+        "the same by hand, its methods of a type of their own",
+        "the same; what CPython takes more for methods that it has no specialised instructions for",
+        build,
+        partial(made, "handwritten", name="Described"),
+    ),
+}

@@ -71,11 +71,84 @@ static PyTypeObject type = {
     .tp_methods = methods,
 };
 
+/* The same once more, in methods that are objects of a type of their own, as those of a binding for any contract have to
+ * be. CPython has no specialised instructions for such, and this is what that costs. */
+typedef struct descriptor {
+    PyObject_HEAD
+    vectorcallfunc call;
+} descriptor;
+
+static PyTypeObject described_type;
+
+static bool is_call(PyObject *const *args, size_t nargsf, PyObject *kwnames, Py_ssize_t count) {
+    if (kwnames == NULL && PyVectorcall_NARGS(nargsf) == count && Py_IS_TYPE(args[0], &described_type)) {
+        return true;
+    }
+    PyErr_SetString(PyExc_TypeError, "this method takes other arguments");
+    return false;
+}
+
+static PyObject *call_greet(PyObject *callable, PyObject *const *args, size_t nargsf, PyObject *kwnames) {
+    (void)callable;
+    return is_call(args, nargsf, kwnames, 2) ? greet(args[0], args[1]) : NULL;
+}
+
+static PyObject *call_lang(PyObject *callable, PyObject *const *args, size_t nargsf, PyObject *kwnames) {
+    (void)callable;
+    return is_call(args, nargsf, kwnames, 1) ? lang(args[0], NULL) : NULL;
+}
+
+static PyObject *get(PyObject *self, PyObject *object, PyObject *owner) {
+    (void)owner;
+    return object == NULL ? Py_NewRef(self) : PyMethod_New(self, object);
+}
+
+static PyTypeObject descriptor_type = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "handwritten.descriptor",
+    .tp_basicsize = sizeof(descriptor),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR,
+    .tp_vectorcall_offset = offsetof(descriptor, call),
+    .tp_call = PyVectorcall_Call,
+    .tp_descr_get = get,
+};
+
+static PyTypeObject described_type = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "handwritten.Described",
+    .tp_basicsize = sizeof(greeter),
+    .tp_flags = Py_TPFLAGS_DEFAULT,
+    .tp_new = new_greeter,
+};
+
+static int describe(const char *name, vectorcallfunc call) {
+    descriptor *made = PyObject_New(descriptor, &descriptor_type);
+    if (made == NULL) {
+        return -1;
+    }
+    made->call = call;
+    const int status = PyDict_SetItemString(described_type.tp_dict, name, (PyObject *)made);
+    Py_DECREF(made);
+    return status;
+}
+
+static int add_types(PyObject *made) {
+    if (PyType_Ready(&type) < 0 || PyType_Ready(&descriptor_type) < 0 || PyType_Ready(&described_type) < 0 ||
+        describe("greet", call_greet) < 0 || describe("lang", call_lang) < 0) {
+        return -1;
+    }
+    PyType_Modified(&described_type);
+    return PyModule_AddObjectRef(made, "Greeter", (PyObject *)&type) < 0 ||
+                   PyModule_AddObjectRef(made, "Described", (PyObject *)&described_type) < 0
+               ? -1
+               : 0;
+}
+
 static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, .m_name = "handwritten", .m_size = -1};
 
 PyMODINIT_FUNC PyInit_handwritten(void) {
     PyObject *made = PyModule_Create(&module);
-    if (made != NULL && (PyType_Ready(&type) < 0 || PyModule_AddObjectRef(made, "Greeter", (PyObject *)&type) < 0)) {
+    if (made != NULL && add_types(made) < 0) {
         Py_CLEAR(made);
     }
     return made;

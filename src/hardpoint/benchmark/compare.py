@@ -7,6 +7,7 @@ measured beside it, which is the same work in every run, and these ratios are co
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from ..errors import HardpointError
@@ -16,7 +17,10 @@ from .report import Table, duration, flat
 from .subject import ROWS
 
 _LEAST = 0.05
-"""A smaller change is not told from noise: two runs of the same files differed by up to 4 % (measured)."""
+"""A smaller change is called none: the processes of one run differ by as much."""
+_ERRORS = 5
+"""How many times what the median may be off by chance a change has to be. Of 75 comparisons of an unchanged plugin, on a
+machine whose cores were all busy with something else, none came to 4, though the times themselves were up to 58 % apart."""
 
 
 def read_result(path: str) -> dict[str, Any]:
@@ -93,7 +97,8 @@ def _verdict(before: dict[str, Any], now: dict[str, Any], name: str) -> tuple[st
     """The change with the machine's own taken out, and what to think of it."""
     old, new = (ratio(flat(case["rows"][name]), flat(case["control"])) for case in (before, now))
     change = new.median / old.median - 1
-    noise = max(_LEAST, 2 * (old.spread + new.spread))
+    counts = [len(flat(case["control"])) for case in (before, now)]
+    noise = max(_LEAST, _ERRORS * math.hypot(old.spread / counts[0] ** 0.5, new.spread / counts[1] ** 0.5))
     if abs(change) > noise:
         verdict = "slower" if change > 0 else "faster"
     else:

@@ -29,6 +29,6 @@ def why_not_native() -> str | None:
 def default() -> str:
     """The name of the fastest binding that can be used here. LoadError if none can, in a subinterpreter."""
     why = why_not_native()
-    if why is not None and "main interpreter" in why:  # the native module knows, and two bindings for a library can deadlock
+    if why is not None and "main interpreter" in why:  # cffi would do, and two bindings of a library can deadlock
         raise LoadError(f"{why}, and this is another; load them there, or in a process of its own")
     return "cffi" if why else "native"

@@ -43,7 +43,7 @@ _Static_assert(HP_MOST_WORDS <= HP_REGISTERS + HP_MOST_ON_STACK, "a word has now
 typedef void (*hp_function)(void);
 
 /* What a call needs: most need no more than a few words. */
-typedef enum { HP_WORDS_ONLY, HP_WORDS_AND_DOUBLES, HP_WITH_STACK } hp_shape;
+typedef enum { HP_TWO_WORDS, HP_FOUR_WORDS, HP_WORDS_ONLY, HP_WORDS_AND_DOUBLES, HP_WITH_STACK } hp_shape;
 
 typedef struct {
     uint64_t words[HP_REGISTERS + HP_MOST_ON_STACK];
@@ -51,11 +51,17 @@ typedef struct {
 } hp_call;
 
 static inline hp_shape hp_shape_of(int words, int doubles) {
-    return words > HP_REGISTERS ? HP_WITH_STACK : doubles > 0 ? HP_WORDS_AND_DOUBLES : HP_WORDS_ONLY;
+    if (words > HP_REGISTERS || doubles > 0) {
+        return words > HP_REGISTERS ? HP_WITH_STACK : HP_WORDS_AND_DOUBLES;
+    }
+    return words == 2 ? HP_TWO_WORDS : words == 4 ? HP_FOUR_WORDS : HP_WORDS_ONLY;
 }
 
 /* Puts 0 into what is passed and nobody has put anything into; `word` and `number` are where the next ones would go. */
 static inline void hp_call_close(hp_call *call, hp_shape shape, uint64_t *word, double *number) {
+    if (shape <= HP_FOUR_WORDS) { /* nothing is left over; gcc makes the loop below a call of memset */
+        return;
+    }
     uint64_t *end = call->words + HP_REGISTERS + (shape == HP_WITH_STACK ? HP_MOST_ON_STACK : 0);
     while (word < end) {
         *word++ = 0;
@@ -71,6 +77,10 @@ HP_HOT int32_t hp_call_function(hp_function function, hp_shape shape, const hp_c
     const uint64_t *words = call->words, *stack = call->words + HP_REGISTERS;
     const double *doubles = call->doubles;
     switch (shape) {
+    case HP_TWO_WORDS: /* self and the hp_out, and below a text between them: what most methods are */
+        return ((int32_t(*)(uint64_t, uint64_t))function)(words[0], words[1]);
+    case HP_FOUR_WORDS:
+        return ((int32_t(*)(uint64_t, uint64_t, uint64_t, uint64_t))function)(words[0], words[1], words[2], words[3]);
     case HP_WORDS_ONLY:
         return ((int32_t(*)(HP_WORD_TYPES_))function)(HP_WORDS_(words));
     case HP_WORDS_AND_DOUBLES:

@@ -1,8 +1,9 @@
 """Measure what the calls of a plugin cost, through each binding.
 
-Beside them stand the floor, which is a loop in C over the vtable, and a pure Python method of the same shape. Every row is
-measured in processes of its own that take turns; the median of all is shown, with its spread. Without METHOD, every
-method of the contract is measured, with small arguments. The exit status is 1 if a call failed.
+Beside them stand the floor, a loop in C over the vtable, and python, a Python method that takes the same arguments and
+only puts the same result together. Every row is measured in processes of its own, which take turns; the median of all
+is shown, with half of what lies between the quartiles as its spread. Without METHOD, every method of the contract is
+measured, with small arguments. The exit status is 1 if a call failed.
 
 examples:
   hardpoint bench build/plugins/english.so greet World
