@@ -13,12 +13,11 @@ from .. import errors
 from ..binding.convert import SCALARS, to_text, wrong_type
 from ..binding.guard import guarded
 from ..binding.outcome import broken
-from ..errors import CrashedError, HardpointError, PluginError, TimedOutError
+from ..errors import CrashedError, HardpointError, LoadError, PluginError, TimedOutError
 from ..file import LibraryFile, digest
 from . import wire
 from .options import InForce, limits
 from .process import Gone, Worker
-from .spawner import spawner
 from .wire import FrameError, pack, unpack
 
 if TYPE_CHECKING:
@@ -58,12 +57,16 @@ class Session:
         ]  # fmt: skip
         self._workers: list[Worker | None] = [None] * isolation.workers
         self._failures: list[float] = []
-        self._died: CrashedError | TimedOutError | None = None
+        self._died: tuple[type[HardpointError], str] | None = None
+        """How a worker ended last; not the error, whose traceback would keep the caller's variables."""
         self.sandbox: list[str] = []
         self.binding = ""
         self.present: list[bool] = []
         """Which of the contract's methods the plugin has."""
         self._workers[0] = self._start("create")
+
+    def __del__(self) -> None:
+        os.close(self._file.fd)
 
     @property
     def pinned(self) -> str | None:
@@ -140,12 +143,13 @@ class Session:
 
     def _start_again(self, doing: str) -> Worker:
         if self._died is not None and self._isolation.restart == "never":
-            raise type(self._died)(f"{self._plugin.path}: {doing} cannot be called: the worker died before, and restart is "
-                                   f"'never' ({self._died}); load it again", path=self._plugin.path)  # fmt: skip
-        if len(self._failures) >= _TRIES:
+            kind, how = self._died
+            raise kind(f"{self._plugin.path}: {doing} cannot be called: the worker died before, and restart is 'never' "
+                       f"({how}); load it again", path=self._plugin.path)  # fmt: skip
+        if len(self._failures) >= _TRIES and self._died is not None:
             raise CrashedError(
                 f"{self._plugin.path}: {doing} cannot be called: the plugin was given up after {_TRIES} starts in a row that "
-                f"failed, the last so: {self._died}; mend it, and load it again",
+                f"failed, the last so: {self._died[1]}; mend it, and load it again",
                 path=self._plugin.path,
             )
         if self._failures:
@@ -153,11 +157,20 @@ class Session:
         return self._start("create")
 
     def _start(self, doing: str) -> Worker:
-        worker = Worker(spawner(), self._plugin.manifest.plugin, self._file.fd, self._isolation.timeout)
         try:
-            failed, answer, self.sandbox, self.binding = worker.load(self._request)
+            worker = Worker(self._plugin.manifest.plugin, self._file.fd, self._isolation.timeout)
+        except OSError as error:
+            raise LoadError(
+                f"{self._plugin.path}: no process could be started for it: {error.strerror}; close some files or processes "
+                "and try again",
+                path=self._plugin.path,
+            ) from error
+        try:
+            failed, answer, sandbox, binding = worker.load(self._request)
             if failed:
                 raise _error(answer, self._plugin.path)
+            if [*map(type, answer)] != [bool] * len(self._plugin.contract.methods) or {*map(type, sandbox)} - {str}:
+                raise FrameError("an answer of another shape")
         except (OSError, Gone, FrameError) as error:
             self._failures.append(time.monotonic())
             raise self._lost(doing, None, worker, error) from error.__cause__
@@ -165,7 +178,7 @@ class Session:
             worker.kill()
             raise
         self._failures.clear()
-        self.present = answer
+        self.present, self.sandbox, self.binding = answer, sandbox, binding
         return worker
 
     def _lost(
@@ -175,22 +188,23 @@ class Session:
         plugin = self._plugin
         if not isinstance(why, (BlockingIOError, FrameError)):
             worker.wait(0.3)
-        worker.kill()
+        worker.kill({BlockingIOError: "another call took too long", FrameError: "it sent what no worker sends"}.get(type(why), ""))
         with self._lock:
             if place is not None and self._workers[place] is worker:
                 self._workers[place] = None
         if isinstance(why, BlockingIOError):
             took = f"{plugin.path}: {doing} took longer than {self._isolation.timeout:g} s, and the worker was killed"
-            self._died = TimedOutError(took, path=plugin.path)
+            error: CrashedError | TimedOutError = TimedOutError(took, path=plugin.path)
         elif isinstance(why, FrameError):
-            self._died = CrashedError(
+            error = CrashedError(
                 f"{plugin.path}: in {doing}, the worker sent what no worker sends ({why}), and was killed: the plugin wrote to "
                 f"a descriptor or to memory that is not its own; report it to the author of {plugin.manifest.plugin}",
                 path=plugin.path,
             )
         else:
-            self._died = self._crashed(doing, worker)
-        return self._died
+            error = self._crashed(doing, worker)
+        self._died = type(error), str(error)
+        return error
 
     def _crashed(self, doing: str, worker: Worker) -> CrashedError:
         status, lines = worker.wait(), worker.output.lines
@@ -200,6 +214,8 @@ class Session:
             names = {each.value: each.name for each in signal.Signals}
             if number != signal.SIGKILL or not worker.was_killed:
                 how = f"was killed by {names.get(number, f'signal {number}')}"
+            elif worker.killed_for:
+                how, doing = "was killed", f"{doing}, since {worker.killed_for}"
         elif status is not None:
             code = os.WEXITSTATUS(status)
             how = f"exited with status {code}"
