@@ -63,8 +63,8 @@ class Worker:
         """It did not end by itself."""
         self.killed_for = ""
         """Why, for the calls of other threads."""
-        self.calls = 0
-        """How many are under way."""
+        self.calls: list[None] = []
+        """One for each that is under way: adding to a list and taking away is atomic."""
         self.output = Output(name)
         self._control, theirs = pair()
         with closing(theirs):
@@ -78,9 +78,17 @@ class Worker:
                 self.output.passed_on()
         spawner.reader().add(self.output)
 
-    def load(self, request: list[Any]) -> Any:
-        """Have it load the plugin; its answer. BlockingIOError if that takes too long; Gone, OSError or FrameError if there is none."""
-        wire.send(self._control, request)
+    def load(self, request: list[Any], config: bytes | None) -> Any:
+        """Have it load the plugin; its answer.
+
+        BlockingIOError if that takes too long; Gone, OSError or FrameError if there is none.
+        """
+        memory = Shared.make()
+        try:
+            placed = None if config is None else memory.put(config) if config else b""
+            wire.send(self._control, [placed, *request], (memory.fd,))
+        finally:
+            memory.close()
         if self._timeout is not None:
             _wait(self._control, self._timeout)
         answer, _ = wire.receive(self._control)
@@ -90,10 +98,20 @@ class Worker:
             raise wire.FrameError("an answer of another shape")
         return answer
 
-    def connect(self) -> Connection:
-        """A connection for one call at a time. Gone if the worker is."""
-        mine, theirs = pair()
+    def take(self) -> Connection:
+        """A connection for one call. Gone if the worker is, OSError if this process can have none."""
+        try:
+            return self.free.pop()
+        except IndexError:
+            return self._connect()
+
+    def _connect(self) -> Connection:
         shared = Shared.make()
+        try:
+            mine, theirs = pair()
+        except OSError:
+            shared.close()
+            raise
         try:
             with closing(theirs), self._lock:
                 wire.send(self._control, 0, (theirs.fileno(), shared.fd))

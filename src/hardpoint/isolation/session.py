@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 _RESULTS = {"str": bytes, "bytes": bytes, "int": int, "float": float, "bool": bool, "None": type(None)}
 
 
+_LOST = (Gone, FrameError, BlockingIOError, BrokenPipeError, ConnectionResetError)
+"""What ends a worker. Other errors are the host's own, or come from one of its signal handlers, as TimeoutError may."""
 _TRIES, _PAUSE = 4, 0.1
 """Starts in a row that may fail before the plugin is given up, and seconds to wait after the first; then twice as long."""
 
@@ -53,9 +55,13 @@ class Session:
         """What dlopen is given in a worker; of a pinned file, the path that it was copied from."""
         self._request = [
             self.library, list(file.identity), file.pinned, contract.name, [contract.major, contract.minor], methods,
-            fit.manifest, fit.vtable, config, limits(isolation),
+            fit.manifest, fit.vtable, limits(isolation),
         ]  # fmt: skip
+        self._config = config
         self._workers: list[Worker | None] = [None] * isolation.workers
+        self._under_way = [0] * isolation.workers if isolation.workers > 1 else []
+        """How many calls each worker of a pool has."""
+        self._claiming = RLock()
         self._failures: list[float] = []
         self._died: tuple[type[HardpointError], str] | None = None
         """How a worker ended last; not the error, whose traceback would keep the caller's variables."""
@@ -90,9 +96,9 @@ class Session:
         workers = self._workers
         place, worker = (0, workers[0]) if len(workers) == 1 and workers[0] else self._pick(method.name)
         connection = None
-        worker.calls += 1
+        worker.calls.append(None)
         try:
-            connection = worker.free.pop() if worker.free else worker.connect()
+            connection = worker.take()
             if frame[0] < 0:
                 _place(frame, connection)
             connection.send(pack(frame))
@@ -104,15 +110,24 @@ class Session:
         except BaseException as error:
             if connection is not None:
                 connection.close()  # an answer may still be to come, which must not be another call's
-            if not isinstance(error, (OSError, Gone, FrameError)) or isinstance(error, InterruptedError):
+            if isinstance(error, OSError) and not isinstance(error, (BlockingIOError, ConnectionError)):
+                raise self._cannot(method.name, error) from error
+            if not isinstance(error, (OSError, Gone, FrameError)):
                 raise
             raise self._lost(method.name, place, worker, error) from error.__cause__
         finally:
-            worker.calls -= 1
+            worker.calls.pop()
         worker.give(connection)
         if isinstance(outcome, HardpointError):
             raise outcome
         return outcome
+
+    def _cannot(self, doing: str, error: OSError) -> LoadError:
+        """The error for what the host itself lacks; it says nothing about the worker."""
+        path = self._plugin.path
+        return LoadError(
+            f"{path}: {doing} cannot be called now: {error.strerror}; close some files, or free some memory", path=path
+        )
 
     def end(self) -> None:
         """End every worker; what goes wrong with that is logged, since nobody waits for it."""
@@ -132,7 +147,7 @@ class Session:
         workers = self._workers
         place = 0
         if len(workers) > 1:
-            place = min(range(len(workers)), key=lambda each: worker.calls if (worker := workers[each]) else 0)
+            place = min(range(len(workers)), key=lambda each: len(worker.calls) if (worker := workers[each]) else 0)
         worker = workers[place]
         if worker is None:
             with self._lock:
@@ -166,12 +181,12 @@ class Session:
                 path=self._plugin.path,
             ) from error
         try:
-            failed, answer, sandbox, binding = worker.load(self._request)
+            failed, answer, sandbox, binding = worker.load(self._request, self._config)
             if failed:
                 raise _error(answer, self._plugin.path)
             if [*map(type, answer)] != [bool] * len(self._plugin.contract.methods) or {*map(type, sandbox)} - {str}:
                 raise FrameError("an answer of another shape")
-        except (OSError, Gone, FrameError) as error:
+        except _LOST as error:
             self._failures.append(time.monotonic())
             raise self._lost(doing, None, worker, error) from error.__cause__
         except BaseException:
@@ -258,7 +273,7 @@ def _checked(reply: Any, method: Method, path: str, connection: Connection, buff
         buffer[:] = data
     result = reply[1]
     if reply[0]:
-        return _error(result, path)
+        return _error(result, path, connection)
     if method.result in {"str", "bytes"}:
         return bytes(_bytes(result, connection))  # a copy first: the worker could change what is being decoded
     if type(result) is not _RESULTS[method.result] or (method.result == "int" and not -(1 << 63) <= result < 1 << 63):
@@ -273,8 +288,10 @@ _ERRORS = {
 }
 
 
-def _error(told: Any, path: str) -> HardpointError:
-    """An error that a worker told of."""
+def _error(told: Any, path: str, connection: Connection | None = None) -> HardpointError:
+    """An error that a worker told of; a long text of it is in the memory of the connection."""
+    if type(told) is list and len(told) == 4 and type(told[3]) is wire.ExtType and connection is not None:
+        told[3] = str(bytes(_bytes(told[3], connection)), "utf-8", "replace")
     shape = [type(each) for each in told] if type(told) is list else []
     if shape != [str, str, int, str] or told[0] not in _ERRORS:
         raise FrameError("an error of another shape")

@@ -43,6 +43,13 @@ class Shared:
         self._used = offset + size
         return wire.place(offset, size)
 
+    def take(self, placed: Any) -> Any:
+        """A copy of what was put there, or what stands in a frame itself; the memory is closed."""
+        try:
+            return bytes(self.view(*wire.PLACED.unpack(placed.data))) if type(placed) is wire.ExtType else placed
+        finally:
+            self.close()
+
     def begin(self, at: int = 0) -> None:
         """Forget what was put behind `at`."""
         self._used = at

@@ -38,6 +38,7 @@ class Spawner:
         self._events, events = pair()
         self._lock = RLock()
         self._workers: dict[int, Worker] = {}
+        self._asked = 0
         with closing(control), closing(events):
             try:
                 self._pid = _spawn(control.fileno(), events.fileno())
@@ -55,7 +56,8 @@ class Spawner:
         """
         with self._lock:
             try:
-                wire.send(self._control, 0, fds)
+                self._asked += 1
+                wire.send(self._control, self._asked, fds)
                 pid, got = self._answer()
             except OSError:  # it has ended
                 pid, got = None, []
@@ -70,12 +72,20 @@ class Spawner:
         return pid, got[0]
 
     def _answer(self) -> tuple[int | None, list[int]]:
+        """The answer to the last request; one before it may be left, from a request that a signal's handler ended."""
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
-        if not poll.poll(_PATIENCE * 1000):
-            os.kill(self._pid, signal.SIGKILL)
-            return None, []
-        return wire.receive(self._control, 1)
+        while poll.poll(_PATIENCE * 1000):
+            answer, fds = wire.receive(self._control, 1)
+            if answer is None:
+                return None, []
+            number, pid = answer
+            if number == self._asked:
+                return pid, fds
+            for fd in fds:  # nobody has the other end of that worker's socket, so it ends by itself
+                os.close(fd)
+        os.kill(self._pid, signal.SIGKILL)
+        return None, []
 
     def _watch(self) -> None:
         try:

@@ -79,7 +79,7 @@ def _fork(control: _socket.socket) -> bool:
         os.close(fd)
     pidfds = (os.pidfd_open(pid),) if pid > 0 else ()
     try:
-        wire.send(control, pid, pidfds)
+        wire.send(control, [request, pid], pidfds)
     except OSError:  # the host is gone
         return False
     finally:
