@@ -60,7 +60,10 @@ def main(host: int, control: _socket.socket, events: _socket.socket) -> None:
 
 
 def _fork(control: _socket.socket) -> bool:
-    request, fds = wire.receive(control, 5)
+    try:
+        request, fds = wire.receive(control, 5)
+    except ConnectionResetError:  # the host ended before it read an answer
+        return False
     if request is None:
         return False
     zygote = os.getpid()
