@@ -63,8 +63,6 @@ class Worker:
         """It did not end by itself."""
         self.killed_for = ""
         """Why, for the calls of other threads."""
-        self.calls: list[None] = []
-        """One for each that is under way: adding to a list and taking away is atomic."""
         self.output = Output(name)
         self._control, theirs = pair()
         with closing(theirs):

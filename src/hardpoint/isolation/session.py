@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -35,6 +36,7 @@ _RESULTS = {"str": bytes, "bytes": bytes, "int": int, "float": float, "bool": bo
 
 _LOST = (Gone, FrameError, BlockingIOError, BrokenPipeError, ConnectionResetError)
 """What ends a worker. Other errors are the host's own, or come from one of its signal handlers, as TimeoutError may."""
+_LACKS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ENOSPC}
 _TRIES, _PAUSE = 4, 0.1
 """Starts in a row that may fail before the plugin is given up, and seconds to wait after the first; then twice as long."""
 
@@ -93,11 +95,10 @@ class Session:
 
         The index is inverted if there are large payloads or bytearrays, which come back as the plugin left them.
         """
-        workers = self._workers
-        place, worker = (0, workers[0]) if len(workers) == 1 and workers[0] else self._pick(method.name)
-        connection = None
-        worker.calls.append(None)
+        place = self._claim() if self._under_way else 0
+        worker = connection = None
         try:
+            worker = self._workers[place] or self._running(place, method.name)
             connection = worker.take()
             if frame[0] < 0:
                 _place(frame, connection)
@@ -110,13 +111,15 @@ class Session:
         except BaseException as error:
             if connection is not None:
                 connection.close()  # an answer may still be to come, which must not be another call's
-            if isinstance(error, OSError) and not isinstance(error, (BlockingIOError, ConnectionError)):
+            if isinstance(error, OSError) and error.errno in _LACKS:
                 raise self._cannot(method.name, error) from error
-            if not isinstance(error, (OSError, Gone, FrameError)):
+            if worker is None or not isinstance(error, _LOST):
                 raise
             raise self._lost(method.name, place, worker, error) from error.__cause__
         finally:
-            worker.calls.pop()
+            if self._under_way:
+                with self._claiming:
+                    self._under_way[place] -= 1
         worker.give(connection)
         if isinstance(outcome, HardpointError):
             raise outcome
@@ -142,19 +145,21 @@ class Session:
                 how = self._crashed("destroy", worker)
                 logging.getLogger(f"hardpoint.plugin.{self._plugin.manifest.plugin}").warning("%s", how)
 
-    def _pick(self, doing: str) -> tuple[int, Worker]:
-        """The worker with the fewest calls under way; it is started if it does not run."""
-        workers = self._workers
-        place = 0
-        if len(workers) > 1:
-            place = min(range(len(workers)), key=lambda each: len(worker.calls) if (worker := workers[each]) else 0)
-        worker = workers[place]
-        if worker is None:
-            with self._lock:
-                worker = self._workers[place]
-                if worker is None:
-                    worker = self._workers[place] = self._start_again(doing)
-        return place, worker
+    def _claim(self) -> int:
+        """The place in the pool with the fewest calls under way; one whose worker runs if there are several."""
+        with self._claiming:
+            calls, workers = self._under_way, self._workers
+            place = min(range(len(calls)), key=lambda each: (calls[each], workers[each] is None))
+            calls[place] += 1
+        return place
+
+    def _running(self, place: int, doing: str) -> Worker:
+        """The worker at a place, which is started if it does not run."""
+        with self._lock:
+            worker = self._workers[place]
+            if worker is None:
+                worker = self._workers[place] = self._start_again(doing)
+        return worker
 
     def _start_again(self, doing: str) -> Worker:
         if self._died is not None and self._isolation.restart == "never":

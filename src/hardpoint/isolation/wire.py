@@ -11,7 +11,6 @@ from __future__ import annotations
 import array
 import mmap
 import _socket
-import os
 import struct
 from typing import Any
 
@@ -61,14 +60,6 @@ def receive(sock: _socket.socket, most: int = 0) -> tuple[Any, list[int]]:
         if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
             fds.frombytes(content[: len(content) // 4 * 4])
     return (unpack(data) if data else None), list(fds)
-
-
-def text_of(data: bytes) -> int:
-    """A descriptor from which the bytes can be read."""
-    fd = os.memfd_create("hardpoint", os.MFD_CLOEXEC)
-    with open(os.dup(fd), "wb") as file:
-        file.write(data)
-    return fd
 
 
 def place(offset: int, size: int) -> ExtType:

@@ -62,12 +62,6 @@ def main(zygote: int, *kept: int) -> NoReturn:
         _thread.start_new_thread(_serve, (_socket.socket(fileno=fds[0]), Shared(fds[1]), methods, calls))
 
 
-def _content(fd: int) -> bytes:
-    with open(fd, "rb") as file:
-        file.seek(0)
-        return file.read()
-
-
 def _keep(connection: int, library: int, output: int, records: int, counter: int) -> None:
     """Have these descriptors at known numbers, and no others."""
     nothing = os.open(os.devnull, os.O_RDWR)
@@ -145,9 +139,6 @@ def _serve(sock: _socket.socket, shared: Shared, methods: list[Method], calls: l
             if type(reply[1]) is bytes and len(reply[1]) > inline:
                 shared.begin()
                 reply[1] = shared.put(reply[1])
-            elif reply[0]:
-                shared.begin()
-                _place_reason(reply[1], shared)
             send(pack(reply))
     except OSError:  # the host has given up this one
         pass
@@ -167,16 +158,8 @@ def _answer(
         reply = [1, told(error, shared)]
     if type(reply[1]) is bytes and len(reply[1]) > wire.INLINE:
         reply[1] = shared.put(reply[1])
-    elif reply[0]:
-        _place_reason(reply[1], shared)
     frame: bytes = wire.pack(reply + kept)
     return frame
-
-
-def _place_reason(error: list[Any], shared: Shared) -> None:
-    """Put a long reason into shared memory."""
-    if len(error[3]) > wire.INLINE // 4:
-        error[3] = shared.put(error[3].encode())
 
 
 def _unpacked(method: Method, arguments: list[Any], shared: Shared) -> tuple[list[Any], list[Any]]:
