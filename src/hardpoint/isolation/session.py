@@ -50,7 +50,7 @@ class Session:
         contract = plugin.contract
         self._plugin = plugin
         self._isolation = isolation
-        self._file = LibraryFile(file.path, os.dup(file.fd), file.loader_path, file.pinned)
+        self._file = LibraryFile(file.path, os.dup(file.fd), file.loader_path, os.fstat(file.fd), file.pinned)
         self._lock = RLock()
         methods = [[method.name, method.parameters, *method[2:5]] for method in contract.methods]
         self.library = file.path if file.pinned else file.loader_path

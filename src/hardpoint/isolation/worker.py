@@ -81,7 +81,7 @@ def _check(
         Method(called, tuple(Parameter(*each) for each in parameters), *more) for called, parameters, *more in methods
     ))  # fmt: skip
     if sha256:
-        file = LibraryFile(path, os.dup(_LIBRARY), f"/proc/self/fd/{_LIBRARY}", sha256)
+        file = LibraryFile(path, os.dup(_LIBRARY), f"/proc/self/fd/{_LIBRARY}", os.fstat(_LIBRARY), sha256)
         file.kept = True
     else:
         file = open_library(path)
