@@ -122,7 +122,11 @@ TYPE SYMBOL = {.head = {SIZE, MAJOR, MINOR, copy}, .flags = FLAGS, SLOTS};
 #endif
 
 #ifdef LIVE /* a constructor that changes what the file showed; needs -DTYPE=greeter_v1 */
-__attribute__((constructor)) static void change(void) { SYMBOL.LIVE; }
+__attribute__((constructor)) static void change(void) {
+    if (getpid() > 0) { /* which no compiler can know, and so do it beforehand */
+        SYMBOL.LIVE;
+    }
+}
 #endif
 
 #ifdef DISTURB_FLOATING

@@ -107,6 +107,11 @@ class Pool:
         """Take it back, and the memory of a large result with it."""
         if len(self._free) >= _POOLED:
             return
-        if out.cap > _KEPT and (data := out.realloc(out.data, OUT_SIZE)):
-            out.data, out.cap = data, OUT_SIZE
+        if out.cap > _KEPT:
+            large, out.data, out.cap = out.data, 0, 0  # before it is freed: a signal's handler may raise right behind
+            out.free(large)
+            out.data = out.realloc(0, OUT_SIZE)
+            if not out.data:
+                return
+            out.cap = OUT_SIZE
         self._free.append(out)
