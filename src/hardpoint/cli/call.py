@@ -25,7 +25,7 @@ from ..isolation.options import Isolation, bytes_of
 from ..loading import close, info, load_contract, reload
 from .arguments import UsageError, contracts_in, convert, find_method
 from .contracts import named
-from .output import print_json, printable, status_of, warn
+from .output import print_json, status_of, warn
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -66,7 +66,10 @@ def run(arguments: Namespace) -> int:
     if not rest:
         arguments.command.error("a method is missing: hardpoint call FILE... METHOD [ARG...]")
     _check_options(arguments)
-    _show_logs(arguments)
+    if arguments.verbose or arguments.isolated:
+        from .logs import show_logs  # logging takes 5 ms
+
+        show_logs(verbose=arguments.verbose)
     targets = [_Target(file, rest[0], rest[1:], arguments) for file in files]
     many = len(targets) > 1
     if not arguments.watch:
@@ -207,29 +210,6 @@ def _show(outcome: _Outcome, *, many: bool) -> None:
             sys.stdout.buffer.write(label.encode() + value + b"\n")
         else:
             print(f"{label}{str(value).lower() if isinstance(value, bool) else value}")
-
-
-def _show_logs(arguments: Namespace) -> None:
-    """What plugins log, if it is asked for, and what isolated ones write, go to stderr."""
-    if not arguments.verbose and not arguments.isolated:
-        return
-    import logging
-
-    if arguments.verbose:
-        logging.basicConfig(level=logging.DEBUG, format="%(name)s: %(levelname)s: %(message)s")
-        return
-
-    class Lines(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            name, _, kind = record.name.removeprefix("hardpoint.plugin.").partition(".")
-            if kind == "output":
-                print(printable(f"{name} | {record.getMessage()}"), file=sys.stderr, flush=True)
-            elif record.levelno >= logging.WARNING:  # as Python shows them where nothing is set up
-                print(printable(record.getMessage()), file=sys.stderr, flush=True)
-
-    logger = logging.getLogger("hardpoint.plugin")
-    logger.addHandler(Lines())
-    logger.setLevel(logging.INFO)
 
 
 # -- the types of its options --------------------------------------------------------------------------------------------

@@ -27,6 +27,8 @@ def changes(paths: list[str]) -> Iterator[list[str]]:
 
     Folders are watched, and not files, since a file that is replaced takes its watch along. What is not there is waited for.
     """
+    import watchfiles  # noqa: F401 - before the first call: an import takes a Ctrl-C badly
+
     known = {path: _identity(path) for path in paths}
     folders = {os.path.dirname(where) for path in paths for where in (os.path.abspath(path), os.path.realpath(path))}
     for folder in folders:
