@@ -120,7 +120,7 @@ case ${1:-build} in
             --plot build/bench/results.svg "${@:2}"
         ;;
     clean)
-        rm -rf .venv .venv-bench build src/hardpoint.egg-info src/hardpoint/binding/*.so src/hardpoint/isolation/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
+        rm -rf .venv .venv-bench build src/hardpoint.egg-info src/hardpoint/*/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
         find . -name __pycache__ -prune -exec rm -rf {} +
         ;;
     *) fail "unknown command '$1'" "usage: ./build.sh [build|run|test|lint|bench|clean]" ;;
