@@ -156,6 +156,15 @@ def zygotes_of(host: str) -> list[str]:
     return found
 
 
+def test_a_daemon_that_a_plugin_wants_is_not_there(library: Path) -> None:
+    """It would outlive everybody."""
+    with hardpoint.loaded(library, Hostile, isolated=True) as plugin:
+        own = {workers(plugin)[0], parent(workers(plugin)[0])}
+        assert plugin.harm("daemon") == "alive"
+        assert {int(pid) for pid in zygotes_of(str(os.getpid()))} <= own
+    assert {int(pid) for pid in zygotes_of(str(os.getpid()))} <= own
+
+
 # -- fork ------------------------------------------------------------------------------------------------------------
 
 

@@ -123,7 +123,8 @@ class Reader:
 
     def add(self, output: Output) -> None:
         """Read what comes from there."""
-        for fd, read in ((output.pipe, self._lines), (output.records.fileno(), self._records)):
+        # The pipe last: with its end, which may have come already, both go.
+        for fd, read in ((output.records.fileno(), self._records), (output.pipe, self._lines)):
             self._outputs[fd] = (read, output)
             self._poll.register(fd, select.EPOLLIN)
 
