@@ -1,4 +1,4 @@
-"""Measure what the calls of a plugin cost, through each binding.
+"""Measure what the calls of a plugin cost, through each binding and in a process of its own.
 
 Beside them stand the floor, a loop in C over the vtable, and python, a Python method that takes the same arguments and
 only puts the same result together. Every row is measured in processes of its own, which take turns; the median of all

@@ -63,9 +63,14 @@ class Worker:
         """It did not end by itself."""
         self.killed_for = ""
         """Why, for the calls of other threads."""
-        self.output = Output(name)
+        reader = spawner.reader()
         self._control, theirs = pair()
         with closing(theirs):
+            try:
+                self.output = Output(name)
+            except BaseException:
+                self._control.close()
+                raise
             try:
                 self.pid, self._pidfd = spawner.fork(self, theirs.fileno(), library, *self.output.theirs)
             except BaseException:
@@ -74,7 +79,7 @@ class Worker:
                 raise
             finally:
                 self.output.passed_on()
-        spawner.reader().add(self.output)
+        reader.add(self.output)
 
     def load(self, request: list[Any], config: bytes | None) -> Any:
         """Have it load the plugin; its answer.

@@ -50,7 +50,10 @@ class Session:
         contract = plugin.contract
         self._plugin = plugin
         self._isolation = isolation
-        self._file = LibraryFile(file.path, os.dup(file.fd), file.loader_path, os.fstat(file.fd), file.pinned)
+        try:
+            self._file = LibraryFile(file.path, os.dup(file.fd), file.loader_path, os.fstat(file.fd), file.pinned)
+        except OSError as error:
+            raise self._cannot("create", error) from error
         self._lock = RLock()
         methods = [[method.name, method.parameters, *method[2:5]] for method in contract.methods]
         self.library = file.path if file.pinned else file.loader_path
@@ -74,7 +77,8 @@ class Session:
         self._workers[0] = self._start("create")
 
     def __del__(self) -> None:
-        os.close(self._file.fd)
+        if file := getattr(self, "_file", None):
+            os.close(file.fd)
 
     @property
     def pinned(self) -> str | None:
@@ -129,7 +133,7 @@ class Session:
         """The error for what the host itself lacks; it says nothing about the worker."""
         path = self._plugin.path
         return LoadError(
-            f"{path}: {doing} cannot be called now: {error.strerror}; close some files, or free some memory", path=path
+            f"{path}: {doing} cannot be called now: {error.strerror}; end some processes, close some files or free some memory", path=path
         )
 
     def end(self) -> None:
@@ -180,11 +184,7 @@ class Session:
         try:
             worker = Worker(self._plugin.manifest.plugin, self._file.fd, self._isolation.timeout)
         except OSError as error:
-            raise LoadError(
-                f"{self._plugin.path}: no process could be started for it: {error.strerror}; close some files or processes "
-                "and try again",
-                path=self._plugin.path,
-            ) from error
+            raise self._cannot(doing, error) from error
         try:
             failed, answer, sandbox, binding = worker.load(self._request, self._config)
             if failed:
@@ -269,7 +269,7 @@ def _bytes(content: Any, connection: Connection) -> Any:
 
 def _checked(reply: Any, method: Method, path: str, connection: Connection, buffers: list[memoryview]) -> Any:
     """The result in a reply, or the error to be raised; FrameError if the reply cannot be."""
-    if type(reply) is not list or len(reply) != 2 + len(buffers) or reply[0] not in (0, 1):
+    if type(reply) is not list or len(reply) != 2 + len(buffers) or type(reply[0]) is not int or not 0 <= reply[0] <= 1:
         raise FrameError("a reply of another shape")
     for buffer, content in zip(buffers, reply[2:], strict=True):
         data = _bytes(content, connection)

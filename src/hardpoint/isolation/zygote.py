@@ -111,3 +111,4 @@ def boot(host: str, control: str, events: str) -> None:
     for fd in (control, events):
         os.set_inheritable(int(fd), False)  # noqa: FBT003
     main(int(host), _socket.socket(fileno=int(control)), _socket.socket(fileno=int(events)))
+    os._exit(0)  # nothing is left to be done, and a worker that ends just now would find the wake-up descriptor closed
