@@ -10,7 +10,7 @@ import sys
 import sysconfig
 import tempfile
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import pytest
 
@@ -23,7 +23,8 @@ WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Werror")
 LIBRARY = ("-std=gnu11", "-O2", "-fPIC", "-fvisibility=hidden", "-shared", "-Wl,-z,defs,-z,noexecstack", *WARNINGS)
 
 
-Binding = Literal["native", "cffi", "ctypes", "isolated"]
+Binding = Literal["native", "cffi", "ctypes"]
+Way = Literal["native", "cffi", "ctypes", "isolated"]
 CAN_BUILD_NATIVE = Path(sysconfig.get_path("include"), "Python.h").exists()
 
 
@@ -93,7 +94,7 @@ def fresh(tmp_path: Path) -> Fresh:
     return copy
 
 
-@pytest.fixture(params=["native", "cffi", "ctypes", "isolated"])
+@pytest.fixture(params=["native", "cffi", "ctypes"])
 def binding(request: pytest.FixtureRequest) -> Binding:
     """Every binding; the native one has to be there wherever it can be built."""
     chosen: Binding = request.param
@@ -102,9 +103,18 @@ def binding(request: pytest.FixtureRequest) -> Binding:
     return chosen
 
 
-def how(binding: Binding) -> dict[str, Any]:
-    """The arguments of load for a way to call plugins."""
-    return {"isolated": True} if binding == "isolated" else {"binding": binding}
+@pytest.fixture(params=["native", "cffi", "ctypes", "isolated"])
+def way(request: pytest.FixtureRequest) -> Way:
+    """Every way to call a plugin: through each binding, and in a process of its own."""
+    chosen: Way = request.param
+    if chosen == "native" and not CAN_BUILD_NATIVE:
+        pytest.skip("the native binding is built with Python.h, and there is none")
+    return chosen
+
+
+def how(way: Way) -> dict[str, Any]:
+    """The arguments of load for it."""
+    return {"isolated": True} if way == "isolated" else {"binding": way}
 
 
 @pytest.fixture(scope="session")

@@ -139,7 +139,7 @@ def test_the_host_has_the_same_numbers() -> None:
 
 def test_the_host_keeps_what_the_header_promises() -> None:
     assert abi.OUT_SIZE >= 512
-    assert FROZEN["hp_log_record"][""][1] + NUMBERS["HP_LOG_MAX"] < logs._LONGEST
+    assert FROZEN["hp_log_record"][""][1] + NUMBERS["HP_LOG_MAX"] < logs.LONGEST
 
 
 def test_the_committed_cffi_module_is_the_one_that_its_source_gives(tmp_path: Path) -> None:

@@ -28,12 +28,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from conftest import Binding, Compiler, Fresh, RunPython
+    from conftest import Compiler, Fresh, RunPython, Way
 
     Load = Callable[..., Probe]
 
 T = TypeVar("T")
-in_process = pytest.mark.parametrize("binding", ["native", "cffi", "ctypes"], indirect=True)  # what each worker has of its own
+in_process = pytest.mark.parametrize(
+    "way", ["native", "cffi", "ctypes"], indirect=True
+)  # what each worker has of its own
 
 
 @pytest.fixture(scope="session")
@@ -43,10 +45,10 @@ def probe_library(compiler: Compiler) -> Path:
 
 
 @pytest.fixture
-def load(probe_library: Path, fresh: Fresh, binding: Binding) -> Load:
+def load(probe_library: Path, fresh: Fresh, way: Way) -> Load:
     """Load a copy of the probe of its own, once a test."""
     library = fresh(probe_library)
-    return lambda **options: hardpoint.load(library, Probe, **how(binding), **options)
+    return lambda **options: hardpoint.load(library, Probe, **how(way), **options)
 
 
 @pytest.fixture
@@ -323,9 +325,9 @@ def test_a_create_that_fails(load: Load) -> None:
     assert load().instances() == 1
 
 
-def test_a_plugin_without_create(compiler: Compiler, fresh: Fresh, probe_library: Path, binding: Binding) -> None:
+def test_a_plugin_without_create(compiler: Compiler, fresh: Fresh, probe_library: Path, way: Way) -> None:
     library = fresh(compiler.library("probe.c", "-pthread", "-DSTATELESS", "-Wno-unused-function"))
-    assert hardpoint.load(library, Probe, **how(binding)).config() == "absent"
+    assert hardpoint.load(library, Probe, **how(way)).config() == "absent"
     with pytest.raises(hardpoint.CreateError, match="probe takes no config, since it has no create"):
         hardpoint.load(library, Probe, config="x")
 
@@ -345,9 +347,9 @@ def test_close_ends_the_instance_once_and_only_that(load: Load) -> None:
     assert load().instances() == 2
 
 
-def test_loaded_closes_at_the_end_also_after_an_error(probe_library: Path, fresh: Fresh, binding: Binding) -> None:
+def test_loaded_closes_at_the_end_also_after_an_error(probe_library: Path, fresh: Fresh, way: Way) -> None:
     library = fresh(probe_library)
-    with pytest.raises(ZeroDivisionError), hardpoint.loaded(library, Probe, **how(binding)) as probe:
+    with pytest.raises(ZeroDivisionError), hardpoint.loaded(library, Probe, **how(way)) as probe:
         raise ZeroDivisionError
     with pytest.raises(hardpoint.ClosedError):
         probe.text("x")
@@ -373,11 +375,11 @@ def test_close_while_another_thread_calls_waits_for_the_last_call_out(load: Load
     assert keeper.instances() == 1
 
 
-def test_info(load: Load, binding: Binding) -> None:
+def test_info(load: Load, way: Way) -> None:
     probe = load()
     about = hardpoint.info(probe)
     assert (about.manifest.plugin, about.manifest.release, about.contract.name) == ("probe", "1.2.0", "probe")
-    assert (about.binding == binding) is (binding != "isolated")
+    assert (about.binding == way) is (way != "isolated")
     assert about.warnings == ()
     with open(about.path, "rb") as file:
         assert about.sha256 == hashlib.sha256(file.read()).hexdigest()
@@ -404,7 +406,7 @@ class Naming(Protocol):
     def call(self, plugin: str, args: int, kwargs: int) -> str: ...
 
 
-def test_parameters_may_be_called_what_they_like(compiler: Compiler, fresh: Fresh, binding: Binding) -> None:
+def test_parameters_may_be_called_what_they_like(compiler: Compiler, fresh: Fresh, way: Way) -> None:
     compiler.header(Naming)
     code = """
 #include "naming.h"
@@ -414,7 +416,7 @@ static hp_status call(void *self, const char *plugin, size_t plugin_len, int64_t
 }
 NAMING_PLUGIN("naming", "1", .call = call);
 """
-    naming = hardpoint.load(fresh(compiler.text("naming", code)), Naming, **how(binding))
+    naming = hardpoint.load(fresh(compiler.text("naming", code)), Naming, **how(way))
     assert naming.call(plugin="p", args=1, kwargs=2) == "p 1 2"
 
 
@@ -434,13 +436,13 @@ def test_what_is_no_plugin_object(function: Callable[[object], object]) -> None:
         function("x")
 
 
-def test_since_with_and_without_the_method(compiler: Compiler, fresh: Fresh, probe: Probe, binding: Binding) -> None:
+def test_since_with_and_without_the_method(compiler: Compiler, fresh: Fresh, probe: Probe, way: Way) -> None:
     assert probe.shout("hey") == "hey!!!"
     assert probe.whisper("hey") == "hey"
     old = hardpoint.load(
         fresh(compiler.library("probe.c", "-pthread", "-DWITHOUT_NEW", "-Wno-unused-function"), "old.so"),
         Probe,
-        **how(binding),
+        **how(way),
     )
     assert isinstance(old, Probe)
     assert old.shout("hey") == "HEY!"
@@ -471,17 +473,17 @@ def test_one_instance_runs_on_several_threads_at_once(probe: Probe) -> None:
     assert max(_together(4, lambda: probe.overlap(200))) > 1
 
 
-def test_serial_lets_one_in_at_a_time(compiler: Compiler, fresh: Fresh, probe_library: Path, binding: Binding) -> None:
+def test_serial_lets_one_in_at_a_time(compiler: Compiler, fresh: Fresh, probe_library: Path, way: Way) -> None:
     library = fresh(compiler.library("probe.c", "-pthread", "-DSERIAL"))
-    probe = hardpoint.load(library, Probe, **how(binding))
+    probe = hardpoint.load(library, Probe, **how(way))
     assert _together(4, lambda: probe.overlap(20)) == [1, 1, 1, 1]
 
 
 def test_serial_refuses_recursion_on_the_same_thread(
-    compiler: Compiler, fresh: Fresh, probe_library: Path, binding: Binding
+    compiler: Compiler, fresh: Fresh, probe_library: Path, way: Way
 ) -> None:
     library = fresh(compiler.library("probe.c", "-pthread", "-DSERIAL"))
-    probe = hardpoint.load(library, Probe, **how(binding))
+    probe = hardpoint.load(library, Probe, **how(way))
 
     class Sly:
         def __index__(self) -> int:
@@ -606,28 +608,26 @@ def test_a_handler_that_raises_does_not_end_the_log(
     assert [each.exc_type for each in told] == [ZeroDivisionError]
 
 
-def test_a_filter_that_hangs_does_not_hold_up_the_exit(
-    probe_library: Path, binding: Binding, run_python: RunPython
-) -> None:
+def test_a_filter_that_hangs_does_not_hold_up_the_exit(probe_library: Path, way: Way, run_python: RunPython) -> None:
     code = f"""
 import logging, sys, threading, hardpoint
 sys.path.insert(0, {os.path.dirname(__file__)!r})
 from probe import Probe
 logging.getLogger("hardpoint.plugin.probe").addFilter(lambda record: threading.Event().wait())
-probe = hardpoint.load({str(probe_library)!r}, Probe, **{how(binding)!r})
+probe = hardpoint.load({str(probe_library)!r}, Probe, **{how(way)!r})
 for number in range(2000):
     probe.log(30, "x" * 500)
 """
     run_python(code)
 
 
-def test_what_was_logged_before_the_exit_arrives(probe_library: Path, binding: Binding, run_python: RunPython) -> None:
+def test_what_was_logged_before_the_exit_arrives(probe_library: Path, way: Way, run_python: RunPython) -> None:
     code = f"""
 import logging, sys, hardpoint
 sys.path.insert(0, {os.path.dirname(__file__)!r})
 from probe import Probe
 logging.basicConfig(format="%(name)s %(message)s", stream=sys.stdout)
-probe = hardpoint.load({str(probe_library)!r}, Probe, **{how(binding)!r})
+probe = hardpoint.load({str(probe_library)!r}, Probe, **{how(way)!r})
 for number in range(20):
     probe.log(30, str(number))
 """
@@ -673,7 +673,7 @@ def test_the_json_of_a_config_is_strict_about_what_it_can_carry(load: Load) -> N
 
 
 def test_a_signal_at_any_point_of_a_growing_result_harms_nobody(
-    probe_library: Path, binding: Binding, run_python: RunPython
+    probe_library: Path, way: Way, run_python: RunPython
 ) -> None:
     """In a process of its own: memory that was freed and is used again would kill it, now or later."""
     code = f"""
@@ -683,7 +683,7 @@ from probe import Probe
 class Stop(Exception): pass
 def stop(*_): raise Stop
 signal.signal(signal.SIGALRM, stop)
-probe = hardpoint.load({str(probe_library)!r}, Probe, **{how(binding)!r})
+probe = hardpoint.load({str(probe_library)!r}, Probe, **{how(way)!r})
 random.seed(7)
 stopped = 0
 for _ in range(400):
@@ -701,7 +701,7 @@ print(stopped)
 
 
 def test_exceptions_at_any_point_leave_no_lock_and_no_instance_behind(
-    compiler: Compiler, probe_library: Path, binding: Binding, run_python: RunPython
+    compiler: Compiler, probe_library: Path, way: Way, run_python: RunPython
 ) -> None:
     serial = compiler.library("probe.c", "-pthread", "-DSERIAL")
     code = f"""
@@ -712,10 +712,10 @@ class Stop(Exception): pass
 def stop(*_): raise Stop
 signal.signal(signal.SIGALRM, stop)
 random.seed(11)
-keeper = hardpoint.load({str(serial)!r}, Probe, **{how(binding)!r})
+keeper = hardpoint.load({str(serial)!r}, Probe, **{how(way)!r})
 stopped = 0
 for _ in range(300):
-    probe = hardpoint.load({str(serial)!r}, Probe, **{how(binding)!r})
+    probe = hardpoint.load({str(serial)!r}, Probe, **{how(way)!r})
     try:
         signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-5, 1e-3))
         while True:
@@ -735,7 +735,7 @@ print(stopped, keeper.instances())
     assert (done.returncode, done.stdout) == (0, "300 1\n"), done.stderr
 
 
-@pytest.mark.parametrize("binding", ["cffi", "ctypes"])  # the native binding runs no Python there
+@pytest.mark.parametrize("way", ["cffi", "ctypes"])  # the native binding runs no Python there
 def test_an_error_in_grow_goes_on_after_the_plugin_returned(probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
     module = sys.modules[f"hardpoint.binding.{hardpoint.info(probe).binding}"]
 

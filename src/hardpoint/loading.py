@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import contextmanager, nullcontext
 from collections.abc import Mapping
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from .binding.convert import to_text
@@ -16,6 +15,7 @@ from .opening import Opened, check_binding, check_fit, make_object, open_plugin
 from .record import Record
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterator
 
     from .errors import Problem
@@ -36,7 +36,7 @@ class Info(Record):
     contract: Contract
     manifest: Manifest
     binding: str
-    """What calls it: `native`, `cffi` or `ctypes`."""
+    """What calls it, in the worker if it is isolated: `native`, `cffi` or `ctypes`."""
     sha256: str | None
     """The digest of the file that was loaded; None if that file is no longer there to be read."""
     library: str
@@ -62,10 +62,17 @@ def load(
     `cffi` or `ctypes`; by default the one that the library has in this process already, or else `native` where it was built
     with the package, and `cffi` elsewhere. With `sha256`, 64 hexadecimal digits, exactly the bytes of that digest are loaded, from a copy that nothing can change.
 
-    The library stays in the process for good. Raises PluginNotFoundError, NotAPluginError, IncompatibleError and
-    StaleError before any of its code runs; LoadError, ContractBrokenError and CreateError after.
+    With `isolated`, the plugin runs in a process of its own, which can crash, hang, be closed and replaced (`reload`) while
+    this one goes on; an Isolation says how it is kept. Its calls raise CrashedError and TimedOutError beside the others.
+
+    The library stays in the process for good, unless it is isolated. Raises PluginNotFoundError, NotAPluginError,
+    IncompatibleError and StaleError before any of its code runs; LoadError, ContractBrokenError, CreateError, and for an
+    isolated one CrashedError and TimedOutError, after.
     """
-    return cast("T", load_contract(path, contract_of(contract), config=config, binding=binding, sha256=sha256, isolated=isolated))
+    return cast(
+        "T",
+        load_contract(path, contract_of(contract), config=config, binding=binding, sha256=sha256, isolated=isolated),
+    )
 
 
 def load_contract(
@@ -120,11 +127,15 @@ def reload(plugin: object) -> None:
     instance = _instance(plugin)
     about = instance.about
     if isinstance(about, Opened):
-        raise TypeError(f"{plugin!r} is not isolated: its library stays in the process for good; load it with isolated=True")
+        raise TypeError(
+            f"{plugin!r} is not isolated: its library stays in the process for good; load it with isolated=True"
+        )
     old = about.plugin
-    new: Any = load_contract(old.path, old.contract, config=about.config, sha256=about.session.pinned, isolated=about.options)
+    new: Any = load_contract(
+        old.path, old.contract, config=about.config, sha256=about.session.pinned, isolated=about.options
+    )
     plugin.__class__ = type(new)
-    instance.exchange(new._instance)
+    instance.exchange(_instance(new))
 
 
 def info(plugin: object) -> Info:
@@ -132,11 +143,13 @@ def info(plugin: object) -> Info:
     about = _instance(plugin).about
     if not isinstance(about, Opened):
         session = about.session
-        return Info(
-            *about.plugin[:3], session.binding, session.sha256(), session.library, about.warnings, session.in_force()
-        )
-    library = about.library
-    return Info(*about.plugin[:3], library.binding or "", _digest(library), library.path, about.warnings)
+        how = session.binding, session.sha256(), session.library
+        in_force = session.in_force()
+    else:
+        library, in_force = about.library, None
+        how = library.binding or "", _digest(library), library.path
+    path, contract, manifest = about.plugin[:3]
+    return Info(path, contract, manifest, *how, about.warnings, in_force)
 
 
 def _digest(library: Library) -> str | None:

@@ -36,7 +36,9 @@ class Awaitable:
 
 
 def awaitable(plugin: object) -> Any:
-    """The plugin with methods to be awaited: `await awaitable(english).greet("World")`. TypeError if it is no plugin object.
+    """Give the plugin with methods that are to be awaited. TypeError if it is no plugin object.
+
+    `await awaitable(english).greet("World")`
 
     Each call runs on a thread of the loop's own pool, since a plugin may block. To stop waiting (`asyncio.timeout`) does
     not stop the plugin; `Isolation(timeout=...)` does.

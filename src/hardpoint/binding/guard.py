@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from ..signature import Method
 
-    Caller = Callable[[int, tuple[Any, ...]], Any]
+    Caller = Callable[[Any, tuple[Any, ...]], Any]
 
 
 class Arguments:

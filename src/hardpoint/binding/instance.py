@@ -34,7 +34,7 @@ class Holder:
 
     __slots__ = ("_destroy", "_process", "lock", "pointer")
 
-    def __init__(self, pointer: int, destroy: Callable[[int], None] | None, *, serial: bool) -> None:
+    def __init__(self, pointer: Any, destroy: Callable[[Any], None] | None, *, serial: bool) -> None:
         self.pointer = pointer
         self.lock: Any = RLock() if serial else None
         """What a serial plugin's calls take, one at a time."""
@@ -83,7 +83,7 @@ class Instance:
     def exchange(self, other: Instance) -> None:
         """Go on with what another holds, which is closed by that. ClosedError if this one is closed."""
         self.hold("reload")
-        self._holder, self.about = other._holder, other.about  # noqa: SLF001
+        self._holder, self.about = other._holder, other.about
         other.close()
 
     def _closed(self, method: str) -> ClosedError:

@@ -100,6 +100,7 @@ def text_of(plugin: Plugin, name: str, status: int, out: Left, failure: type[Plu
 
 
 def broken(plugin: Plugin, name: str, what: str) -> ContractBrokenError:
+    """The error for what the ABI forbids; `what` goes on after the name of the method."""
     return ContractBrokenError(
         f"{plugin.path}: {name} {what}; report it to the author of {plugin.manifest.plugin}", path=plugin.path
     )

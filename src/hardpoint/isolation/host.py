@@ -42,7 +42,9 @@ def isolate(file: LibraryFile, fit: Fit, isolated: bool | Isolation, config: byt
     places = {method.name: at for at, method in enumerate(contract.methods, start=1) if session.present[at - 1]}
     plugin = plugin._replace(slots=Slots(0, 0, places))
     instance = Instance(Holder(session, Session.end, serial=serial), name=manifest.plugin, path=file.path)
-    instance.about = Isolated(plugin, session, tuple(problem for problem in fit.problems if not problem.fatal), options, config)
+    instance.about = Isolated(
+        plugin, session, tuple(problem for problem in fit.problems if not problem.fatal), options, config
+    )
     made: Any = object.__new__(make_class(plugin, Remote()))
     made._instance = instance  # noqa: SLF001 - the one slot of its class
     return made

@@ -6,12 +6,12 @@ plugin in the process do. A worker that writes more than is read waits (output) 
 
 from __future__ import annotations
 
+import _socket
 import atexit
 import logging
 import mmap
 import os
 import select
-import _socket
 import threading
 from collections import deque
 from contextlib import ExitStack

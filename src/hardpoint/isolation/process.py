@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import select
 import signal
-import _socket
 from _thread import RLock, allocate_lock
 from contextlib import closing
 from math import ceil
@@ -17,13 +16,14 @@ from .shared import Shared
 from .spawner import pair
 
 if TYPE_CHECKING:
+    import _socket
     from collections.abc import Callable
 
 _GRACE = 0.5
 """Seconds that a worker has to end by itself."""
 
 
-class Gone(Exception):
+class GoneError(Exception):
     """The worker is gone, or has to go; the message says why if that is not its exit status."""
 
 
@@ -84,7 +84,7 @@ class Worker:
     def load(self, request: list[Any], config: bytes | None) -> Any:
         """Have it load the plugin; its answer.
 
-        BlockingIOError if that takes too long; Gone, OSError or FrameError if there is none.
+        BlockingIOError if that takes too long; GoneError, OSError or FrameError if there is none.
         """
         memory = Shared.make()
         try:
@@ -96,13 +96,13 @@ class Worker:
             _wait(self._control, self._timeout)
         answer, _ = wire.receive(self._control)
         if answer is None:
-            raise Gone
+            raise GoneError
         if type(answer) is not list or [type(each) for each in answer] != [int, list, list, str]:
             raise wire.FrameError("an answer of another shape")
         return answer
 
     def take(self) -> Connection:
-        """A connection for one call. Gone if the worker is, OSError if this process can have none."""
+        """A connection for one call. GoneError if the worker is, OSError if this process can have none."""
         try:
             return self.free.pop()
         except IndexError:
@@ -121,7 +121,7 @@ class Worker:
         except OSError as error:
             mine.close()
             shared.close()
-            raise Gone from error
+            raise GoneError from error
         return Connection(mine, shared, self._timeout)
 
     def give(self, connection: Connection) -> None:

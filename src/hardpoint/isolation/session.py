@@ -18,12 +18,10 @@ from ..errors import CrashedError, HardpointError, LoadError, PluginError, Timed
 from ..file import LibraryFile, digest
 from . import wire
 from .options import InForce, limits
-from .process import Gone, Worker
+from .process import GoneError, Worker
 from .wire import FrameError, pack, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ..binding.guard import Arguments
     from ..binding.outcome import Plugin
     from ..preflight import Fit
@@ -34,7 +32,7 @@ if TYPE_CHECKING:
 _RESULTS = {"str": bytes, "bytes": bytes, "int": int, "float": float, "bool": bool, "None": type(None)}
 
 
-_LOST = (Gone, FrameError, BlockingIOError, BrokenPipeError, ConnectionResetError)
+_LOST = (GoneError, FrameError, BlockingIOError, BrokenPipeError, ConnectionResetError)
 """What ends a worker. Other errors are the host's own, or come from one of its signal handlers, as TimeoutError may."""
 _LACKS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ENOSPC}
 _TRIES, _PAUSE = 4, 0.1
@@ -44,9 +42,7 @@ _TRIES, _PAUSE = 4, 0.1
 class Session:
     """An isolated plugin: its workers, and what happens when one dies."""
 
-    def __init__(
-        self, file: LibraryFile, fit: Fit, plugin: Plugin, isolation: Isolation, config: bytes | None
-    ) -> None:
+    def __init__(self, file: LibraryFile, fit: Fit, plugin: Plugin, isolation: Isolation, config: bytes | None) -> None:
         contract = plugin.contract
         self._plugin = plugin
         self._isolation = isolation
@@ -59,7 +55,7 @@ class Session:
         self.library = file.path if file.pinned else file.loader_path
         """What dlopen is given in a worker; of a pinned file, the path that it was copied from."""
         self._request = [
-            self.library, list(file.identity), file.pinned, contract.name, [contract.major, contract.minor], methods,
+            self.library, file.pinned, contract.name, [contract.major, contract.minor], methods,
             fit.manifest, fit.vtable, limits(isolation),
         ]  # fmt: skip
         self._config = config
@@ -109,7 +105,7 @@ class Session:
             connection.send(pack(frame))
             size = connection.receive(connection.buffer)
             if not size:
-                raise Gone
+                raise GoneError
             reply = unpack(connection.view[:size])
             outcome = _checked(reply, method, self._plugin.path, connection, buffers)
         except BaseException as error:
@@ -133,13 +129,15 @@ class Session:
         """The error for what the host itself lacks; it says nothing about the worker."""
         path = self._plugin.path
         return LoadError(
-            f"{path}: {doing} cannot be called now: {error.strerror}; end some processes, close some files or free some memory", path=path
+            f"{path}: {doing} cannot be called now: {error.strerror}; end some processes, close some files or free some memory",
+            path=path,
         )
 
     def end(self) -> None:
         """End every worker; what goes wrong with that is logged, since nobody waits for it."""
         with self._lock:
-            workers, self._workers = self._workers, [None] * len(self._workers)
+            workers = self._workers
+            self._workers = [None for _ in workers]
         for worker in workers:
             if worker is not None and not worker.end():
                 logging.getLogger(f"hardpoint.plugin.{self._plugin.manifest.plugin}").warning(
@@ -201,14 +199,13 @@ class Session:
         self.present, self.sandbox, self.binding = answer, sandbox, binding
         return worker
 
-    def _lost(
-        self, doing: str, place: int | None, worker: Worker, why: BaseException
-    ) -> CrashedError | TimedOutError:
+    def _lost(self, doing: str, place: int | None, worker: Worker, why: BaseException) -> CrashedError | TimedOutError:
         """The error for a worker that did not answer, which is ended now."""
         plugin = self._plugin
         if not isinstance(why, (BlockingIOError, FrameError)):
             worker.wait(0.3)
-        worker.kill({BlockingIOError: "another call took too long", FrameError: "it sent what no worker sends"}.get(type(why), ""))
+        slow, strange = isinstance(why, BlockingIOError), isinstance(why, FrameError)
+        worker.kill("another call took too long" if slow else "it sent what no worker sends" if strange else "")
         with self._lock:
             if place is not None and self._workers[place] is worker:
                 self._workers[place] = None
@@ -276,12 +273,12 @@ def _checked(reply: Any, method: Method, path: str, connection: Connection, buff
         if len(data) != len(buffer):
             raise FrameError("a buffer of another size")
         buffer[:] = data
-    result = reply[1]
+    result: Any = reply[1]
     if reply[0]:
         return _error(result, path, connection)
     if method.result in {"str", "bytes"}:
         return bytes(_bytes(result, connection))  # a copy first: the worker could change what is being decoded
-    if type(result) is not _RESULTS[method.result] or (method.result == "int" and not -(1 << 63) <= result < 1 << 63):
+    if type(result) is not _RESULTS[method.result] or (type(result) is int and not -(1 << 63) <= result < 1 << 63):
         raise FrameError(f"{type(result).__name__} where {method.result} belongs")
     return result
 
@@ -326,7 +323,7 @@ class Remote:
                     if kind in SCALARS:
                         frame.append(SCALARS[kind](argument, where))
                         continue
-                    data = to_text(argument, where) if kind == "str" else _view(argument, kind, where)
+                    data: Any = to_text(argument, where) if kind == "str" else _view(argument, kind, where)
                     frame.append(data)
                     if kind == "bytearray":
                         buffers.append(data)

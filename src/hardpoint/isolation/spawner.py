@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import _socket
 import errno
 import fcntl
 import os
 import select
 import signal
-import _socket
 import sys
 from _thread import RLock, start_new_thread
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 from . import wire
@@ -106,10 +106,8 @@ class Spawner:
             self._events.close()
         for worker in left:
             worker.has_ended(None)
-        try:
+        with suppress(ChildProcessError):  # the host waits for whatever child of its there is, or for none
             os.waitpid(self._pid, 0)
-        except ChildProcessError:  # the host waits for whatever child of its there is, or for none
-            pass
 
 
 def _spawn(control: int, events: int) -> int:
@@ -165,7 +163,7 @@ def reader() -> Reader:
 
 
 def _forget() -> None:
-    global _spawner, _reader, _lock  # noqa: PLW0603 - in a forked child, they are the parent's
+    global _spawner, _reader, _lock
     _spawner, _reader, _lock = None, None, RLock()
 
 

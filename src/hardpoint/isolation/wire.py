@@ -8,13 +8,14 @@ the frame has in its place an extension of PLACE: offset and size.
 
 from __future__ import annotations
 
+import _socket
 import array
 import mmap
-import _socket
 import struct
 from typing import Any
 
-from msgpack import ExtType, Packer, UnpackException, unpackb
+from msgpack import ExtType as ExtType  # noqa: PLC0414 - given on
+from msgpack import Packer, UnpackException, unpackb
 
 INLINE = 1 << 14
 """Bytes of one argument or result up to which it travels in the frame."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import _socket
 import _thread
 import fcntl
 import mmap
 import os
 import signal
-import _socket
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .. import logs, opening
@@ -73,11 +73,12 @@ def _keep(connection: int, library: int, output: int, records: int, counter: int
 
 
 def _check(
-    path: str, identity: list[int], sha256: str | None, name: str, version: list[int], methods: list[Any],
+    path: str, sha256: str | None, name: str, version: list[int], methods: list[Any],
     manifest: list[Any], vtable: list[Any],
 ) -> tuple[LibraryFile, Fit]:  # fmt: skip
     """The file that the host checked, and what it found: to check it again would take half of a worker's start."""
-    contract = Contract(name, *version, tuple(
+    major, minor = version
+    contract = Contract(name, major, minor, tuple(
         Method(called, tuple(Parameter(*each) for each in parameters), *more) for called, parameters, *more in methods
     ))  # fmt: skip
     if sha256:
@@ -132,7 +133,7 @@ def _serve(sock: _socket.socket, shared: Shared, methods: list[Method], calls: l
                 send(_answer(~index, arguments, shared, methods, calls))
                 continue
             try:
-                reply = [0, calls[index](*arguments)]  # type: ignore[misc]  # the host calls what is there
+                reply = [0, calls[index](*arguments)]
             except HardpointError as error:
                 shared.begin()
                 reply = [1, told(error, shared)]
@@ -147,9 +148,7 @@ def _serve(sock: _socket.socket, shared: Shared, methods: list[Method], calls: l
         shared.close()
 
 
-def _answer(
-    index: int, arguments: list[Any], shared: Shared, methods: list[Method], calls: list[Call | None]
-) -> bytes:
+def _answer(index: int, arguments: list[Any], shared: Shared, methods: list[Method], calls: list[Call | None]) -> bytes:
     """The answer to a call with payloads in shared memory, or with bytearrays, which are given back as they were left."""
     values, kept = _unpacked(methods[index], arguments, shared)
     try:

@@ -6,10 +6,10 @@ requests on one socket and tells of exits on another; both are the host's, which
 
 from __future__ import annotations
 
+import _socket
 import os
 import select
 import signal
-import _socket
 
 from .. import opening, system
 from . import crash, wire, worker
@@ -109,6 +109,6 @@ def boot(host: str, control: str, events: str) -> None:
     """Start from the command line that spawner writes."""
     os.closerange(5, 1 << 16)  # what the host lets its children inherit
     for fd in (control, events):
-        os.set_inheritable(int(fd), False)  # noqa: FBT003
+        os.set_inheritable(int(fd), False)
     main(int(host), _socket.socket(fileno=int(control)), _socket.socket(fileno=int(events)))
     os._exit(0)  # nothing is left to be done, and a worker that ends just now would find the wake-up descriptor closed
