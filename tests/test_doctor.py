@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -70,6 +71,7 @@ def test_the_machine_as_a_user_sees_it(tmp_path: Path) -> None:
     assert f"            {sys.executable}" in lines
     assert f"  libc      {(os.confstr('CS_GNU_LIBC_VERSION') or '').replace('-', ' ')}" in lines
     assert f"  binding   {default()}" in lines
+    assert [line for line in lines if re.fullmatch(r"  isolation (no )?Landlock.*seccomp, memfd, pidfd", line)]
     assert f"  headers   {ROOT / 'contract'}" in lines
     assert "  search    $HARDPOINT_PATH is not set" in lines
 
@@ -84,6 +86,25 @@ def test_the_machine_as_json(doctor: Any, monkeypatch: pytest.MonkeyPatch) -> No
     assert host["compiler"]["path"] == next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))))
     assert re.search(r"\d+\.\d+", host["compiler"]["version"])
     assert set(facts) == {"host", "problems"}
+
+
+def test_what_a_kernel_lacks_for_isolation(doctor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(*_: object) -> int:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(os, "memfd_create", lacking)
+    monkeypatch.setattr(os, "pidfd_open", lacking)
+    monkeypatch.setattr("hardpoint.isolation.landlock.version", lambda: 0)
+    status, printed = doctor()
+    assert status == 0
+    assert re.search(r"^  isolation no Landlock, (no )?seccomp, no memfd, no pidfd$", printed, re.MULTILINE)
+    assert (
+        "  warning pidfd-missing\n"
+        "    needs  pidfd_open(2), for isolated plugins\n"
+        "    found  none here\n"
+        "    do     use a newer kernel (Linux 5.3 has it), or allow it in the container\n"
+    ) in printed
+    assert "  warning memfd-missing\n" in printed
 
 
 def test_the_compiler_that_is_named(doctor: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

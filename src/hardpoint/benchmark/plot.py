@@ -11,7 +11,10 @@ from .report import duration, flat
 from .subject import ROWS, size_text
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
-_COLOURS = {"floor": "#888888", "python": "#E69F00", "native": "#009E73", "cffi": "#0072B2", "ctypes": "#CC79A7"}
+_COLOURS = {
+    "floor": "#888888", "python": "#E69F00", "native": "#009E73", "cffi": "#0072B2", "ctypes": "#CC79A7",
+    "isolated": "#56B4E9",
+}  # fmt: skip
 _OTHER = "#D55E00"
 _GRID = "#dddddd"
 _WIDTH = 8.0

@@ -28,7 +28,7 @@ class Row(NamedTuple):
     name: str
     about: str
     binding: str | None
-    """The binding that the library is loaded with; None if the row does without the library."""
+    """What the library is loaded with: a binding, or `isolated`; None if the row does without the library."""
     threads: bool = True
     """Whether it can be measured in several threads."""
 
@@ -39,6 +39,7 @@ ROWS = (
     Row("native", "hardpoint's binding in C", "native"),
     Row("cffi", "hardpoint's binding through cffi", "cffi"),
     Row("ctypes", "hardpoint's binding through ctypes", "ctypes"),
+    Row("isolated", "a plugin in a process of its own", "isolated"),
 )
 """Everything that is measured, in the order in which it is shown."""
 

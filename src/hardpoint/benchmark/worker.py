@@ -67,8 +67,9 @@ class _Worker:
         start = perf_counter_ns()
         if binding is not None:
             subject = self._subject
+            how: dict[str, Any] = {"isolated": True} if binding == "isolated" else {"binding": binding}
             for contract in subject.contracts:
-                self._objects.append(load_contract(subject.path, contract, config=subject.config, binding=binding))
+                self._objects.append(load_contract(subject.path, contract, config=subject.config, **how))
         return import_ns, (perf_counter_ns() - start) // max(1, len(self._objects))
 
     def call(self, index: int) -> Any:

@@ -13,13 +13,19 @@ if TYPE_CHECKING:
     from .outcome import Plugin
 
 
+class _Object:
+    """What every plugin object has. A class of its own, or Python would not let `reload` give an object another class."""
+
+    __slots__ = ("__weakref__", "_instance")
+
+
 def make_class(plugin: Plugin, binding: Any) -> type:
     """A class whose objects have an `_instance`, and the contract's methods; `binding` is the module that calls them."""
     contract = plugin.contract
     name = contract.source.rpartition(".")[2].rpartition(":")[2] or contract.name
     title = f"<{plugin.manifest.plugin} {plugin.manifest.release}, a plugin for {contract} from {plugin.path}>"
     members: dict[str, Any] = {
-        "__slots__": ("__weakref__", "_instance"),
+        "__slots__": (),
         "__doc__": contract.doc or None,
         "__module__": contract.source.partition(":")[0] or __name__,
         "__new__": _refuse_to_be_made,
@@ -35,7 +41,7 @@ def make_class(plugin: Plugin, binding: Any) -> type:
         else:
             function = _absent(plugin, method, arguments)
         members[method.name] = _dress(function, f"{name}.{method.name}", method, arguments)
-    made = type(name, (), members)
+    made = type(name, (_Object,), members)
     for arguments in every:
         arguments.owner = made
     return made

@@ -25,6 +25,7 @@ exit status:
   2  wrong usage
   3  not found
   4  not a plugin, or one that does not fit
+  5  an isolated plugin crashed, or took too long
 """
 
 

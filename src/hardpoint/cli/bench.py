@@ -1,4 +1,4 @@
-"""Measure what the calls of a plugin cost, through each binding.
+"""Measure what the calls of a plugin cost, through each binding and in a process of its own.
 
 Beside them stand the floor, which is a loop in C over the vtable, and a pure Python method of the same shape. Every row is
 measured in processes of its own that take turns; the median of all is shown, with its spread. Without METHOD, every

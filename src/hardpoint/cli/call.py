@@ -2,27 +2,35 @@
 
 Arguments are converted by the method's signature; bool takes true or false, bytes and bytearray take text as UTF-8.
 The leading words that have a slash or end in .so are the files. With several files each line is `name: result`.
+With --isolated, each plugin runs in a process of its own: what it writes to stdout and stderr goes to stderr here, and
+a crash or a call that takes too long is an error, with exit status 5.
 
 examples:
   hardpoint call build/plugins/english.so greet World
   hardpoint call build/plugins/*.so transform 'Hello, World!'
   hardpoint call counter.so add -- -5
+  hardpoint call --isolated --timeout 2 --memory 256MiB build/plugins/english.so greet World
+  hardpoint call --isolated --watch build/plugins/english.so greet World
 """
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import HardpointError
-from ..loading import close, info, load_contract
+from ..isolation.options import Isolation, bytes_of
+from ..loading import close, info, load_contract, reload
 from .arguments import UsageError, contracts_in, convert, find_method
 from .contracts import named
 from .output import print_json, status_of, warn
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+
+    from ..signature import Method
 
 _FILE = re.compile(r".*/.*|.+\.so(\.[0-9]+)*")
 
@@ -41,38 +49,56 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--binding", choices=["cffi", "ctypes"], help="what calls the plugin")
     parser.add_argument("--config", metavar="TEXT", help="what the plugin's create is given")
     parser.add_argument("--json", action="store_true", help="print a list of results as JSON")
-    parser.add_argument("-v", "--verbose", action="store_true", help="show the plugin's log on stderr")
+    parser.add_argument("--isolated", action="store_true", help="run each plugin in a process of its own")
+    parser.add_argument("--timeout", type=_seconds, metavar="S",
+                        help="seconds that loading and the call may take; needs --isolated")  # fmt: skip
+    parser.add_argument("--memory", type=_size, metavar="SIZE",
+                        help="memory that the plugin may take, such as 256MiB; needs --isolated")  # fmt: skip
+    parser.add_argument("--watch", action="store_true",
+                        help="when a file changes, reload it and call again, until Ctrl-C; needs --isolated")  # fmt: skip
+    parser.add_argument("-v", "--verbose", action="store_true",
+                        help="show the plugin's log on stderr; if it is isolated, what is in force, too")  # fmt: skip
 
 
 def run(arguments: Namespace) -> int:
     """Call every plugin, whatever happens to the others; the worst status of all."""
-    if arguments.verbose:
-        import logging
-
-        logging.basicConfig(level=logging.DEBUG, format="%(name)s: %(levelname)s: %(message)s")
     files, rest = _split(arguments.words)
     if not rest:
         arguments.command.error("a method is missing: hardpoint call FILE... METHOD [ARG...]")
-    results: list[dict[str, Any]] = []
-    worst = 0
-    for file in files:
-        try:
-            outcome = _call(file, rest[0], rest[1:], arguments)
-        except UsageError as error:
-            warn(str(error))
-            worst = max(worst, 2)
-            results.append({"file": file, "error": str(error)})
-        except HardpointError as error:
-            warn(str(error))
-            worst = max(worst, status_of(error))
-            results.append({"file": file, "error": str(error)})
-        else:
-            results.append({"file": file, "plugin": outcome.name, "result": outcome.result, "changed": outcome.changed})
-            if not arguments.json:
-                _show(outcome, many=len(files) > 1)
-    if arguments.json:
-        print_json(results)
-    return worst
+    _check_options(arguments)
+    if arguments.verbose or arguments.isolated:
+        from .logs import show_logs  # logging takes 5 ms
+
+        show_logs(verbose=arguments.verbose)
+    targets = [_Target(file, rest[0], rest[1:], arguments) for file in files]
+    many = len(targets) > 1
+    if not arguments.watch:
+        return _round(targets, arguments, many=many)
+    from .watch import changes  # which needs an extra
+
+    changed = changes(files)
+    try:
+        _round(targets, arguments, many=many)
+        for paths in changed:
+            renewed = [target for target in targets if target.path in paths and target.is_renewed()]
+            _round(renewed, arguments, many=many)
+    finally:
+        for target in targets:
+            target.close()
+    return 0  # not reached: Ctrl-C ends it
+
+
+def _check_options(arguments: Namespace) -> None:
+    if not arguments.isolated:
+        for option in ("timeout", "memory", "watch"):
+            if getattr(arguments, option):
+                arguments.command.error(f"--{option} needs --isolated")
+    elif arguments.binding:
+        arguments.command.error("--binding is for plugins in this process: leave it out, or leave out --isolated")
+    if arguments.watch:
+        from .watch import check_watchfiles
+
+        check_watchfiles()
 
 
 def _split(words: list[str]) -> tuple[list[str], list[str]]:
@@ -82,20 +108,95 @@ def _split(words: list[str]) -> tuple[list[str], list[str]]:
     return words[:count], words[count:]
 
 
-def _call(path: str, name: str, words: list[str], arguments: Namespace) -> _Outcome:
-    contract, method = find_method(path, [arguments.contract] if arguments.contract else contracts_in(path), name)
-    values = convert(path, method, words)
-    try:
-        plugin = load_contract(path, contract, config=arguments.config, binding=arguments.binding)
+class _Target:
+    """One plugin that is to be called."""
+
+    def __init__(self, path: str, name: str, words: list[str], arguments: Namespace) -> None:
+        self.path = path
+        self._name = name
+        self._words = words
+        self._arguments = arguments
+        self._method: Method | None = None
+        self._plugin: Any = None
+
+    def call(self) -> _Outcome:
+        """Call it; it is loaded if it is not yet."""
         try:
-            result = getattr(plugin, method.name)(*values)
+            if self._plugin is None:
+                self._plugin = self._load()
+            method = self._method
+            assert method is not None  # noqa: S101 - _load found it
+            values = convert(self.path, method, self._words)
+            result = getattr(self._plugin, method.name)(*values)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise UsageError(f"{self.path}: {error}") from error
+        names = [parameter.name for parameter in method.parameters]
+        changed = {key: value for key, value in zip(names, values, strict=True) if isinstance(value, bytearray)}
+        return _Outcome(info(self._plugin).manifest.plugin, result, changed)
+
+    def _load(self) -> Any:
+        options, path = self._arguments, self.path
+        contracts = [options.contract] if options.contract else contracts_in(path)
+        contract, self._method = find_method(path, contracts, self._name)
+        convert(path, self._method, self._words)  # what is wrong with them is said before anything runs
+        isolated: bool | Isolation = options.isolated
+        if isolated:
+            limits = {} if options.memory is None else {"memory": options.memory}
+            isolated = Isolation(timeout=options.timeout, **limits)
+        plugin = load_contract(path, contract, config=options.config, binding=options.binding, isolated=isolated)
+        self._show_isolation(plugin)
+        return plugin
+
+    def is_renewed(self) -> bool:
+        """Have it go on with the file that is there now; False, and said why, if that does not fit."""
+        if self._plugin is None:  # none has fitted yet
+            return True
+        try:
+            reload(self._plugin)
+        except HardpointError as error:
+            warn(f"{error}\nthe old {self.path} goes on being used")
+            return False
+        self._show_isolation(self._plugin)
+        return True
+
+    def _show_isolation(self, plugin: Any) -> None:
+        isolation = info(plugin).isolation
+        if isolation is not None and self._arguments.verbose:
+            warn(f"{self.path}: runs in process {', '.join(map(str, isolation.workers))}")
+            for line in isolation.sandbox:
+                warn(f"{self.path}: {line}")
+
+    def close(self) -> None:
+        """End its instance."""
+        if self._plugin is not None:
+            close(self._plugin)
+            self._plugin = None
+
+
+def _round(targets: list[_Target], arguments: Namespace, *, many: bool) -> int:
+    """Call each, and show what it gives, with its name if there are many; the worst status."""
+    results: list[dict[str, Any]] = []
+    worst = 0
+    for target in targets:
+        try:
+            outcome = target.call()
+        except (UsageError, HardpointError) as error:
+            warn(str(error))
+            worst = max(worst, 2 if isinstance(error, UsageError) else status_of(error))
+            results.append({"file": target.path, "error": str(error)})
+        else:
+            results.append(
+                {"file": target.path, "plugin": outcome.name, "result": outcome.result, "changed": outcome.changed}
+            )
+            if not arguments.json:
+                _show(outcome, many=many)
         finally:
-            close(plugin)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise UsageError(f"{path}: {error}") from error
-    names = [parameter.name for parameter in method.parameters]
-    changed = {key: value for key, value in zip(names, values, strict=True) if isinstance(value, bytearray)}
-    return _Outcome(info(plugin).manifest.plugin, result, changed)
+            if not arguments.watch:
+                target.close()
+    if arguments.json and results:
+        print_json(results)
+    sys.stdout.flush()
+    return worst
 
 
 def _show(outcome: _Outcome, *, many: bool) -> None:
@@ -109,3 +210,23 @@ def _show(outcome: _Outcome, *, many: bool) -> None:
             sys.stdout.buffer.write(label.encode() + value + b"\n")
         else:
             print(f"{label}{str(value).lower() if isinstance(value, bool) else value}")
+
+
+# -- the types of its options --------------------------------------------------------------------------------------------
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e9:
+        raise argparse.ArgumentTypeError(f"a timeout is seconds above 0, such as 2 or 0.5, not {text!r}")
+    return seconds
+
+
+def _size(text: str) -> int:
+    try:
+        return bytes_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

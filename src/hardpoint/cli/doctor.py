@@ -67,6 +67,7 @@ def _show_host(host: dict[str, Any], problems: list[Problem]) -> None:
     _line("libc", f"{host['libc']['name']} {host['libc']['version']}".strip())
     native = [] if binding["why_not_native"] is None else [f"not native: {binding['why_not_native']}"]
     _line("binding", binding["default"], *native)
+    _line("isolation", _isolation(host["isolation"]))
     _line("cffi", host["cffi"])
     _line("compiler", *([compiler["version"], compiler["path"]] if compiler else ["none"]))
     _line("Python.h", host["python_h"] or "none")
@@ -77,6 +78,12 @@ def _show_host(host: dict[str, Any], problems: list[Problem]) -> None:
         _line("search", *(f"{each['folder']} ({each['state']})" for each in host["search_path"]))
     for problem in problems:
         print_problem(problem)
+
+
+def _isolation(has: dict[str, Any]) -> str:
+    """What the kernel has for it, and what not."""
+    landlock = f"Landlock {has['landlock']}" if has["landlock"] else "no Landlock"
+    return ", ".join([landlock, *(name if has[name] else f"no {name}" for name in ("seccomp", "memfd", "pidfd"))])
 
 
 def _show_checks(path: str, checks: list[Check]) -> None:

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import _cffi_backend
 
@@ -17,10 +17,16 @@ from .. import contracts
 from ..abi import ABI
 from ..binding import default, why_not_native
 from ..errors import Problem
+from ..isolation import landlock
+from ..libc import libc
 from ..system import check_host, dotted, host_glibc
 from ..version import __version__
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _SECONDS = 10
+_PR_GET_SECCOMP = 21
 
 
 def describe_host() -> dict[str, Any]:
@@ -37,6 +43,7 @@ def describe_host() -> dict[str, Any]:
         "system": f"{system.sysname} {system.release}",
         "libc": _libc(),
         "binding": {"default": default(), "why_not_native": why_not_native()},
+        "isolation": _isolation(),
         "cffi": _cffi_backend.__version__,
         "compiler": _compiler(),
         "python_h": _python_h(),
@@ -61,6 +68,11 @@ def problems_of_host() -> list[Problem]:
     if not native and _python_h() is None:
         fix = "apt-get install python3-dev, or what brings the headers of this Python"
         problems.append(_warning("python-h-missing", "Python.h, for the native binding", f"no {_header()}", fix))
+    isolation = _isolation()
+    for name, call, since in (("memfd", "memfd_create(2)", "3.17"), ("pidfd", "pidfd_open(2)", "5.3")):
+        if not isolation[name]:
+            fix = f"use a newer kernel (Linux {since} has it), or allow it in the container"
+            problems.append(_warning(f"{name}-missing", f"{call}, for isolated plugins", "none here", fix))
     problems += [
         _warning("search-path", f"the folder {each['folder']} of $HARDPOINT_PATH", each["state"], "make it, or leave it out")
         for each in _search_path() or []
@@ -71,6 +83,24 @@ def problems_of_host() -> list[Problem]:
 
 def _warning(code: str, needs: str, found: str, fix: str) -> Problem:
     return Problem(code, needs, found, fix, fatal=False)
+
+
+def _isolation() -> dict[str, Any]:
+    """What this kernel has for plugins in processes of their own: Landlock's version (0 for none), and calls."""
+    return {
+        "landlock": landlock.version(),
+        "seccomp": libc.prctl(_PR_GET_SECCOMP, 0, 0, 0, 0) >= 0,
+        "memfd": _works(lambda: os.memfd_create("hardpoint-doctor", os.MFD_ALLOW_SEALING)),
+        "pidfd": _works(lambda: os.pidfd_open(os.getpid())),
+    }
+
+
+def _works(opens: Callable[[], int]) -> bool:
+    try:
+        os.close(opens())
+    except OSError:
+        return False
+    return True
 
 
 def _libc() -> dict[str, str]:

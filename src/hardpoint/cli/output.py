@@ -9,7 +9,16 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, TextIO
 
-from ..errors import HardpointError, IncompatibleError, LoadError, NotAPluginError, PluginNotFoundError, StaleError
+from ..errors import (
+    CrashedError,
+    HardpointError,
+    IncompatibleError,
+    LoadError,
+    NotAPluginError,
+    PluginNotFoundError,
+    StaleError,
+    TimedOutError,
+)
 
 if TYPE_CHECKING:
     from ..errors import Problem
@@ -20,6 +29,8 @@ _STATUS: tuple[tuple[type[HardpointError], int], ...] = (
     (IncompatibleError, 4),
     (StaleError, 4),
     (LoadError, 4),
+    (CrashedError, 5),
+    (TimedOutError, 5),
 )
 
 

@@ -14,6 +14,7 @@ import select
 import _socket
 import threading
 from collections import deque
+from contextlib import ExitStack
 from typing import Any
 
 from ..logs import LONGEST, record_of
@@ -38,13 +39,20 @@ class Output:
         self._records_to = logging.getLogger(f"hardpoint.plugin.{name}")
         self._rest = b""
         self._reported = 0
-        self.pipe, pipe = os.pipe2(os.O_CLOEXEC)
-        os.set_blocking(self.pipe, False)
-        self.records, records = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_NONBLOCK)
-        counter = os.memfd_create("hardpoint-dropped", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        os.ftruncate(counter, mmap.PAGESIZE)
-        seal(counter)
-        self._dropped = mmap.mmap(counter, mmap.PAGESIZE)
+        with ExitStack() as undo:
+            self.pipe, pipe = os.pipe2(os.O_CLOEXEC)
+            undo.callback(os.close, self.pipe)
+            undo.callback(os.close, pipe)
+            os.set_blocking(self.pipe, False)
+            self.records, records = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_NONBLOCK)
+            undo.callback(self.records.close)
+            undo.callback(records.close)
+            counter = os.memfd_create("hardpoint-dropped", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+            undo.callback(os.close, counter)
+            os.ftruncate(counter, mmap.PAGESIZE)
+            seal(counter)
+            self._dropped = mmap.mmap(counter, mmap.PAGESIZE)
+            undo.pop_all()
         self.theirs = (pipe, records.detach(), counter)
 
     def passed_on(self) -> None:
@@ -115,7 +123,8 @@ class Reader:
 
     def add(self, output: Output) -> None:
         """Read what comes from there."""
-        for fd, read in ((output.pipe, self._lines), (output.records.fileno(), self._records)):
+        # The pipe last: with its end, which may have come already, both go.
+        for fd, read in ((output.records.fileno(), self._records), (output.pipe, self._lines)):
             self._outputs[fd] = (read, output)
             self._poll.register(fd, select.EPOLLIN)
 

@@ -6,23 +6,21 @@ import os
 import select
 import signal
 import _socket
-import struct
-import time
 from _thread import RLock, allocate_lock
 from contextlib import closing
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from . import wire
-from .shared import Shared
+from . import spawner, wire
 from .output import Output
+from .shared import Shared
 from .spawner import pair
 
 if TYPE_CHECKING:
-    from .spawner import Spawner
+    from collections.abc import Callable
 
 _GRACE = 0.5
 """Seconds that a worker has to end by itself."""
-_TIMEVAL = struct.Struct("@ll")
 
 
 class Gone(Exception):
@@ -35,12 +33,12 @@ class Connection:
     __slots__ = ("buffer", "receive", "send", "shared", "sock", "view")
 
     def __init__(self, sock: _socket.socket, shared: Shared, timeout: float | None) -> None:
-        set_timeout(sock, timeout)
         self.sock = sock
         self.shared = shared
         self.buffer = wire.buffer()
         self.view = memoryview(self.buffer)
-        self.send, self.receive = sock.send, sock.recv_into
+        self.send = sock.send
+        self.receive: Callable[[Any], int] = sock.recv_into if timeout is None else _in_time(sock, timeout)
 
     def close(self) -> None:
         """Give it up; the thread of the worker ends with it."""
@@ -51,7 +49,7 @@ class Connection:
 class Worker:
     """One worker process."""
 
-    def __init__(self, spawner: Spawner, name: str, library: int, timeout: float | None) -> None:
+    def __init__(self, name: str, library: int, timeout: float | None) -> None:
         self._timeout = timeout
         self._lock = RLock()
         self.free: list[Connection] = []
@@ -63,21 +61,39 @@ class Worker:
         """How it ended, as waitpid(2) says it; None while it runs, or if nobody could tell."""
         self.was_killed = False
         """It did not end by itself."""
-        self.calls = 0
-        """How many are under way."""
-        self.output = Output(name)
+        self.killed_for = ""
+        """Why, for the calls of other threads."""
+        reader = spawner.reader()
         self._control, theirs = pair()
         with closing(theirs):
             try:
+                self.output = Output(name)
+            except BaseException:
+                self._control.close()
+                raise
+            try:
                 self.pid, self._pidfd = spawner.fork(self, theirs.fileno(), library, *self.output.theirs)
+            except BaseException:
+                self._control.close()
+                self.output.close()
+                raise
             finally:
                 self.output.passed_on()
-        spawner.reader.add(self.output)
-        set_timeout(self._control, timeout)
+        reader.add(self.output)
 
-    def load(self, request: list[Any]) -> Any:
-        """Have it load the plugin; its answer. BlockingIOError if that takes too long; Gone, OSError or FrameError if there is none."""
-        wire.send(self._control, request)
+    def load(self, request: list[Any], config: bytes | None) -> Any:
+        """Have it load the plugin; its answer.
+
+        BlockingIOError if that takes too long; Gone, OSError or FrameError if there is none.
+        """
+        memory = Shared.make()
+        try:
+            placed = None if config is None else memory.put(config) if config else b""
+            wire.send(self._control, [placed, *request], (memory.fd,))
+        finally:
+            memory.close()
+        if self._timeout is not None:
+            _wait(self._control, self._timeout)
         answer, _ = wire.receive(self._control)
         if answer is None:
             raise Gone
@@ -85,10 +101,20 @@ class Worker:
             raise wire.FrameError("an answer of another shape")
         return answer
 
-    def connect(self) -> Connection:
-        """A connection for one call at a time. Gone if the worker is."""
-        mine, theirs = pair()
+    def take(self) -> Connection:
+        """A connection for one call. Gone if the worker is, OSError if this process can have none."""
+        try:
+            return self.free.pop()
+        except IndexError:
+            return self._connect()
+
+    def _connect(self) -> Connection:
         shared = Shared.make()
+        try:
+            mine, theirs = pair()
+        except OSError:
+            shared.close()
+            raise
         try:
             with closing(theirs), self._lock:
                 wire.send(self._control, 0, (theirs.fileno(), shared.fd))
@@ -100,25 +126,31 @@ class Worker:
 
     def give(self, connection: Connection) -> None:
         """Take a connection back for the next call."""
-        if self._pidfd < 0 or connection.shared.is_large:
+        if connection.shared.is_large:
             connection.close()
-        else:
-            self.free.append(connection)
+            return
+        self.free.append(connection)
+        if self._pidfd < 0:  # it was killed meanwhile, and what was free then is closed
+            self._close_free()
 
-    def kill(self) -> None:
+    def kill(self, why: str = "") -> None:
         """End it now, and let go of it."""
         with self._lock:
             if self._pidfd >= 0:
-                self.was_killed = self.status is None
-                try:
+                if not _has_ended(self._pidfd):
+                    self.was_killed, self.killed_for = True, why
                     signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
                 os.close(self._pidfd)
                 self._pidfd = -1
-        self._control.close()
-        while self.free:
-            self.free.pop().close()
+            self._control.close()
+        self._close_free()
+
+    def _close_free(self) -> None:
+        while True:
+            try:
+                self.free.pop().close()
+            except IndexError:
+                return
 
     def end(self) -> bool:
         """Have it end its instance and then itself; False if it took longer than a moment, and was killed."""
@@ -126,9 +158,7 @@ class Worker:
             with self._lock:
                 self._control.setblocking(False)
                 wire.send(self._control, 0)
-            poll = select.poll()
-            poll.register(self._pidfd, select.POLLIN)
-            in_time = bool(poll.poll(_GRACE * 1000))
+            in_time = _has_ended(self._pidfd, _GRACE)
         except OSError:  # it is gone already, or does not read
             in_time = False
         self.kill()
@@ -147,9 +177,38 @@ class Worker:
         self._ended.release()
 
 
-def set_timeout(sock: _socket.socket, seconds: float | None) -> None:
-    """Have the kernel end a wait on the socket; Python's own timeouts cost a poll and a microsecond for each call."""
-    if seconds is not None:
-        whole, part = divmod(max(round(seconds * 1e6), 1), 1_000_000)
-        for option in (_socket.SO_RCVTIMEO, _socket.SO_SNDTIMEO):
-            sock.setsockopt(_socket.SOL_SOCKET, option, _TIMEVAL.pack(whole, part))
+def _has_ended(pidfd: int, seconds: float = 0) -> bool:
+    """Whether the process has ended, or does in that time."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
+def _milliseconds(seconds: float) -> int:
+    return ceil(min(seconds, 2_000_000.0) * 1000)  # poll takes an int of C
+
+
+def _wait(sock: _socket.socket, seconds: float) -> None:
+    """BlockingIOError if nothing comes in that time."""
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    if not poll.poll(_milliseconds(seconds)):
+        raise BlockingIOError
+
+
+def _in_time(sock: _socket.socket, seconds: float) -> Callable[[Any], int]:
+    """The socket's recv_into, which raises BlockingIOError if nothing comes in that time.
+
+    SO_RCVTIMEO would cost 0.1 microseconds where poll costs 0.6, but its time starts anew with each signal that the host
+    gets: a host with a timer would wait for ever (seen).
+    """
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    wait, milliseconds, receive = poll.poll, _milliseconds(seconds), sock.recv_into
+
+    def receive_in_time(buffer: Any) -> int:
+        if not wait(milliseconds):
+            raise BlockingIOError
+        return receive(buffer)
+
+    return receive_in_time

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -13,12 +14,11 @@ from .. import errors
 from ..binding.convert import SCALARS, to_text, wrong_type
 from ..binding.guard import guarded
 from ..binding.outcome import broken
-from ..errors import CrashedError, HardpointError, PluginError, TimedOutError
+from ..errors import CrashedError, HardpointError, LoadError, PluginError, TimedOutError
 from ..file import LibraryFile, digest
 from . import wire
 from .options import InForce, limits
 from .process import Gone, Worker
-from .spawner import spawner
 from .wire import FrameError, pack, unpack
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 _RESULTS = {"str": bytes, "bytes": bytes, "int": int, "float": float, "bool": bool, "None": type(None)}
 
 
+_LOST = (Gone, FrameError, BlockingIOError, BrokenPipeError, ConnectionResetError)
+"""What ends a worker. Other errors are the host's own, or come from one of its signal handlers, as TimeoutError may."""
+_LACKS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ENOSPC}
 _TRIES, _PAUSE = 4, 0.1
 """Starts in a row that may fail before the plugin is given up, and seconds to wait after the first; then twice as long."""
 
@@ -47,23 +50,35 @@ class Session:
         contract = plugin.contract
         self._plugin = plugin
         self._isolation = isolation
-        self._file = LibraryFile(file.path, os.dup(file.fd), file.loader_path, file.pinned)
+        try:
+            self._file = LibraryFile(file.path, os.dup(file.fd), file.loader_path, file.pinned)
+        except OSError as error:
+            raise self._cannot("create", error) from error
         self._lock = RLock()
         methods = [[method.name, method.parameters, *method[2:5]] for method in contract.methods]
         self.library = file.path if file.pinned else file.loader_path
         """What dlopen is given in a worker; of a pinned file, the path that it was copied from."""
         self._request = [
             self.library, list(file.identity), file.pinned, contract.name, [contract.major, contract.minor], methods,
-            fit.manifest, fit.vtable, config, limits(isolation),
+            fit.manifest, fit.vtable, limits(isolation),
         ]  # fmt: skip
+        self._config = config
         self._workers: list[Worker | None] = [None] * isolation.workers
+        self._under_way = [0] * isolation.workers if isolation.workers > 1 else []
+        """How many calls each worker of a pool has."""
+        self._claiming = RLock()
         self._failures: list[float] = []
-        self._died: CrashedError | TimedOutError | None = None
+        self._died: tuple[type[HardpointError], str] | None = None
+        """How a worker ended last; not the error, whose traceback would keep the caller's variables."""
         self.sandbox: list[str] = []
         self.binding = ""
         self.present: list[bool] = []
         """Which of the contract's methods the plugin has."""
         self._workers[0] = self._start("create")
+
+    def __del__(self) -> None:
+        if file := getattr(self, "_file", None):
+            os.close(file.fd)
 
     @property
     def pinned(self) -> str | None:
@@ -84,12 +99,11 @@ class Session:
 
         The index is inverted if there are large payloads or bytearrays, which come back as the plugin left them.
         """
-        workers = self._workers
-        place, worker = (0, workers[0]) if len(workers) == 1 and workers[0] else self._pick(method.name)
-        connection = None
-        worker.calls += 1
+        place = self._claim() if self._under_way else 0
+        worker = connection = None
         try:
-            connection = worker.free.pop() if worker.free else worker.connect()
+            worker = self._workers[place] or self._running(place, method.name)
+            connection = worker.take()
             if frame[0] < 0:
                 _place(frame, connection)
             connection.send(pack(frame))
@@ -101,15 +115,26 @@ class Session:
         except BaseException as error:
             if connection is not None:
                 connection.close()  # an answer may still be to come, which must not be another call's
-            if not isinstance(error, (OSError, Gone, FrameError)) or isinstance(error, InterruptedError):
+            if isinstance(error, OSError) and error.errno in _LACKS:
+                raise self._cannot(method.name, error) from error
+            if worker is None or not isinstance(error, _LOST):
                 raise
             raise self._lost(method.name, place, worker, error) from error.__cause__
         finally:
-            worker.calls -= 1
+            if self._under_way:
+                with self._claiming:
+                    self._under_way[place] -= 1
         worker.give(connection)
         if isinstance(outcome, HardpointError):
             raise outcome
         return outcome
+
+    def _cannot(self, doing: str, error: OSError) -> LoadError:
+        """The error for what the host itself lacks; it says nothing about the worker."""
+        path = self._plugin.path
+        return LoadError(
+            f"{path}: {doing} cannot be called now: {error.strerror}; end some processes, close some files or free some memory", path=path
+        )
 
     def end(self) -> None:
         """End every worker; what goes wrong with that is logged, since nobody waits for it."""
@@ -124,28 +149,31 @@ class Session:
                 how = self._crashed("destroy", worker)
                 logging.getLogger(f"hardpoint.plugin.{self._plugin.manifest.plugin}").warning("%s", how)
 
-    def _pick(self, doing: str) -> tuple[int, Worker]:
-        """The worker with the fewest calls under way; it is started if it does not run."""
-        workers = self._workers
-        place = 0
-        if len(workers) > 1:
-            place = min(range(len(workers)), key=lambda each: worker.calls if (worker := workers[each]) else 0)
-        worker = workers[place]
-        if worker is None:
-            with self._lock:
-                worker = self._workers[place]
-                if worker is None:
-                    worker = self._workers[place] = self._start_again(doing)
-        return place, worker
+    def _claim(self) -> int:
+        """The place in the pool with the fewest calls under way; one whose worker runs if there are several."""
+        with self._claiming:
+            calls, workers = self._under_way, self._workers
+            place = min(range(len(calls)), key=lambda each: (calls[each], workers[each] is None))
+            calls[place] += 1
+        return place
+
+    def _running(self, place: int, doing: str) -> Worker:
+        """The worker at a place, which is started if it does not run."""
+        with self._lock:
+            worker = self._workers[place]
+            if worker is None:
+                worker = self._workers[place] = self._start_again(doing)
+        return worker
 
     def _start_again(self, doing: str) -> Worker:
         if self._died is not None and self._isolation.restart == "never":
-            raise type(self._died)(f"{self._plugin.path}: {doing} cannot be called: the worker died before, and restart is "
-                                   f"'never' ({self._died}); load it again", path=self._plugin.path)  # fmt: skip
-        if len(self._failures) >= _TRIES:
+            kind, how = self._died
+            raise kind(f"{self._plugin.path}: {doing} cannot be called: the worker died before, and restart is 'never' "
+                       f"({how}); load it again", path=self._plugin.path)  # fmt: skip
+        if len(self._failures) >= _TRIES and self._died is not None:
             raise CrashedError(
                 f"{self._plugin.path}: {doing} cannot be called: the plugin was given up after {_TRIES} starts in a row that "
-                f"failed, the last so: {self._died}; mend it, and load it again",
+                f"failed, the last so: {self._died[1]}; mend it, and load it again",
                 path=self._plugin.path,
             )
         if self._failures:
@@ -153,19 +181,24 @@ class Session:
         return self._start("create")
 
     def _start(self, doing: str) -> Worker:
-        worker = Worker(spawner(), self._plugin.manifest.plugin, self._file.fd, self._isolation.timeout)
         try:
-            failed, answer, self.sandbox, self.binding = worker.load(self._request)
+            worker = Worker(self._plugin.manifest.plugin, self._file.fd, self._isolation.timeout)
+        except OSError as error:
+            raise self._cannot(doing, error) from error
+        try:
+            failed, answer, sandbox, binding = worker.load(self._request, self._config)
             if failed:
                 raise _error(answer, self._plugin.path)
-        except (OSError, Gone, FrameError) as error:
+            if [*map(type, answer)] != [bool] * len(self._plugin.contract.methods) or {*map(type, sandbox)} - {str}:
+                raise FrameError("an answer of another shape")
+        except _LOST as error:
             self._failures.append(time.monotonic())
             raise self._lost(doing, None, worker, error) from error.__cause__
         except BaseException:
             worker.kill()
             raise
         self._failures.clear()
-        self.present = answer
+        self.present, self.sandbox, self.binding = answer, sandbox, binding
         return worker
 
     def _lost(
@@ -175,22 +208,23 @@ class Session:
         plugin = self._plugin
         if not isinstance(why, (BlockingIOError, FrameError)):
             worker.wait(0.3)
-        worker.kill()
+        worker.kill({BlockingIOError: "another call took too long", FrameError: "it sent what no worker sends"}.get(type(why), ""))
         with self._lock:
             if place is not None and self._workers[place] is worker:
                 self._workers[place] = None
         if isinstance(why, BlockingIOError):
             took = f"{plugin.path}: {doing} took longer than {self._isolation.timeout:g} s, and the worker was killed"
-            self._died = TimedOutError(took, path=plugin.path)
+            error: CrashedError | TimedOutError = TimedOutError(took, path=plugin.path)
         elif isinstance(why, FrameError):
-            self._died = CrashedError(
+            error = CrashedError(
                 f"{plugin.path}: in {doing}, the worker sent what no worker sends ({why}), and was killed: the plugin wrote to "
                 f"a descriptor or to memory that is not its own; report it to the author of {plugin.manifest.plugin}",
                 path=plugin.path,
             )
         else:
-            self._died = self._crashed(doing, worker)
-        return self._died
+            error = self._crashed(doing, worker)
+        self._died = type(error), str(error)
+        return error
 
     def _crashed(self, doing: str, worker: Worker) -> CrashedError:
         status, lines = worker.wait(), worker.output.lines
@@ -200,6 +234,8 @@ class Session:
             names = {each.value: each.name for each in signal.Signals}
             if number != signal.SIGKILL or not worker.was_killed:
                 how = f"was killed by {names.get(number, f'signal {number}')}"
+            elif worker.killed_for:
+                how, doing = "was killed", f"{doing}, since {worker.killed_for}"
         elif status is not None:
             code = os.WEXITSTATUS(status)
             how = f"exited with status {code}"
@@ -233,7 +269,7 @@ def _bytes(content: Any, connection: Connection) -> Any:
 
 def _checked(reply: Any, method: Method, path: str, connection: Connection, buffers: list[memoryview]) -> Any:
     """The result in a reply, or the error to be raised; FrameError if the reply cannot be."""
-    if type(reply) is not list or len(reply) != 2 + len(buffers) or reply[0] not in (0, 1):
+    if type(reply) is not list or len(reply) != 2 + len(buffers) or type(reply[0]) is not int or not 0 <= reply[0] <= 1:
         raise FrameError("a reply of another shape")
     for buffer, content in zip(buffers, reply[2:], strict=True):
         data = _bytes(content, connection)
@@ -242,7 +278,7 @@ def _checked(reply: Any, method: Method, path: str, connection: Connection, buff
         buffer[:] = data
     result = reply[1]
     if reply[0]:
-        return _error(result, path)
+        return _error(result, path, connection)
     if method.result in {"str", "bytes"}:
         return bytes(_bytes(result, connection))  # a copy first: the worker could change what is being decoded
     if type(result) is not _RESULTS[method.result] or (method.result == "int" and not -(1 << 63) <= result < 1 << 63):
@@ -257,8 +293,10 @@ _ERRORS = {
 }
 
 
-def _error(told: Any, path: str) -> HardpointError:
-    """An error that a worker told of."""
+def _error(told: Any, path: str, connection: Connection | None = None) -> HardpointError:
+    """An error that a worker told of; a long text of it is in the memory of the connection."""
+    if type(told) is list and len(told) == 4 and type(told[3]) is wire.ExtType and connection is not None:
+        told[3] = str(bytes(_bytes(told[3], connection)), "utf-8", "replace")
     shape = [type(each) for each in told] if type(told) is list else []
     if shape != [str, str, int, str] or told[0] not in _ERRORS:
         raise FrameError("an error of another shape")

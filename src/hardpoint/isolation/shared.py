@@ -43,6 +43,13 @@ class Shared:
         self._used = offset + size
         return wire.place(offset, size)
 
+    def take(self, placed: Any) -> Any:
+        """A copy of what was put there, or what stands in a frame itself; the memory is closed."""
+        try:
+            return bytes(self.view(*wire.PLACED.unpack(placed.data))) if type(placed) is wire.ExtType else placed
+        finally:
+            self.close()
+
     def begin(self, at: int = 0) -> None:
         """Forget what was put behind `at`."""
         self._used = at
@@ -50,20 +57,22 @@ class Shared:
     def view(self, offset: int, size: int, *, grow: bool = False) -> memoryview:
         """So many bytes at an offset. FrameError if the memory ends before that, unless it is to grow."""
         end = offset + size
-        if end > self._size:
+        if end > self._size or self._map is None:
             self._follow(end, grow=grow)
         assert self._map is not None  # noqa: S101 - _follow made it
         return memoryview(self._map)[offset:end]
 
     def _follow(self, end: int, *, grow: bool) -> None:
-        size = os.fstat(self.fd).st_size
+        status = os.fstat(self.fd)
+        size = status.st_size
         if end > size and grow:
             size = -(-max(end, 2 * size) // _GRAIN) * _GRAIN
             os.ftruncate(self.fd, size)
-        if end > size or not size:
-            raise wire.FrameError(f"a payload that ends at byte {end} of {size}")
-        self._map = mmap.mmap(self.fd, size)
-        self._size = size
+        there = size if grow else min(size, status.st_blocks * 512)  # to read a hole would take its memory of this process
+        if end > there or not size:
+            raise wire.FrameError(f"a payload that ends at byte {end} of {there}")
+        self._size = min(size, -(-2 * end // _GRAIN) * _GRAIN or _GRAIN)  # the other side may have made it too large to map
+        self._map = mmap.mmap(self.fd, self._size)
 
     def close(self) -> None:
         """Close the descriptor; the mapping goes with the last view of it."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import select
+import signal
 import _socket
 import sys
 from _thread import RLock, start_new_thread
@@ -16,6 +20,8 @@ if TYPE_CHECKING:
     from .process import Worker
 
 _KEPT = ("LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "TZ")
+_PATIENCE = 10.0
+"""Seconds that the zygote has for a fork; it takes one millisecond, and a plugin could have stopped it."""
 _BOOT = "import sys; sys.path[:] = sys.argv[4:]; from hardpoint.isolation.zygote import boot; boot(*sys.argv[1:4])"
 
 
@@ -32,39 +38,103 @@ class Spawner:
         self._events, events = pair()
         self._lock = RLock()
         self._workers: dict[int, Worker] = {}
-        self.reader = Reader()
+        self._asked = 0
         with closing(control), closing(events):
-            actions = [(os.POSIX_SPAWN_DUP2, control.fileno(), 3), (os.POSIX_SPAWN_DUP2, events.fileno(), 4)]
-            environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
-            words = [sys.executable, "-I", "-S", "-c", _BOOT, str(os.getpid()), "3", "4", *sys.path]
-            self._pid = os.posix_spawn(sys.executable, words, environment, file_actions=actions)
+            try:
+                self._pid = _spawn(control.fileno(), events.fileno())
+            except BaseException:
+                self._control.close()
+                self._events.close()
+                raise
         self.alive = True
         start_new_thread(self._watch, ())
 
-    def fork(self, worker: Worker, *fds: int) -> tuple[int, int]:
-        """Start a process for a worker, with these descriptors; its pid and a descriptor for it. OSError if it cannot be."""
+    def fork(self, worker: Worker, fds: tuple[int, ...]) -> tuple[int, int] | None:
+        """Start a process for a worker, with these descriptors: its pid and a descriptor for it; None if the zygote is gone.
+
+        OSError if there can be no process.
+        """
         with self._lock:
-            wire.send(self._control, 0, fds)
-            pid, got = wire.receive(self._control, 1)
+            try:
+                self._asked += 1
+                wire.send(self._control, self._asked, fds)
+                pid, got = self._answer()
+            except OSError:  # it has ended
+                pid, got = None, []
+            if pid is None:
+                self.alive = False
+                return None
+            if pid < 0:
+                raise OSError(-pid, os.strerror(-pid))
             if not got:
-                raise BrokenPipeError("the process that forks workers is gone")
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
             self._workers[pid] = worker
         return pid, got[0]
 
+    def _answer(self) -> tuple[int | None, list[int]]:
+        """The answer to the last request; one before it may be left, from a request that a signal's handler ended."""
+        poll = select.poll()
+        poll.register(self._control, select.POLLIN)
+        while poll.poll(_PATIENCE * 1000):
+            answer, fds = wire.receive(self._control, 1)
+            if answer is None:
+                return None, []
+            number, pid = answer
+            if number == self._asked:
+                return pid, fds
+            for fd in fds:  # nobody has the other end of that worker's socket, so it ends by itself
+                os.close(fd)
+        os.kill(self._pid, signal.SIGKILL)
+        return None, []
+
     def _watch(self) -> None:
-        while (event := wire.receive(self._events)[0]) is not None:
-            pid, status = event
-            with self._lock:  # it may have ended before its fork was known here
-                worker = self._workers.pop(pid, None)
-            if worker is not None:
-                worker.has_ended(status)
-        self.alive = False
-        os.waitpid(self._pid, 0)
-        for worker in self._workers.values():
+        try:
+            while (event := wire.receive(self._events)[0]) is not None:
+                pid, status = event
+                with self._lock:  # it may have ended before its fork was known here
+                    worker = self._workers.pop(pid, None)
+                if worker is not None:
+                    worker.has_ended(status)
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        with self._lock:
+            self.alive = False
+            left = list(self._workers.values())
+            self._control.close()
+            self._events.close()
+        for worker in left:
             worker.has_ended(None)
+        try:
+            os.waitpid(self._pid, 0)
+        except ChildProcessError:  # the host waits for whatever child of its there is, or for none
+            pass
+
+
+def _spawn(control: int, events: int) -> int:
+    """Start the zygote. It gets nothing of the host's but its stderr: no other descriptor, no signal ignored or blocked."""
+    high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in (control, events)]  # a host may have no stdin
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+        (os.POSIX_SPAWN_DUP2, high[0], 3),
+        (os.POSIX_SPAWN_DUP2, high[1], 4),
+    ]
+    environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    words = [sys.executable, "-I", "-S", "-c", _BOOT, str(os.getpid()), "3", "4", *sys.path]
+    default = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+    try:
+        return os.posix_spawn(
+            sys.executable, words, environment, file_actions=actions, setsigmask=(), setsigdef=default
+        )
+    finally:
+        for fd in high:
+            os.close(fd)
 
 
 _spawner: Spawner | None = None
+_reader: Reader | None = None
 _lock = RLock()
 
 
@@ -77,9 +147,26 @@ def spawner() -> Spawner:
         return _spawner
 
 
+def fork(worker: Worker, *fds: int) -> tuple[int, int]:
+    """Start a process for a worker, with these descriptors; its pid and a descriptor for it. OSError if there can be none."""
+    for _ in range(2):  # the zygote may have died unnoticed; then there is another
+        if got := spawner().fork(worker, fds):
+            return got
+    raise BrokenPipeError(errno.EPIPE, "the process that forks workers ends at once")
+
+
+def reader() -> Reader:
+    """What reads the output of all workers of this process."""
+    global _reader  # noqa: PLW0603 - one a process
+    with _lock:
+        if _reader is None:
+            _reader = Reader()
+        return _reader
+
+
 def _forget() -> None:
-    global _spawner, _lock  # noqa: PLW0603 - in a forked child, they are the parent's
-    _spawner, _lock = None, RLock()
+    global _spawner, _reader, _lock  # noqa: PLW0603 - in a forked child, they are the parent's
+    _spawner, _reader, _lock = None, None, RLock()
 
 
 os.register_at_fork(after_in_child=_forget)

@@ -32,22 +32,23 @@ _RAW = {"str": "bytes"}
 """Text stays UTF-8 here: the host has encoded it, and decodes and judges what comes back."""
 
 
-def main(zygote: int, *fds: int) -> NoReturn:
+def main(zygote: int, *kept: int) -> NoReturn:
     """Become a worker; it ends when the host closes its side of the connection."""
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != zygote:
         os._exit(0)
-    _keep(*fds)
+    _keep(*kept)
     control = _socket.socket(fileno=_CONTROL)
-    request, _ = wire.receive(control)
+    (placed, *request), [memory] = wire.receive(control, 1)
+    config = Shared(memory).take(placed)
     applied: list[str] = []
     try:
-        *what, config, options = request
+        *what, options = request
         file, fit = _check(*what)
         applied = sandbox.enter(options, file, fit.elf)
         methods, calls = _load(file, fit, config)
     except HardpointError as error:
-        wire.send(control, [1, told(error), applied, ""])
+        wire.send(control, [1, told(error, None), applied, ""])
         os._exit(0)
     os.close(_LIBRARY)
     wire.send(control, [0, [call is not None for call in calls], applied, opening.default_binding()])
@@ -109,10 +110,13 @@ def _load(file: LibraryFile, fit: Fit, config: bytes | None) -> tuple[list[Metho
     return raw, [getattr(made, each.name) if plugin.slots.methods.get(each.name) else None for each in raw]
 
 
-def told(error: HardpointError) -> list[Any]:
-    """An error, as it travels."""
-    more = [error.status, error.text] if isinstance(error, PluginError) else [0, ""]
-    return [type(error).__name__, str(error), *more]
+def told(error: HardpointError, shared: Shared | None) -> list[Any]:
+    """An error, as it travels: a long text of it by the connection's memory, or cut where there is none."""
+    status, text = (error.status, error.text) if isinstance(error, PluginError) else (0, "")
+    data: Any = text
+    if len(text) > wire.INLINE // 4:
+        data = text[: wire.INLINE] if shared is None else shared.put(text.encode(errors="replace"))
+    return [type(error).__name__, str(error), status, data]
 
 
 def _serve(sock: _socket.socket, shared: Shared, methods: list[Method], calls: list[Call | None]) -> None:
@@ -130,7 +134,8 @@ def _serve(sock: _socket.socket, shared: Shared, methods: list[Method], calls: l
             try:
                 reply = [0, calls[index](*arguments)]  # type: ignore[misc]  # the host calls what is there
             except HardpointError as error:
-                reply = [1, told(error)]
+                shared.begin()
+                reply = [1, told(error, shared)]
             if type(reply[1]) is bytes and len(reply[1]) > inline:
                 shared.begin()
                 reply[1] = shared.put(reply[1])
@@ -150,7 +155,7 @@ def _answer(
     try:
         reply = [0, calls[index](*values)]  # type: ignore[misc]  # the host calls what is there
     except HardpointError as error:
-        reply = [1, told(error)]
+        reply = [1, told(error, shared)]
     if type(reply[1]) is bytes and len(reply[1]) > wire.INLINE:
         reply[1] = shared.put(reply[1])
     frame: bytes = wire.pack(reply + kept)

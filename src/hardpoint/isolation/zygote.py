@@ -33,7 +33,10 @@ def _prepare() -> None:
 def main(host: int, control: _socket.socket, events: _socket.socket) -> None:
     """Fork a worker for each request, until the host ends."""
     os.setsid()  # a Ctrl-C in the terminal is the host's affair
-    watched = os.pidfd_open(host)
+    try:
+        watched = os.pidfd_open(host)
+    except ProcessLookupError:
+        return
     if os.getppid() != host:
         return
     _prepare()
@@ -57,11 +60,17 @@ def main(host: int, control: _socket.socket, events: _socket.socket) -> None:
 
 
 def _fork(control: _socket.socket) -> bool:
-    request, fds = wire.receive(control, 5)
+    try:
+        request, fds = wire.receive(control, 5)
+    except ConnectionResetError:  # the host ended before it read an answer
+        return False
     if request is None:
         return False
     zygote = os.getpid()
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError as error:  # too many processes, or too little memory
+        pid = -(error.errno or 1)
     if pid == 0:
         try:
             signal.set_wakeup_fd(-1)  # its number will be another descriptor's
@@ -71,9 +80,14 @@ def _fork(control: _socket.socket) -> bool:
             os._exit(70)
     for fd in fds:
         os.close(fd)
-    pidfd = os.pidfd_open(pid)
-    wire.send(control, pid, (pidfd,))
-    os.close(pidfd)
+    pidfds = (os.pidfd_open(pid),) if pid > 0 else ()
+    try:
+        wire.send(control, [request, pid], pidfds)
+    except OSError:  # the host is gone
+        return False
+    finally:
+        for fd in pidfds:
+            os.close(fd)
     return True
 
 
@@ -93,6 +107,8 @@ def _reap(events: _socket.socket) -> None:
 
 def boot(host: str, control: str, events: str) -> None:
     """Start from the command line that spawner writes."""
+    os.closerange(5, 1 << 16)  # what the host lets its children inherit
     for fd in (control, events):
         os.set_inheritable(int(fd), False)  # noqa: FBT003
     main(int(host), _socket.socket(fileno=int(control)), _socket.socket(fileno=int(events)))
+    os._exit(0)  # nothing is left to be done, and a worker that ends just now would find the wake-up descriptor closed

@@ -1,0 +1,29 @@
+"""What plugins log and write -> stderr."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from .output import printable
+
+_PLUGINS = "hardpoint.plugin"
+
+
+def show_logs(*, verbose: bool) -> None:
+    """Show the lines that isolated plugins write, and warnings; everything that is logged at all if `verbose`."""
+    if verbose:
+        logging.basicConfig(level=logging.DEBUG, format="%(name)s: %(levelname)s: %(message)s")
+        return
+    logger = logging.getLogger(_PLUGINS)
+    logger.addHandler(_Lines())
+    logger.setLevel(logging.INFO)
+
+
+class _Lines(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        name, _, kind = record.name.removeprefix(f"{_PLUGINS}.").partition(".")
+        if kind == "output":
+            print(printable(f"{name} | {record.getMessage()}"), file=sys.stderr, flush=True)
+        elif record.levelno >= logging.WARNING:  # as Python shows them where nothing is set up
+            print(printable(record.getMessage()), file=sys.stderr, flush=True)

@@ -1,0 +1,446 @@
+"""No orphans, no litter: whatever ends, and however, nothing of it stays."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hostile
+import pytest
+from hostile import Hostile
+from processes import children, eventually, held, parent, runs, workers
+
+import hardpoint
+from hardpoint import Isolation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conftest import Compiler, RunPython
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def library(compiler: Compiler) -> Path:
+    return hostile.build(compiler)
+
+
+def litter() -> set[str]:
+    """What could be left behind where files are made."""
+    return {f"{folder}/{name}" for folder in ("/tmp", "/dev/shm", "/var/tmp") if os.path.isdir(folder)
+            for name in os.listdir(folder) if "hardpoint" in name or "hp" in name}  # fmt: skip
+
+
+# -- the host ends ---------------------------------------------------------------------------------------------------
+
+START = f"""
+import os, signal, sys, threading, time
+sys.path.insert(0, {str(HERE)!r})
+import hardpoint
+from hostile import Hostile
+from processes import parent, workers
+plugin = hardpoint.load(LIBRARY, Hostile, isolated=hardpoint.Isolation(workers=2))
+other = hardpoint.load(LIBRARY, Hostile, isolated=True)
+threads = [threading.Thread(target=plugin.nap, args=(100,)) for _ in range(2)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+pids = [*workers(plugin), *workers(other)]
+print(*pids, parent(pids[0]), flush=True)
+"""
+
+ENDS = {
+    "return": "",
+    "exception": "raise ZeroDivisionError",
+    "sys-exit": "sys.exit(3)",
+    "os-exit": "os._exit(0)",
+    "sigkill": "os.kill(os.getpid(), signal.SIGKILL)",
+    "sigterm": "os.kill(os.getpid(), signal.SIGTERM)",
+    "sigint": "os.kill(os.getpid(), signal.SIGINT); time.sleep(30)",
+    "abort": "os.abort()",
+    "calls-in-threads": """
+for _ in range(4):
+    threading.Thread(target=plugin.nap, args=(60_000,), daemon=True).start()
+time.sleep(0.2)
+""",
+    "hangs-in-threads": """
+for what in ("spin", "freeze", "handlers", "flood"):
+    threading.Thread(target=other.harm, args=(what,), daemon=True).start()
+time.sleep(0.2)
+os.kill(os.getpid(), signal.SIGKILL)
+""",
+    "frozen-workers": """
+for pid in pids:
+    os.kill(pid, signal.SIGSTOP)
+os._exit(0)
+""",
+    "exec": "os.execv('/bin/true', ['true'])",
+    "fork-that-lives-on": """
+if os.fork() == 0:
+    for fd in (1, 2):
+        os.close(fd)
+    time.sleep(20)
+    os._exit(0)
+os._exit(0)
+""",
+    "thread-that-loaded-ends": """
+def load():
+    global third
+    third = hardpoint.load(LIBRARY, Hostile, isolated=True)
+thread = threading.Thread(target=load)
+thread.start(); thread.join()
+assert third.count() == 1
+os.kill(os.getpid(), signal.SIGKILL)
+""",
+    "shutdown-with-a-plugin-held-by-a-module": "sys.modules['keeps'] = plugin; import atexit; atexit.register(plugin.count)",
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_whatever_ends_the_host_ends_its_workers(library: Path, end: str) -> None:
+    before = litter()
+    code = (START + ENDS[end]).replace("LIBRARY", repr(str(library)))
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as host:
+        assert host.stdout is not None
+        assert host.stderr is not None
+        pids = [int(pid) for pid in host.stdout.readline().split()]
+        assert len(pids) == 4
+        if end == "exec":  # the process goes on as another program, whose end is that of the host
+            host.wait(20)
+        if end != "fork-that-lives-on":
+            host.wait(20)
+        ended = time.monotonic()
+        assert eventually(lambda: not any(map(runs, pids)), 5), [pid for pid in pids if runs(pid)]
+        assert time.monotonic() - ended < 1 or host.poll() is None  # the promise: within a second of the host
+        said = host.stderr.read() if end != "fork-that-lives-on" else ""
+    if end not in {"exception", "sigint"}:
+        assert said == ""
+    assert litter() <= before
+
+
+def test_a_host_that_ends_at_once_leaves_nothing(library: Path) -> None:
+    """While the zygote, or a worker, is just starting."""
+    code = f"""
+import os, sys, threading, time
+sys.path.insert(0, {str(HERE)!r})
+import hardpoint
+from hostile import Hostile
+threading.Thread(target=lambda: hardpoint.load({str(library)!r}, Hostile, isolated=True).nap(60_000), daemon=True).start()
+time.sleep(float(sys.argv[1]))
+print(os.getpid(), flush=True)
+os._exit(0)
+"""
+    for milliseconds in (1, 20, 30, 40, 50, 60, 80):
+        done = subprocess.run([sys.executable, "-c", code, str(milliseconds / 1000)], capture_output=True, text=True, check=False)
+        assert done.stderr == ""
+        assert eventually(lambda host=done.stdout.strip(): not zygotes_of(host), 5)
+
+
+def zygotes_of(host: str) -> list[str]:
+    """Processes whose command line says that they are the zygote of a host."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if any(b"isolation.zygote" in word for word in words) and host.encode() in words:
+            found.append(pid)
+    return found
+
+
+def test_a_daemon_that_a_plugin_wants_is_not_there(library: Path) -> None:
+    """It would outlive everybody."""
+    with hardpoint.loaded(library, Hostile, isolated=True) as plugin:
+        own = {workers(plugin)[0], parent(workers(plugin)[0])}
+        assert plugin.harm("daemon") == "alive"
+        assert {int(pid) for pid in zygotes_of(str(os.getpid()))} <= own
+    assert {int(pid) for pid in zygotes_of(str(os.getpid()))} <= own
+
+
+# -- fork ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_forked_child_has_plugins_of_its_own(library: Path, run_python: RunPython) -> None:
+    code = f"""
+import os, sys, threading
+sys.path.insert(0, {str(HERE)!r})
+import hardpoint
+from hostile import Hostile
+plugin = hardpoint.load({str(library)!r}, Hostile, isolated=hardpoint.Isolation(timeout=30))
+assert plugin.count() == 1
+napping = threading.Thread(target=plugin.nap, args=(500,))
+napping.start()
+for turn in range(3):
+    child = os.fork()
+    if child == 0:
+        for attempt in (plugin.count, lambda: hardpoint.reload(plugin)):
+            try:
+                attempt()
+            except hardpoint.ClosedError as error:
+                print("child:", error, flush=True)
+        hardpoint.close(plugin)
+        with hardpoint.loaded({str(library)!r}, Hostile, isolated=True) as own:
+            assert own.count() == 1
+            try:
+                own.harm("segv")
+            except hardpoint.CrashedError:
+                print("child: crashed", own.count(), flush=True)
+        del plugin
+        os._exit(0)
+    assert os.waitpid(child, 0) == (child, 0)
+    assert plugin.count() == turn + 2
+napping.join()
+print("parent", plugin.count())
+"""
+    closed = [f"child: {name} cannot be called: hostile was loaded before this process was forked; load it again here"
+              for name in ("count", "reload")]  # fmt: skip
+    assert run_python(code).stdout.splitlines() == [*closed, "child: crashed 1"] * 3 + ["parent 5"]
+
+
+def test_a_child_that_is_forked_while_others_load_and_call(library: Path, run_python: RunPython) -> None:
+    """It inherits their locks as they are. (It would wait for ever for a module that another thread was importing.)"""
+    code = f"""
+import faulthandler, os, sys, threading
+sys.path.insert(0, {str(HERE)!r})
+import hardpoint
+from hostile import Hostile
+with hardpoint.loaded({str(library)!r}, Hostile, isolated=True) as plugin:
+    plugin.count()
+ending = threading.Event()
+def busy():
+    while not ending.is_set():
+        with hardpoint.loaded({str(library)!r}, Hostile, isolated=True) as plugin:
+            plugin.write("line\\n", 3)
+            plugin.count()
+threads = [threading.Thread(target=busy) for _ in range(3)]
+for thread in threads: thread.start()
+for turn in range(8):
+    child = os.fork()
+    if child == 0:
+        faulthandler.dump_traceback_later(20, exit=True)
+        with hardpoint.loaded({str(library)!r}, Hostile, isolated=hardpoint.Isolation(timeout=30)) as plugin:
+            os._exit(40 + plugin.count())
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 41
+ending.set()
+for thread in threads: thread.join()
+print("done")
+"""
+    assert run_python(code).stdout == "done\n"
+
+
+# -- the zygote ends -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV], ids=lambda how: how.name)
+def test_the_zygote_dies_and_another_takes_its_place(library: Path, how: signal.Signals) -> None:
+    with hardpoint.loaded(library, Hostile, isolated=Isolation(timeout=30.0)) as plugin:
+        for _ in range(3):
+            [pid] = workers(plugin)
+            zygote = parent(pid)
+            os.kill(zygote, how)
+            assert eventually(lambda zygote=zygote, pid=pid: not runs(zygote) and not runs(pid))
+            with pytest.raises(hardpoint.CrashedError, match="in count"):
+                plugin.count()
+            assert plugin.count() == 1
+            assert parent(workers(plugin)[0]) != zygote
+            with hardpoint.loaded(library, Hostile, isolated=True) as other:
+                assert other.count() == 1
+            assert zygote not in children()  # no zombie
+
+
+def test_the_zygote_dies_between_loads(library: Path) -> None:
+    for _ in range(5):
+        with hardpoint.loaded(library, Hostile, isolated=True) as plugin:
+            zygote = parent(workers(plugin)[0])
+        os.kill(zygote, signal.SIGKILL)  # and nobody waits until that is known
+        with hardpoint.loaded(library, Hostile, isolated=True) as plugin:
+            assert plugin.count() == 1
+
+
+def test_a_zygote_that_a_plugin_stopped_does_not_stop_the_host(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hardpoint.isolation.spawner._PATIENCE", 0.5)
+    with hardpoint.loaded(library, Hostile, isolated=True) as plugin:
+        zygote = parent(workers(plugin)[0])
+        os.kill(zygote, signal.SIGSTOP)
+        with hardpoint.loaded(library, Hostile, isolated=True) as other:
+            assert other.count() == 1
+        assert eventually(lambda: not runs(zygote))
+
+
+def test_a_host_that_waits_for_all_its_children(library: Path, run_python: RunPython) -> None:
+    code = f"""
+import os, signal, sys, threading, time
+sys.path.insert(0, {str(HERE)!r})
+import hardpoint
+from hostile import Hostile
+from processes import parent, workers
+plugin = hardpoint.load({str(library)!r}, Hostile, isolated=True)
+def reap():
+    try:
+        os.wait()
+    except ChildProcessError:  # it was not quick enough
+        pass
+zygote = parent(workers(plugin)[0])
+thread = threading.Thread(target=reap)
+thread.start()
+os.kill(zygote, signal.SIGKILL)
+thread.join()
+try:
+    plugin.count()
+except hardpoint.CrashedError:
+    print(plugin.count())
+"""
+    assert run_python(code).stdout == "1\n"
+
+
+# -- many loads ------------------------------------------------------------------------------------------------------
+
+
+def loads(library: Path) -> dict[str, Callable[[], Any]]:
+    quick = Isolation(timeout=0.2)
+
+    def load_and_close() -> None:
+        with hardpoint.loaded(library, Hostile, isolated=True) as plugin:
+            plugin.count()
+            plugin.write("line\n", 2)
+
+    def drop() -> None:
+        hardpoint.load(library, Hostile, isolated=True).count()
+
+    def crash() -> None:
+        with hardpoint.loaded(library, Hostile, isolated=True) as plugin, pytest.raises(hardpoint.CrashedError):
+            plugin.harm("abort")
+
+    def crash_in_create() -> None:
+        with pytest.raises(hardpoint.CrashedError):
+            hardpoint.load(library, Hostile, isolated=True, config="create:_exit")
+
+    def hang() -> None:
+        with hardpoint.loaded(library, Hostile, isolated=quick) as plugin, pytest.raises(hardpoint.TimedOutError):
+            plugin.harm("pause")
+
+    def reload() -> None:
+        with hardpoint.loaded(library, Hostile, isolated=True) as plugin:
+            hardpoint.reload(plugin)
+            plugin.count()
+
+    def pool() -> None:
+        with hardpoint.loaded(library, Hostile, isolated=Isolation(workers=2)) as plugin:
+            threads = [threading.Thread(target=plugin.nap, args=(5,)) for _ in range(3)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+
+    def kill_zygote() -> None:
+        with hardpoint.loaded(library, Hostile, isolated=True) as plugin:
+            zygote = parent(workers(plugin)[0])
+            os.kill(zygote, signal.SIGKILL)
+            eventually(lambda: not runs(zygote))
+            with pytest.raises(hardpoint.CrashedError):
+                plugin.count()
+            plugin.count()
+
+    return {function.__name__: function for function in
+            (load_and_close, drop, crash, crash_in_create, hang, reload, pool, kill_zygote)}  # fmt: skip
+
+
+NAMES = ["load_and_close", "drop", "crash", "crash_in_create", "hang", "reload", "pool", "kill_zygote"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_left_behind(library: Path, name: str) -> None:
+    function = loads(library)[name]
+    times = 5 if name in {"hang", "kill_zygote", "pool"} else 20
+    for _ in range(3):
+        function()
+    gc.collect()
+    before = settled()
+    for _ in range(times):
+        function()
+    gc.collect()
+    assert eventually(lambda: held() == before, 5), (held(), before)
+
+
+def settled() -> tuple[int, int, int]:
+    """What is held, once it stays the same for a moment."""
+    last = held()
+    for _ in range(100):
+        time.sleep(0.05)
+        if held() == last:
+            return last
+        last = held()
+    return last
+
+
+def test_loads_leave_no_memory_behind(library: Path, run_python: RunPython) -> None:
+    code = f"""
+import sys
+sys.path.insert(0, {str(HERE)!r})
+import hardpoint
+from hostile import Hostile
+def size():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4
+def some(count):
+    for _ in range(count):
+        with hardpoint.loaded({str(library)!r}, Hostile, isolated=True) as plugin:
+            plugin.count()
+            try:
+                plugin.harm("_exit")
+            except hardpoint.CrashedError:
+                plugin.count()
+some(30)
+before = size()
+some(80)
+print("leaks" if size() - before > 2000 else "does not leak", size() - before)
+"""
+    assert run_python(code).stdout.startswith("does not leak")
+
+
+def test_no_worker_has_a_zombie(library: Path) -> None:
+    with hardpoint.loaded(library, Hostile, isolated=True) as plugin:
+        zygote = parent(workers(plugin)[0])
+        for _ in range(5):
+            with pytest.raises(hardpoint.CrashedError):
+                plugin.harm("_exit")
+        assert eventually(lambda: children(zygote) == [])
+    assert eventually(lambda: children(zygote) == [])
+
+
+def test_a_host_that_has_no_descriptors_left(library: Path, run_python: RunPython) -> None:
+    """Each load or call is an error or works, and all is well once there are some again."""
+    code = f"""
+import os, resource, sys
+sys.path.insert(0, {str(HERE)!r})
+import hardpoint
+from hostile import Hostile
+with hardpoint.loaded({str(library)!r}, Hostile, isolated=True) as plugin:
+    plugin.count()
+resource.setrlimit(resource.RLIMIT_NOFILE, (80, 1024))
+taken = []
+try:
+    while True:
+        taken.append(os.dup(0))
+except OSError:
+    pass
+errors = set()
+while taken:
+    try:
+        with hardpoint.loaded({str(library)!r}, Hostile, isolated=True) as plugin:
+            plugin.count()
+    except hardpoint.HardpointError as error:
+        errors.add(type(error).__name__)
+    os.close(taken.pop())
+with hardpoint.loaded({str(library)!r}, Hostile, isolated=True) as plugin:
+    print(plugin.count(), errors)
+"""
+    assert run_python(code).stdout == "1 {'LoadError'}\n"

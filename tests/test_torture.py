@@ -1,0 +1,169 @@
+"""Eight threads call, while workers are killed at random points, plugins reloaded and closed: nothing is lost or mixed up.
+
+It lasts HARDPOINT_TORTURE seconds, 5 by default.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+from probe import Probe
+from processes import children, eventually, held, parent, runs, workers
+
+import hardpoint
+from hardpoint import Isolation
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Compiler
+
+SECONDS = float(os.environ.get("HARDPOINT_TORTURE", "5"))
+THREADS = 8
+
+
+@pytest.fixture(scope="session")
+def library(compiler: Compiler) -> Path:
+    compiler.header(Probe)
+    return compiler.library("probe.c", "-pthread")
+
+
+class Torture:
+    """What goes on, and what came of it."""
+
+    def __init__(self, library: Path, seed: int) -> None:
+        self.library = library
+        self.random = random.Random(seed)
+        self.ended = threading.Event()
+        self.counts: Counter[str] = Counter()
+        self.wrong: list[str] = []
+        self.lock = threading.Lock()
+        self.plugins = [self.load(workers=1), self.load(workers=3)]
+        self.seen: set[int] = set()
+
+    def load(self, workers: int) -> Probe:
+        return hardpoint.load(self.library, Probe, isolated=Isolation(timeout=20.0, workers=workers))
+
+    def call(self, number: int) -> None:
+        """Call until the end; each answer can be told from that to any other call."""
+        choose = random.Random(number)
+        turn = 0
+        while not self.ended.is_set():
+            turn += 1
+            with self.lock:
+                at = choose.randrange(len(self.plugins))
+                plugin = self.plugins[at]
+            try:
+                self.once(plugin, choose, f"{number}:{turn}")
+            except (hardpoint.CrashedError, hardpoint.ClosedError) as error:
+                self.counts[type(error).__name__] += 1
+            except BaseException as error:  # noqa: BLE001 - told at the end
+                self.wrong.append(f"{number}:{turn} {error!r}")
+            else:
+                self.counts["answers"] += 1
+
+    def once(self, plugin: Probe, choose: random.Random, token: str) -> None:
+        kind = choose.randrange(5)
+        if kind == 0:
+            self.expect(plugin.text(token), token)
+        elif kind == 1:
+            value = int(token.replace(":", "0"))
+            self.expect(plugin.add(value, 1), value + 1)
+        elif kind == 2:
+            data = token.encode() * choose.randrange(1, 20_000)
+            self.expect(plugin.raw(data), data)
+        elif kind == 3:
+            array = bytearray(token.encode() * choose.choice((1, 5_000)))
+            wanted = bytes(255 - byte for byte in array)
+            plugin.flip(array)
+            self.expect(bytes(array), wanted)
+        else:
+            with pytest.raises(hardpoint.CallError) as caught:
+                plugin.fail(300, token)
+            self.expect((caught.value.status, caught.value.text), (300, token))
+
+    def expect(self, found: object, wanted: object) -> None:
+        if found != wanted:
+            self.wrong.append(f"{str(found)[:50]!r} where {str(wanted)[:50]!r} belongs")
+
+    def disturb(self) -> None:
+        """Kill a worker, mostly; else reload a plugin, or close it and load another in its place."""
+        at = self.random.randrange(len(self.plugins))
+        plugin = self.plugins[at]
+        pids = workers(plugin)
+        self.seen.update(pids)
+        what = self.random.random()
+        if what < 0.85:
+            if pids:
+                try:
+                    os.kill(self.random.choice(pids), self.random.choice((signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM)))
+                except ProcessLookupError:
+                    return
+                self.counts["kills"] += 1
+        elif what < 0.94:
+            hardpoint.reload(plugin)
+            self.counts["reloads"] += 1
+        else:
+            new = self.load(workers=1 + 2 * at)
+            with self.lock:
+                self.plugins[at] = new
+            hardpoint.close(plugin)
+            self.counts["closes"] += 1
+
+
+def test_torture(library: Path) -> None:
+    seed = random.randrange(1 << 32)
+    print("seed", seed)
+    with hardpoint.loaded(library, Probe, isolated=True) as plugin:
+        zygote = parent(workers(plugin)[0])
+    del plugin
+    assert eventually(lambda: children(zygote) == [])
+    gc.collect()
+    before = held()
+    torture = Torture(library, seed)
+    threads = [threading.Thread(target=torture.call, args=(number,)) for number in range(1, THREADS + 1)]
+    for thread in threads:
+        thread.start()
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        time.sleep(torture.random.uniform(0.001, 0.05))
+        try:
+            torture.disturb()
+        except hardpoint.CrashedError:  # it was killed while it started
+            torture.counts["died at the start"] += 1
+    torture.ended.set()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+    for plugin in torture.plugins:
+        answers = [plugin.text("still there") for _ in range(3) if not _crashes(plugin)]
+        assert set(answers) <= {"still there"}
+        assert answers
+        torture.seen.update(workers(plugin))
+        hardpoint.close(plugin)
+    print(dict(torture.counts))
+    assert torture.wrong == []
+    assert torture.counts["kills"] > SECONDS
+    assert torture.counts["answers"] > 100 * SECONDS
+    del plugin, torture.plugins
+    gc.collect()
+    assert eventually(lambda: not any(map(runs, torture.seen)))
+    assert eventually(lambda: children(zygote) == [])
+    assert eventually(lambda: held() == before, 5), (held(), before)
+
+
+def _crashes(plugin: Probe) -> bool:
+    """A worker that was killed last is noticed by the call after."""
+    try:
+        plugin.add(1, 1)
+    except hardpoint.CrashedError:
+        return True
+    return False
