@@ -333,6 +333,29 @@ static long try_orphan(const char *unused) {
     return prctl(PR_SET_PDEATHSIG, 0);
 }
 
+/* ---- how it dies ---------------------------------------------------------------------------------------------------- */
+
+static void leave(int number) {
+    (void)number;
+    _exit(7);
+}
+
+static long fall(volatile char *above) {
+    volatile char here[1024];
+    here[0] = above == NULL ? 1 : above[0];
+    return fall(here) + here[0];
+}
+
+static long try_crash(const char *how) {
+    if (strcmp(how, "handled") == 0) {
+        signal(SIGSEGV, leave);
+    }
+    if (strcmp(how, "overflow") == 0) {
+        return fall(NULL);
+    }
+    return strcmp(how, "abort") == 0 ? (abort(), 0) : *(volatile char *)(uintptr_t)strtol("0xbad", NULL, 0);
+}
+
 static const struct {
     const char *name;
     long (*function)(const char *argument);
@@ -347,7 +370,7 @@ static const struct {
     {"memory", try_memory}, {"raise limit", try_raise_limit}, {"spin", try_spin}, {"time", try_time},
     {"shared", try_shared}, {"dlopen", try_dlopen}, {"locale", try_locale}, {"iconv", try_iconv}, {"user", try_user},
     {"call", try_call}, {"i386", try_i386}, {"capabilities", try_capabilities}, {"privileges", try_privileges},
-    {"orphan", try_orphan},
+    {"orphan", try_orphan}, {"crash", try_crash},
 };
 
 static hp_status attempt(

@@ -75,7 +75,9 @@ def _limit(options: dict[str, Any]) -> list[str]:
     told = ["no core dumps"]
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if memory := _lower(resource.RLIMIT_DATA, options["memory"], 0):
-        told.append(f"memory: {memory >> 20} MiB of private writable memory; what is shared or mapped from files is not counted")
+        told.append(
+            f"memory: {memory >> 20} MiB of private writable memory; what is shared or mapped from files is not counted"
+        )
     # The soft limit tells by SIGXCPU; who ignores that meets SIGKILL a second later.
     if cpu := _lower(resource.RLIMIT_CPU, options["cpu"], 1):
         told.append(f"processor time: {cpu} s")
@@ -102,7 +104,7 @@ def _confine(options: dict[str, Any], file: LibraryFile, elf: ElfFile) -> tuple[
     network, processes = options["network"], options["processes"]
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     abi = landlock.version()
-    why = "the kernel has no Landlock (Linux 5.13 has it, if it is turned on)"
+    why: str | None = "the kernel has no Landlock (Linux 5.13 has it, if it is turned on)"
     if abi:
         read = [*_READ, *libraries(file, elf), "/proc/self", *options["read"]]
         read += (_READ_FOR_NETWORK if network else ()) + (_READ_FOR_PROCESSES if processes else ())

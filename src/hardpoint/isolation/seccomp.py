@@ -93,8 +93,7 @@ def _table(text: str, machine: str) -> dict[str, int]:
 
 
 def _tree(blocks: list[tuple[int, bytes]]) -> bytes:
-    """What to do from each number on, found by halving: the kernel runs the filter for every number when it takes it, so
-    a list would cost each worker 0.3 ms."""
+    """What to do from each number on, found by halving: the kernel tries the filter on every number when it takes it."""
     if len(blocks) == 1:
         return blocks[0][1]
     middle = len(blocks) // 2
@@ -118,7 +117,12 @@ def rules(machine: str, pid: int, *, network: bool, processes: bool) -> dict[int
         one |= dict.fromkeys([number["socket"], *_table(_NETWORK, machine).values()], _REFUSED)
         # To the other end alone: a datagram may have another address, and be for /dev/log.
         one[number["sendto"]] = (
-            _argument(4) + _do(_IF_EQUAL, 0, 0, 3) + _argument(4, high=True) + _do(_IF_EQUAL, 0, 0, 1) + _ALLOWED + _REFUSED
+            _argument(4)
+            + _do(_IF_EQUAL, 0, 0, 3)
+            + _argument(4, high=True)
+            + _do(_IF_EQUAL, 0, 0, 1)
+            + _ALLOWED
+            + _REFUSED
         )
     if processes:
         for name in ("kill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "prlimit64"):
@@ -144,7 +148,9 @@ def program(machine: str, pid: int, *, network: bool, processes: bool) -> bytes:
     return start + _tree(steps)
 
 
-_SOME_PID = 0x7E57AB1E  # stands where the worker's own belongs; above what the kernel gives, and no number that is looked for
+_SOME_PID = (
+    0x7E57AB1E  # stands where the worker's own belongs; above what the kernel gives, and no number that is looked for
+)
 _prepared: dict[tuple[bool, bool], bytes] = {}
 
 
