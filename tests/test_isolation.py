@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import hostile
 import pytest
 from hostile import Hostile
+from probe import Probe
 from processes import eventually, runs, workers
 from test_bindings import probe_library
 
 import hardpoint
 from hardpoint import Isolation
 from hardpoint.contracts import Greeter, Transformer
-from probe import Probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +50,7 @@ def serial(compiler: Compiler) -> Path:
 def load(library: Path, request: pytest.FixtureRequest) -> Callable[..., Hostile]:
     """Load the hostile plugin; it is closed after the test."""
 
-    def load(path: Path = library, isolated: bool | Isolation = True, **options: Any) -> Hostile:
+    def load(path: Path = library, isolated: Any = True, **options: Any) -> Hostile:
         plugin = hardpoint.load(path, Hostile, isolated=isolated, **options)
         request.addfinalizer(lambda: hardpoint.close(plugin))
         return plugin
@@ -204,7 +204,14 @@ refused(hardpoint.IncompatibleError, {str(english)!r}, sha256="0" * 64)
 refused(ValueError, {str(english)!r}, sha256="0")
 refused(TypeError, {str(english)!r}, config=5)
 """
-    names = ["PluginNotFoundError", "NotAPluginError", "IncompatibleError", "IncompatibleError", "ValueError", "TypeError"]
+    names = [
+        "PluginNotFoundError",
+        "NotAPluginError",
+        "IncompatibleError",
+        "IncompatibleError",
+        "ValueError",
+        "TypeError",
+    ]
     assert run_python(code).stdout.splitlines() == [f"{name} []" for name in names]
     with pytest.raises(hardpoint.IncompatibleError, match="does not fit transformer") as caught:
         hardpoint.load(english, Transformer, isolated=True)
@@ -306,7 +313,7 @@ def test_a_new_file_that_does_not_fit_leaves_the_old_one_serving(
     plugin = load(path)
     plugin.count()
     replace(path, english)
-    with pytest.raises(hardpoint.IncompatibleError, match="does not fit hostile 1.0"):
+    with pytest.raises(hardpoint.IncompatibleError, match=r"does not fit hostile 1\.0"):
         hardpoint.reload(plugin)
     assert plugin.count() == 2
     path.write_bytes(b"rubbish, and not in place")
@@ -340,7 +347,9 @@ def test_reload_makes_up_for_a_plugin_that_was_given_up(load: Callable[..., Host
 
 def test_reload_is_for_isolated_plugins(english: Path, tmp_path: Path) -> None:
     plugin = hardpoint.load(shutil.copy(english, tmp_path), Greeter)
-    with pytest.raises(TypeError, match="is not isolated: its library stays in the process for good; load it with isolated=True"):
+    with pytest.raises(
+        TypeError, match="is not isolated: its library stays in the process for good; load it with isolated=True"
+    ):
         hardpoint.reload(plugin)
     with pytest.raises(TypeError, match="'x' is not a plugin object"):
         hardpoint.reload("x")
@@ -456,7 +465,7 @@ def test_an_interrupted_call_gives_no_answer_to_the_next(load: Callable[..., Hos
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.1)
-        with pytest.raises(TimeoutError, match="^a handler of the host$"):
+        with pytest.raises(TimeoutError, match=r"^a handler of the host$"):
             plugin.nap(500)
     finally:
         signal.signal(signal.SIGALRM, before)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,7 +108,9 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_whatever_ends_the_host_ends_its_workers(library: Path, end: str) -> None:
     before = litter()
     code = (START + ENDS[end]).replace("LIBRARY", repr(str(library)))
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as host:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as host:
         assert host.stdout is not None
         assert host.stderr is not None
         pids = [int(pid) for pid in host.stdout.readline().split()]
@@ -138,9 +141,15 @@ print(os.getpid(), flush=True)
 os._exit(0)
 """
     for milliseconds in (1, 20, 30, 40, 50, 60, 80):
-        done = subprocess.run([sys.executable, "-c", code, str(milliseconds / 1000)], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(milliseconds / 1000)], capture_output=True, text=True, check=False
+        )
         assert done.stderr == ""
-        assert eventually(lambda host=done.stdout.strip(): not zygotes_of(host), 5)
+        assert eventually(partial(no_zygote_of, done.stdout.strip()), 5)
+
+
+def no_zygote_of(host: str) -> bool:
+    return not zygotes_of(host)
 
 
 def zygotes_of(host: str) -> list[str]:
@@ -236,6 +245,10 @@ print("done")
     assert run_python(code).stdout == "done\n"
 
 
+def gone(*pids: int) -> bool:
+    return eventually(lambda: not any(map(runs, pids)))
+
+
 # -- the zygote ends -------------------------------------------------------------------------------------------------
 
 
@@ -246,7 +259,7 @@ def test_the_zygote_dies_and_another_takes_its_place(library: Path, how: signal.
             [pid] = workers(plugin)
             zygote = parent(pid)
             os.kill(zygote, how)
-            assert eventually(lambda zygote=zygote, pid=pid: not runs(zygote) and not runs(pid))
+            assert gone(zygote, pid)
             with pytest.raises(hardpoint.CrashedError, match="in count"):
                 plugin.count()
             assert plugin.count() == 1

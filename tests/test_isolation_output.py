@@ -75,7 +75,9 @@ def test_bytes_that_are_no_text_are_shown_as_they_are(compiler: Compiler, caplog
     """A plugin's contract speaks text; a C library's printf need not."""
     caplog.set_level(logging.DEBUG, "hardpoint")
     compiler.header(Hostile)
-    code = '#include <unistd.h>\n#include "hostile.h"\n' + """
+    code = """
+#include <unistd.h>
+#include "hostile.h"
 static hp_status count(void *self, int64_t *result, hp_out *out) {
     (void)self, (void)out;
     *result = write(1, "\\xff\\0\\x1b[31m\\xc3\\xa9\\r\\n", 11);
@@ -129,7 +131,7 @@ def test_a_record_just_before_a_crash_arrives_and_so_does_what_others_say_after(
 
 def test_more_records_than_are_read_are_dropped_and_counted(plugin: Hostile, caplog: pytest.LogCaptureFixture) -> None:
     class Slow(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
+        def emit(self, record: logging.LogRecord) -> None:  # noqa: ARG002 - a Handler's
             time.sleep(0.001)
 
     slow = Slow()
