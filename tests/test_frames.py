@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from conftest import Compiler
 
 PLACE = 1
 LOADED = [0, [True] * len(contract_of(Probe).methods), [], "native"]
@@ -35,8 +34,8 @@ CASES = int(os.environ.get("HARDPOINT_FRAMES", "400"))
 
 
 def pack(value: Any) -> bytes:
-    packed: bytes = msgpack.packb(value)
-    return packed
+    packed: Any = msgpack.packb(value)
+    return bytes(packed)
 
 
 def placed(offset: int, size: int) -> Any:
@@ -54,7 +53,7 @@ class Fake:
         self.started: Callable[[list[int]], None] = lambda _: None
         """What it does with its ends of pipe, records and counter."""
 
-    def fork(self, worker: Any, control: int, library: int, *output: int) -> tuple[int, int]:
+    def fork(self, worker: Any, control: int, _library: int, *output: int) -> tuple[int, int]:
         process = subprocess.Popen(["sleep", "600"])
         mine = socket.socket(fileno=os.dup(control))
         kept = [os.dup(fd) for fd in output]
@@ -70,13 +69,13 @@ class Fake:
         for fd in output:
             os.close(fd)
         with control:
-            data, fds, _, _ = socket.recv_fds(control, 1 << 20, 8)
+            _, fds, _, _ = socket.recv_fds(control, 1 << 20, 8)
             for fd in fds:
                 os.close(fd)
             if self.loaded:
                 control.send(self.loaded)
             while True:
-                data, fds, _, _ = socket.recv_fds(control, 1 << 20, 8)
+                _, fds, _, _ = socket.recv_fds(control, 1 << 20, 8)
                 if not fds:
                     process.kill()
                     return
@@ -103,15 +102,9 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     return fake
 
 
-@pytest.fixture(scope="session")
-def library(compiler: Compiler) -> Path:
-    compiler.header(Probe)
-    return compiler.library("probe.c", "-pthread")
-
-
 @pytest.fixture
-def probe(fake: Fake, library: Path) -> Iterator[Probe]:
-    with hardpoint.loaded(library, Probe, isolated=hardpoint.Isolation(timeout=20.0)) as probe:
+def probe(fake: Fake, probe_library: Path) -> Iterator[Probe]:
+    with hardpoint.loaded(probe_library, Probe, isolated=hardpoint.Isolation(timeout=20.0)) as probe:
         yield probe
 
 
@@ -134,7 +127,7 @@ def test_the_fake_worker_is_believed_when_it_says_what_can_be(fake: Fake, probe:
     assert type(call(probe)) is wanted
 
 
-WRONG = {
+WRONG: dict[str, tuple[Any, ...]] = {
     "str": (0, None, True, 1.5, "text", [b"x"], {}),
     "bytes": (0, None, True, "data", [b"x"], {}),
     "int": (None, True, 1.0, b"3", "3", 1 << 63, (1 << 64) - 1, [], {}),
@@ -170,7 +163,7 @@ SHAPES: dict[str, Any] = {
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_reply_of_another_shape_is_a_crash(fake: Fake, probe: Probe, name: str) -> None:
     fake.say(pack(SHAPES[name]))
-    with pytest.raises(hardpoint.CrashedError, match="the worker sent what no worker sends .* and was killed"):
+    with pytest.raises(hardpoint.CrashedError, match=r"the worker sent what no worker sends .* and was killed"):
         probe.text("x")
 
 
@@ -185,11 +178,13 @@ BYTES = {
 @pytest.mark.parametrize("name", BYTES)
 def test_bytes_that_are_no_frame_are_a_crash(fake: Fake, probe: Probe, name: str) -> None:
     fake.say(BYTES[name])
-    with pytest.raises(hardpoint.CrashedError, match="the worker sent what no worker sends .* and was killed"):
+    with pytest.raises(hardpoint.CrashedError, match=r"the worker sent what no worker sends .* and was killed"):
         probe.text("x")
 
 
-@pytest.mark.parametrize("size", [(0, 0), (0, 1), (1 << 63, 1), (0, 1 << 63), ((1 << 64) - 1, (1 << 64) - 1), (4096, 1 << 40)])
+@pytest.mark.parametrize(
+    "size", [(0, 0), (0, 1), (1 << 63, 1), (0, 1 << 63), ((1 << 64) - 1, (1 << 64) - 1), (4096, 1 << 40)]
+)
 @pytest.mark.parametrize("kind", ["str", "bytes", "mixed"])
 def test_payloads_that_are_not_there_are_a_crash(fake: Fake, probe: Probe, kind: str, size: tuple[int, int]) -> None:
     call, _, _, buffers = CALLS[kind]
@@ -232,7 +227,10 @@ def test_memory_cannot_be_taken_away(fake: Fake, probe: Probe) -> None:
     errors: list[Any] = []
 
     def shrink(connection: socket.socket, memory: int) -> None:
-        for attempt in (lambda: os.ftruncate(memory, 0), lambda: fcntl.fcntl(memory, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW)):
+        for attempt in (
+            lambda: os.ftruncate(memory, 0),
+            lambda: fcntl.fcntl(memory, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW),
+        ):
             try:
                 attempt()
                 errors.append(None)
@@ -255,8 +253,8 @@ def test_a_buffer_of_another_size_is_a_crash(fake: Fake, probe: Probe, content: 
     data.append(1)  # nobody holds it
 
 
-def test_an_answer_that_never_comes(fake: Fake, library: Path) -> None:
-    with hardpoint.loaded(library, Probe, isolated=hardpoint.Isolation(timeout=0.2)) as probe, \
+def test_an_answer_that_never_comes(fake: Fake, probe_library: Path) -> None:
+    with hardpoint.loaded(probe_library, Probe, isolated=hardpoint.Isolation(timeout=0.2)) as probe, \
             pytest.raises(hardpoint.TimedOutError):  # fmt: skip
         probe.text("x")
 
@@ -265,7 +263,9 @@ def test_an_answer_that_never_comes(fake: Fake, library: Path) -> None:
                                    lambda connection, _: connection.shutdown(socket.SHUT_RDWR)], ids=["close", "empty", "shutdown"])  # fmt: skip
 def test_a_connection_that_ends_is_a_crash(fake: Fake, probe: Probe, reply: Any) -> None:
     fake.reply = reply
-    with pytest.raises(hardpoint.CrashedError, match="the worker left its connection to the host, and was killed in text"):
+    with pytest.raises(
+        hardpoint.CrashedError, match="the worker left its connection to the host, and was killed in text"
+    ):
         probe.text("x")
 
 
@@ -292,19 +292,19 @@ ANSWERS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", [*ANSWERS, *BYTES])
-def test_an_answer_to_load_that_cannot_be_is_a_crash(fake: Fake, library: Path, name: str) -> None:
+def test_an_answer_to_load_that_cannot_be_is_a_crash(fake: Fake, probe_library: Path, name: str) -> None:
     fake.loaded = pack(ANSWERS[name]) if name in ANSWERS else BYTES[name]
     with pytest.raises(hardpoint.CrashedError, match="in create, the worker sent what no worker sends"):
-        hardpoint.load(library, Probe, isolated=hardpoint.Isolation(timeout=20.0))
+        hardpoint.load(probe_library, Probe, isolated=hardpoint.Isolation(timeout=20.0))
 
 
-def test_a_load_that_is_not_answered(fake: Fake, library: Path) -> None:
+def test_a_load_that_is_not_answered(fake: Fake, probe_library: Path) -> None:
     fake.loaded = b""
     with pytest.raises(hardpoint.TimedOutError, match=r"create took longer than 0\.2 s"):
-        hardpoint.load(library, Probe, isolated=hardpoint.Isolation(timeout=0.2))
+        hardpoint.load(probe_library, Probe, isolated=hardpoint.Isolation(timeout=0.2))
 
 
-def test_rubbish_as_log_records_and_counts(fake: Fake, library: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_rubbish_as_log_records_and_counts(fake: Fake, probe_library: Path, caplog: pytest.LogCaptureFixture) -> None:
     rubbish = random.Random(1)
 
     def write(output: list[int]) -> None:
@@ -318,7 +318,7 @@ def test_rubbish_as_log_records_and_counts(fake: Fake, library: Path, caplog: py
 
     fake.started = write
     caplog.set_level(1, "hardpoint")
-    with hardpoint.loaded(library, Probe, isolated=hardpoint.Isolation(timeout=20.0)) as probe:
+    with hardpoint.loaded(probe_library, Probe, isolated=hardpoint.Isolation(timeout=20.0)) as probe:
         fake.say(pack([0, b"x"]))
         assert probe.text("x") == "x"
         assert eventually(lambda: {"the end", "the last"} <= {record.getMessage() for record in caplog.records})
@@ -343,7 +343,11 @@ def some_value(choose: random.Random, depth: int = 0) -> Any:
 
 def some_frame(choose: random.Random, result: Any, buffers: int) -> bytes:
     """Bytes, a reply with a few of them changed, or one of odd values."""
-    right = pack(choose.choice(([0, result, *[b"abc"] * buffers], [1, ["CallError", "message", 300, "text"], *[b"abc"] * buffers])))
+    right = pack(
+        choose.choice(
+            ([0, result, *[b"abc"] * buffers], [1, ["CallError", "message", 300, "text"], *[b"abc"] * buffers])
+        )
+    )
     way = choose.randrange(5)
     if way == 0:
         return choose.randbytes(choose.choice((1, 2, 5, 20, 300, 60_000)))
@@ -356,7 +360,13 @@ def some_frame(choose: random.Random, result: Any, buffers: int) -> bytes:
         at = choose.randrange(len(right))
         return right[:at] + choose.choice((b"", choose.randbytes(3), right[at:] * 2))
     if way == 3:
-        return pack([choose.choice((0, 0, 1, 1, 2, True, None)), some_value(choose), *[some_value(choose) for _ in range(buffers)]])
+        return pack(
+            [
+                choose.choice((0, 0, 1, 1, 2, True, None)),
+                some_value(choose),
+                *[some_value(choose) for _ in range(buffers)],
+            ]
+        )
     return pack(some_value(choose))
 
 

@@ -1,4 +1,4 @@
-"""The README, done as it says: its files are written, its commands run and its output compared."""
+"""README and docs/isolation.md, done as they say: files are written, commands run and their output compared."""
 
 from __future__ import annotations
 
@@ -25,22 +25,27 @@ class Block(NamedTuple):
     text: str
 
 
-BLOCKS = [Block(*match) for match in FENCE.findall((ROOT / "README.md").read_text())]
+PAGES = {
+    page: [Block(*match) for match in FENCE.findall((ROOT / page).read_text())]
+    for page in ("README.md", "docs/isolation.md")
+}
 
 
-def blocks(language: str) -> list[str]:
-    return [block.text for block in BLOCKS if block.language == language]
+def blocks(page: str, language: str) -> list[str]:
+    return [block.text for block in PAGES[page] if block.language == language]
 
 
 @pytest.fixture
 def folder(compiler: Compiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder with the plugins that ./build.sh makes, and the files that the README shows."""
+    """An empty folder with the plugins that ./build.sh makes, and the files that the pages show."""
     (tmp_path / "build/plugins").mkdir(parents=True)
     for source in (ROOT / "native_plugins").glob("*/*.c"):
         library = compiler.library(f"{source.stem}/{source.name}")
         shutil.copy(library, tmp_path / "build/plugins" / library.name)
-    [lowgerman] = blocks("c")
-    (tmp_path / "lowgerman.c").write_text(lowgerman)
+    for page in PAGES:
+        [source] = blocks(page, "c")
+        [name] = re.findall(r'_PLUGIN\("(\w+)"', source)
+        (tmp_path / f"{name}.c").write_text(source)
     for file in (ROOT / "examples/scorer").glob("*.[pc]*"):
         shutil.copy(file, tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -55,9 +60,10 @@ def commands(text: str) -> list[tuple[str, str]]:
     return [(command, printed) for command, _, printed in (part.partition("\n") for part in parts)]
 
 
-def test_everything_in_order(folder: Path) -> None:
+@pytest.mark.parametrize("page", PAGES)
+def test_everything_in_order(folder: Path, page: str) -> None:
     shared: dict[str, object] = {}
-    for language, text in BLOCKS:
+    for language, text in PAGES[page]:
         if language == "console":
             for command, printed in commands(text):
                 where = ROOT if command.startswith("./build.sh") else folder
@@ -65,7 +71,7 @@ def test_everything_in_order(folder: Path) -> None:
                 errors = done.stderr if where == folder else ""
                 assert (command, done.stdout + errors) == (command, printed)
         elif language == "pycon":
-            test = doctest.DocTestParser().get_doctest(text, shared, "README.md", None, None)
+            test = doctest.DocTestParser().get_doctest(text, shared, page, None, None)
             report: list[str] = []
             doctest.DocTestRunner(optionflags=doctest.REPORT_NDIFF).run(test, out=report.append, clear_globs=False)
             shared.update(test.globs)
@@ -73,11 +79,12 @@ def test_everything_in_order(folder: Path) -> None:
 
 
 def test_what_it_shows_is_what_there_is() -> None:
-    assert blocks("python") == [(ROOT / "examples/scorer/scorer.py").read_text()]
-    assert {block.language for block in BLOCKS} == {"console", "sh", "pycon", "c", "python"}
-    assert blocks("sh") == ["./build.sh test\n"]
+    assert blocks("README.md", "python") == [(ROOT / "examples/scorer/scorer.py").read_text()]
+    assert {block.language for block in PAGES["README.md"]} == {"console", "sh", "pycon", "c", "python"}
+    assert blocks("README.md", "sh") == ["./build.sh test\n"]
 
 
-def test_its_links_lead_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text()):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", PAGES)
+def test_its_links_lead_somewhere(page: str) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
+        assert ((ROOT / page).parent / target).exists(), target

@@ -86,9 +86,9 @@ def limits(options: Isolation) -> dict[str, Any]:
 def _paths(option: str, given: Any) -> list[str]:
     """Absolute paths: `..` and links in them are for the kernel to follow, as it does for the plugin."""
     paths = []
-    for each in [given] if isinstance(given, (str, os.PathLike)) else given:
+    for each in given if isinstance(given, (list, tuple)) else [given]:
         if not isinstance(each, (str, os.PathLike)):
-            raise _wrong(option, "a path, or a list of paths", given)
+            raise _wrong(option, "a path, or a list or tuple of paths", given)
         path = os.path.join(os.getcwd(), os.fspath(each))
         if not os.path.exists(path):
             raise _wrong(option, "what is there already: make it first", os.fspath(each))

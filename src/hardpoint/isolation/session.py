@@ -204,8 +204,8 @@ class Session:
         plugin = self._plugin
         if not isinstance(why, (BlockingIOError, FrameError)):
             worker.wait(0.3)
-        slow, strange = isinstance(why, BlockingIOError), isinstance(why, FrameError)
-        worker.kill("another call took too long" if slow else "it sent what no worker sends" if strange else "")
+        reasons = {BlockingIOError: "another call took too long", FrameError: "it sent what no worker sends"}
+        worker.kill(next((reason for kind, reason in reasons.items() if isinstance(why, kind)), ""))
         with self._lock:
             if place is not None and self._workers[place] is worker:
                 self._workers[place] = None
@@ -266,7 +266,7 @@ def _bytes(content: Any, connection: Connection) -> Any:
 
 def _checked(reply: Any, method: Method, path: str, connection: Connection, buffers: list[memoryview]) -> Any:
     """The result in a reply, or the error to be raised; FrameError if the reply cannot be."""
-    if type(reply) is not list or len(reply) != 2 + len(buffers) or type(reply[0]) is not int or not 0 <= reply[0] <= 1:
+    if type(reply) is not list or len(reply) != 2 + len(buffers) or type(reply[0]) is not int or reply[0] not in (0, 1):
         raise FrameError("a reply of another shape")
     for buffer, content in zip(buffers, reply[2:], strict=True):
         data = _bytes(content, connection)

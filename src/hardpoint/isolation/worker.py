@@ -45,8 +45,9 @@ def main(zygote: int, *kept: int) -> NoReturn:
     try:
         *what, options = request
         file, fit = _check(*what)
-        applied = sandbox.enter(options, file, fit.elf)
-        methods, calls = _load(file, fit, config)
+        with file:
+            applied = sandbox.enter(options, file, fit.elf)
+            methods, calls = _load(file, fit, config)
     except HardpointError as error:
         wire.send(control, [1, told(error, None), applied, ""])
         os._exit(0)

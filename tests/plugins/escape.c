@@ -1,0 +1,427 @@
+/* A plugin that tries to get out: one attempt a call, named by its first argument. The answer is `done`, or the name of the
+ * error that it got. Variants: -DAT_START crashes a thread while the library is being loaded. */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <iconv.h>
+#include <linux/capability.h>
+#include <locale.h>
+#include <poll.h>
+#include <pthread.h>
+#include <pwd.h>
+#include <sched.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "escape.h"
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+extern char **environ;
+
+/* ---- files: what an attempt gives is what its last system call gave ------------------------------------------------ */
+
+static long open_and_close(const char *path, int flags) {
+    const int fd = open(path, flags | O_CLOEXEC, 0600);
+    return fd < 0 ? fd : close(fd);
+}
+
+static long try_read(const char *path) { return open_and_close(path, O_RDONLY); }
+static long try_write(const char *path) { return open_and_close(path, O_WRONLY); }
+static long try_make(const char *path) { return open_and_close(path, O_WRONLY | O_CREAT | O_EXCL); }
+static long try_remove(const char *path) { return unlink(path); }
+static long try_make_folder(const char *path) { return mkdir(path, 0700); }
+static long try_truncate(const char *path) { return truncate(path, 0); }
+static long try_chmod(const char *path) { return chmod(path, 0600); }
+static long try_utimes(const char *path) { return utimes(path, NULL); }
+static long try_list(const char *path) {
+    DIR *folder = opendir(path);
+    return folder == NULL ? -1 : closedir(folder);
+}
+
+/* ---- the network ------------------------------------------------------------------------------------------------- */
+
+static long try_socket(const char *family) {
+    const int fd = socket(atoi(family), atoi(family) == AF_NETLINK ? SOCK_RAW : SOCK_STREAM, 0);
+    return fd < 0 ? fd : close(fd);
+}
+
+static long try_connect(const char *port) {
+    const struct sockaddr_in there = {
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port)), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    const int fd = socket(AF_INET, SOCK_STREAM, 0);
+    return fd < 0 ? fd : connect(fd, (const struct sockaddr *)&there, sizeof there);
+}
+
+/* A datagram to a socket that has a path, from one end of a pair: no socket() is needed for it. */
+static long send_to(const char *path, bool by_message) {
+    struct sockaddr_un there = {.sun_family = AF_UNIX};
+    int pair[2];
+    snprintf(there.sun_path, sizeof there.sun_path, "%s", path);
+    struct iovec data = {"x", 1};
+    const struct msghdr message = {
+        .msg_name = &there, .msg_namelen = sizeof there, .msg_iov = &data, .msg_iovlen = 1};
+    if (socketpair(AF_UNIX, SOCK_DGRAM, 0, pair) != 0) {
+        return -1;
+    }
+    const ssize_t sent = by_message ? sendmsg(pair[0], &message, 0)
+                                    : sendto(pair[0], "x", 1, 0, (struct sockaddr *)&there, sizeof there);
+    return sent < 0 ? -1 : 0;
+}
+
+static long try_sendto(const char *path) { return send_to(path, false); }
+static long try_sendmsg(const char *path) { return send_to(path, true); }
+
+static long try_pair(const char *unused) {
+    char byte = 0;
+    int pair[2];
+    (void)unused;
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) != 0 || send(pair[0], "x", 1, MSG_NOSIGNAL) != 1) {
+        return -1;
+    }
+    return recv(pair[1], &byte, 1, 0) == 1 && byte == 'x' ? 0 : -1;
+}
+
+/* ---- processes --------------------------------------------------------------------------------------------------- */
+
+static long ended_well(pid_t child) {
+    int status = 0;
+    return child < 0 ? -1 : waitpid(child, &status, 0) == child && status == 0 ? 0 : -1;
+}
+
+static long try_fork(const char *unused) {
+    (void)unused;
+    const pid_t child = fork();
+    if (child == 0) {
+        _exit(0);
+    }
+    return ended_well(child);
+}
+
+static long try_vfork(const char *unused) {
+    (void)unused;
+    const pid_t child = vfork();
+    if (child == 0) {
+        _exit(0);
+    }
+    return ended_well(child);
+}
+
+static long try_clone3(const char *unused) {
+    uint64_t arguments[8] = {0, 0, 0, 0, SIGCHLD};
+    (void)unused;
+    const pid_t child = (pid_t)syscall(SYS_clone3, arguments, sizeof arguments);
+    if (child == 0) {
+        _exit(0);
+    }
+    return ended_well(child);
+}
+
+static long try_spawn(const char *program) {
+    char *words[] = {(char *)(uintptr_t)program, NULL};
+    pid_t child = -1;
+    errno = posix_spawn(&child, program, NULL, NULL, words, environ);
+    return errno ? -1 : ended_well(child);
+}
+
+static long try_exec(const char *program) {
+    char *words[] = {(char *)(uintptr_t)program, NULL};
+    return execve(program, words, environ);
+}
+
+static int run(void *result) {
+    *(int *)result = 1;
+    return 0;
+}
+
+static void *run_in_thread(void *result) {
+    run(result);
+    return NULL;
+}
+
+static long try_thread(const char *unused) {
+    pthread_t thread;
+    int ran = 0;
+    (void)unused;
+    errno = pthread_create(&thread, NULL, run_in_thread, &ran);
+    return errno == 0 && pthread_join(thread, NULL) == 0 && ran ? 0 : -1;
+}
+
+static long try_kill(const char *pid) { return kill(atoi(pid), SIGUSR1); }
+static long try_tgkill(const char *pid) { return syscall(SYS_tgkill, atoi(pid), atoi(pid), SIGUSR1); }
+static long try_sigqueue(const char *pid) { return sigqueue(atoi(pid), SIGUSR1, (union sigval){0}); }
+static long try_pidfd(const char *pid) { return syscall(SYS_pidfd_open, atoi(pid), 0); }
+
+static long try_ptrace(const char *pid) {
+    const pid_t traced = atoi(pid);
+    if (ptrace(PTRACE_SEIZE, traced, NULL, NULL) != 0) {
+        return -1;
+    }
+    ptrace(PTRACE_INTERRUPT, traced, NULL, NULL);
+    waitpid(traced, NULL, __WALL);
+    return ptrace(PTRACE_DETACH, traced, NULL, NULL);
+}
+
+static long try_peek(const char *pid) { /* whatever lies there: EFAULT is an answer of somebody who was let in */
+    char byte;
+    const struct iovec here = {&byte, 1}, there = {(void *)4096, 1};
+    return process_vm_readv(atoi(pid), &here, 1, &there, 1, 0);
+}
+
+static long try_limit_other(const char *pid) {
+    const struct rlimit none = {0, 0};
+    return prlimit(atoi(pid), RLIMIT_CORE, &none, NULL);
+}
+
+static long try_owner(const char *pid) { /* SIGIO to somebody else, when there is something to read */
+    int ends[2];
+    return pipe(ends) == 0 ? fcntl(ends[0], F_SETOWN, atoi(pid)) : -1;
+}
+
+static volatile sig_atomic_t caught;
+static void catch(int number) { caught = number; }
+
+static long try_raise(const char *unused) {
+    (void)unused;
+    signal(SIGUSR2, catch);
+    return raise(SIGUSR2) == 0 && caught == SIGUSR2 && kill(getpid(), 0) == 0 ? 0 : -1;
+}
+
+/* ---- limits ------------------------------------------------------------------------------------------------------ */
+
+static long try_files(const char *count) {
+    int fds[4096], opened = 0;
+    const int wanted = atoi(count);
+    while (opened < wanted && (fds[opened] = dup(0)) >= 0) {
+        opened++;
+    }
+    const int reason = errno;
+    for (int i = 0; i < opened; i++) {
+        close(fds[i]);
+    }
+    errno = reason;
+    return opened == wanted ? 0 : -1;
+}
+
+static long try_memory(const char *mebibytes) {
+    const size_t size = (size_t)atoi(mebibytes) << 20;
+    char *memory = malloc(size);
+    if (memory == NULL) {
+        return -1;
+    }
+    memset(memory, 1, size);
+    free(memory);
+    return 0;
+}
+
+static long try_raise_limit(const char *number) {
+    struct rlimit limit;
+    getrlimit((__rlimit_resource_t)atoi(number), &limit);
+    limit.rlim_cur = ++limit.rlim_max;
+    return setrlimit((__rlimit_resource_t)atoi(number), &limit);
+}
+
+static long try_spin(const char *seconds) {
+    struct timespec used;
+    do {
+        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    } while (used.tv_sec < atoi(seconds));
+    return 0;
+}
+
+/* ---- what a good plugin does, and has to be able to ---------------------------------------------------------------- */
+
+static long try_time(const char *unused) {
+    const time_t now = time(NULL);
+    struct timeval today;
+    struct tm there;
+    (void)unused;
+    return gettimeofday(&today, NULL) == 0 && localtime_r(&now, &there) != NULL && there.tm_year > 100 ? 0 : -1;
+}
+
+static long try_shared(const char *unused) {
+    const int fd = memfd_create("shared", MFD_CLOEXEC);
+    (void)unused;
+    if (fd < 0 || ftruncate(fd, 1 << 20) != 0) {
+        return -1;
+    }
+    char *memory = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (memory == MAP_FAILED) {
+        return -1;
+    }
+    memory[(1 << 20) - 1] = 1;
+    return munmap(memory, 1 << 20) | close(fd);
+}
+
+static long try_dlopen(const char *path) {
+    errno = 0;
+    return dlopen(path, RTLD_NOW | RTLD_LOCAL) == NULL ? -1 : 0;
+}
+
+static long try_locale(const char *name) { return setlocale(LC_ALL, name) == NULL ? -1 : 0; }
+
+static long try_iconv(const char *charset) {
+    const iconv_t made = iconv_open("UTF-8", charset);
+    return made == (iconv_t)-1 ? -1 : iconv_close(made); // NOLINT: as iconv(3) says it
+}
+
+static long try_user(const char *name) {
+    errno = 0;
+    return getpwnam(name) == NULL ? (errno = errno ? errno : ENOENT, -1) : 0;
+}
+
+/* ---- system calls that no library has a name for -------------------------------------------------------------------- */
+
+static long try_call(const char *numbers) {
+    char *end;
+    long words[7] = {0};
+    for (size_t i = 0; i < COUNT(words) && *numbers != '\0'; i++, numbers = end) {
+        words[i] = strtol(numbers, &end, 0);
+    }
+    return syscall(words[0], words[1], words[2], words[3], words[4], words[5], words[6]);
+}
+
+static long try_i386(const char *unused) { /* getpid as a 32-bit program asks for it */
+    (void)unused;
+#ifdef __x86_64__
+    long result = 20;
+    __asm__ volatile("int $0x80" : "+a"(result) : : "memory", "r8", "r9", "r10", "r11");
+    if (result < 0) {
+        errno = (int)-result;
+        return -1;
+    }
+#endif
+    return 0;
+}
+
+static long try_capabilities(const char *unused) { /* any but those over files */
+    struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct sets[2];
+    (void)unused;
+    if (syscall(SYS_capget, &head, sets) != 0) {
+        return -1;
+    }
+    const uint32_t left = (sets[0].effective | sets[0].permitted) & ~6U;
+    errno = EPERM;
+    return left || sets[1].effective || sets[1].permitted ? 0 : -1;
+}
+
+static long try_privileges(const char *unused) {
+    (void)unused;
+    errno = EPERM;
+    return prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) ? -1 : 0;
+}
+
+static long try_orphan(const char *unused) {
+    (void)unused;
+    return prctl(PR_SET_PDEATHSIG, 0);
+}
+
+/* ---- how it dies ---------------------------------------------------------------------------------------------------- */
+
+static void leave(int number) {
+    (void)number;
+    _exit(7);
+}
+
+static long fall(volatile char *above) {
+    volatile char here[1024];
+    here[0] = above == NULL ? 1 : above[0];
+    return fall(here) + here[0];
+}
+
+static long try_crash(const char *how) {
+    if (strcmp(how, "handled") == 0) {
+        signal(SIGSEGV, leave);
+    }
+    if (strcmp(how, "overflow") == 0) {
+        return fall(NULL);
+    }
+    return strcmp(how, "abort") == 0 ? (abort(), 0) : *(volatile char *)(uintptr_t)strtol("0xbad", NULL, 0);
+}
+
+static const struct {
+    const char *name;
+    long (*function)(const char *argument);
+} attempts[] = {
+    {"read", try_read}, {"write", try_write}, {"make", try_make}, {"remove", try_remove},
+    {"make folder", try_make_folder}, {"truncate", try_truncate}, {"chmod", try_chmod}, {"utimes", try_utimes},
+    {"list", try_list}, {"socket", try_socket}, {"connect", try_connect}, {"sendto", try_sendto},
+    {"sendmsg", try_sendmsg}, {"pair", try_pair}, {"fork", try_fork}, {"vfork", try_vfork}, {"clone3", try_clone3},
+    {"spawn", try_spawn}, {"exec", try_exec}, {"thread", try_thread}, {"kill", try_kill}, {"tgkill", try_tgkill},
+    {"sigqueue", try_sigqueue}, {"pidfd", try_pidfd}, {"ptrace", try_ptrace}, {"peek", try_peek},
+    {"limit other", try_limit_other}, {"owner", try_owner}, {"raise", try_raise}, {"files", try_files},
+    {"memory", try_memory}, {"raise limit", try_raise_limit}, {"spin", try_spin}, {"time", try_time},
+    {"shared", try_shared}, {"dlopen", try_dlopen}, {"locale", try_locale}, {"iconv", try_iconv}, {"user", try_user},
+    {"call", try_call}, {"i386", try_i386}, {"capabilities", try_capabilities}, {"privileges", try_privileges},
+    {"orphan", try_orphan}, {"crash", try_crash},
+};
+
+static hp_status attempt(
+    void *self, const char *what, size_t what_len, const char *argument, size_t argument_len, hp_out *out) {
+    char text[4096] = "";
+    (void)self;
+    memcpy(text, argument, argument_len < sizeof text ? argument_len : sizeof text - 1);
+    for (size_t i = 0; i < COUNT(attempts); i++) {
+        if (strlen(attempts[i].name) == what_len && memcmp(attempts[i].name, what, what_len) == 0) {
+            const long result = attempts[i].function(text);
+            return hp_puts(out, result >= 0 ? "done" : strerrorname_np(errno));
+        }
+    }
+    return hp_fail(out, HP_INVALID, "there is no attempt of that name");
+}
+
+static hp_status environment(void *self, hp_out *out) {
+    hp_status status = HP_OK;
+    (void)self;
+    for (char **entry = environ; *entry != NULL && status == HP_OK; entry++) {
+        status = hp_printf(out, "%s\n", *entry);
+    }
+    return status;
+}
+
+static hp_status descriptors(void *self, hp_out *out) {
+    char path[32], target[256];
+    hp_status status = HP_OK;
+    (void)self;
+    for (int fd = 0; fd < 1 << 16 && status == HP_OK; fd++) {
+        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        const ssize_t len = readlink(path, target, sizeof target - 1);
+        if (len >= 0) {
+            target[len] = '\0';
+            status = hp_printf(out, "%d %s\n", fd, target);
+        }
+    }
+    return status;
+}
+
+#ifdef AT_START /* the loader's lock is held by the thread that loads, and this one wants it to say where it crashed */
+static void *crash(void *unused) {
+    (void)unused;
+    raise(SIGSEGV);
+    return NULL;
+}
+__attribute__((constructor)) static void start(void) {
+    pthread_t thread;
+    pthread_create(&thread, NULL, crash, NULL);
+    pause();
+}
+#endif
+
+ESCAPE_PLUGIN("escape", "1.0.0", .attempt = attempt, .environment = environment, .descriptors = descriptors);

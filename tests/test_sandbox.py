@@ -1,0 +1,782 @@
+"""What a worker gives up before it loads a plugin: each promise is tried by a plugin that has it, and by one that has not."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+
+import pytest
+from conftest import CAN_BUILD_NATIVE
+
+import hardpoint
+from hardpoint.contracts import Greeter
+from hardpoint.isolation import landlock, seccomp
+from hardpoint.isolation.options import Isolation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from conftest import Compiler, RunPython
+
+LANDLOCK = landlock.version()
+IS_ROOT = os.getuid() == 0
+needs_landlock = pytest.mark.skipif(not LANDLOCK, reason="this kernel has no Landlock, or has it turned off")
+MACHINE = os.uname().machine
+
+
+@hardpoint.contract("escape", version="1.0")
+@runtime_checkable
+class Escape(Protocol):
+    """Tries to get out of where it is."""
+
+    def attempt(self, what: str, argument: str) -> str:
+        """Try one thing: `done`, or the name of the error that it gave."""
+        ...
+
+    def environment(self) -> str:
+        """Every variable, a line each."""
+        ...
+
+    def descriptors(self) -> str:
+        """Every open descriptor and what it is, a line each."""
+        ...
+
+
+@pytest.fixture(scope="session")
+def library(compiler: Compiler) -> Path:
+    compiler.header(Escape)
+    return compiler.library("escape.c", "-pthread", "-Wno-infinite-recursion")
+
+
+@pytest.fixture(scope="session")
+def confined(library: Path) -> Iterator[Escape]:
+    with hardpoint.loaded(library, Escape, isolated=True) as plugin:
+        yield plugin
+
+
+@pytest.fixture(scope="session")
+def free(library: Path) -> Iterator[Escape]:
+    with hardpoint.loaded(library, Escape, isolated=Isolation(sandbox=False, memory=None, files=None)) as plugin:
+        yield plugin
+
+
+@pytest.fixture
+def victim() -> Iterator[int]:
+    """A process of the same user, for whom SIGUSR1 is nothing."""
+    code = "import signal; signal.signal(signal.SIGUSR1, signal.SIG_IGN); print(flush=True); signal.pause()"
+    with subprocess.Popen([sys.executable, "-ISc", code], stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        yield process.pid
+        process.kill()
+
+
+def load(library: Path, **options: Any) -> Escape:
+    return hardpoint.load(library, Escape, isolated=Isolation(**options))
+
+
+def lines(plugin: object) -> tuple[str, ...]:
+    isolation = hardpoint.info(plugin).isolation
+    assert isolation
+    return isolation.sandbox
+
+
+def lacking(plugin: object) -> list[str]:
+    return [line for line in lines(plugin) if line.startswith("lacking: ")]
+
+
+# -- files -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    path = tmp_path / "secret"
+    path.write_text("nobody's business")
+    return path
+
+
+@needs_landlock
+@pytest.mark.parametrize("what", ["read", "write", "make", "remove", "make folder", "list"])
+def test_files_of_the_host_are_out_of_reach(what: str, confined: Escape, free: Escape, secret: Path) -> None:
+    argument = str(
+        {"make": secret.parent / "new", "make folder": secret.parent / "new", "list": secret.parent}.get(what, secret)
+    )
+    assert confined.attempt(what, argument) == "EACCES"
+    assert secret.exists()
+    assert free.attempt(what, argument) == "done"
+
+
+@pytest.mark.parametrize("what", ["truncate", "chmod", "utimes"])
+def test_what_landlock_leaves_open_is_refused_as_a_call(
+    what: str, confined: Escape, free: Escape, secret: Path
+) -> None:
+    assert confined.attempt(what, str(secret)) in {"EACCES", "EPERM"}
+    assert free.attempt(what, str(secret)) == "done"
+
+
+@needs_landlock
+def test_not_even_its_own_folder_is_open_nor_passwords(library: Path, confined: Escape, free: Escape) -> None:
+    beside = library.parent / "beside"
+    beside.write_text("")
+    attempts = [("read", str(beside)), ("make", str(library.parent / "new")), ("read", "/etc/passwd"), ("user", "root")]
+    assert {confined.attempt(*each) for each in attempts} == {"EACCES"}
+    assert {free.attempt(*each) for each in attempts} == {"done"}
+
+
+@needs_landlock
+def test_others_are_hidden_under_proc_too(confined: Escape, free: Escape) -> None:
+    environment = f"/proc/{os.getpid()}/environ"
+    assert confined.attempt("read", environment) == "EACCES"
+    assert free.attempt("read", environment) == "done"
+
+
+@needs_landlock
+def test_read_and_write_open_what_they_name_and_no_more(library: Path, tmp_path: Path) -> None:
+    for name in ("shelf", "desk", "safe"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text("")
+
+    def tries(plugin: Escape, what: str) -> list[str]:
+        return [
+            plugin.attempt(what, str(tmp_path / name / ("new" if what == "make" else "file")))
+            for name in ("shelf", "desk", "safe")
+        ]
+
+    plugin = load(library, read=tmp_path / "shelf", write=[str(tmp_path / "desk")])
+    assert tries(plugin, "read") == ["done", "done", "EACCES"]
+    assert tries(plugin, "write") == ["EACCES", "done", "EACCES"]
+    assert tries(plugin, "make") == ["EACCES", "done", "EACCES"]
+    assert tries(plugin, "remove") == ["EACCES", "done", "EACCES"]
+    told = next(line for line in lines(plugin) if line.startswith("files:"))
+    assert str(tmp_path / "shelf") in told
+    assert str(tmp_path / "desk") in told
+    hardpoint.close(plugin)
+
+
+def test_a_path_may_be_relative(library: Path, secret: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(secret.parent)
+    plugin = load(library, read="secret")
+    assert plugin.attempt("read", str(secret)) == "done"
+    hardpoint.close(plugin)
+
+
+# -- the network -------------------------------------------------------------------------------------------------------
+
+
+def test_there_is_no_network(confined: Escape, free: Escape) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        assert confined.attempt("connect", port) == "EPERM"
+        assert free.attempt("connect", port) == "done"
+
+
+@pytest.mark.parametrize(
+    "family", [socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK], ids=lambda family: family.name
+)
+def test_no_socket_is_made(family: int, confined: Escape, free: Escape) -> None:
+    assert confined.attempt("socket", str(int(family))) == "EPERM"
+    assert free.attempt("socket", str(int(family))) != "EPERM"  # a host may lack IPv6
+
+
+@pytest.mark.parametrize("what", ["sendto", "sendmsg"])
+def test_a_pair_of_sockets_reaches_nobody_else(what: str, confined: Escape, free: Escape, tmp_path: Path) -> None:
+    path = str(tmp_path / "log")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+        log.bind(path)
+        assert confined.attempt(what, path) == "EPERM"
+        assert free.attempt(what, path) == "done"
+
+
+def test_network_gives_it_back(library: Path) -> None:
+    plugin = load(library, network=True)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert plugin.attempt("connect", str(server.getsockname()[1])) == "done"
+    assert plugin.attempt("socket", str(int(socket.AF_UNIX))) == "EPERM"  # Docker listens on one
+    assert plugin.attempt("read", "/etc/hosts") == "done"
+    assert "network: IPv4 and IPv6" in lines(plugin)
+    hardpoint.close(plugin)
+
+
+# -- processes ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("what", "answer"), [("fork", "EPERM"), ("vfork", "EPERM"), ("clone3", "ENOSYS"), ("spawn", "EPERM")]
+)
+def test_it_starts_no_process(what: str, answer: str, confined: Escape, free: Escape) -> None:
+    assert confined.attempt(what, "/bin/true") == answer
+    assert free.attempt(what, "/bin/true") == "done"
+
+
+def test_it_becomes_no_other_program(library: Path, confined: Escape) -> None:
+    assert confined.attempt("exec", "/bin/true") == "EPERM"
+    plugin = load(library, sandbox=False)
+    with pytest.raises(hardpoint.HardpointError, match=r"the worker exited with status 0 in attempt"):
+        plugin.attempt("exec", "/bin/true")
+
+
+def test_processes_gives_them_back(library: Path) -> None:
+    plugin = load(library, processes=True)
+    assert [plugin.attempt(what, "/bin/true") for what in ("fork", "vfork", "clone3", "spawn")] == ["done"] * 4
+    assert "processes: it may start others, which may outlive it" in lines(plugin)
+    hardpoint.close(plugin)
+
+
+@pytest.mark.parametrize("what", ["kill", "tgkill", "sigqueue", "pidfd", "ptrace", "peek", "limit other", "owner"])
+def test_other_processes_are_let_alone(what: str, confined: Escape, free: Escape, victim: int) -> None:
+    assert confined.attempt(what, str(victim)) == "EPERM"
+    assert free.attempt(what, str(victim)) == ("EFAULT" if what == "peek" else "done")
+
+
+@pytest.mark.parametrize("whom", ["0", "-1"])
+def test_neither_its_group_nor_everybody_can_be_killed(whom: str, confined: Escape) -> None:
+    assert confined.attempt("kill", whom) == "EPERM"
+
+
+def test_the_host_cannot_be_killed(confined: Escape) -> None:
+    assert confined.attempt("kill", str(os.getpid())) == "EPERM"
+
+
+@needs_landlock
+@pytest.mark.skipif(LANDLOCK < 6, reason="signals are Landlock's from its version 6 (Linux 6.12)")
+def test_with_processes_signals_still_stay_among_them(library: Path, victim: int) -> None:
+    plugin = load(library, processes=True)
+    assert plugin.attempt("kill", str(victim)) == "EPERM"
+    hardpoint.close(plugin)
+
+
+def test_it_cannot_arrange_to_outlive_the_host(confined: Escape, free: Escape) -> None:
+    assert confined.attempt("orphan", "") == "EPERM"
+    assert free.attempt("orphan", "") == "done"
+
+
+# -- the rest of the kernel --------------------------------------------------------------------------------------------
+
+
+class Call(NamedTuple):
+    """A system call with arguments that do no harm, and what it says to those who may."""
+
+    name: str
+    arguments: str
+    answer: str
+    root: bool = False
+
+
+CALLS = [
+    Call("unshare", "0", "done"),
+    Call("keyctl", "0 -3 0", "done"),
+    Call("userfaultfd", "0xffff", "EINVAL"),
+    Call("io_uring_setup", "0 0", "EFAULT"),
+    Call("name_to_handle_at", "-1 0 0 0 0", "EFAULT"),
+    Call("shmget", "0 0 0", "EINVAL"),
+    Call("msgget", "0 0777", "done"),
+    Call("mq_open", "0 0 0 0", "EFAULT"),
+    Call("personality", "0xffffffff", "done"),
+    Call("setuid", f"{os.getuid()}", "done"),
+    Call("setpriority", "0 0 0", "done"),
+    Call("perf_event_open", "0 0 0 0 0", "EFAULT"),
+    Call("process_madvise", "-1 0 0 0 0", "EBADF"),
+    Call("kcmp", "0 0 99 0 0", "ESRCH"),
+    Call("bpf", "99 0 0", "EINVAL", root=True),
+    Call("mount", "0 0 0 0 0", "EFAULT", root=True),
+    Call("umount2", "0 0", "EFAULT", root=True),
+    Call("chroot", "0", "EFAULT"),
+    Call("setns", "-1 0", "EBADF"),
+    Call("open_tree", "-100 0 0", "EFAULT"),
+    Call("fsopen", "0 0", "EFAULT", root=True),
+    Call("reboot", "0 0 0", "EINVAL", root=True),
+    Call("init_module", "0 0 0", "EFAULT", root=True),
+    Call("kexec_load", "0 99 0 0", "EINVAL", root=True),
+    Call("setgroups", "99999999 0", "EINVAL", root=True),
+    Call("settimeofday", "8 0", "EFAULT", root=True),
+    Call("fanotify_init", "0xffffff 0", "EINVAL", root=True),
+    Call("open_by_handle_at", "-1 8 0", "EFAULT", root=True),
+]
+
+
+@pytest.fixture(scope="session")
+def numbers(compiler: Compiler) -> dict[str, int]:
+    return numbers_of(compiler.command)
+
+
+def numbers_of(command: list[str]) -> dict[str, int]:
+    """What the C library's headers say of system calls."""
+    code = "#include <asm/unistd.h>\n"
+    done = subprocess.run([*command, "-E", "-dM", "-xc", "-"], input=code, capture_output=True, text=True, check=True)
+    return {name: int(value) for name, value in re.findall(r"#define __NR_(\w+) (\d+)$", done.stdout, re.MULTILINE)}
+
+
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: call.name)
+def test_system_calls_that_a_plugin_has_no_use_for(
+    call: Call, confined: Escape, free: Escape, numbers: dict[str, int]
+) -> None:
+    words = f"{numbers[call.name]} {call.arguments}"
+    assert confined.attempt("call", words) == "EPERM"
+    if call.root and not IS_ROOT:
+        pytest.skip("only root would be told something else without the sandbox")
+    answer = free.attempt("call", words)
+    assert answer != "EPERM"
+    if answer not in {"ENOSYS", call.answer}:  # the kernel may be built without it
+        assert (call.name, answer) == (call.name, call.answer)
+
+
+def test_a_call_of_a_later_kernel_is_not_there_yet(confined: Escape) -> None:
+    assert confined.attempt("call", "4000 0") == "ENOSYS"
+
+
+@pytest.mark.skipif(MACHINE != "x86_64", reason="only x86-64 has other ABIs to call the kernel by")
+def test_no_other_abi_leads_around_the_filter(confined: Escape, free: Escape) -> None:
+    assert confined.attempt("i386", "") == "EPERM"
+    assert free.attempt("i386", "") in {"done", "ENOSYS"}
+    assert confined.attempt("call", f"{0x40000000 + 39}") == "EPERM"
+    assert free.attempt("call", f"{0x40000000 + 39}") in {"done", "ENOSYS"}
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root has capabilities to give up")
+def test_root_has_no_capabilities_left(confined: Escape, free: Escape) -> None:
+    assert confined.attempt("capabilities", "") == "EPERM"
+    assert free.attempt("capabilities", "") == "done"
+    assert "no capabilities, but those over files" in lines(confined)
+
+
+def test_no_program_gives_new_privileges(confined: Escape, free: Escape) -> None:
+    assert confined.attempt("privileges", "") == "EPERM"
+    assert free.attempt("privileges", "") == "done"
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_the_numbers_are_the_kernels(machine: str, compiler: Compiler) -> None:
+    command = compiler.command
+    if machine != MACHINE:
+        pytest.importorskip("ziglang")
+        command = [sys.executable, "-m", "ziglang", "cc", "-target", f"{machine}-linux-gnu"]
+    there, named = numbers_of(command), numbers_for(machine)
+    assert {name: there[name] for name in named if name in there} == {
+        name: named[name] for name in named if name in there
+    }
+    assert len(there.keys() & named.keys()) > 100
+    for text in (seccomp._ALWAYS, seccomp._STARTING):
+        names = set(re.findall(r"[a-z_0-9]+(?= \d)", text)) & there.keys()
+        assert names <= named.keys(), "one that this machine has is left out"
+
+
+WORDS = struct.Struct("<iIQ6Q")  # struct seccomp_data
+PID = 4242
+
+
+def answer(machine: str, number: int, *arguments: int, arch: int | None = None, **options: bool) -> str:
+    """What a filter says to a call, by linux/filter.h: a machine that is not here can be asked too."""
+    given = {"network": False, "processes": False, **options}
+    code = list(struct.iter_unpack("=HBBI", seccomp.program(machine, PID, **given)))
+    data = WORDS.pack(
+        number, seccomp._AUDIT_ARCH[machine] if arch is None else arch, 0, *arguments, *[0] * (6 - len(arguments))
+    )
+    accumulator, at = 0, 0
+    while True:
+        (operation, yes, no, value), at = code[at], at + 1
+        match operation:
+            case 0x20:  # load a word
+                accumulator = int.from_bytes(data[value : value + 4], "little")
+            case 0x05:  # jump
+                at += value
+            case 0x15 | 0x35 | 0x45:  # equal, at least, any of the bits
+                holds = {0x15: accumulator == value, 0x35: accumulator >= value, 0x45: accumulator & value}[operation]
+                at += yes if holds else no
+            case 0x06:  # return
+                return "allowed" if value == 0x7FFF0000 else errno.errorcode[value - 0x50000]
+            case _:
+                raise AssertionError(operation)
+
+
+def numbers_for(machine: str) -> dict[str, int]:
+    texts = (seccomp._ALWAYS, seccomp._NETWORK, seccomp._STARTING, seccomp._ARGUED)
+    return {name: number for text in texts for name, number in seccomp._table(text, machine).items()}
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_the_filter_of_either_machine(machine: str) -> None:
+    number = numbers_for(machine)
+    always = seccomp._table(seccomp._ALWAYS, machine)
+    assert {answer(machine, each) for each in always.values()} == {"EPERM"}
+    assert {answer(machine, each) for each in range(472) if each not in number.values()} == {"allowed"}
+    assert {answer(machine, each) for each in (472, 4000, 0x3FFFFFFF)} == {"ENOSYS"}
+    assert {answer(machine, each) for each in (0x40000000, 0x40000027, -1)} == {"EPERM"}
+    assert answer(machine, 0, arch=0x40000003) == "EPERM"  # i386
+    assert answer(machine, number["clone"], 0x3D0F00) == "allowed"  # pthread_create
+    assert answer(machine, number["clone"], signal.SIGCHLD) == "EPERM"
+    assert answer(machine, number["clone3"]) == "ENOSYS"
+    assert [answer(machine, number["kill"], pid) for pid in (PID, 1, 0, (1 << 64) - 1)] == ["allowed", *["EPERM"] * 3]
+    assert [answer(machine, number["prlimit64"], pid) for pid in (PID, 0, 1)] == ["allowed", "allowed", "EPERM"]
+    assert [answer(machine, number["sendto"], 3, 1, 1, 0, to) for to in (0, 1, 1 << 32)] == [
+        "allowed",
+        "EPERM",
+        "EPERM",
+    ]
+    assert [answer(machine, number["fcntl"], 3, each) for each in (1, 4, 8, 10, 15)] == ["allowed"] * 2 + ["EPERM"] * 3
+    assert [answer(machine, number["prctl"], each) for each in (15, 1)] == ["allowed", "EPERM"]
+    family = {each: answer(machine, number["socket"], each, network=True) for each in (1, 2, 10, 16, 17)}
+    assert family == {1: "EPERM", 2: "allowed", 10: "allowed", 16: "allowed", 17: "EPERM"}
+    started = [
+        answer(machine, number[each], signal.SIGCHLD, processes=True) for each in ("clone", "clone3", "execve", "kill")
+    ]
+    assert started == ["allowed"] * 4
+
+
+# -- limits ------------------------------------------------------------------------------------------------------------
+
+
+def test_memory(library: Path, free: Escape) -> None:
+    plugin = load(library, memory="128MiB")
+    assert plugin.attempt("memory", "32") == "done"
+    assert plugin.attempt("memory", "160") == "ENOMEM"
+    assert free.attempt("memory", "160") == "done"
+    assert any(line.startswith("memory: 128 MiB of private writable memory") for line in lines(plugin))
+    hardpoint.close(plugin)
+
+
+def test_files(library: Path, free: Escape) -> None:
+    plugin = load(library, files=64)
+    assert plugin.attempt("files", "20") == "done"
+    assert plugin.attempt("files", "80") == "EMFILE"
+    assert free.attempt("files", "80") == "done"
+    assert "open files: 64" in lines(plugin)
+    hardpoint.close(plugin)
+
+
+def test_processor_time(library: Path) -> None:
+    plugin = load(library, cpu=1)
+    assert "processor time: 1 s" in lines(plugin)
+    with pytest.raises(hardpoint.CrashedError, match="SIGXCPU") as caught:
+        plugin.attempt("spin", "3")
+    assert caught.value.signal == signal.SIGXCPU
+    hardpoint.close(plugin)
+    plugin = load(library)
+    assert plugin.attempt("spin", "2") == "done"
+    hardpoint.close(plugin)
+
+
+def may_raise_limits() -> bool:
+    found = re.search(r"^CapEff:\s*([0-9a-f]+)$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    return found is not None and bool(int(found[1], 16) & 1 << 24)
+
+
+@pytest.mark.parametrize("name", ["RLIMIT_CORE", "RLIMIT_NOFILE", "RLIMIT_DATA", "RLIMIT_CPU"])
+def test_a_limit_is_not_raised_again(name: str, library: Path) -> None:
+    import resource
+
+    plugin = load(library, cpu=60)
+    assert plugin.attempt("raise limit", str(getattr(resource, name))) == "EPERM"
+    hardpoint.close(plugin)
+    if not may_raise_limits():
+        pytest.skip("only who has CAP_SYS_RESOURCE would be told something else without the sandbox")
+    plugin = load(library, cpu=60, sandbox=False)
+    assert plugin.attempt("raise limit", str(getattr(resource, name))) == "done"
+    hardpoint.close(plugin)
+
+
+# -- what it is given --------------------------------------------------------------------------------------------------
+
+
+def test_the_hosts_environment_stays_with_the_host(run_python: RunPython, library: Path) -> None:
+    done = run_python(f"""
+import os, sys
+os.environ |= {{"SECRET_TOKEN": "hunter2", "LANG": "C.UTF-8", "TZ": "Asia/Tokyo"}}
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_sandbox import Escape
+import hardpoint
+with hardpoint.loaded({str(library)!r}, Escape, isolated=True) as plugin:
+    print(plugin.environment(), end="")
+""")
+    names = {line.partition("=")[0] for line in done.stdout.splitlines()}
+    assert {"LANG", "TZ"} <= names <= {"LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "TZ"}
+
+
+def test_no_descriptor_of_the_host_is_inherited(library: Path, secret: Path) -> None:
+    with secret.open() as file:
+        os.set_inheritable(file.fileno(), True)
+        plugin = load(library)
+        listed = [line.split(" ", 1) for line in plugin.descriptors().splitlines()]
+        hardpoint.close(plugin)
+    kinds = [re.sub(r":.*", "", target) for _, target in listed]
+    assert listed[0] == ["0", "/dev/null"]
+    # stdout and stderr; the control, the log's and one connection's sockets; memory for what was dropped (mmap has it twice), and for payloads
+    assert sorted(kinds[1:]) == ["/memfd", "/memfd", "/memfd", "pipe", "pipe", "socket", "socket", "socket"]
+    assert sorted(target for _, target in listed if "memfd" in target) == [
+        "/memfd:hardpoint (deleted)", "/memfd:hardpoint-dropped (deleted)", "/memfd:hardpoint-dropped (deleted)",
+    ]  # fmt: skip
+
+
+# -- what a good plugin does still works -------------------------------------------------------------------------------
+
+
+GOOD = {
+    "thread": "", "time": "", "raise": "", "shared": "", "pair": "", "locale": "C.UTF-8", "iconv": "ISO-8859-2",
+    "dlopen": "libm.so.6", "read": "/dev/urandom", "write": "/dev/null",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", GOOD)
+def test_what_plugins_do(what: str, confined: Escape, free: Escape) -> None:
+    assert free.attempt(what, GOOD[what]) == "done"
+    assert confined.attempt(what, GOOD[what]) == "done"
+
+
+def test_libraries_of_its_own_are_found_and_their_folder_is_not_opened(compiler: Compiler, tmp_path: Path) -> None:
+    """One needs another, which only the plugin's own search path (DT_RPATH, which is inherited) leads to."""
+    compiler.header(Escape)
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    shown = '__attribute__((visibility("default")))'
+    made = compiler.text(
+        "inner", f"{shown} int inner(void); int inner(void) {{ return 1; }}", "-Wl,-soname,libinner.so"
+    )
+    shutil.copy(made, inner / "libinner.so")
+    code = f"int inner(void); {shown} int outer(void); int outer(void) {{ return inner(); }}"
+    made = compiler.text("outer", code, f"-L{inner}", "-linner", "-Wl,-soname,libouter.so")
+    shutil.copy(made, tmp_path / "libouter.so")
+    paths = f"-Wl,--no-as-needed,--disable-new-dtags,-rpath,$ORIGIN:$ORIGIN/inner,-rpath-link,{inner}"
+    library = tmp_path / "escape.so"
+    shutil.copy(
+        compiler.library("escape.c", "-pthread", "-Wno-infinite-recursion", f"-L{tmp_path}", paths, "-louter"), library
+    )
+    (tmp_path / "secret").write_text("")
+    with hardpoint.loaded(library, Escape, isolated=True) as plugin:
+        assert plugin.attempt("read", str(inner / "libinner.so")) == "done"
+        if LANDLOCK:
+            assert plugin.attempt("read", str(tmp_path / "secret")) == "EACCES"
+
+
+def test_a_plugin_in_cxx(compiler: Compiler, tmp_path: Path) -> None:
+    compiler.header(Greeter)
+    source = tmp_path / "cxx.cc"
+    source.write_text("""
+#include <iostream>
+#include <locale>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#define HP_CXX17
+#include "greeter.h"
+static hp_status greet(void *, const char *name, size_t len, hp_out *out) {
+    std::string text;
+    try {
+        std::thread([&] { text = "Hi, " + std::string(name, len); }).join();
+        throw std::runtime_error(text);
+    } catch (const std::exception &error) {
+        return hp_puts(out, error.what());
+    }
+}
+static hp_status lang(void *, hp_out *out) {
+    try {
+        return hp_puts(out, std::locale("").name().c_str());
+    } catch (const std::exception &error) {
+        return hp_fail(out, HP_FAILED, "%s", error.what());
+    }
+}
+GREETER_PLUGIN("cxx", "1.0.0", p.greet = greet, p.lang = lang);
+""")
+    library = tmp_path / "cxx.so"
+    compiler.run(
+        "-xc++", "-std=c++17", "-O2", "-fPIC", "-shared", str(source), "-o", str(library), "-lstdc++", "-pthread"
+    )
+    with hardpoint.loaded(library, Greeter, isolated=True) as plugin:
+        assert plugin.greet("Ada") == "Hi, Ada"
+        try:
+            assert plugin.lang()
+        except hardpoint.CallError as error:
+            assert "locale" in error.text  # noqa: PT017 - one that this machine does not have
+
+
+def test_a_pinned_library_loads(library: Path) -> None:
+    import hashlib
+
+    digest = hashlib.sha256(library.read_bytes()).hexdigest()
+    with hardpoint.loaded(library, Escape, isolated=True, sha256=digest) as plugin:
+        assert plugin.attempt("thread", "") == "done"
+        if LANDLOCK:
+            assert plugin.attempt("read", str(library)) == "EACCES"
+
+
+# -- how it dies -----------------------------------------------------------------------------------------------------
+
+
+needs_extension = pytest.mark.skipif(not CAN_BUILD_NATIVE, reason="the native stack is told by an extension in C")
+
+
+def death(library: Path, how: str) -> hardpoint.CrashedError:
+    plugin = load(library)
+    with pytest.raises(hardpoint.CrashedError) as caught:
+        plugin.attempt("crash", how)
+    hardpoint.close(plugin)
+    return caught.value
+
+
+@needs_extension
+def test_a_crash_tells_the_address_and_the_native_stack(library: Path) -> None:
+    error = death(library, "segv")
+    first, *frames = error.stderr.splitlines()
+    assert error.signal == signal.SIGSEGV
+    assert first == "SIGSEGV at address 0xbad:"
+    assert frames[0].startswith(f"{library}(+0x")
+    assert not any("python" in Path(frame.partition("(")[0]).name for frame in frames if "_native" not in frame)
+    assert f"  | {first}\n  | {frames[0]}" in str(error)
+
+
+@needs_extension
+def test_a_full_stack_is_told_from_another_one(library: Path) -> None:
+    error = death(library, "overflow")
+    first, *frames = error.stderr.splitlines()
+    assert error.signal == signal.SIGSEGV
+    assert first.endswith(", where the stack ends: too deep a recursion, or too large a local variable:")
+    assert len(frames) < 15
+    assert frames[-1] == "..."
+
+
+@needs_extension
+def test_an_abort_tells_who_called_it(library: Path) -> None:
+    error = death(library, "abort")
+    assert error.signal == signal.SIGABRT
+    assert error.stderr.startswith("SIGABRT:\n")
+    assert f"{library}(+0x" in error.stderr
+
+
+def test_a_plugin_may_have_its_own_handlers(library: Path) -> None:
+    error = death(library, "handled")
+    assert (error.signal, error.status, error.stderr) == (None, 7, "")
+
+
+def test_without_the_extension_python_tells_the_signal(run_python: RunPython) -> None:
+    done = run_python(
+        "import os, sys; sys.modules['hardpoint.isolation._crash'] = None\n"
+        "from hardpoint.isolation import crash; crash.install(); crash.guard(); os.kill(os.getpid(), 11)",
+        check=False,
+    )
+    assert done.returncode == -signal.SIGSEGV
+    assert done.stderr.startswith("Fatal Python error: Segmentation fault\n")
+
+
+def test_a_crash_under_the_loaders_lock_is_told_and_does_not_hang(compiler: Compiler) -> None:
+    """The thread that dies cannot name the functions while the other one has the lock, and is not waited for."""
+    compiler.header(Escape)
+    library = compiler.library("escape.c", "-pthread", "-Wno-infinite-recursion", "-DAT_START")
+    with pytest.raises(hardpoint.CrashedError, match="the worker was killed by SIGSEGV in create") as caught:
+        hardpoint.load(library, Escape, isolated=Isolation(timeout=30))
+    assert "SIGSEGV" in caught.value.stderr or "Segmentation fault" in caught.value.stderr
+
+
+# -- what is told ------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_in_force_can_be_asked_for(confined: Escape) -> None:
+    told = lines(confined)
+    assert told[:3] == (
+        "no core dumps",
+        "memory: 1024 MiB of private writable memory; what is shared or mapped from files is not counted",
+        "open files: 1024",
+    )
+    assert "network: none, and no Unix sockets (seccomp)" in told
+    assert "processes: starts none (seccomp)" in told
+    if LANDLOCK:
+        assert (
+            f"files: reads what the library, the loader and Python need; writes none (Landlock, version {LANDLOCK})"
+            in told
+        )
+        assert not lacking(confined)
+
+
+def test_what_is_turned_off_is_said(free: Escape) -> None:
+    assert lines(free) == ("no core dumps", "lacking: sandbox=False leaves files, network and processes to the plugin")
+
+
+WITHOUT = """
+import sys
+sys.path.insert(0, {tests!r})
+from hardpoint.isolation import landlock, sandbox, seccomp
+from hardpoint.file import open_library
+from hardpoint.elf import ElfFile
+from hardpoint.isolation.options import Isolation, limits
+landlock.version = lambda: 0
+seccomp._SECCOMP = 4000
+file = open_library({library!r})
+try:
+    print(*sandbox.enter(limits(Isolation(sandbox={mode!r})), file, ElfFile(file.fd)), sep="\\n")
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+def without(run_python: RunPython, library: Path, mode: object) -> list[str]:
+    """What a worker tells on a kernel with neither Landlock nor seccomp."""
+    code = WITHOUT.format(tests=str(Path(__file__).parent), library=str(library), mode=mode)
+    return str(run_python(code).stdout).splitlines()
+
+
+def test_what_the_kernel_lacks_is_said(run_python: RunPython, library: Path) -> None:
+    assert [line for line in without(run_python, library, True) if line.startswith("lacking")] == [
+        "lacking: files are not confined: the kernel has no Landlock (Linux 5.13 has it, if it is turned on)",
+        f"lacking: system calls are not confined: the kernel takes no seccomp filter here ({os.strerror(errno.ENOSYS)})",
+    ]
+
+
+def test_what_the_kernel_lacks_is_an_error_if_it_is_required(run_python: RunPython, library: Path) -> None:
+    (told,) = without(run_python, library, "required")
+    assert told == (
+        f"LoadError {library} is not loaded: Isolation(sandbox='required'), and files are not confined: the kernel has no "
+        "Landlock (Linux 5.13 has it, if it is turned on); system calls are not confined: the kernel takes no seccomp "
+        "filter here (Function not implemented); use another kernel or container, or do with what there is: "
+        "Isolation(sandbox=True)"
+    )
+
+
+@needs_landlock
+def test_required_loads_where_nothing_lacks(library: Path) -> None:
+    with hardpoint.loaded(library, Escape, isolated=Isolation(sandbox="required")) as plugin:
+        assert plugin.attempt("fork", "") == "EPERM"
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"memory": "lots"}, "Isolation(memory=...) is a number of bytes, or a size such as '256MiB', not 'lots'"),
+    ({"memory": True}, "Isolation(memory=...) is a number of bytes, or a size such as '256MiB', not True"),
+    ({"memory": -1}, "Isolation(memory=...) is a number of bytes, or a size such as '256MiB', not -1"),
+    ({"memory": "1MiB"}, "Isolation(memory=...) is 64 MiB or more, since Python itself takes part of it, not '1MiB'"),
+    ({"cpu": 0.5}, "Isolation(cpu=...) is a whole number from 1 up, or None, not 0.5"),
+    ({"cpu": True}, "Isolation(cpu=...) is a whole number from 1 up, or None, not True"),
+    ({"files": 3}, "Isolation(files=...) is a whole number from 32 up, or None, not 3"),
+    ({"workers": 0}, "Isolation(workers=...) is a whole number from 1 up, not 0"),
+    ({"workers": None}, "Isolation(workers=...) is a whole number from 1 up, not None"),
+    ({"timeout": 0}, "Isolation(timeout=...) is seconds above 0, or None, not 0"),
+    ({"timeout": float("nan")}, "Isolation(timeout=...) is seconds above 0, or None, not nan"),
+    ({"restart": "always"}, "Isolation(restart=...) is 'on-call' or 'never', not 'always'"),
+    ({"sandbox": "on"}, "Isolation(sandbox=...) is True, False or 'required', not 'on'"),
+    ({"network": "no"}, "Isolation(network=...) is True or False, not 'no'"),
+    ({"processes": 4}, "Isolation(processes=...) is True or False, not 4"),
+    ({"read": 7}, "Isolation(read=...) is a path, or a list or tuple of paths, not 7"),
+    ({"write": [7]}, "Isolation(write=...) is a path, or a list or tuple of paths, not [7]"),
+    ({"read": "/nowhere"}, "Isolation(read=...) is what is there already: make it first, not '/nowhere'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("options", "message"), WRONG, ids=lambda each: str(each) if isinstance(each, dict) else "")
+def test_options_that_cannot_be(options: dict[str, Any], message: str, library: Path) -> None:
+    with pytest.raises(ValueError, match=r"^Isolation\(") as caught:
+        load(library, **options)
+    assert str(caught.value) == message
+
+
+def test_an_option_that_there_is_not() -> None:
+    with pytest.raises(TypeError, match="sandboxed="):
+        Isolation(sandboxed=True)  # type: ignore[call-arg]
+
+
+def test_isolated_is_not_anything(library: Path) -> None:
+    with pytest.raises(TypeError, match=r"^isolated is True, False or an Isolation\(...\), not dict$"):
+        hardpoint.load(library, Escape, isolated={"memory": "1GiB"})  # type: ignore[arg-type]
