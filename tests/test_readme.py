@@ -43,9 +43,9 @@ def folder(compiler: Compiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         library = compiler.library(f"{source.stem}/{source.name}")
         shutil.copy(library, tmp_path / "build/plugins" / library.name)
     for page in PAGES:
-        [source] = blocks(page, "c")
-        [name] = re.findall(r'_PLUGIN\("(\w+)"', source)
-        (tmp_path / f"{name}.c").write_text(source)
+        [code] = blocks(page, "c")
+        [name] = re.findall(r'_PLUGIN\("(\w+)"', code)
+        (tmp_path / f"{name}.c").write_text(code)
     for file in (ROOT / "examples/scorer").glob("*.[pc]*"):
         shutil.copy(file, tmp_path)
     monkeypatch.chdir(tmp_path)
