@@ -10,10 +10,14 @@ import sys
 import sysconfig
 import tempfile
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
+import hostile
 import pytest
+from hostile import Hostile
+from probe import Probe
 
+import hardpoint
 from hardpoint.definition import contract_of
 from hardpoint.header import render
 
@@ -118,3 +122,34 @@ def run_python() -> RunPython:
         return done
 
     return run
+
+
+class LoadHostile(Protocol):
+    def __call__(
+        self, path: Path | None = None, isolated: hardpoint.Isolation | bool = hostile.ENOUGH, **options: Any
+    ) -> Hostile: ...
+
+
+@pytest.fixture(scope="session")
+def probe_library(compiler: Compiler) -> Path:
+    compiler.header(Probe)
+    return compiler.library("probe.c", "-pthread")
+
+
+@pytest.fixture(scope="session")
+def hostile_library(compiler: Compiler) -> Path:
+    return hostile.build(compiler)
+
+
+@pytest.fixture
+def load_hostile(hostile_library: Path, request: pytest.FixtureRequest) -> LoadHostile:
+    """Load the hostile plugin, isolated; it is closed after the test."""
+
+    def load(
+        path: Path | None = None, isolated: hardpoint.Isolation | bool = hostile.ENOUGH, **options: Any
+    ) -> Hostile:
+        plugin = hardpoint.load(path or hostile_library, Hostile, isolated=isolated, **options)
+        request.addfinalizer(lambda: hardpoint.close(plugin))
+        return plugin
+
+    return load

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from hardpoint import contract
+from hardpoint import Isolation, contract
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import Compiler
+
+ENOUGH = Isolation(timeout=30.0, memory="256MiB")
+"""What no test should come near."""
+SHORT = Isolation(timeout=0.5, memory="256MiB")
 
 
 @contract("hostile", version="1.0")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hardpoint
 
@@ -60,3 +61,40 @@ def workers(plugin: object) -> tuple[int, ...]:
 def held() -> tuple[int, int, int]:
     """How many descriptors, threads and children this process has."""
     return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task")), len(children())
+
+
+def zygotes_of(host: str) -> list[str]:
+    """Processes whose command line says that they are the zygote of a host."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if any(b"isolation.zygote" in word for word in words) and host.encode() in words:
+            found.append(pid)
+    return found
+
+
+def gone(*pids: int) -> bool:
+    return eventually(lambda: not any(map(runs, pids)))
+
+
+def together(*functions: Callable[[], Any]) -> list[Any]:
+    """What they give, called at once on a thread each; an error is given too."""
+    results: list[Any] = [None] * len(functions)
+    barrier = threading.Barrier(len(functions))
+
+    def call(at: int) -> None:
+        barrier.wait()
+        try:
+            results[at] = functions[at]()
+        except hardpoint.HardpointError as error:
+            results[at] = error
+
+    threads = [threading.Thread(target=call, args=(at,)) for at in range(len(functions))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results

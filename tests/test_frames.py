@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from conftest import Compiler
 
 PLACE = 1
 LOADED = [0, [True] * len(contract_of(Probe).methods), [], "native"]
@@ -70,7 +69,7 @@ class Fake:
         for fd in output:
             os.close(fd)
         with control:
-            data, fds, _, _ = socket.recv_fds(control, 1 << 20, 8)
+            _, fds, _, _ = socket.recv_fds(control, 1 << 20, 8)
             for fd in fds:
                 os.close(fd)
             if self.loaded:
@@ -103,15 +102,9 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     return fake
 
 
-@pytest.fixture(scope="session")
-def library(compiler: Compiler) -> Path:
-    compiler.header(Probe)
-    return compiler.library("probe.c", "-pthread")
-
-
 @pytest.fixture
-def probe(fake: Fake, library: Path) -> Iterator[Probe]:
-    with hardpoint.loaded(library, Probe, isolated=hardpoint.Isolation(timeout=20.0)) as probe:
+def probe(fake: Fake, probe_library: Path) -> Iterator[Probe]:
+    with hardpoint.loaded(probe_library, Probe, isolated=hardpoint.Isolation(timeout=20.0)) as probe:
         yield probe
 
 
@@ -260,8 +253,8 @@ def test_a_buffer_of_another_size_is_a_crash(fake: Fake, probe: Probe, content: 
     data.append(1)  # nobody holds it
 
 
-def test_an_answer_that_never_comes(fake: Fake, library: Path) -> None:
-    with hardpoint.loaded(library, Probe, isolated=hardpoint.Isolation(timeout=0.2)) as probe, \
+def test_an_answer_that_never_comes(fake: Fake, probe_library: Path) -> None:
+    with hardpoint.loaded(probe_library, Probe, isolated=hardpoint.Isolation(timeout=0.2)) as probe, \
             pytest.raises(hardpoint.TimedOutError):  # fmt: skip
         probe.text("x")
 
@@ -299,19 +292,19 @@ ANSWERS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", [*ANSWERS, *BYTES])
-def test_an_answer_to_load_that_cannot_be_is_a_crash(fake: Fake, library: Path, name: str) -> None:
+def test_an_answer_to_load_that_cannot_be_is_a_crash(fake: Fake, probe_library: Path, name: str) -> None:
     fake.loaded = pack(ANSWERS[name]) if name in ANSWERS else BYTES[name]
     with pytest.raises(hardpoint.CrashedError, match="in create, the worker sent what no worker sends"):
-        hardpoint.load(library, Probe, isolated=hardpoint.Isolation(timeout=20.0))
+        hardpoint.load(probe_library, Probe, isolated=hardpoint.Isolation(timeout=20.0))
 
 
-def test_a_load_that_is_not_answered(fake: Fake, library: Path) -> None:
+def test_a_load_that_is_not_answered(fake: Fake, probe_library: Path) -> None:
     fake.loaded = b""
     with pytest.raises(hardpoint.TimedOutError, match=r"create took longer than 0\.2 s"):
-        hardpoint.load(library, Probe, isolated=hardpoint.Isolation(timeout=0.2))
+        hardpoint.load(probe_library, Probe, isolated=hardpoint.Isolation(timeout=0.2))
 
 
-def test_rubbish_as_log_records_and_counts(fake: Fake, library: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_rubbish_as_log_records_and_counts(fake: Fake, probe_library: Path, caplog: pytest.LogCaptureFixture) -> None:
     rubbish = random.Random(1)
 
     def write(output: list[int]) -> None:
@@ -325,7 +318,7 @@ def test_rubbish_as_log_records_and_counts(fake: Fake, library: Path, caplog: py
 
     fake.started = write
     caplog.set_level(1, "hardpoint")
-    with hardpoint.loaded(library, Probe, isolated=hardpoint.Isolation(timeout=20.0)) as probe:
+    with hardpoint.loaded(probe_library, Probe, isolated=hardpoint.Isolation(timeout=20.0)) as probe:
         fake.say(pack([0, b"x"]))
         assert probe.text("x") == "x"
         assert eventually(lambda: {"the end", "the last"} <= {record.getMessage() for record in caplog.records})

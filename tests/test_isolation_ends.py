@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import hostile
 import pytest
 from hostile import Hostile
-from processes import children, eventually, held, parent, runs, workers
+from processes import children, eventually, gone, parent, runs, workers, zygotes_of
 
 import hardpoint
 from hardpoint import Isolation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from conftest import RunPython
 
-    from conftest import Compiler, RunPython
 
 HERE = Path(__file__).parent
-
-
-@pytest.fixture(scope="session")
-def library(compiler: Compiler) -> Path:
-    return hostile.build(compiler)
 
 
 def litter() -> set[str]:
@@ -105,9 +96,9 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_whatever_ends_the_host_ends_its_workers(library: Path, end: str) -> None:
+def test_whatever_ends_the_host_ends_its_workers(hostile_library: Path, end: str) -> None:
     before = litter()
-    code = (START + ENDS[end]).replace("LIBRARY", repr(str(library)))
+    code = (START + ENDS[end]).replace("LIBRARY", repr(str(hostile_library)))
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as host:
@@ -128,14 +119,14 @@ def test_whatever_ends_the_host_ends_its_workers(library: Path, end: str) -> Non
     assert litter() <= before
 
 
-def test_a_host_that_ends_at_once_leaves_nothing(library: Path) -> None:
+def test_a_host_that_ends_at_once_leaves_nothing(hostile_library: Path) -> None:
     """While the zygote, or a worker, is just starting."""
     code = f"""
 import os, sys, threading, time
 sys.path.insert(0, {str(HERE)!r})
 import hardpoint
 from hostile import Hostile
-threading.Thread(target=lambda: hardpoint.load({str(library)!r}, Hostile, isolated=True).nap(60_000), daemon=True).start()
+threading.Thread(target=lambda: hardpoint.load({str(hostile_library)!r}, Hostile, isolated=True).nap(60_000), daemon=True).start()
 time.sleep(float(sys.argv[1]))
 print(os.getpid(), flush=True)
 os._exit(0)
@@ -152,22 +143,9 @@ def no_zygote_of(host: str) -> bool:
     return not zygotes_of(host)
 
 
-def zygotes_of(host: str) -> list[str]:
-    """Processes whose command line says that they are the zygote of a host."""
-    found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if any(b"isolation.zygote" in word for word in words) and host.encode() in words:
-            found.append(pid)
-    return found
-
-
-def test_a_daemon_that_a_plugin_wants_is_not_there(library: Path) -> None:
+def test_a_daemon_that_a_plugin_wants_is_not_there(hostile_library: Path) -> None:
     """It would outlive everybody."""
-    with hardpoint.loaded(library, Hostile, isolated=True) as plugin:
+    with hardpoint.loaded(hostile_library, Hostile, isolated=True) as plugin:
         own = {workers(plugin)[0], parent(workers(plugin)[0])}
         assert plugin.harm("daemon") == "alive"
         assert {int(pid) for pid in zygotes_of(str(os.getpid()))} <= own
@@ -177,13 +155,13 @@ def test_a_daemon_that_a_plugin_wants_is_not_there(library: Path) -> None:
 # -- fork ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_forked_child_has_plugins_of_its_own(library: Path, run_python: RunPython) -> None:
+def test_a_forked_child_has_plugins_of_its_own(hostile_library: Path, run_python: RunPython) -> None:
     code = f"""
 import os, sys, threading
 sys.path.insert(0, {str(HERE)!r})
 import hardpoint
 from hostile import Hostile
-plugin = hardpoint.load({str(library)!r}, Hostile, isolated=hardpoint.Isolation(timeout=30))
+plugin = hardpoint.load({str(hostile_library)!r}, Hostile, isolated=hardpoint.Isolation(timeout=30))
 assert plugin.count() == 1
 napping = threading.Thread(target=plugin.nap, args=(500,))
 napping.start()
@@ -196,7 +174,7 @@ for turn in range(3):
             except hardpoint.ClosedError as error:
                 print("child:", error, flush=True)
         hardpoint.close(plugin)
-        with hardpoint.loaded({str(library)!r}, Hostile, isolated=True) as own:
+        with hardpoint.loaded({str(hostile_library)!r}, Hostile, isolated=True) as own:
             assert own.count() == 1
             try:
                 own.harm("segv")
@@ -214,19 +192,19 @@ print("parent", plugin.count())
     assert run_python(code).stdout.splitlines() == [*closed, "child: crashed 1"] * 3 + ["parent 5"]
 
 
-def test_a_child_that_is_forked_while_others_load_and_call(library: Path, run_python: RunPython) -> None:
+def test_a_child_that_is_forked_while_others_load_and_call(hostile_library: Path, run_python: RunPython) -> None:
     """It inherits their locks as they are. (It would wait for ever for a module that another thread was importing.)"""
     code = f"""
 import faulthandler, os, sys, threading
 sys.path.insert(0, {str(HERE)!r})
 import hardpoint
 from hostile import Hostile
-with hardpoint.loaded({str(library)!r}, Hostile, isolated=True) as plugin:
+with hardpoint.loaded({str(hostile_library)!r}, Hostile, isolated=True) as plugin:
     plugin.count()
 ending = threading.Event()
 def busy():
     while not ending.is_set():
-        with hardpoint.loaded({str(library)!r}, Hostile, isolated=True) as plugin:
+        with hardpoint.loaded({str(hostile_library)!r}, Hostile, isolated=True) as plugin:
             plugin.write("line\\n", 3)
             plugin.count()
 threads = [threading.Thread(target=busy) for _ in range(3)]
@@ -235,7 +213,7 @@ for turn in range(8):
     child = os.fork()
     if child == 0:
         faulthandler.dump_traceback_later(20, exit=True)
-        with hardpoint.loaded({str(library)!r}, Hostile, isolated=hardpoint.Isolation(timeout=30)) as plugin:
+        with hardpoint.loaded({str(hostile_library)!r}, Hostile, isolated=hardpoint.Isolation(timeout=30)) as plugin:
             os._exit(40 + plugin.count())
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 41
 ending.set()
@@ -245,16 +223,12 @@ print("done")
     assert run_python(code).stdout == "done\n"
 
 
-def gone(*pids: int) -> bool:
-    return eventually(lambda: not any(map(runs, pids)))
-
-
 # -- the zygote ends -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV], ids=lambda how: how.name)
-def test_the_zygote_dies_and_another_takes_its_place(library: Path, how: signal.Signals) -> None:
-    with hardpoint.loaded(library, Hostile, isolated=Isolation(timeout=30.0)) as plugin:
+def test_the_zygote_dies_and_another_takes_its_place(hostile_library: Path, how: signal.Signals) -> None:
+    with hardpoint.loaded(hostile_library, Hostile, isolated=Isolation(timeout=30.0)) as plugin:
         for _ in range(3):
             [pid] = workers(plugin)
             zygote = parent(pid)
@@ -264,38 +238,40 @@ def test_the_zygote_dies_and_another_takes_its_place(library: Path, how: signal.
                 plugin.count()
             assert plugin.count() == 1
             assert parent(workers(plugin)[0]) != zygote
-            with hardpoint.loaded(library, Hostile, isolated=True) as other:
+            with hardpoint.loaded(hostile_library, Hostile, isolated=True) as other:
                 assert other.count() == 1
             assert zygote not in children()  # no zombie
 
 
-def test_the_zygote_dies_between_loads(library: Path) -> None:
+def test_the_zygote_dies_between_loads(hostile_library: Path) -> None:
     for _ in range(5):
-        with hardpoint.loaded(library, Hostile, isolated=True) as plugin:
+        with hardpoint.loaded(hostile_library, Hostile, isolated=True) as plugin:
             zygote = parent(workers(plugin)[0])
         os.kill(zygote, signal.SIGKILL)  # and nobody waits until that is known
-        with hardpoint.loaded(library, Hostile, isolated=True) as plugin:
+        with hardpoint.loaded(hostile_library, Hostile, isolated=True) as plugin:
             assert plugin.count() == 1
 
 
-def test_a_zygote_that_a_plugin_stopped_does_not_stop_the_host(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_zygote_that_a_plugin_stopped_does_not_stop_the_host(
+    hostile_library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("hardpoint.isolation.spawner._PATIENCE", 0.5)
-    with hardpoint.loaded(library, Hostile, isolated=True) as plugin:
+    with hardpoint.loaded(hostile_library, Hostile, isolated=True) as plugin:
         zygote = parent(workers(plugin)[0])
         os.kill(zygote, signal.SIGSTOP)
-        with hardpoint.loaded(library, Hostile, isolated=True) as other:
+        with hardpoint.loaded(hostile_library, Hostile, isolated=True) as other:
             assert other.count() == 1
         assert eventually(lambda: not runs(zygote))
 
 
-def test_a_host_that_waits_for_all_its_children(library: Path, run_python: RunPython) -> None:
+def test_a_host_that_waits_for_all_its_children(hostile_library: Path, run_python: RunPython) -> None:
     code = f"""
 import os, signal, sys, threading, time
 sys.path.insert(0, {str(HERE)!r})
 import hardpoint
 from hostile import Hostile
 from processes import parent, workers
-plugin = hardpoint.load({str(library)!r}, Hostile, isolated=True)
+plugin = hardpoint.load({str(hostile_library)!r}, Hostile, isolated=True)
 def reap():
     try:
         os.wait()
@@ -312,148 +288,3 @@ except hardpoint.CrashedError:
     print(plugin.count())
 """
     assert run_python(code).stdout == "1\n"
-
-
-# -- many loads ------------------------------------------------------------------------------------------------------
-
-
-def loads(library: Path) -> dict[str, Callable[[], Any]]:
-    quick = Isolation(timeout=0.2)
-
-    def load_and_close() -> None:
-        with hardpoint.loaded(library, Hostile, isolated=True) as plugin:
-            plugin.count()
-            plugin.write("line\n", 2)
-
-    def drop() -> None:
-        hardpoint.load(library, Hostile, isolated=True).count()
-
-    def crash() -> None:
-        with hardpoint.loaded(library, Hostile, isolated=True) as plugin, pytest.raises(hardpoint.CrashedError):
-            plugin.harm("abort")
-
-    def crash_in_create() -> None:
-        with pytest.raises(hardpoint.CrashedError):
-            hardpoint.load(library, Hostile, isolated=True, config="create:_exit")
-
-    def hang() -> None:
-        with hardpoint.loaded(library, Hostile, isolated=quick) as plugin, pytest.raises(hardpoint.TimedOutError):
-            plugin.harm("pause")
-
-    def reload() -> None:
-        with hardpoint.loaded(library, Hostile, isolated=True) as plugin:
-            hardpoint.reload(plugin)
-            plugin.count()
-
-    def pool() -> None:
-        with hardpoint.loaded(library, Hostile, isolated=Isolation(workers=2)) as plugin:
-            threads = [threading.Thread(target=plugin.nap, args=(5,)) for _ in range(3)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-
-    def kill_zygote() -> None:
-        with hardpoint.loaded(library, Hostile, isolated=True) as plugin:
-            zygote = parent(workers(plugin)[0])
-            os.kill(zygote, signal.SIGKILL)
-            eventually(lambda: not runs(zygote))
-            with pytest.raises(hardpoint.CrashedError):
-                plugin.count()
-            plugin.count()
-
-    return {function.__name__: function for function in
-            (load_and_close, drop, crash, crash_in_create, hang, reload, pool, kill_zygote)}  # fmt: skip
-
-
-NAMES = ["load_and_close", "drop", "crash", "crash_in_create", "hang", "reload", "pool", "kill_zygote"]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_nothing_is_left_behind(library: Path, name: str) -> None:
-    function = loads(library)[name]
-    times = 5 if name in {"hang", "kill_zygote", "pool"} else 20
-    for _ in range(3):
-        function()
-    gc.collect()
-    before = settled()
-    for _ in range(times):
-        function()
-    gc.collect()
-    assert eventually(lambda: held() == before, 5), (held(), before)
-
-
-def settled() -> tuple[int, int, int]:
-    """What is held, once it stays the same for a moment."""
-    last = held()
-    for _ in range(100):
-        time.sleep(0.05)
-        if held() == last:
-            return last
-        last = held()
-    return last
-
-
-def test_loads_leave_no_memory_behind(library: Path, run_python: RunPython) -> None:
-    code = f"""
-import sys
-sys.path.insert(0, {str(HERE)!r})
-import hardpoint
-from hostile import Hostile
-def size():
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * 4
-def some(count):
-    for _ in range(count):
-        with hardpoint.loaded({str(library)!r}, Hostile, isolated=True) as plugin:
-            plugin.count()
-            try:
-                plugin.harm("_exit")
-            except hardpoint.CrashedError:
-                plugin.count()
-some(30)
-before = size()
-some(80)
-print("leaks" if size() - before > 2000 else "does not leak", size() - before)
-"""
-    assert run_python(code).stdout.startswith("does not leak")
-
-
-def test_no_worker_has_a_zombie(library: Path) -> None:
-    with hardpoint.loaded(library, Hostile, isolated=True) as plugin:
-        zygote = parent(workers(plugin)[0])
-        for _ in range(5):
-            with pytest.raises(hardpoint.CrashedError):
-                plugin.harm("_exit")
-        assert eventually(lambda: children(zygote) == [])
-    assert eventually(lambda: children(zygote) == [])
-
-
-def test_a_host_that_has_no_descriptors_left(library: Path, run_python: RunPython) -> None:
-    """Each load or call is an error or works, and all is well once there are some again."""
-    code = f"""
-import os, resource, sys
-sys.path.insert(0, {str(HERE)!r})
-import hardpoint
-from hostile import Hostile
-with hardpoint.loaded({str(library)!r}, Hostile, isolated=True) as plugin:
-    plugin.count()
-resource.setrlimit(resource.RLIMIT_NOFILE, (80, 1024))
-taken = []
-try:
-    while True:
-        taken.append(os.dup(0))
-except OSError:
-    pass
-errors = set()
-while taken:
-    try:
-        with hardpoint.loaded({str(library)!r}, Hostile, isolated=True) as plugin:
-            plugin.count()
-    except hardpoint.HardpointError as error:
-        errors.add(type(error).__name__)
-    os.close(taken.pop())
-with hardpoint.loaded({str(library)!r}, Hostile, isolated=True) as plugin:
-    print(plugin.count(), errors)
-"""
-    assert run_python(code).stdout == "1 {'LoadError'}\n"

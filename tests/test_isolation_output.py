@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import hostile
 import pytest
 from hostile import Hostile
 from processes import eventually
@@ -22,15 +21,10 @@ HERE = Path(__file__).parent
 OUTPUT, RECORDS = "hardpoint.plugin.hostile.output", "hardpoint.plugin.hostile"
 
 
-@pytest.fixture(scope="session")
-def library(compiler: Compiler) -> Path:
-    return hostile.build(compiler)
-
-
 @pytest.fixture
-def plugin(library: Path, caplog: pytest.LogCaptureFixture) -> Any:
+def plugin(hostile_library: Path, caplog: pytest.LogCaptureFixture) -> Any:
     caplog.set_level(logging.DEBUG, "hardpoint")
-    with hardpoint.loaded(library, Hostile, isolated=True) as plugin:
+    with hardpoint.loaded(hostile_library, Hostile, isolated=True) as plugin:
         yield plugin
 
 
@@ -107,7 +101,7 @@ def test_log_records_keep_their_level_and_name(plugin: Hostile, caplog: pytest.L
 
 
 def test_a_record_just_before_a_crash_arrives_and_so_does_what_others_say_after(
-    library: Path, plugin: Hostile, caplog: pytest.LogCaptureFixture
+    hostile_library: Path, plugin: Hostile, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Slow(logging.Handler):
         """Busy with a line while the record and the end of the worker come."""
@@ -122,7 +116,7 @@ def test_a_record_just_before_a_crash_arrives_and_so_does_what_others_say_after(
         with pytest.raises(hardpoint.CrashedError):
             plugin.harm("log")
         assert eventually(lambda: lines(caplog, RECORDS) == ["a record, and nothing after it"], 5)
-        with hardpoint.loaded(library, Hostile, isolated=True) as other:
+        with hardpoint.loaded(hostile_library, Hostile, isolated=True) as other:
             other.write("still read\n", 1)
         assert eventually(lambda: "still read" in lines(caplog), 5)
     finally:
@@ -165,12 +159,12 @@ plugin.write("warm\\n", 1000)
 """
 
 
-def flood(library: Path, timeout: float, code: str) -> str:
-    return FLOOD.replace("LIBRARY", repr(str(library))).replace("TIMEOUT", str(timeout)) + code
+def flood(hostile_library: Path, timeout: float, code: str) -> str:
+    return FLOOD.replace("LIBRARY", repr(str(hostile_library))).replace("TIMEOUT", str(timeout)) + code
 
 
-def test_a_flood_does_not_fill_the_hosts_memory(library: Path, run_python: RunPython) -> None:
-    code = flood(library, 1.5, """
+def test_a_flood_does_not_fill_the_hosts_memory(hostile_library: Path, run_python: RunPython) -> None:
+    code = flood(hostile_library, 1.5, """
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
     plugin.harm("flood")
@@ -182,8 +176,8 @@ print(plugin.count(), Count.seen > 10_000, "grew" if after - before > 16384 else
     assert run_python(code).stdout == "timed out\n1 True bounded\n"
 
 
-def test_a_flood_without_newlines_is_bounded_too(library: Path, run_python: RunPython) -> None:
-    code = flood(library, 60, """
+def test_a_flood_without_newlines_is_bounded_too(hostile_library: Path, run_python: RunPython) -> None:
+    code = flood(hostile_library, 60, """
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 plugin.write("x" * 10_000_000, 5)
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -192,35 +186,35 @@ print(Count.seen > 40_000, "grew" if after - before > 50_000 else "bounded")
     assert run_python(code).stdout == "True bounded\n"
 
 
-def test_the_hosts_own_output_gets_nothing(library: Path, run_python: RunPython) -> None:
+def test_the_hosts_own_output_gets_nothing(hostile_library: Path, run_python: RunPython) -> None:
     """Neither when all goes well, nor when it crashes, nor when the host just ends."""
     code = f"""
 import sys
 sys.path.insert(0, {str(HERE)!r})
 import hardpoint
 from hostile import Hostile
-plugin = hardpoint.load({str(library)!r}, Hostile, isolated=True)
+plugin = hardpoint.load({str(hostile_library)!r}, Hostile, isolated=True)
 plugin.write("secret\\n", 5)
 for what in ("last words", "segv", "exit", "close", "babble"):
     try:
         plugin.harm(what)
     except hardpoint.CrashedError:
         print("crashed")
-other = hardpoint.load({str(library)!r}, Hostile, isolated=True)
+other = hardpoint.load({str(hostile_library)!r}, Hostile, isolated=True)
 other.write("at the end", 1)
 """
     done = run_python(code)
     assert (done.stdout, done.stderr) == ("crashed\n" * 5, "")
 
 
-def test_what_was_written_before_the_host_ends_arrives(library: Path, run_python: RunPython) -> None:
+def test_what_was_written_before_the_host_ends_arrives(hostile_library: Path, run_python: RunPython) -> None:
     code = f"""
 import logging, sys
 sys.path.insert(0, {str(HERE)!r})
 import hardpoint
 from hostile import Hostile
 logging.basicConfig(level=1, stream=sys.stdout, format="%(name)s %(levelname)s %(message)s")
-plugin = hardpoint.load({str(library)!r}, Hostile, isolated=True)
+plugin = hardpoint.load({str(hostile_library)!r}, Hostile, isolated=True)
 plugin.write("a line\\n", 1)
 plugin.chat(40, "a record", 1)
 """
@@ -228,7 +222,7 @@ plugin.chat(40, "a record", 1)
     assert sorted(done.stdout.splitlines()) == sorted([f"{OUTPUT} INFO a line"] * 2 + [f"{RECORDS} ERROR a record"])
 
 
-def test_a_handler_that_raises_stops_nothing(library: Path, run_python: RunPython) -> None:
+def test_a_handler_that_raises_stops_nothing(hostile_library: Path, run_python: RunPython) -> None:
     code = f"""
 import logging, sys, threading, time
 sys.path.insert(0, {str(HERE)!r})
@@ -243,7 +237,7 @@ class Odd(logging.Handler):
             raise ZeroDivisionError
 logger = logging.getLogger("hardpoint.plugin")
 logger.addHandler(Odd()); logger.setLevel(1)
-plugin = hardpoint.load({str(library)!r}, Hostile, isolated=True)
+plugin = hardpoint.load({str(hostile_library)!r}, Hostile, isolated=True)
 plugin.chat(40, "first", 1)
 while not raised: time.sleep(0.01)
 plugin.chat(40, "second", 1)
@@ -253,11 +247,11 @@ print(seen, raised)
     assert run_python(code).stdout == "['first', 'second'] ['ZeroDivisionError']\n"
 
 
-def test_the_workers_environment_has_no_descriptor_of_the_hosts(library: Path, plugin: Hostile) -> None:
+def test_the_workers_environment_has_no_descriptor_of_the_hosts(hostile_library: Path, plugin: Hostile) -> None:
     secret, other = os.pipe()
     try:
         os.set_inheritable(secret, True)
-        with hardpoint.loaded(library, Hostile, isolated=True) as another:
+        with hardpoint.loaded(hostile_library, Hostile, isolated=True) as another:
             names = os.listdir(f"/proc/{another.pid()}/fd")
             links = {os.readlink(f"/proc/{another.pid()}/fd/{name}") for name in names}
             assert os.readlink(f"/proc/self/fd/{secret}") not in links

@@ -24,23 +24,16 @@ from hardpoint import Isolation
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Compiler
 
 SECONDS = float(os.environ.get("HARDPOINT_TORTURE", "5"))
 THREADS = 8
 
 
-@pytest.fixture(scope="session")
-def library(compiler: Compiler) -> Path:
-    compiler.header(Probe)
-    return compiler.library("probe.c", "-pthread")
-
-
 class Torture:
     """What goes on, and what came of it."""
 
-    def __init__(self, library: Path, seed: int) -> None:
-        self.library = library
+    def __init__(self, probe_library: Path, seed: int) -> None:
+        self.library = probe_library
         self.random = random.Random(seed)
         self.ended = threading.Event()
         self.counts: Counter[str] = Counter()
@@ -121,15 +114,15 @@ class Torture:
             self.counts["closes"] += 1
 
 
-def test_torture(library: Path) -> None:
+def test_torture(probe_library: Path) -> None:
     seed = random.randrange(1 << 32)
-    with hardpoint.loaded(library, Probe, isolated=True) as plugin:
+    with hardpoint.loaded(probe_library, Probe, isolated=True) as plugin:
         zygote = parent(workers(plugin)[0])
     del plugin
     assert eventually(lambda: children(zygote) == [])
     gc.collect()
     before = held()
-    torture = Torture(library, seed)
+    torture = Torture(probe_library, seed)
     threads = [threading.Thread(target=torture.call, args=(number,)) for number in range(1, THREADS + 1)]
     for thread in threads:
         thread.start()

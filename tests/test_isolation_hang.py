@@ -1,0 +1,115 @@
+"""Isolated plugins that hang, or are frozen: they are ended in time."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from hostile import SHORT
+from processes import eventually, runs, workers
+
+import hardpoint
+from hardpoint import CrashedError, TimedOutError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import LoadHostile
+
+
+HANGS = ("spin", "pause", "freeze", "stop", "handlers", "flood")
+
+
+@pytest.mark.parametrize("what", HANGS)
+def test_a_call_that_hangs_is_ended_in_time(load_hostile: LoadHostile, hostile_library: Path, what: str) -> None:
+    plugin = load_hostile(isolated=SHORT)
+    [before] = workers(plugin)
+    with pytest.raises(TimedOutError) as caught:
+        plugin.harm(what)
+    assert isinstance(caught.value, TimeoutError)
+    assert str(caught.value) == f"{hostile_library}: harm took longer than 0.5 s, and the worker was killed"
+    assert eventually(lambda: not runs(before))
+    assert plugin.count() == 1
+
+
+def test_a_hang_in_one_thread_ends_the_call_of_another_with_a_word_why(load_hostile: LoadHostile) -> None:
+    plugin = load_hostile(isolated=SHORT)
+    errors: list[BaseException] = []
+
+    def nap() -> None:
+        try:
+            time.sleep(0.3)
+            plugin.nap(10_000)
+        except hardpoint.HardpointError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=nap)
+    thread.start()
+    with pytest.raises(TimedOutError):
+        plugin.harm("spin")
+    thread.join()
+    [error] = errors
+    assert isinstance(error, CrashedError)
+    assert "the worker was killed in nap, since another call took too long" in str(error)
+
+
+@pytest.mark.parametrize("what", HANGS)
+def test_a_create_that_hangs(load_hostile: LoadHostile, hostile_library: Path, what: str) -> None:
+    with pytest.raises(TimedOutError) as caught:
+        load_hostile(isolated=SHORT, config=f"create:{what}")
+    assert str(caught.value) == f"{hostile_library}: create took longer than 0.5 s, and the worker was killed"
+
+
+@pytest.mark.parametrize("what", HANGS)
+def test_a_destroy_that_hangs_is_ended_within_a_second(
+    load_hostile: LoadHostile, hostile_library: Path, what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    plugin = load_hostile(config=f"destroy:{what}")
+    [pid] = workers(plugin)
+    with caplog.at_level(logging.WARNING, "hardpoint.plugin.hostile"):
+        start = time.monotonic()
+        hardpoint.close(plugin)
+        took = time.monotonic() - start
+    assert took < 1  # the promise
+    [record] = [each for each in caplog.records if each.levelno == logging.WARNING]
+    assert record.getMessage() == f"{hostile_library}: destroy took too long, and the worker was killed"
+    assert eventually(lambda: not runs(pid))
+
+
+def test_a_frozen_worker_is_closed_within_a_second(load_hostile: LoadHostile) -> None:
+    plugin = load_hostile()
+    [pid] = workers(plugin)
+    os.kill(pid, signal.SIGSTOP)
+    start = time.monotonic()
+    hardpoint.close(plugin)
+    assert time.monotonic() - start < 1
+    assert eventually(lambda: not runs(pid))
+
+
+def test_a_call_of_a_frozen_worker_times_out(load_hostile: LoadHostile) -> None:
+    plugin = load_hostile(isolated=SHORT)
+    os.kill(workers(plugin)[0], signal.SIGSTOP)
+    with pytest.raises(TimedOutError, match=r"count took longer than 0\.5 s"):
+        plugin.count()
+    assert plugin.count() == 1
+
+
+def test_signals_in_the_host_do_not_put_the_timeout_off(load_hostile: LoadHostile) -> None:
+    """A profiler's timer, say: each signal interrupts the wait for the answer."""
+    plugin = load_hostile(isolated=SHORT)
+    guard = threading.Timer(10, os.kill, (workers(plugin)[0], signal.SIGKILL))
+    guard.start()
+    before = signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
+    try:
+        with pytest.raises(TimedOutError):
+            plugin.harm("pause")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        guard.cancel()

@@ -1,0 +1,171 @@
+"""Many loads, calls and ends of isolated plugins leave nothing behind in the host."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hostile import Hostile
+from processes import children, eventually, held, parent, runs, workers
+
+import hardpoint
+from hardpoint import Isolation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conftest import RunPython
+
+
+HERE = Path(__file__).parent
+
+
+def loads(hostile_library: Path) -> dict[str, Callable[[], Any]]:
+    quick = Isolation(timeout=0.2)
+
+    def load_and_close() -> None:
+        with hardpoint.loaded(hostile_library, Hostile, isolated=True) as plugin:
+            plugin.count()
+            plugin.write("line\n", 2)
+
+    def drop() -> None:
+        hardpoint.load(hostile_library, Hostile, isolated=True).count()
+
+    def crash() -> None:
+        with hardpoint.loaded(hostile_library, Hostile, isolated=True) as plugin, pytest.raises(hardpoint.CrashedError):
+            plugin.harm("abort")
+
+    def crash_in_create() -> None:
+        with pytest.raises(hardpoint.CrashedError):
+            hardpoint.load(hostile_library, Hostile, isolated=True, config="create:_exit")
+
+    def hang() -> None:
+        with (
+            hardpoint.loaded(hostile_library, Hostile, isolated=quick) as plugin,
+            pytest.raises(hardpoint.TimedOutError),
+        ):
+            plugin.harm("pause")
+
+    def reload() -> None:
+        with hardpoint.loaded(hostile_library, Hostile, isolated=True) as plugin:
+            hardpoint.reload(plugin)
+            plugin.count()
+
+    def pool() -> None:
+        with hardpoint.loaded(hostile_library, Hostile, isolated=Isolation(workers=2)) as plugin:
+            threads = [threading.Thread(target=plugin.nap, args=(5,)) for _ in range(3)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+
+    def kill_zygote() -> None:
+        with hardpoint.loaded(hostile_library, Hostile, isolated=True) as plugin:
+            zygote = parent(workers(plugin)[0])
+            os.kill(zygote, signal.SIGKILL)
+            eventually(lambda: not runs(zygote))
+            with pytest.raises(hardpoint.CrashedError):
+                plugin.count()
+            plugin.count()
+
+    return {function.__name__: function for function in
+            (load_and_close, drop, crash, crash_in_create, hang, reload, pool, kill_zygote)}  # fmt: skip
+
+
+NAMES = ["load_and_close", "drop", "crash", "crash_in_create", "hang", "reload", "pool", "kill_zygote"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_left_behind(hostile_library: Path, name: str) -> None:
+    function = loads(hostile_library)[name]
+    times = 5 if name in {"hang", "kill_zygote", "pool"} else 20
+    for _ in range(3):
+        function()
+    gc.collect()
+    before = settled()
+    for _ in range(times):
+        function()
+    gc.collect()
+    assert eventually(lambda: held() == before, 5), (held(), before)
+
+
+def settled() -> tuple[int, int, int]:
+    """What is held, once it stays the same for a moment."""
+    last = held()
+    for _ in range(100):
+        time.sleep(0.05)
+        if held() == last:
+            return last
+        last = held()
+    return last
+
+
+def test_loads_leave_no_memory_behind(hostile_library: Path, run_python: RunPython) -> None:
+    code = f"""
+import sys
+sys.path.insert(0, {str(HERE)!r})
+import hardpoint
+from hostile import Hostile
+def size():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4
+def some(count):
+    for _ in range(count):
+        with hardpoint.loaded({str(hostile_library)!r}, Hostile, isolated=True) as plugin:
+            plugin.count()
+            try:
+                plugin.harm("_exit")
+            except hardpoint.CrashedError:
+                plugin.count()
+some(30)
+before = size()
+some(80)
+print("leaks" if size() - before > 2000 else "does not leak", size() - before)
+"""
+    assert run_python(code).stdout.startswith("does not leak")
+
+
+def test_no_worker_has_a_zombie(hostile_library: Path) -> None:
+    with hardpoint.loaded(hostile_library, Hostile, isolated=True) as plugin:
+        zygote = parent(workers(plugin)[0])
+        for _ in range(5):
+            with pytest.raises(hardpoint.CrashedError):
+                plugin.harm("_exit")
+        assert eventually(lambda: children(zygote) == [])
+    assert eventually(lambda: children(zygote) == [])
+
+
+def test_a_host_that_has_no_descriptors_left(hostile_library: Path, run_python: RunPython) -> None:
+    """Each load or call is an error or works, and all is well once there are some again."""
+    code = f"""
+import os, resource, sys
+sys.path.insert(0, {str(HERE)!r})
+import hardpoint
+from hostile import Hostile
+with hardpoint.loaded({str(hostile_library)!r}, Hostile, isolated=True) as plugin:
+    plugin.count()
+resource.setrlimit(resource.RLIMIT_NOFILE, (80, 1024))
+taken = []
+try:
+    while True:
+        taken.append(os.dup(0))
+except OSError:
+    pass
+errors = set()
+while taken:
+    try:
+        with hardpoint.loaded({str(hostile_library)!r}, Hostile, isolated=True) as plugin:
+            plugin.count()
+    except hardpoint.HardpointError as error:
+        errors.add(type(error).__name__)
+    os.close(taken.pop())
+with hardpoint.loaded({str(hostile_library)!r}, Hostile, isolated=True) as plugin:
+    print(plugin.count(), errors)
+"""
+    assert run_python(code).stdout == "1 {'LoadError'}\n"
