@@ -139,3 +139,25 @@ def test_the_page_shows_the_figures_that_stand_beside_it() -> None:
     for path, text in ((PAGE, markdown(figures)), (README, summary(figures))):
         page = path.read_text()
         assert between(page, "results", text) == page
+
+
+def test_isolation_is_measured_beside_c(english: Path, tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.isolation", english, "--rounds=1", "--processes=1", "--json", figures],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    measured = json.loads(figures.read_text())
+    for place in measured["calls"].values():
+        assert min(place.values()) > 0
+    assert {"one core", "unpinned"} <= set(measured["calls"])
+    assert 0 < measured["memory"]["pss"] < measured["memory"]["rss"]
+    for line in (
+        "greet, one core",
+        "1 MiB each way, unpinned",
+        "first answer, each further",
+        "two threads on two workers",
+    ):
+        assert f"\n{line} " in done.stdout
+    assert done.stdout.splitlines()[0].split() == ["hardpoint", "beside", "ratio", "target"]

@@ -101,9 +101,8 @@ def test_the_wheel_is_whole(wheel: Path) -> None:
     contracts = {f"hardpoint/contracts/{path.name}" for path in (ROOT / "contract").glob("*.*")}
     assert modules | contracts | {"hardpoint/py.typed"} <= names
     assert not any(name.startswith(("tests", "examples", "contract/")) for name in names)
-    assert (
-        any(name.startswith("hardpoint/binding/_native.") for name in names if name.endswith(".so")) == CAN_BUILD_NATIVE
-    )
+    for extension in ("hardpoint/binding/_native.", "hardpoint/isolation/_crash."):
+        assert any(name.startswith(extension) for name in names if name.endswith(".so")) == CAN_BUILD_NATIVE
 
 
 def test_where_nothing_can_be_compiled_the_package_installs_all_the_same(tmp_path: Path, english: Path) -> None:

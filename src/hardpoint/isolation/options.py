@@ -39,7 +39,8 @@ class Isolation(Record):
     read: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = ()
     """Files and folders that it may read, beside its library and what every library needs."""
     write: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = ()
-    """Files and folders that it may read, write, make and remove. Modes, owners and times stay as they are."""
+    """Files and folders that it may read, write, make and remove. Modes, owners and times stay as they are, and truncate(2) is
+    refused, though ftruncate(2) is not."""
 
 
 class InForce(Record):

@@ -117,7 +117,7 @@ class Worker:
             raise
         try:
             with closing(theirs), self._lock:
-                wire.send(self._control, 0, (theirs.fileno(), shared.fd))
+                wire.send(self._control, wire.CONNECT, (theirs.fileno(), shared.fd))
         except OSError as error:
             mine.close()
             shared.close()
@@ -157,7 +157,7 @@ class Worker:
         try:
             with self._lock:
                 self._control.setblocking(False)
-                wire.send(self._control, 0)
+                wire.send(self._control, wire.END)
             in_time = _has_ended(self._pidfd, _GRACE)
         except OSError:  # it is gone already, or does not read
             in_time = False

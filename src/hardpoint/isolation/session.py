@@ -55,7 +55,7 @@ class Session:
         self.library = file.path if file.pinned else file.loader_path
         """What dlopen is given in a worker; of a pinned file, the path that it was copied from."""
         self._request = [
-            self.library, file.pinned, contract.name, [contract.major, contract.minor], methods,
+            file.path, self.library, list(file.identity), file.pinned, contract.name, [contract.major, contract.minor], methods,
             fit.manifest, fit.vtable, limits(isolation),
         ]  # fmt: skip
         self._config = config

@@ -21,6 +21,8 @@ INLINE = 1 << 14
 """Bytes of one argument or result up to which it travels in the frame."""
 LIMIT = 1 << 18
 """Bytes in a frame: nine inline payloads and more."""
+CONNECT, END = 1, 0
+"""What the host sends on a worker's first socket once it has loaded: two descriptors for calls, or that it shall end."""
 PLACE = 1
 """The type of the extension that stands for a payload in shared memory."""
 PLACED = struct.Struct("<QQ")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from .. import logs, opening
 from ..errors import HardpointError, PluginError, StaleError
-from ..file import Identity, LibraryFile, open_library
+from ..file import LibraryFile, open_library
 from ..libc import ffi, libc
 from ..manifest import Manifest
 from ..preflight import Fit, read_elf
@@ -57,9 +57,11 @@ def main(zygote: int, *kept: int) -> NoReturn:
         request, fds = wire.receive(control, 2)
         if request is None:
             os._exit(0)
-        if not fds:  # the end: the instance goes with the last reference to it
+        if request == wire.END:  # the instance goes with the last reference to it
             calls.clear()
             os._exit(0)
+        if len(fds) < 2:  # this process may have no more descriptors; the host sees that the other ends are closed
+            continue
         _thread.start_new_thread(_serve, (_socket.socket(fileno=fds[0]), Shared(fds[1]), methods, calls))
 
 
@@ -74,8 +76,8 @@ def _keep(connection: int, library: int, output: int, records: int, counter: int
 
 
 def _check(
-    path: str, sha256: str | None, name: str, version: list[int], methods: list[Any],
-    manifest: list[Any], vtable: list[Any],
+    path: str, loader_path: str, identity: list[int], sha256: str | None, name: str, version: list[int],
+    methods: list[Any], manifest: list[Any], vtable: list[Any],
 ) -> tuple[LibraryFile, Fit]:  # fmt: skip
     """The file that the host checked, and what it found: to check it again would take half of a worker's start."""
     major, minor = version
@@ -86,9 +88,14 @@ def _check(
         file = LibraryFile(path, os.dup(_LIBRARY), f"/proc/self/fd/{_LIBRARY}", os.fstat(_LIBRARY), sha256)
         file.kept = True
     else:
-        file = open_library(path)
-        if file.identity != Identity.of(os.fstat(_LIBRARY)):
-            raise StaleError(f"{path} was replaced while it was being loaded; load it again", path=path)
+        file = open_library(loader_path)
+        file.path = path
+        if file.identity != tuple(identity):
+            raise StaleError(
+                f"{path} is another file than the one that was loaded, and a new worker cannot start with that; "
+                "hardpoint.reload goes on with the file that is there now",
+                path=path,
+            )
     abi, about, written_for, plugin, release, texts, text = manifest
     address, size, vtable_abi, flags = vtable
     found = Manifest(tuple(abi), about, tuple(written_for), plugin, release, tuple(texts), text)

@@ -10,6 +10,7 @@ import _socket
 import os
 import select
 import signal
+import sys
 
 from .. import opening, system
 from . import crash, wire, worker
@@ -76,6 +77,8 @@ def _fork(control: _socket.socket) -> bool:
             signal.set_wakeup_fd(-1)  # its number will be another descriptor's
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             worker.main(zygote, *fds)
+        except Exception:  # noqa: BLE001 - a mistake of ours; the host shows what stands on stderr
+            sys.excepthook(*sys.exc_info())
         finally:
             os._exit(70)
     for fd in fds:
