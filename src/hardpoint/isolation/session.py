@@ -36,6 +36,8 @@ _RESULTS = {"str": bytes, "bytes": bytes, "int": int, "float": float, "bool": bo
 
 _LOST = (Gone, FrameError, BlockingIOError, BrokenPipeError, ConnectionResetError)
 """What ends a worker. Other errors are the host's own, or come from one of its signal handlers, as TimeoutError may."""
+_GRACE = 0.5
+"""Seconds that workers have to end by themselves."""
 _LACKS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ENOSPC}
 _TRIES, _PAUSE = 4, 0.1
 """Starts in a row that may fail before the plugin is given up, and seconds to wait after the first; then twice as long."""
@@ -140,14 +142,16 @@ class Session:
         """End every worker; what goes wrong with that is logged, since nobody waits for it."""
         with self._lock:
             workers, self._workers = self._workers, [None] * len(self._workers)
-        for worker in workers:
-            if worker is not None and not worker.end():
-                logging.getLogger(f"hardpoint.plugin.{self._plugin.manifest.plugin}").warning(
-                    "%s: destroy took too long, and the worker was killed", self._plugin.path
-                )
-            elif worker is not None and worker.wait():
-                how = self._crashed("destroy", worker)
-                logging.getLogger(f"hardpoint.plugin.{self._plugin.manifest.plugin}").warning("%s", how)
+        running = [worker for worker in workers if worker is not None]
+        for worker in running:
+            worker.ask_to_end()
+        until = time.monotonic() + _GRACE
+        logger = logging.getLogger(f"hardpoint.plugin.{self._plugin.manifest.plugin}")
+        for worker in running:
+            if not worker.end(max(0.0, until - time.monotonic())):
+                logger.warning("%s: destroy took too long, and the worker was killed", self._plugin.path)
+            elif worker.wait():
+                logger.warning("%s", self._crashed("destroy", worker))
 
     def _claim(self) -> int:
         """The place in the pool with the fewest calls under way; one whose worker runs if there are several."""
