@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hostile import SHORT
-from processes import eventually, runs, workers
+from processes import eventually, runs, together, workers
 
 import hardpoint
-from hardpoint import CrashedError, TimedOutError
+from hardpoint import CrashedError, Isolation, TimedOutError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,6 +89,17 @@ def test_a_frozen_worker_is_closed_within_a_second(load_hostile: LoadHostile) ->
     hardpoint.close(plugin)
     assert time.monotonic() - start < 1
     assert eventually(lambda: not runs(pid))
+
+
+def test_a_pool_of_frozen_workers_is_closed_within_a_second(load_hostile: LoadHostile) -> None:
+    plugin = load_hostile(isolated=Isolation(workers=4))
+    pids = together(*[lambda: plugin.nap(200)] * 4)
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    start = time.monotonic()
+    hardpoint.close(plugin)
+    assert time.monotonic() - start < 1
+    assert eventually(lambda: not any(map(runs, pids)))
 
 
 def test_a_call_of_a_frozen_worker_times_out(load_hostile: LoadHostile) -> None:

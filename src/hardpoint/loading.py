@@ -92,7 +92,7 @@ def load_contract(
         if isolated:
             from .isolation.host import isolate  # what it needs costs milliseconds, and few ask for it
 
-            return isolate(file, fit, isolated, text)
+            return isolate(file, fit, isolated, text, binding)
         opened = open_plugin(file, fit, binding)
     return make_object(opened, text)
 
@@ -132,7 +132,12 @@ def reload(plugin: object) -> None:
         )
     old = about.plugin
     new: Any = load_contract(
-        old.path, old.contract, config=about.config, sha256=about.session.pinned, isolated=about.options
+        old.path,
+        old.contract,
+        config=about.config,
+        binding=about.binding,
+        sha256=about.session.pinned,
+        isolated=about.options,
     )
     plugin.__class__ = type(new)
     instance.exchange(_instance(new))

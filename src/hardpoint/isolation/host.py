@@ -10,8 +10,9 @@ from ..binding.methods import make_class
 from ..binding.outcome import Plugin
 from ..library import Slots
 from ..record import Record
+from . import remote
 from .options import Isolation, checked
-from .session import Remote, Session
+from .session import Session
 
 if TYPE_CHECKING:
     from ..errors import Problem
@@ -27,9 +28,16 @@ class Isolated(Record):
     warnings: tuple[Problem, ...]
     options: Isolation
     config: bytes | None
+    binding: str | None
 
 
-def isolate(file: LibraryFile, fit: Fit, isolated: bool | Isolation, config: bytes | None) -> Any:  # noqa: FBT001
+def isolate(
+    file: LibraryFile,
+    fit: Fit,
+    isolated: bool | Isolation,  # noqa: FBT001 - as load's argument
+    config: bytes | None,
+    binding: str | None,
+) -> Any:
     """The plugin of a file that fits, in a worker, as an object with the contract's methods."""
     contract, manifest = fit.contract, fit.manifest
     assert manifest is not None  # noqa: S101 - a fit without problems has it
@@ -38,13 +46,13 @@ def isolate(file: LibraryFile, fit: Fit, isolated: bool | Isolation, config: byt
     # Between several workers, each of which serves one call at a time, calls need not wait for each other here.
     serial = bool(fit.vtable.flags & SERIAL) and options.workers == 1
     plugin = Plugin(file.path, contract, manifest, Slots(0, 0, {}), serial)
-    session = Session(file, fit, plugin, options, config)
+    session = Session(file, fit, plugin, options, config, binding)
     places = {method.name: at for at, method in enumerate(contract.methods, start=1) if session.present[at - 1]}
     plugin = plugin._replace(slots=Slots(0, 0, places))
     instance = Instance(Holder(session, Session.end, serial=serial), name=manifest.plugin, path=file.path)
     instance.about = Isolated(
-        plugin, session, tuple(problem for problem in fit.problems if not problem.fatal), options, config
+        plugin, session, tuple(problem for problem in fit.problems if not problem.fatal), options, config, binding
     )
-    made: Any = object.__new__(make_class(plugin, Remote()))
+    made: Any = object.__new__(make_class(plugin, remote))
     made._instance = instance  # noqa: SLF001 - the one slot of its class
     return made

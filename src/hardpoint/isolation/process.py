@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     import _socket
     from collections.abc import Callable
 
-_GRACE = 0.5
-"""Seconds that a worker has to end by itself."""
-
 
 class GoneError(Exception):
     """The worker is gone, or has to go; the message says why if that is not its exit status."""
@@ -152,15 +149,18 @@ class Worker:
             except IndexError:
                 return
 
-    def end(self) -> bool:
-        """Have it end its instance and then itself; False if it took longer than a moment, and was killed."""
+    def ask_to_end(self) -> None:
+        """Have it end its instance and then itself."""
         try:
             with self._lock:
                 self._control.setblocking(False)
                 wire.send(self._control, wire.END)
-            in_time = _has_ended(self._pidfd, _GRACE)
         except OSError:  # it is gone already, or does not read
-            in_time = False
+            pass
+
+    def end(self, seconds: float) -> bool:
+        """Wait for the end that it was asked for; False if it took longer than that, and was killed."""
+        in_time = self._pidfd < 0 or _has_ended(self._pidfd, seconds)
         self.kill()
         return in_time
 

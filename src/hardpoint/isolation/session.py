@@ -1,4 +1,4 @@
-"""An isolated plugin on the host's side: its workers, what happens when one dies, and how its methods are called."""
+"""An isolated plugin on the host's side: its workers, and what happens when one dies."""
 
 from __future__ import annotations
 
@@ -10,30 +10,23 @@ import time
 from _thread import RLock
 from typing import TYPE_CHECKING, Any
 
-from .. import errors
-from ..binding.convert import SCALARS, to_text, wrong_type
-from ..binding.guard import guarded
-from ..binding.outcome import broken
-from ..errors import CrashedError, HardpointError, LoadError, PluginError, TimedOutError
+from ..errors import CrashedError, HardpointError, LoadError, TimedOutError
 from ..file import LibraryFile, digest
-from . import wire
+from .frames import checked, error_of, place
 from .options import InForce, limits
 from .process import GoneError, Worker
 from .wire import FrameError, pack, unpack
 
 if TYPE_CHECKING:
-    from ..binding.guard import Arguments
     from ..binding.outcome import Plugin
     from ..preflight import Fit
     from ..signature import Method
     from .options import Isolation
-    from .process import Connection
-
-_RESULTS = {"str": bytes, "bytes": bytes, "int": int, "float": float, "bool": bool, "None": type(None)}
-
 
 _LOST = (GoneError, FrameError, BlockingIOError, BrokenPipeError, ConnectionResetError)
 """What ends a worker. Other errors are the host's own, or come from one of its signal handlers, as TimeoutError may."""
+_GRACE = 0.5
+"""Seconds that workers have to end by themselves."""
 _LACKS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ENOSPC}
 _TRIES, _PAUSE = 4, 0.1
 """Starts in a row that may fail before the plugin is given up, and seconds to wait after the first; then twice as long."""
@@ -42,7 +35,15 @@ _TRIES, _PAUSE = 4, 0.1
 class Session:
     """An isolated plugin: its workers, and what happens when one dies."""
 
-    def __init__(self, file: LibraryFile, fit: Fit, plugin: Plugin, isolation: Isolation, config: bytes | None) -> None:
+    def __init__(
+        self,
+        file: LibraryFile,
+        fit: Fit,
+        plugin: Plugin,
+        isolation: Isolation,
+        config: bytes | None,
+        binding: str | None,
+    ) -> None:
         contract = plugin.contract
         self._plugin = plugin
         self._isolation = isolation
@@ -56,7 +57,7 @@ class Session:
         """What dlopen is given in a worker; of a pinned file, the path that it was copied from."""
         self._request = [
             file.path, self.library, list(file.identity), file.pinned, contract.name, [contract.major, contract.minor], methods,
-            fit.manifest, fit.vtable, limits(isolation),
+            fit.manifest, fit.vtable, binding, limits(isolation),
         ]  # fmt: skip
         self._config = config
         self._workers: list[Worker | None] = [None] * isolation.workers
@@ -95,19 +96,19 @@ class Session:
 
         The index is inverted if there are large payloads or bytearrays, which come back as the plugin left them.
         """
-        place = self._claim() if self._under_way else 0
+        at = self._claim() if self._under_way else 0
         worker = connection = None
         try:
-            worker = self._workers[place] or self._running(place, method.name)
+            worker = self._workers[at] or self._running(at, method.name)
             connection = worker.take()
             if frame[0] < 0:
-                _place(frame, connection)
+                place(frame, connection)
             connection.send(pack(frame))
             size = connection.receive(connection.buffer)
             if not size:
                 raise GoneError
             reply = unpack(connection.view[:size])
-            outcome = _checked(reply, method, self._plugin.path, connection, buffers)
+            outcome = checked(reply, method, self._plugin.path, connection, buffers)
         except BaseException as error:
             if connection is not None:
                 connection.close()  # an answer may still be to come, which must not be another call's
@@ -115,11 +116,11 @@ class Session:
                 raise self._cannot(method.name, error) from error
             if worker is None or not isinstance(error, _LOST):
                 raise
-            raise self._lost(method.name, place, worker, error) from error.__cause__
+            raise self._lost(method.name, at, worker, error) from error.__cause__
         finally:
             if self._under_way:
                 with self._claiming:
-                    self._under_way[place] -= 1
+                    self._under_way[at] -= 1
         worker.give(connection)
         if isinstance(outcome, HardpointError):
             raise outcome
@@ -138,14 +139,16 @@ class Session:
         with self._lock:
             workers = self._workers
             self._workers = [None for _ in workers]
-        for worker in workers:
-            if worker is not None and not worker.end():
-                logging.getLogger(f"hardpoint.plugin.{self._plugin.manifest.plugin}").warning(
-                    "%s: destroy took too long, and the worker was killed", self._plugin.path
-                )
-            elif worker is not None and worker.wait():
-                how = self._crashed("destroy", worker)
-                logging.getLogger(f"hardpoint.plugin.{self._plugin.manifest.plugin}").warning("%s", how)
+        running = [worker for worker in workers if worker is not None]
+        for worker in running:
+            worker.ask_to_end()
+        until = time.monotonic() + _GRACE
+        logger = logging.getLogger(f"hardpoint.plugin.{self._plugin.manifest.plugin}")
+        for worker in running:
+            if not worker.end(max(0.0, until - time.monotonic())):
+                logger.warning("%s: destroy took too long, and the worker was killed", self._plugin.path)
+            elif worker.wait():
+                logger.warning("%s", self._crashed("destroy", worker))
 
     def _claim(self) -> int:
         """The place in the pool with the fewest calls under way; one whose worker runs if there are several."""
@@ -186,7 +189,7 @@ class Session:
         try:
             failed, answer, sandbox, binding = worker.load(self._request, self._config)
             if failed:
-                raise _error(answer, self._plugin.path)
+                raise error_of(answer, self._plugin.path)
             if [*map(type, answer)] != [bool] * len(self._plugin.contract.methods) or {*map(type, sandbox)} - {str}:
                 raise FrameError("an answer of another shape")
         except _LOST as error:
@@ -244,112 +247,3 @@ class Session:
             status=code,
             stderr="\n".join(lines),
         )
-
-
-def _place(frame: list[Any], connection: Connection) -> None:
-    """Put what is large into the memory that both map."""
-    connection.shared.begin()
-    for at, value in enumerate(frame):
-        if isinstance(value, (bytes, memoryview)) and len(value) > wire.INLINE:
-            frame[at] = connection.shared.put(value)
-
-
-def _bytes(content: Any, connection: Connection) -> Any:
-    if type(content) is wire.ExtType:
-        if content.code != wire.PLACE or len(content.data) != wire.PLACED.size:
-            raise FrameError("an extension that nobody knows")
-        return connection.shared.view(*wire.PLACED.unpack(content.data))
-    if type(content) is not bytes:
-        raise FrameError(f"{type(content).__name__} where bytes belong")
-    return content
-
-
-def _checked(reply: Any, method: Method, path: str, connection: Connection, buffers: list[memoryview]) -> Any:
-    """The result in a reply, or the error to be raised; FrameError if the reply cannot be."""
-    if type(reply) is not list or len(reply) != 2 + len(buffers) or type(reply[0]) is not int or reply[0] not in (0, 1):
-        raise FrameError("a reply of another shape")
-    for buffer, content in zip(buffers, reply[2:], strict=True):
-        data = _bytes(content, connection)
-        if len(data) != len(buffer):
-            raise FrameError("a buffer of another size")
-        buffer[:] = data
-    result: Any = reply[1]
-    if reply[0]:
-        return _error(result, path, connection)
-    if method.result in {"str", "bytes"}:
-        return bytes(_bytes(result, connection))  # a copy first: the worker could change what is being decoded
-    if type(result) is not _RESULTS[method.result] or (type(result) is int and not -(1 << 63) <= result < 1 << 63):
-        raise FrameError(f"{type(result).__name__} where {method.result} belongs")
-    return result
-
-
-_ERRORS = {
-    name: kind
-    for name, kind in vars(errors).items()
-    if isinstance(kind, type) and issubclass(kind, HardpointError) and not name.startswith("_")
-}
-
-
-def _error(told: Any, path: str, connection: Connection | None = None) -> HardpointError:
-    """An error that a worker told of; a long text of it is in the memory of the connection."""
-    if type(told) is list and len(told) == 4 and type(told[3]) is wire.ExtType and connection is not None:
-        told[3] = str(bytes(_bytes(told[3], connection)), "utf-8", "replace")
-    shape = [type(each) for each in told] if type(told) is list else []
-    if shape != [str, str, int, str] or told[0] not in _ERRORS:
-        raise FrameError("an error of another shape")
-    name, message, status, text = told
-    kind = _ERRORS[name]
-    if issubclass(kind, PluginError):
-        return kind(message, path=path, status=status, text=text)
-    return kind(message, path=path)
-
-
-# -- what binding/ has for a plugin in the process: create and method ---------------------------------------------------
-
-
-class Remote:
-    """What calls the methods of an isolated plugin, as the modules of `binding` do for others."""
-
-    def method(self, plugin: Plugin, method: Method, address: int, arguments: Arguments) -> Any:
-        """What is called for one method; `address` is one more than its place in the contract."""
-        kinds = [(parameter.kind, method.where(index)) for index, parameter in enumerate(method.parameters)]
-        is_text, index = method.result == "str", address - 1
-
-        def call(session: Session, given: tuple[Any, ...]) -> Any:
-            frame: list[Any] = [index]
-            buffers: list[memoryview] = []
-            try:
-                for (kind, where), argument in zip(kinds, given, strict=True):
-                    if kind in SCALARS:
-                        frame.append(SCALARS[kind](argument, where))
-                        continue
-                    data: Any = to_text(argument, where) if kind == "str" else _view(argument, kind, where)
-                    frame.append(data)
-                    if kind == "bytearray":
-                        buffers.append(data)
-                    if len(data) > wire.INLINE or kind == "bytearray":
-                        frame[0] = ~index
-                result = session.call(method, frame, buffers)
-            finally:
-                for buffer in buffers:
-                    buffer.release()
-            if is_text:
-                try:
-                    return str(result, "utf-8")
-                except UnicodeDecodeError as error:
-                    raise broken(plugin, method.name, f"gave text that is not UTF-8 ({error})") from error
-            return result
-
-        return guarded(method, call, arguments)
-
-
-def _view(value: Any, kind: str, where: str) -> Any:
-    if type(value) is bytes and kind == "bytes":
-        return value
-    try:
-        view = memoryview(value)
-        if not view.c_contiguous or (kind == "bytearray" and view.readonly):
-            raise BufferError("it is not contiguous, or cannot be written to")
-        return view if view.format == "B" and view.ndim == 1 else view.cast("B")
-    except (TypeError, ValueError, BufferError) as error:
-        raise wrong_type(where, kind, value) from error

@@ -43,16 +43,16 @@ def main(zygote: int, *kept: int) -> NoReturn:
     config = Shared(memory).take(placed)
     applied: list[str] = []
     try:
-        *what, options = request
+        *what, binding, options = request
         file, fit = _check(*what)
         with file:
             applied = sandbox.enter(options, file, fit.elf)
-            methods, calls = _load(file, fit, config)
+            methods, calls = _load(file, fit, config, binding)
     except HardpointError as error:
         wire.send(control, [1, told(error, None), applied, ""])
         os._exit(0)
     os.close(_LIBRARY)
-    wire.send(control, [0, [call is not None for call in calls], applied, opening.default_binding()])
+    wire.send(control, [0, [call is not None for call in calls], applied, binding or opening.default_binding()])
     while True:
         request, fds = wire.receive(control, 2)
         if request is None:
@@ -102,9 +102,11 @@ def _check(
     return file, Fit(read_elf(file), contract, found, Vtable(address, size, tuple(vtable_abi), flags), ())
 
 
-def _load(file: LibraryFile, fit: Fit, config: bytes | None) -> tuple[list[Method], list[Call | None]]:
+def _load(
+    file: LibraryFile, fit: Fit, config: bytes | None, binding: str | None
+) -> tuple[list[Method], list[Call | None]]:
     contract = fit.contract
-    opened = opening.open_plugin(file, fit, None)
+    opened = opening.open_plugin(file, fit, binding)
     raw = [
         method._replace(
             parameters=tuple(each._replace(kind=_RAW.get(each.kind, each.kind)) for each in method.parameters),

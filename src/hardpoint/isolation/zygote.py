@@ -77,8 +77,8 @@ def _fork(control: _socket.socket) -> bool:
             signal.set_wakeup_fd(-1)  # its number will be another descriptor's
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             worker.main(zygote, *fds)
-        except Exception:  # noqa: BLE001 - a mistake of ours; the host shows what stands on stderr
-            sys.excepthook(*sys.exc_info())
+        except Exception as error:  # noqa: BLE001 - a mistake of ours; the host shows what stands on stderr
+            sys.excepthook(type(error), error, error.__traceback__)
         finally:
             os._exit(70)
     for fd in fds:
