@@ -163,7 +163,7 @@ def test_a_create_that_does_worse(load_hostile: LoadHostile, what: str) -> None:
         load_hostile(config=f"create:{what}")
 
 
-@pytest.mark.parametrize("what", ["segv", "abort", "_exit", "kill", "eat"])
+@pytest.mark.parametrize("what", ["segv", "abort", "_exit", "kill"])
 def test_a_destroy_that_dies_is_told_of(
     load_hostile: LoadHostile, hostile_library: Path, what: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -20,7 +20,7 @@ SOURCE = ROOT / "src/hardpoint"
 PYTHON_H = sysconfig.get_path("include")
 MODULE = f"_native{sysconfig.get_config_var('EXT_SUFFIX')}"
 # What measures this process's memory would measure the sanitizer's or valgrind's.
-CHOSEN = "not cffi and not ctypes and not no_memory_behind and not no_object_behind and not grow_nothing"
+CHOSEN = "not cffi and not ctypes and not isolated and not no_memory_behind and not no_object_behind and not grow_nothing"
 
 pytestmark = pytest.mark.skipif(
     not CAN_BUILD_NATIVE, reason="the native binding is built with Python.h, and there is none"
