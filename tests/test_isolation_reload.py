@@ -54,7 +54,9 @@ def test_a_worker_that_dies_after_its_file_was_replaced(load_hostile: LoadHostil
     replace(path, newer)
     with pytest.raises(hardpoint.CrashedError):
         plugin.harm("abort")
-    with pytest.raises(hardpoint.StaleError, match=r"is another file than the one that was loaded, .*; hardpoint\.reload goes on") as caught:
+    with pytest.raises(
+        hardpoint.StaleError, match=r"is another file than the one that was loaded, .*; hardpoint\.reload goes on"
+    ) as caught:
         plugin.count()
     assert caught.value.path == str(path)
     hardpoint.reload(plugin)
