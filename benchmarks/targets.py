@@ -45,6 +45,13 @@ def _call_targets(method: str) -> list[Target]:
 TARGETS = [
     *_call_targets("greet"),
     Target("greet: native / plain Python", _calls("hardpoint_native", "greet"), _calls("python", "greet"), 1.2),
+    Target(
+        "greet: hashicorp/go-plugin over net/rpc / isolated",
+        _calls("hashicorp_netrpc", "greet"),
+        _calls("hardpoint_isolated", "greet"),
+        5,
+        at_most=False,
+    ),
     *_call_targets("lang"),
     Target(
         "64 KiB transform: rate of two threads / of one",

@@ -140,7 +140,6 @@ def test_what_is_in_force_is_shown(run: Run, hello: Path) -> None:
         (["--isolated", "--timeout", "0"], "a timeout is seconds above 0, such as 2 or 0.5, not '0'"),
         (["--isolated", "--timeout", "soon"], "a timeout is seconds above 0, such as 2 or 0.5, not 'soon'"),
         (["--isolated", "--memory", "lots"], "'lots'"),
-        (["--isolated", "--binding", "cffi"], "--binding is for plugins in this process"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )

@@ -62,7 +62,7 @@ def test_a_hang_in_one_thread_ends_the_call_of_another_with_a_word_why(load_host
 def test_a_create_that_hangs(load_hostile: LoadHostile, hostile_library: Path, what: str) -> None:
     with pytest.raises(TimedOutError) as caught:
         load_hostile(isolated=SHORT, config=f"create:{what}")
-    assert str(caught.value) == f"{hostile_library}: create took longer than 0.5 s, and the worker was killed"
+    assert str(caught.value) == f"{hostile_library}: loading took longer than 0.5 s, and the worker was killed"
 
 
 @pytest.mark.parametrize("what", HANGS)

@@ -117,7 +117,7 @@ def test_a_new_file_whose_create_dies_leaves_the_old_one_serving(load_hostile: L
     plugin = load_hostile(config=f"if:{trap}")
     plugin.count()
     trap.touch()
-    with pytest.raises(hardpoint.CrashedError, match="SIGABRT in create"):
+    with pytest.raises(hardpoint.CrashedError, match="SIGABRT in loading"):
         hardpoint.reload(plugin)
     assert plugin.count() == 2
 

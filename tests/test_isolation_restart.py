@@ -52,12 +52,12 @@ def test_a_plugin_that_dies_at_every_start_is_given_up(
             plugin.count()
         said.append(str(caught.value))
     starts = [
-        each for each in said if each.startswith(f"{hostile_library}: the worker was killed by SIGABRT in create")
+        each for each in said if each.startswith(f"{hostile_library}: the worker was killed by SIGABRT in loading")
     ]
     assert len(starts) == 4
     assert re.match(
         rf"{re.escape(str(hostile_library))}: count cannot be called: the plugin was given up after 4 starts in a row that failed, "
-        r"the last so: .*SIGABRT in create(.|\n)*; mend it, and load it again$", said[-1],
+        r"the last so: .*SIGABRT in loading(.|\n)*; mend it, and load it again$", said[-1],
     )  # fmt: skip
     trap.unlink()
     with pytest.raises(CrashedError, match="given up"):

@@ -196,6 +196,14 @@ def test_an_object_that_was_not_made_by_load_has_no_instance(probe: Probe) -> No
     derived: Any = object.__new__(Derived)
     with pytest.raises(AttributeError, match="_instance"):
         derived.text("x")
+
+    class Answering(type(probe)):  # type: ignore[misc]
+        def __getattr__(self, name: str) -> int:
+            return 12345
+
+    with pytest.raises(AttributeError):
+        answering: Any = object.__new__(Answering)
+        answering.text("x")
     derived._instance = probe._instance  # type: ignore[attr-defined]
     assert derived.text("x") == "x"
 
@@ -321,6 +329,15 @@ def test_a_subinterpreter_is_refused(english: Path, run_python: RunPython, kind:
             "module _cffi_backend does not support loading in subinterpreters",  # cffi's own words, where Python lets it say so
         }
     )
+
+
+@needs_native
+@pytest.mark.parametrize(("kinds", "result"), [("x", "s"), ("s" * 9, "s"), ("s", "x"), ("s", "\0"), ("s", "\u0173")])
+def test_a_plan_that_no_contract_has(kinds: str, result: str) -> None:
+    from hardpoint.binding._native import Method
+
+    with pytest.raises(ValueError, match=r"no kind of parameter is written 'x'|at most 8 parameters, and a result of"):
+        Method(0, kinds, result, False, "n", lambda: (), lambda *_: None, lambda: None)
 
 
 @needs_native

@@ -668,7 +668,7 @@ def test_a_crash_under_the_loaders_lock_is_told_and_does_not_hang(compiler: Comp
     """The thread that dies cannot name the functions while the other one has the lock, and is not waited for."""
     compiler.header(Escape)
     library = compiler.library("escape.c", "-pthread", "-Wno-infinite-recursion", "-DAT_START")
-    with pytest.raises(hardpoint.CrashedError, match="the worker was killed by SIGSEGV in create") as caught:
+    with pytest.raises(hardpoint.CrashedError, match="the worker was killed by SIGSEGV in loading") as caught:
         hardpoint.load(library, Escape, isolated=Isolation(timeout=30))
     assert "SIGSEGV" in caught.value.stderr or "Segmentation fault" in caught.value.stderr
 

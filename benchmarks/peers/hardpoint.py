@@ -40,6 +40,11 @@ def open_(binding: str, workshop: Workshop) -> Greets:
     return cast("Greets", load(workshop.greeter, Greeter, binding, workshop.folder))
 
 
+def open_isolated(workshop: Workshop) -> Greets:
+    """The plugin object, of a worker."""
+    return cast("Greets", hardpoint.load(workshop.greeter, Greeter, isolated=True))
+
+
 def open_floor(workshop: Workshop) -> dict[str, Sampler]:
     """The loops in C of the native binding."""
     from hardpoint.binding import native
@@ -60,6 +65,12 @@ PEERS = {
     )
     for binding in ("native", "cffi", "ctypes")
 }
+PEERS["hardpoint_isolated"] = Peer(
+    "hardpoint, isolated",
+    "the same in a process of its own, sandboxed: a crash leaves the host alive, as with hashicorp/go-plugin",
+    partial(build, "native"),
+    open_isolated,
+)
 PEERS["floor"] = Peer(
     "C loop over the vtable (the floor)",
     "no Python in the loop: the argument is converted once, and no result is made",

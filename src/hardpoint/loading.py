@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from _thread import RLock
 from collections.abc import Mapping
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Binding = Literal["native", "cffi", "ctypes"]
+_reloading = RLock()
+"""Held while an object changes over, so that it gets class and instance from one and the same reload."""
 
 
 class Info(Record):
@@ -40,7 +43,7 @@ class Info(Record):
     sha256: str | None
     """The digest of the file that was loaded; None if that file is no longer there to be read."""
     library: str
-    """What dlopen was given: an absolute path, or the name of a pinned copy's descriptor."""
+    """What dlopen was given: an absolute path, or the name of a pinned copy's descriptor; isolated, the path of the file."""
     warnings: tuple[Problem, ...]
     """What speaks against the library and is no reason to refuse it."""
     isolation: InForce | None = None
@@ -79,7 +82,7 @@ def load_contract(
     path: str | os.PathLike[str],
     contract: Contract,
     *,
-    config: str | bytes | Mapping[str, Any] | None = None,
+    config: str | Mapping[str, Any] | None = None,
     binding: str | None = None,
     sha256: str | None = None,
     isolated: bool | Isolation = False,
@@ -97,11 +100,9 @@ def load_contract(
     return make_object(opened, text)
 
 
-def _encode(config: str | bytes | Mapping[str, Any] | None) -> bytes | None:
-    if config is None or isinstance(config, bytes):  # encoded before
-        return config
-    if isinstance(config, str):
-        return to_text(config, "load() argument 'config'")
+def _encode(config: str | Mapping[str, Any] | None) -> bytes | None:
+    if config is None or isinstance(config, str):
+        return None if config is None else to_text(config, "load() argument 'config'")
     if not isinstance(config, Mapping):
         raise TypeError(f"load() argument 'config' must be str, a mapping or None, not {type(config).__name__}")
     import json
@@ -130,17 +131,19 @@ def reload(plugin: object) -> None:
         raise TypeError(
             f"{plugin!r} is not isolated: its library stays in the process for good; load it with isolated=True"
         )
-    old = about.plugin
-    new: Any = load_contract(
-        old.path,
-        old.contract,
-        config=about.config,
-        binding=about.binding,
-        sha256=about.session.pinned,
-        isolated=about.options,
-    )
-    plugin.__class__ = type(new)
-    instance.exchange(_instance(new))
+    from .isolation.host import isolate  # it has been imported for the plugin
+
+    pinned = about.session.pinned
+    with (
+        open_library(about.session.library) as found,
+        nullcontext(found) if pinned is None else pin(found, pinned) as file,
+    ):
+        file.path = about.plugin.path  # as its first caller named it; that may be relative to another folder
+        fit = check_fit(file, about.plugin.contract)
+        new = isolate(file, fit, about.options, about.config, about.binding, about.family)
+    with _reloading:
+        instance.exchange(_instance(new))
+        plugin.__class__ = type(new)
 
 
 def info(plugin: object) -> Info:

@@ -86,7 +86,7 @@ class _Channel:
         while (datagram := os.read(self._reads, LONGEST)) != _END or not self._ending:
             try:
                 self._pass_on(datagram)
-            except Exception:  # noqa: BLE001 - a handler's, told as any thread's is; the next record may fare better
+            except BaseException:  # noqa: BLE001 - a handler's, told as any thread's is; the next record may fare better
                 self._threading.excepthook(self._threading.ExceptHookArgs((*sys.exc_info(), self._thread)))
 
     def _pass_on(self, datagram: bytes) -> None:

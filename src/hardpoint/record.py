@@ -21,6 +21,8 @@ class _Fields(type):
 
     def __new__(cls, name: str, bases: tuple[type, ...], members: dict[str, Any]) -> _Fields:
         fields = tuple(members.get("__annotations__", ()))
+        if not fields and bases and isinstance(bases[0], _Fields):  # as of a NamedTuple's subclass, they are its base's
+            return super().__new__(cls, name, bases, {"__slots__": (), **members})
         defaults = {field: members[field] for field in fields if field in members}
         members |= {field: _tuplegetter(index, field) for index, field in enumerate(fields)}
         members |= {"__slots__": (), "__match_args__": fields, "_fields": fields, "_field_defaults": defaults}

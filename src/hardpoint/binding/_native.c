@@ -244,7 +244,8 @@ static Py_ssize_t offset_of(PyObject *type, const char *name) {
 static Holder *ask_instance(const Method *method, PyObject *self) {
     PyObject *instance = slot_at(self, method->instance_offset);
     if (instance == NULL) {
-        return (Holder *)PyObject_GetAttrString(self, "_instance"); /* which it has not: AttributeError */
+        PyErr_Format(PyExc_AttributeError, "%R was not made by hardpoint.load, and has no _instance", self);
+        return NULL;
     }
     PyObject *held = PyObject_CallMethod(instance, "hold", "O", method->name);
     if (held != NULL && !Py_IS_TYPE(held, &Holder_Type)) {
@@ -436,8 +437,8 @@ static double number_of(const Method *method, Py_ssize_t index, PyObject *value)
 
 /* All the words and doubles of a call; `values` are the arguments without self. -1 with an error, and then too
  * `arguments` has to be let go. `scalar` and `out` are where the plugin writes. */
-HP_HOT int prepare(const Method *method, void *self, PyObject *const *values, Arguments *arguments,
-                          void *scalar, hp_out *out) {
+HP_HOT int prepare(const Method *method, void *self, PyObject *const *values, Arguments *arguments, void *scalar,
+                   hp_out *out) {
     uint64_t *word = arguments->call.words;
     double *number = arguments->call.doubles;
     size_t given = 0;
@@ -648,7 +649,7 @@ static PyObject *method_vectorcall(PyObject *callable, PyObject *const *args, si
 /* The shape of calls by a plan; -1 with an error if there is something in it that the contract language has not. */
 static int plan(Method *method, const char *kinds, Py_ssize_t count, int result) {
     int words = 2 + is_scalar((char)result), doubles = 0; /* self and the hp_out */
-    if (count > MOST_PARAMETERS || strchr("sbif?n", result) == NULL) {
+    if (count > MOST_PARAMETERS || result <= 0 || result > 127 || strchr("sbif?n", result) == NULL) {
         PyErr_SetString(PyExc_ValueError, "a method has at most 8 parameters, and a result of a known kind");
         return -1;
     }
@@ -667,7 +668,7 @@ static int plan(Method *method, const char *kinds, Py_ssize_t count, int result)
             doubles += 1;
             break;
         default:
-            PyErr_Format(PyExc_ValueError, "no kind of parameter is written %R", kinds);
+            PyErr_Format(PyExc_ValueError, "no kind of parameter is written '%c'", kinds[index]);
             return -1;
         }
         method->kinds[index] = kinds[index];
@@ -856,6 +857,11 @@ static PyObject *native_floor(PyObject *Py_UNUSED(module), PyObject *args) {
     Scalar scalar;
     Out out;
     hp_status status = HP_OK;
+    if (holder->lock != NULL && take_turn(method, PyTuple_GET_ITEM(ordered, 0), holder) < 0) {
+        Py_DECREF(holder);
+        Py_DECREF(ordered);
+        return NULL;
+    }
     out_open(&out);
     scalar.integer = 0;
     if (prepare(method, holder->pointer, &PyTuple_GET_ITEM(ordered, 1), &arguments, &scalar, &out.out) == 0) {
@@ -874,6 +880,9 @@ static PyObject *native_floor(PyObject *Py_UNUSED(module), PyObject *args) {
     }
     out_close(&out);
     let_go(&arguments);
+    if (holder->lock != NULL) {
+        end_turn(holder);
+    }
     Py_DECREF(holder);
     Py_DECREF(ordered);
     return result;

@@ -22,8 +22,10 @@ class Arguments:
         self._class_name = class_name
         self._method = method
         self._function: Callable[..., tuple[Any, ...]] | None = None
-        self.owner: type = object
+        self.made: type = object
         """The class that the method is one of."""
+        self.owner: type = object
+        """The class whose objects it may be called on: the same, or a family of classes between which `reload` changes."""
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
         """The arguments of a call, in their order. TypeError if they are not the method's."""
@@ -62,7 +64,7 @@ def guarded(method: Method, caller: Caller, arguments: Arguments) -> Any:
     count, name = len(method.parameters) + 1, method.name
 
     def function(*args: Any, **kwargs: Any) -> Any:
-        if kwargs or len(args) != count or type(args[0]) is not arguments.owner:
+        if kwargs or len(args) != count or type(args[0]) is not arguments.made:
             args = arguments(*args, **kwargs)
         instance = args[0]._instance
         holder = instance.hold(name)

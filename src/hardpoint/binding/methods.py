@@ -13,14 +13,17 @@ if TYPE_CHECKING:
     from .outcome import Plugin
 
 
-class _Object:
+class PluginObject:
     """What every plugin object has. A class of its own, or Python would not let `reload` give an object another class."""
 
     __slots__ = ("__weakref__", "_instance")
 
 
-def make_class(plugin: Plugin, binding: Any) -> type:
-    """A class whose objects have an `_instance`, and the contract's methods; `binding` is the module that calls them."""
+def make_class(plugin: Plugin, binding: Any, family: type[PluginObject] | None = None) -> type:
+    """A class whose objects have an `_instance`, and the contract's methods; `binding` is the module that calls them.
+
+    A method is called on objects of its class alone; with a `family`, on those of every class that was made with it.
+    """
     contract = plugin.contract
     name = contract.source.rpartition(".")[2].rpartition(":")[2] or contract.name
     title = f"<{plugin.manifest.plugin} {plugin.manifest.release}, a plugin for {contract} from {plugin.path}>"
@@ -41,9 +44,9 @@ def make_class(plugin: Plugin, binding: Any) -> type:
         else:
             function = _absent(plugin, method, arguments)
         members[method.name] = _dress(function, f"{name}.{method.name}", method, arguments)
-    made = type(name, (_Object,), members)
+    made = type(name, (family or PluginObject,), members)
     for arguments in every:
-        arguments.owner = made
+        arguments.made, arguments.owner = made, family or made
     return made
 
 

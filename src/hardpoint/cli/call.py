@@ -46,7 +46,7 @@ def configure(parser: ArgumentParser) -> None:
     parser.usage = "hardpoint call [options] FILE... METHOD [ARG...]"
     parser.add_argument("words", nargs="+", metavar="FILE... METHOD [ARG...]", help="plugins, a method, its arguments")
     parser.add_argument("--contract", type=named, metavar="MODULE:CLASS", help="hold the plugin against this contract")
-    parser.add_argument("--binding", choices=["cffi", "ctypes"], help="what calls the plugin")
+    parser.add_argument("--binding", choices=["native", "cffi", "ctypes"], help="what calls the plugin")
     parser.add_argument("--config", metavar="TEXT", help="what the plugin's create is given")
     parser.add_argument("--json", action="store_true", help="print a list of results as JSON")
     parser.add_argument("--isolated", action="store_true", help="run each plugin in a process of its own")
@@ -93,8 +93,6 @@ def _check_options(arguments: Namespace) -> None:
         for option in ("timeout", "memory", "watch"):
             if getattr(arguments, option):
                 arguments.command.error(f"--{option} needs --isolated")
-    elif arguments.binding:
-        arguments.command.error("--binding is for plugins in this process: leave it out, or leave out --isolated")
     if arguments.watch:
         from .watch import check_watchfiles
 

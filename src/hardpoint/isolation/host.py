@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..abi import SERIAL
 from ..binding.instance import Holder, Instance
-from ..binding.methods import make_class
+from ..binding.methods import PluginObject, make_class
 from ..binding.outcome import Plugin
 from ..library import Slots
 from ..record import Record
@@ -29,6 +29,7 @@ class Isolated(Record):
     options: Isolation
     config: bytes | None
     binding: str | None
+    family: type[PluginObject]
 
 
 def isolate(
@@ -37,8 +38,14 @@ def isolate(
     isolated: bool | Isolation,  # noqa: FBT001 - as load's argument
     config: bytes | None,
     binding: str | None,
+    family: type[PluginObject] | None = None,
 ) -> Any:
-    """The plugin of a file that fits, in a worker, as an object with the contract's methods."""
+    """The plugin of a file that fits, in a worker, as an object with the contract's methods.
+
+    `family` is what the classes of an object have in common before and after a reload: a method that was looked up before
+    is called after.
+    """
+    family = family or type("Isolated", (PluginObject,), {"__slots__": ()})
     contract, manifest = fit.contract, fit.manifest
     assert manifest is not None  # noqa: S101 - a fit without problems has it
     assert fit.vtable is not None  # noqa: S101
@@ -51,8 +58,14 @@ def isolate(
     plugin = plugin._replace(slots=Slots(0, 0, places))
     instance = Instance(Holder(session, Session.end, serial=serial), name=manifest.plugin, path=file.path)
     instance.about = Isolated(
-        plugin, session, tuple(problem for problem in fit.problems if not problem.fatal), options, config, binding
+        plugin,
+        session,
+        tuple(problem for problem in fit.problems if not problem.fatal),
+        options,
+        config,
+        binding,
+        family,
     )
-    made: Any = object.__new__(make_class(plugin, remote))
+    made: Any = object.__new__(make_class(plugin, remote, family))
     made._instance = instance  # noqa: SLF001 - the one slot of its class
     return made

@@ -87,7 +87,7 @@ class Output:
             if record := record_of(datagram):
                 self._records_to.log(record[1], "%s", record[2])
         dropped = int.from_bytes(self._dropped[:8], "little")
-        if dropped != self._reported:
+        if dropped > self._reported:
             lost, self._reported = dropped - self._reported, dropped
             logging.getLogger("hardpoint.plugin").warning("%d log records of plugins were dropped", lost)
 
@@ -148,7 +148,7 @@ class Reader:
             return
         try:
             read(output)
-        except Exception:  # noqa: BLE001 - a handler's, told as any thread's is; the next record may fare better
+        except BaseException:  # noqa: BLE001 - a handler's, told as any thread's is; the next record may fare better
             import sys
 
             threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import _socket
 import os
 import select
 import signal
+import time
 from _thread import RLock, allocate_lock
-from contextlib import closing
+from contextlib import closing, suppress
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,6 @@ from .shared import Shared
 from .spawner import pair
 
 if TYPE_CHECKING:
-    import _socket
     from collections.abc import Callable
 
 
@@ -83,10 +84,10 @@ class Worker:
 
         BlockingIOError if that takes too long; GoneError, OSError or FrameError if there is none.
         """
-        memory = Shared.make()
+        memory = Shared.make()  # it may be more than goes into a frame
         try:
-            placed = None if config is None else memory.put(config) if config else b""
-            wire.send(self._control, [placed, *request], (memory.fd,))
+            placed = memory.put(wire.pack(request)), None if config is None else memory.put(config) if config else b""
+            wire.send(self._control, placed, (memory.fd,))
         finally:
             memory.close()
         if self._timeout is not None:
@@ -113,13 +114,28 @@ class Worker:
             shared.close()
             raise
         try:
-            with closing(theirs), self._lock:
-                wire.send(self._control, wire.CONNECT, (theirs.fileno(), shared.fd))
-        except OSError as error:
+            with closing(theirs):
+                self._hand_over((theirs.fileno(), shared.fd))
+            return Connection(mine, shared, self._timeout)
+        except BaseException:
             mine.close()
             shared.close()
-            raise GoneError from error
-        return Connection(mine, shared, self._timeout)
+            raise
+
+    def _hand_over(self, fds: tuple[int, ...]) -> None:
+        """Give the worker the other end of a connection. It may not read: then never wait with the lock, which kill needs."""
+        until = None if self._timeout is None else time.monotonic() + self._timeout
+        while True:
+            with self._lock:
+                if self._pidfd < 0:
+                    raise GoneError
+                poll = select.poll()
+                poll.register(self._control, select.POLLOUT)
+                with suppress(BlockingIOError):
+                    wire.send(self._control, wire.CONNECT, fds, _socket.MSG_DONTWAIT)
+                    return
+            if not poll.poll(None if until is None else _milliseconds(max(0.0, until - time.monotonic()))):
+                raise BlockingIOError
 
     def give(self, connection: Connection) -> None:
         """Take a connection back for the next call."""
@@ -134,11 +150,12 @@ class Worker:
         """End it now, and let go of it."""
         with self._lock:
             if self._pidfd >= 0:
-                if not _has_ended(self._pidfd):
+                pidfd, self._pidfd = self._pidfd, -1  # before it is closed: its number may be another's right behind
+                if not _has_ended(pidfd):
                     self.was_killed, self.killed_for = True, why
-                    signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-                os.close(self._pidfd)
-                self._pidfd = -1
+                    with suppress(ProcessLookupError):
+                        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                os.close(pidfd)
             self._control.close()
         self._close_free()
 
@@ -151,12 +168,9 @@ class Worker:
 
     def ask_to_end(self) -> None:
         """Have it end its instance and then itself."""
-        try:
-            with self._lock:
-                self._control.setblocking(False)
-                wire.send(self._control, wire.END)
-        except OSError:  # it is gone already, or does not read
-            pass
+        with self._lock, suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):  # gone, or it does not read
+            if self._pidfd >= 0:
+                wire.send(self._control, wire.END, (), _socket.MSG_DONTWAIT)
 
     def end(self, seconds: float) -> bool:
         """Wait for the end that it was asked for; False if it took longer than that, and was killed."""

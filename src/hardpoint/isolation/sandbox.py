@@ -124,7 +124,8 @@ def _confine(options: dict[str, Any], file: LibraryFile, elf: ElfFile) -> tuple[
 
 
 def _files(options: dict[str, Any], abi: int) -> str:
-    reads, writes = (", ".join(options[name]) for name in ("read", "write"))
+    given = [options[name] for name in ("read", "write")]
+    reads, writes = (", ".join(paths) if len(paths) <= 8 else f"{len(paths)} more paths" for paths in given)
     return (
         f"files: reads what the library, the loader and Python need{f', and {reads}' * bool(reads)}; "
         f"writes {writes or 'none'} (Landlock, version {abi})"

@@ -10,7 +10,8 @@ import time
 from _thread import RLock
 from typing import TYPE_CHECKING, Any
 
-from ..errors import CrashedError, HardpointError, LoadError, TimedOutError
+from ..abi import SERIAL, UNSUPPORTED
+from ..errors import CallError, CrashedError, HardpointError, LoadError, TimedOutError
 from ..file import LibraryFile, digest
 from .frames import checked, error_of, place
 from .options import InForce, limits
@@ -47,14 +48,16 @@ class Session:
         contract = plugin.contract
         self._plugin = plugin
         self._isolation = isolation
+        self._pid = os.getpid()
+        self._serial = bool(fit.vtable and fit.vtable.flags & SERIAL)
         try:
             self._file = LibraryFile(file.path, os.dup(file.fd), file.loader_path, os.fstat(file.fd), file.pinned)
         except OSError as error:
-            raise self._cannot("create", error) from error
+            raise self._cannot("loading", error) from error
         self._lock = RLock()
         methods = [[method.name, method.parameters, *method[2:5]] for method in contract.methods]
-        self.library = file.path if file.pinned else file.loader_path
-        """What dlopen is given in a worker; of a pinned file, the path that it was copied from."""
+        self.library = os.path.join(os.getcwd(), file.path) if file.pinned else file.loader_path
+        """What dlopen is given in a worker, an absolute path; of a pinned file, the one that it was copied from."""
         self._request = [
             file.path, self.library, list(file.identity), file.pinned, contract.name, [contract.major, contract.minor], methods,
             fit.manifest, fit.vtable, binding, limits(isolation),
@@ -71,10 +74,11 @@ class Session:
         self.binding = ""
         self.present: list[bool] = []
         """Which of the contract's methods the plugin has."""
-        self._workers[0] = self._start("create")
+        self._workers[0] = self._start()
 
     def __del__(self) -> None:
-        if file := getattr(self, "_file", None):
+        file = getattr(self, "_file", None)
+        if file and self._pid == os.getpid():  # a forked child may have closed it, and something else have its number
             os.close(file.fd)
 
     @property
@@ -96,6 +100,10 @@ class Session:
 
         The index is inverted if there are large payloads or bytearrays, which come back as the plugin left them.
         """
+        index = frame[0] if frame[0] >= 0 else ~frame[0]
+        if not self.present[index]:  # the method was looked up before a reload to an older release
+            raise CallError(f"{self._plugin.path}: {self._plugin.manifest.plugin} {self._plugin.manifest.release} does not have "
+                            f"{method.text}; use a newer release of the plugin", path=self._plugin.path, status=UNSUPPORTED)  # fmt: skip
         at = self._claim() if self._under_way else 0
         worker = connection = None
         try:
@@ -115,6 +123,8 @@ class Session:
             if isinstance(error, OSError) and error.errno in _LACKS:
                 raise self._cannot(method.name, error) from error
             if worker is None or not isinstance(error, _LOST):
+                if worker is not None and self._serial:  # the call that was given up still has its turn
+                    self._drop(at, worker, "another call was given up")
                 raise
             raise self._lost(method.name, at, worker, error) from error.__cause__
         finally:
@@ -130,7 +140,7 @@ class Session:
         """The error for what the host itself lacks; it says nothing about the worker."""
         path = self._plugin.path
         return LoadError(
-            f"{path}: {doing} cannot be called now: {error.strerror}; end some processes, close some files or free some memory",
+            f"{path}: {doing} is not possible now: {error.strerror}; end some processes, close some files or free some memory",
             path=path,
         )
 
@@ -179,13 +189,13 @@ class Session:
             )
         if self._failures:
             time.sleep(max(0.0, self._failures[-1] + _PAUSE * 2 ** len(self._failures) - time.monotonic()))
-        return self._start("create")
+        return self._start()
 
-    def _start(self, doing: str) -> Worker:
+    def _start(self) -> Worker:
         try:
             worker = Worker(self._plugin.manifest.plugin, self._file.fd, self._isolation.timeout)
         except OSError as error:
-            raise self._cannot(doing, error) from error
+            raise self._cannot("loading", error) from error
         try:
             failed, answer, sandbox, binding = worker.load(self._request, self._config)
             if failed:
@@ -194,7 +204,7 @@ class Session:
                 raise FrameError("an answer of another shape")
         except _LOST as error:
             self._failures.append(time.monotonic())
-            raise self._lost(doing, None, worker, error) from error.__cause__
+            raise self._lost("loading", None, worker, error) from error.__cause__
         except BaseException:
             worker.kill()
             raise
@@ -208,10 +218,7 @@ class Session:
         if not isinstance(why, (BlockingIOError, FrameError)):
             worker.wait(0.3)
         reasons = {BlockingIOError: "another call took too long", FrameError: "it sent what no worker sends"}
-        worker.kill(next((reason for kind, reason in reasons.items() if isinstance(why, kind)), ""))
-        with self._lock:
-            if place is not None and self._workers[place] is worker:
-                self._workers[place] = None
+        self._drop(place, worker, next((reason for kind, reason in reasons.items() if isinstance(why, kind)), ""))
         if isinstance(why, BlockingIOError):
             took = f"{plugin.path}: {doing} took longer than {self._isolation.timeout:g} s, and the worker was killed"
             error: CrashedError | TimedOutError = TimedOutError(took, path=plugin.path)
@@ -226,9 +233,20 @@ class Session:
         self._died = type(error), str(error)
         return error
 
+    def _drop(self, place: int | None, worker: Worker, why: str) -> None:
+        """Kill a worker; the next call starts another one."""
+        worker.kill(why)
+        with self._lock:
+            if place is not None and self._workers[place] is worker:
+                self._workers[place] = None
+
     def _crashed(self, doing: str, worker: Worker) -> CrashedError:
         status, lines = worker.wait(), worker.output.lines
-        how, number, code = "left its connection to the host, and was killed", None, None
+        # Either the plugin closed what is not its own, or it has no descriptor left for one more thread's calls.
+        how = (
+            f"left its connection to the host (Isolation(files={self._isolation.files}) may be too few), and was killed"
+        )
+        number = code = None
         if status is not None and os.WIFSIGNALED(status):
             number = os.WTERMSIG(status)
             names = {each.value: each.name for each in signal.Signals}

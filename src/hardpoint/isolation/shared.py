@@ -43,12 +43,9 @@ class Shared:
         self._used = offset + size
         return wire.place(offset, size)
 
-    def take(self, placed: Any) -> Any:
-        """A copy of what was put there, or what stands in a frame itself; the memory is closed."""
-        try:
-            return bytes(self.view(*wire.PLACED.unpack(placed.data))) if type(placed) is wire.ExtType else placed
-        finally:
-            self.close()
+    def copy(self, placed: Any) -> Any:
+        """A copy of what was put there, or what stands in a frame itself."""
+        return bytes(self.view(*wire.PLACED.unpack(placed.data))) if type(placed) is wire.ExtType else placed
 
     def begin(self, at: int = 0) -> None:
         """Forget what was put behind `at`."""

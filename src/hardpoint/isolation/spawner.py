@@ -13,6 +13,7 @@ from _thread import RLock, start_new_thread
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
+from ..errors import LoadError
 from . import wire
 from .output import Reader
 
@@ -27,7 +28,10 @@ _BOOT = "import sys; sys.path[:] = sys.argv[4:]; from hardpoint.isolation.zygote
 
 def pair() -> tuple[_socket.socket, _socket.socket]:
     """Two ends of a socket that keeps frames apart."""
-    return _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    ends = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    for end in ends:
+        end.setblocking(True)  # socket.setdefaulttimeout would make it otherwise, for the other process as well
+    return ends
 
 
 class Spawner:
@@ -55,12 +59,12 @@ class Spawner:
         OSError if there can be no process.
         """
         with self._lock:
-            try:
+            pid: int | None = None
+            got: list[int] = []
+            with suppress(BrokenPipeError, ConnectionResetError):  # it has ended
                 self._asked += 1
                 wire.send(self._control, self._asked, fds)
                 pid, got = self._answer()
-            except OSError:  # it has ended
-                pid, got = None, []
             if pid is None:
                 self.alive = False
                 return None
@@ -110,6 +114,24 @@ class Spawner:
             os.waitpid(self._pid, 0)
 
 
+def python() -> str:
+    """The Python that forks workers. LoadError if `sys.executable` names none, as in a program that embeds Python."""
+    path = sys.executable
+    if not path or not os.access(path, os.X_OK) or not os.path.isfile(path):
+        raise LoadError(
+            f"no process can be started for isolated plugins: needs sys.executable to be a Python of this version, found "
+            f"{path!r}; set sys.executable to one that can be run"
+        )
+    return path
+
+
+def _homes() -> list[str]:
+    """Where the modules are that it needs: an entry of sys.path may be relative to a folder that was left."""
+    modules = (sys.modules[name] for name in ("hardpoint", "msgpack", "_cffi_backend"))
+    files = (os.path.abspath(module.__file__ or "") for module in modules)
+    return [os.path.dirname(file) if file.endswith(".so") else os.path.dirname(os.path.dirname(file)) for file in files]
+
+
 def _spawn(control: int, events: int) -> int:
     """Start the zygote. It gets nothing of the host's but its stderr: no other descriptor, no signal ignored or blocked."""
     high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in (control, events)]  # a host may have no stdin
@@ -120,12 +142,10 @@ def _spawn(control: int, events: int) -> int:
         (os.POSIX_SPAWN_DUP2, high[1], 4),
     ]
     environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    words = [sys.executable, "-I", "-S", "-c", _BOOT, str(os.getpid()), "3", "4", *sys.path]
+    words = [python(), "-I", "-S", "-c", _BOOT, str(os.getpid()), "3", "4", *sys.path, *_homes()]
     default = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
     try:
-        return os.posix_spawn(
-            sys.executable, words, environment, file_actions=actions, setsigmask=(), setsigdef=default
-        )
+        return os.posix_spawn(words[0], words, environment, file_actions=actions, setsigmask=(), setsigdef=default)
     finally:
         for fd in high:
             os.close(fd)

@@ -27,7 +27,7 @@ PLACE = 1
 """The type of the extension that stands for a payload in shared memory."""
 PLACED = struct.Struct("<QQ")
 
-pack = Packer(use_bin_type=True, strict_types=False).pack
+pack = Packer(unicode_errors="surrogateescape").pack  # a path may be no text
 
 
 class FrameError(Exception):
@@ -37,7 +37,7 @@ class FrameError(Exception):
 def unpack(data: Any) -> Any:
     """The frame in some bytes. FrameError if it is none."""
     try:
-        return unpackb(data, raw=False, use_list=True)
+        return unpackb(data, unicode_errors="surrogateescape")
     except (UnpackException, ValueError, TypeError, OverflowError) as error:  # all that msgpack raises for bad bytes
         raise FrameError(f"{type(error).__name__}: {error}") from error
 
@@ -47,12 +47,12 @@ def buffer() -> mmap.mmap:
     return mmap.mmap(-1, LIMIT, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
-def send(sock: _socket.socket, frame: Any, fds: tuple[int, ...] = ()) -> None:
-    """Send a frame, and descriptors with it."""
+def send(sock: _socket.socket, frame: Any, fds: tuple[int, ...] = (), flags: int = 0) -> None:
+    """Give a frame to the other side, and descriptors with it; `flags` are as for sendmsg(2)."""
     if fds:
-        sock.sendmsg([pack(frame)], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", fds))])
+        sock.sendmsg([pack(frame)], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", fds))], flags)
     else:
-        sock.send(pack(frame))  # the call that a sandboxed worker still has
+        sock.send(pack(frame), flags)  # the call that a sandboxed worker still has
 
 
 def receive(sock: _socket.socket, most: int = 0) -> tuple[Any, list[int]]:

@@ -39,8 +39,11 @@ def main(zygote: int, *kept: int) -> NoReturn:
         os._exit(0)
     _keep(*kept)
     control = _socket.socket(fileno=_CONTROL)
-    (placed, *request), [memory] = wire.receive(control, 1)
-    config = Shared(memory).take(placed)
+    placed, [fd] = wire.receive(control, 1)
+    memory = Shared(fd)
+    request, config = (memory.copy(each) for each in placed)
+    memory.close()
+    request = wire.unpack(request)
     applied: list[str] = []
     try:
         *what, binding, options = request
@@ -60,7 +63,9 @@ def main(zygote: int, *kept: int) -> NoReturn:
         if request == wire.END:  # the instance goes with the last reference to it
             calls.clear()
             os._exit(0)
-        if len(fds) < 2:  # this process may have no more descriptors; the host sees that the other ends are closed
+        if len(fds) < 2:  # this process may have no more descriptors; with the last one closed, the host sees the end
+            for fd in fds:
+                os.close(fd)
             continue
         _thread.start_new_thread(_serve, (_socket.socket(fileno=fds[0]), Shared(fds[1]), methods, calls))
 
@@ -111,6 +116,7 @@ def _load(
         method._replace(
             parameters=tuple(each._replace(kind=_RAW.get(each.kind, each.kind)) for each in method.parameters),
             result=_RAW.get(method.result, method.result),
+            quick=False,  # the GIL is the other connections', and what it costs to release is nothing here
         )
         for method in contract.methods
     ]

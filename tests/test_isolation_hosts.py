@@ -1,0 +1,169 @@
+"""Isolation in hosts that do what hosts do: default time-outs, other folders, methods kept for later, quick methods."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import pytest
+from probe import Probe
+from processes import together, workers
+
+import hardpoint
+from hardpoint import Isolation
+from hardpoint.contracts import Greeter
+
+if TYPE_CHECKING:
+    from conftest import Compiler, LoadHostile, RunPython
+
+
+@hardpoint.contract("napper", version="1.0")
+@runtime_checkable
+class Napper(Protocol):
+    @hardpoint.quick
+    def nap(self, milliseconds: int) -> int: ...
+
+
+NAPPER = """
+#include <time.h>
+#include "napper.h"
+static hp_status nap(void *self, int64_t milliseconds, int64_t *result, hp_out *out) {
+    (void)self, (void)out;
+    nanosleep(&(struct timespec){milliseconds / 1000, milliseconds % 1000 * 1000000}, NULL);
+    *result = milliseconds;
+    return HP_OK;
+}
+NAPPER_PLUGIN("napper", "1", .nap = nap);
+"""
+
+
+def test_a_quick_method_keeps_no_other_call_waiting(compiler: Compiler) -> None:
+    compiler.header(Napper)
+    library = compiler.text("napper", NAPPER)
+    with hardpoint.loaded(library, Napper, isolated=Isolation(timeout=1.5)) as plugin:
+        assert together(*[lambda: plugin.nap(700)] * 4) == [700] * 4  # one after the other, they would take too long
+
+
+def test_a_serial_plugin_is_usable_after_a_call_was_given_up(compiler: Compiler, probe_library: Path) -> None:
+    library = compiler.library("probe.c", "-pthread", "-DSERIAL")
+    with hardpoint.loaded(library, Probe, isolated=Isolation(timeout=20)) as plugin:
+        before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            with pytest.raises(KeyboardInterrupt):
+                plugin.overlap(60_000)
+        finally:
+            signal.signal(signal.SIGALRM, before)
+        assert plugin.text("x") == "x"
+
+
+def test_a_default_timeout_of_sockets_is_not_isolations(english: Path) -> None:
+    socket.setdefaulttimeout(0.2)
+    try:
+        with hardpoint.loaded(english, Greeter, isolated=True) as plugin:
+            time.sleep(0.4)
+            assert plugin.lang() == "English"
+    finally:
+        socket.setdefaulttimeout(None)
+
+
+def test_a_method_that_was_looked_up_before_a_reload(load_hostile: LoadHostile) -> None:
+    plugin = load_hostile()
+    count: Any = plugin.count
+    reset = type(plugin).count
+    assert count() == 1
+    hardpoint.reload(plugin)
+    assert count() == 1
+    assert reset(plugin) == 2
+    with pytest.raises(TypeError, match="doesn't apply to a"):
+        reset(load_hostile())  # another plugin object
+
+
+def test_many_callers_of_a_worker_that_does_not_read(load_hostile: LoadHostile) -> None:
+    plugin = load_hostile(isolated=Isolation(timeout=0.5))
+    [pid] = workers(plugin)
+    os.kill(pid, signal.SIGSTOP)
+    errors = together(*[plugin.count] * 330)
+    assert {type(each) for each in errors} <= {hardpoint.TimedOutError, hardpoint.CrashedError, int}
+    assert plugin.count() > 0
+
+
+def test_a_forked_child_closes_nothing_that_is_not_its_own(english: Path, run_python: RunPython) -> None:
+    code = f"""
+import gc, os, hardpoint
+from hardpoint.contracts import Greeter
+english = hardpoint.load({str(english)!r}, Greeter, isolated=True)
+child = os.fork()
+if child == 0:
+    os.closerange(3, 200)
+    mine = [os.open("/dev/null", os.O_RDONLY) for _ in range(60)]
+    del english
+    gc.collect()
+    for fd in mine:
+        os.fstat(fd)
+    os._exit(0)
+print(os.waitpid(child, 0)[1], english.lang())
+"""
+    assert run_python(code).stdout == "0 English\n"
+
+
+def test_a_relative_path_and_another_folder(english: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(english, tmp_path / "here.so")
+    monkeypatch.chdir(tmp_path)
+    with hardpoint.loaded("here.so", Greeter, isolated=True) as plugin:
+        monkeypatch.chdir("/")
+        hardpoint.reload(plugin)
+        assert plugin.lang() == "English"
+        assert hardpoint.info(plugin).path == "here.so"
+
+
+def test_a_path_that_is_no_text(english: Path, tmp_path: Path) -> None:
+    path = os.fsdecode(bytes(tmp_path) + b"/bad\xff.so")
+    shutil.copy(english, path)
+    with hardpoint.loaded(path, Greeter, isolated=True) as plugin:
+        assert plugin.lang() == "English"
+
+
+def test_a_host_with_relative_entries_on_its_path(english: Path, run_python: RunPython, tmp_path: Path) -> None:
+    package = Path(hardpoint.__file__).parent.parent
+    code = f"""
+import os, sys
+os.chdir({str(package.parent)!r})
+sys.path[:] = [{package.name!r}, *(each for each in sys.path if each != {str(package)!r})]
+import hardpoint
+from hardpoint.contracts import Greeter
+os.chdir("/")
+print(hardpoint.load({str(english)!r}, Greeter, isolated=True).lang())
+"""
+    assert run_python(code).stdout == "English\n"
+
+
+@pytest.mark.parametrize("executable", ["", None, "/nonexistent/python"])
+def test_a_program_that_embeds_python(english: Path, run_python: RunPython, executable: str | None) -> None:
+    code = f"""
+import sys, hardpoint
+from hardpoint.contracts import Greeter
+sys.executable = {executable!r}
+try:
+    hardpoint.load({str(english)!r}, Greeter, isolated=True)
+except hardpoint.LoadError as error:
+    print(error)
+"""
+    said = run_python(code).stdout
+    assert said == (
+        "no process can be started for isolated plugins: needs sys.executable to be a Python of this version, found "
+        f"{executable!r}; set sys.executable to one that can be run\n"
+    )
+
+
+def test_a_request_of_any_length(english: Path, tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number:0200}" for number in range(1500)]
+    for path in paths[:1]:
+        path.touch()
+    with hardpoint.loaded(english, Greeter, isolated=Isolation(read=[paths[0]] * 1500)) as plugin:
+        assert plugin.lang() == "English"
