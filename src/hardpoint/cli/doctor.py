@@ -65,7 +65,8 @@ def _show_host(host: dict[str, Any], problems: list[Problem]) -> None:
     _line("python", f"{python['implementation']} {python['version']}", python["executable"])
     _line("machine", f"{host['machine']}, {host['system']}")
     _line("libc", f"{host['libc']['name']} {host['libc']['version']}".strip())
-    native = [] if binding["why_not_native"] is None else [f"not native: {binding['why_not_native']}"]
+    why = binding["why_not_native"]
+    native = [f"not native: {why}" if why else "the fastest, which was built when hardpoint was installed"]
     _line("binding", binding["default"], *native)
     _line("isolation", _isolation(host["isolation"]))
     _line("cffi", host["cffi"])
