@@ -57,13 +57,13 @@ def library(compiler: Compiler) -> Path:
     return compiler.library("escape.c", "-pthread", "-Wno-infinite-recursion")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def confined(library: Path) -> Iterator[Escape]:
     with hardpoint.loaded(library, Escape, isolated=True) as plugin:
         yield plugin
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def free(library: Path) -> Iterator[Escape]:
     with hardpoint.loaded(library, Escape, isolated=Isolation(sandbox=False, memory=None, files=None)) as plugin:
         yield plugin
