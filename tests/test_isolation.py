@@ -57,7 +57,6 @@ def test_an_object_that_nobody_holds_ends_its_worker(hostile_library: Path) -> N
     assert eventually(lambda: not runs(pid))
 
 
-@pytest.mark.parametrize("binding", ["native", "cffi", "ctypes"])
 def test_the_same_file_can_be_in_the_process_too(
     load_hostile: LoadHostile, hostile_library: Path, tmp_path: Path, binding: Any
 ) -> None:

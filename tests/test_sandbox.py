@@ -315,6 +315,9 @@ def numbers_of(command: list[str]) -> dict[str, int]:
     return {name: int(value) for name, value in re.findall(r"#define __NR_(\w+) (\d+)$", done.stdout, re.MULTILINE)}
 
 
+OUTER_FILTER = "\nSeccomp:\t2" in Path("/proc/self/status").read_text()
+
+
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.name)
 def test_system_calls_that_a_plugin_has_no_use_for(
     call: Call, confined: Escape, free: Escape, numbers: dict[str, int]
@@ -324,6 +327,8 @@ def test_system_calls_that_a_plugin_has_no_use_for(
     if call.root and not IS_ROOT:
         pytest.skip("only root would be told something else without the sandbox")
     answer = free.attempt("call", words)
+    if answer == "EPERM" and OUTER_FILTER:
+        pytest.skip("these tests run under another filter, which refuses it as well: a container's, say")
     assert answer != "EPERM"
     if answer not in {"ENOSYS", call.answer}:  # the kernel may be built without it
         assert (call.name, answer) == (call.name, call.answer)
@@ -555,6 +560,7 @@ def test_libraries_of_its_own_are_found_and_their_folder_is_not_opened(compiler:
             assert plugin.attempt("read", str(tmp_path / "secret")) == "EACCES"
 
 
+@pytest.mark.skipif(shutil.which("c++") is None, reason="there is no c++")
 def test_a_plugin_in_cxx(compiler: Compiler, tmp_path: Path) -> None:
     compiler.header(Greeter)
     source = tmp_path / "cxx.cc"
