@@ -38,12 +38,6 @@ in_process = pytest.mark.parametrize(
 )  # what each worker has of its own
 
 
-@pytest.fixture(scope="session")
-def probe_library(compiler: Compiler) -> Path:
-    compiler.header(Probe)
-    return compiler.library("probe.c", "-pthread")
-
-
 @pytest.fixture
 def load(probe_library: Path, fresh: Fresh, way: Way) -> Load:
     """Load a copy of the probe of its own, once a test."""

@@ -93,7 +93,8 @@ def test_the_plugins_own_no(run: Run, hello: Path) -> None:
 def test_a_crash(run: Run, hello: Path) -> None:
     done = run("call", "--isolated", hello, "greet", "crash")
     assert (done.returncode, done.stdout) == (5, "")
-    assert f"hardpoint: {hello}: the worker was killed by SIGABRT in greet" in done.stderr
+    assert f"hardpoint: {hello}: the worker was killed by SIGABRT in greet\n" in done.stderr
+    assert "\n  | " not in done.stderr  # what it wrote was shown as it came
 
 
 def test_a_hang(run: Run, hello: Path) -> None:

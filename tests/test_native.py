@@ -28,12 +28,6 @@ needs_native = pytest.mark.skipif(not CAN_BUILD_NATIVE, reason="the native bindi
 
 
 @pytest.fixture(scope="session")
-def probe_library(compiler: Compiler) -> Path:
-    compiler.header(Probe)
-    return compiler.library("probe.c", "-pthread")
-
-
-@pytest.fixture(scope="session")
 def serial_library(compiler: Compiler, probe_library: Path) -> Path:
     return compiler.library("probe.c", "-pthread", "-DSERIAL")
 

@@ -61,7 +61,8 @@ def contract(name: str, *, version: str) -> Callable[[_C], _C]:
     """
 
     def register(cls: _C) -> _C:
-        _contracts[cls] = _read_class(cls, name, version, sys._getframe(1).f_locals)  # noqa: SLF001 - names that are local to the caller
+        local = sys._getframe(1).f_locals  # noqa: SLF001 - annotations may use names that are local to the caller
+        _contracts[cls] = _read_class(cls, name, version, local)
         return cls
 
     return register

@@ -63,7 +63,8 @@ def load(
 
     `config` goes to the plugin's create: a text, or a mapping that travels as JSON. `binding` is what calls it, `native`,
     `cffi` or `ctypes`; by default the one that the library has in this process already, or else `native` where it was built
-    with the package, and `cffi` elsewhere. With `sha256`, 64 hexadecimal digits, exactly the bytes of that digest are loaded, from a copy that nothing can change.
+    with the package, and `cffi` elsewhere. With `sha256`, 64 hexadecimal digits, exactly the bytes of that digest are
+    loaded, from a copy that nothing can change.
 
     With `isolated`, the plugin runs in a process of its own, which can crash, hang, be closed and replaced (`reload`) while
     this one goes on; an Isolation says how it is kept. Its calls raise CrashedError and TimedOutError beside the others.

@@ -131,8 +131,9 @@ def _choose(manifests: list[Manifest], contract: Contract, problems: list[Proble
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
-        problems.append(Problem("manifest-twice", f"one plugin for {contract.name} {contract.major}",
-                                f"{len(fitting)}: {', '.join(m.plugin for m in fitting)}", "keep one of them in each library"))  # fmt: skip
+        found = f"{len(fitting)}: {', '.join(manifest.plugin for manifest in fitting)}"
+        needs = f"one plugin for {contract.name} {contract.major}"
+        problems.append(Problem("manifest-twice", needs, found, "keep one of them in each library"))
     elif same:
         found = ", ".join(str(manifest) for manifest in same)
         fix = f"use a plugin for {contract.name} {contract.major}, or load it with that version's class"

@@ -20,7 +20,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import HardpointError
+from ..errors import CrashedError, HardpointError
 from ..isolation.options import Isolation, bytes_of
 from ..loading import close, info, load_contract, reload
 from .arguments import UsageError, contracts_in, convert, find_method
@@ -179,7 +179,7 @@ def _round(targets: list[_Target], arguments: Namespace, *, many: bool) -> int:
         try:
             outcome = target.call()
         except (UsageError, HardpointError) as error:
-            warn(str(error))
+            warn(_told(error))
             worst = max(worst, 2 if isinstance(error, UsageError) else status_of(error))
             results.append({"file": target.path, "error": str(error)})
         else:
@@ -195,6 +195,11 @@ def _round(targets: list[_Target], arguments: Namespace, *, many: bool) -> int:
         print_json(results)
     sys.stdout.flush()
     return worst
+
+
+def _told(error: Exception) -> str:
+    """What a person is told of it; the last lines that a crashed plugin wrote have been shown as they came."""
+    return str(error).partition("\n  | ")[0] if isinstance(error, CrashedError) else str(error)
 
 
 def _show(outcome: _Outcome, *, many: bool) -> None:

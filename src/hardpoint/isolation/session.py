@@ -56,7 +56,9 @@ class Session:
             raise self._cannot("loading", error) from error
         self._lock = RLock()
         methods = [[method.name, method.parameters, *method[2:5]] for method in contract.methods]
-        self.library = os.path.join(os.getcwd(), file.path) if file.pinned else file.loader_path
+        self.library = file.loader_path
+        if file.pinned:
+            self.library = file.path if file.path.startswith("/") else f"{os.getcwd()}/{file.path}"
         """What dlopen is given in a worker, an absolute path; of a pinned file, the one that it was copied from."""
         self._request = [
             file.path, self.library, list(file.identity), file.pinned, contract.name, [contract.major, contract.minor], methods,
@@ -243,9 +245,8 @@ class Session:
     def _crashed(self, doing: str, worker: Worker) -> CrashedError:
         status, lines = worker.wait(), worker.output.lines
         # Either the plugin closed what is not its own, or it has no descriptor left for one more thread's calls.
-        how = (
-            f"left its connection to the host (Isolation(files={self._isolation.files}) may be too few), and was killed"
-        )
+        few = f" (Isolation(files={self._isolation.files}) may be too few)" if self._isolation.files else ""
+        how = f"left its connection to the host{few}, and was killed"
         number = code = None
         if status is not None and os.WIFSIGNALED(status):
             number = os.WTERMSIG(status)

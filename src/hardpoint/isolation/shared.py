@@ -65,14 +65,12 @@ class Shared:
         if end > size and grow:
             size = -(-max(end, 2 * size) // _GRAIN) * _GRAIN
             os.ftruncate(self.fd, size)
-        there = (
-            size if grow else min(size, status.st_blocks * 512)
-        )  # to read a hole would take its memory of this process
+        # To read a hole would take its memory of this process.
+        there = size if grow else min(size, status.st_blocks * 512)
         if end > there or not size:
             raise wire.FrameError(f"a payload that ends at byte {end} of {there}")
-        self._size = min(
-            size, -(-2 * end // _GRAIN) * _GRAIN or _GRAIN
-        )  # the other side may have made it too large to map
+        # The other side may have made it too large to map.
+        self._size = min(size, -(-2 * end // _GRAIN) * _GRAIN or _GRAIN)
         self._map = mmap.mmap(self.fd, self._size)
 
     def close(self) -> None:
