@@ -43,7 +43,7 @@ def render(contract: Contract) -> str:
 extern "C" {{
 #endif
 
-{_comment(contract.doc, "")}typedef struct {struct} {{
+{comment(contract.doc)}typedef struct {struct} {{
     hp_head head; /* filled in by {macro}_PLUGIN */
     uint64_t flags HP_OPTIONAL_;
     hp_status (*create)(const hp_host *host, const char *config, size_t config_len, void **self, hp_out *out)
@@ -84,11 +84,14 @@ def _slot(contract: Contract, method: Method) -> str:
     optional = " HP_OPTIONAL_" if method.since else ""
     text = method.text + (f", since {contract.major}.{method.since}: may be NULL" if method.since else "")
     text += "; quick: it only computes, and never waits" if method.quick else ""
-    arguments = ["void *self", *(_parameter(parameter) for parameter in method.parameters)]
-    if method.result in SCALARS:
-        arguments.append(f"{_VALUES[method.result]} *result")
-    declaration = f"hp_status (*{method.name})({', '.join(arguments)}, hp_out *out){optional};"
-    return _comment(f"{text}\n{method.doc}", "    ") + f"    {declaration}"
+    declaration = f"hp_status (*{method.name})({arguments(method)}){optional};"
+    return comment(f"{text}\n{method.doc}", "    ") + f"    {declaration}"
+
+
+def arguments(method: Method) -> str:
+    """What a method's C function takes: `void *self, const char *name, size_t name_len, hp_out *out`."""
+    result = [f"{_VALUES[method.result]} *result"] if method.result in SCALARS else []
+    return ", ".join(["void *self", *map(_parameter, method.parameters), *result, "hp_out *out"])
 
 
 def _parameter(parameter: Parameter) -> str:
@@ -97,15 +100,26 @@ def _parameter(parameter: Parameter) -> str:
     return f"{_VALUES[parameter.kind]} {parameter.name}"
 
 
-def _comment(text: str, indent: str) -> str:
-    """`text` as a C comment. What would end it, open another or reorder the source on a screen is made harmless."""
-    safe = text.strip().replace("*/", "* /").replace("/*", "/ *")
-    # Control characters, lone surrogates and the bidirectional ones (gcc's -Wbidi-chars) are not printable.
-    safe = "".join(char if char.isprintable() or char == "\n" else " " if char.isspace() else "?" for char in safe)
-    # A backslash at the end of a line, or its trigraph, would join it to the next one; gcc warns of the trigraph.
-    lines = [line.rstrip("\\ ") for line in safe.replace("??/", "?? /").split("\n")]
+def comment(text: str, indent: str = "") -> str:
+    """`text` as a C comment; "" if there is nothing in it."""
+    lines = harmless(text)
     body = [f"{indent}{'/' if index == 0 else ' '}* {line}".rstrip() for index, line in enumerate(lines)]
-    return "\n".join(body) + " */\n" if safe else ""
+    return "\n".join(body) + " */\n" if text.strip() else ""
+
+
+def harmless(text: str) -> list[str]:
+    """Its lines, for a comment: what would end it, open another or reorder the source on a screen is changed."""
+    safe = printable(text).replace("*/", "* /").replace("/*", "/ *")
+    # A backslash at the end of a line, or its trigraph, would join it to the next one; gcc warns of the trigraph.
+    return [line.rstrip("\\ ") for line in safe.replace("??/", "?? /").split("\n")]
+
+
+def printable(text: str) -> str:
+    """`text` without what compilers refuse in comments, and a docstring may well hold."""
+    # Control characters, lone surrogates and the bidirectional ones (gcc's -Wbidi-chars) are not printable.
+    return "".join(
+        char if char.isprintable() or char == "\n" else " " if char.isspace() else "?" for char in text.strip()
+    )
 
 
 def _c_string(text: str) -> str:

@@ -95,7 +95,7 @@ def _check(fields: dict[str, Any], text: bytes) -> Manifest:
         _version(fields, "abi"),
         _contract(fields),
         _version(fields, "version"),
-        _string(fields, "plugin", _is_plugin, "'english' ([a-z][a-z0-9_-]{0,63})"),
+        _string(fields, "plugin", is_plugin_name, "'english' ([a-z][a-z0-9_-]{0,63})"),
         _string(fields, "release", _is_release, "'1.0.0' ([0-9A-Za-z.+_-]{1,64})"),
         _methods(fields),
         text,
@@ -109,7 +109,8 @@ def _field(fields: dict[str, Any], name: str) -> Any:
 
 
 # Without `re`: to compile the two patterns takes 0.2 ms of a host's first load.
-def _is_plugin(value: str) -> bool:
+def is_plugin_name(value: str) -> bool:
+    """Whether a plugin may be called so."""
     return 0 < len(value) <= 64 and value[0] in _LOWER and not value.strip(_LOWER + _DIGITS + "_-")
 
 

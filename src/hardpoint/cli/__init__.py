@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from ..errors import HardpointError
 from ..version import __version__
-from . import bench, call, check, doctor, header, include, inspect
+from . import bench, build, call, check, doctor, header, include, inspect, new
 from .output import give_up, status_of, warn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_COMMANDS = (call, inspect, check, doctor, bench, header, include)
+_COMMANDS = (call, inspect, check, doctor, bench, new, build, header, include)
 _EPILOG = """\
 exit status:
   0  fine
@@ -55,8 +55,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The arguments; of `call`, options may stand between the words, which argparse alone does not allow."""
-    arguments, rest = _parser().parse_known_args(argv)
+    """The arguments; of `call` and `build`, options may stand between the words, which argparse alone does not allow.
+
+    What is behind -- in `build` is the compiler's.
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    flags: list[str] = []
+    if argv[:1] == ["build"] and "--" in argv:
+        argv, flags = argv[: argv.index("--")], argv[argv.index("--") + 1 :]
+    arguments, rest = _parser().parse_known_args(argv, argparse.Namespace(flags=flags))
     if rest:
         words: list[str] | None = getattr(arguments, "words", None)
         if words is None or any(word.startswith("-") for word in rest):

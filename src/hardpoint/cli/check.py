@@ -39,16 +39,21 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     """Check one file against one contract, or every plugin in it against its own."""
+    return report(arguments.file, arguments.contract, as_json=arguments.json)
+
+
+def report(path: str, contract: Contract | None, *, as_json: bool = False) -> int:
+    """Print how a file fits; the exit status."""
     try:
-        verdicts = _check(arguments.file, arguments.contract)
+        verdicts = _check(path, contract)
     except (NotAPluginError, IncompatibleError) as error:
         verdicts = [_Verdict("", "", error.problems)]
     fits = not any(problem.fatal for verdict in verdicts for problem in verdict.problems)
-    if arguments.json:
-        print_json({"file": arguments.file, "fits": fits, "plugins": [_as_dict(verdict) for verdict in verdicts]})
+    if as_json:
+        print_json({"file": path, "fits": fits, "plugins": [_as_dict(verdict) for verdict in verdicts]})
     else:
         for verdict in verdicts:
-            _show(arguments.file, verdict)
+            _show(path, verdict)
     return 0 if fits else 1
 
 

@@ -1,0 +1,56 @@
+"""Compile a plugin in C or C++ with the right flags, and check the result.
+
+$CC, $CXX, $CFLAGS, $CXXFLAGS and $LDFLAGS are honoured, and what stands behind -- goes to the compiler as well. Without
+SRC, it is every .c, .cpp, .cc and .cxx file of the working directory. The exit status is 1 if it cannot be compiled or does not fit.
+
+examples:
+  hardpoint build
+  hardpoint build english.c
+  hardpoint build exam.cpp tables.c -o exam.so -- -DFAST -lm
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from ..compiler import SUFFIXES, compile_library
+from ..errors import HardpointError
+from . import check
+from .contracts import named
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+
+def configure(parser: ArgumentParser) -> None:
+    """The command's arguments; those behind -- are split off before argparse sees them."""
+    parser.usage = "%(prog)s [-h] [-o FILE] [--contract MODULE:CLASS] [--verbose] [SRC ...] [-- FLAG ...]"
+    parser.add_argument("words", nargs="*", metavar="SRC", help="the sources: .c, .cpp, .cc or .cxx")
+    parser.add_argument(
+        "-o", dest="output", metavar="FILE", help="the library; else the only source's name, or the folder's"
+    )
+    parser.add_argument("--contract", type=named, metavar="MODULE:CLASS", help="the contract that it has to fit")
+    parser.add_argument("--verbose", action="store_true", help="show the commands")
+
+
+def run(arguments: Namespace) -> int:
+    """Compile and check."""
+    sources = arguments.words or sorted(name for name in os.listdir() if name.endswith(SUFFIXES))
+    if not sources:
+        raise HardpointError(f"there is no {', '.join(SUFFIXES)} file in {os.getcwd()}; name the sources")
+    for source in sources:
+        if not source.endswith(SUFFIXES):
+            raise HardpointError(
+                f"{source} is no source in C or C++ ({', '.join(SUFFIXES)}); what is for the compiler or the linker goes "
+                "behind --",
+                path=source,
+            )
+    target = arguments.output or _library(sources)
+    compile_library(sources, target, arguments.flags, verbose=arguments.verbose)
+    return check.report(target, arguments.contract)
+
+
+def _library(sources: list[str]) -> str:
+    name = os.path.basename(sources[0] if len(sources) == 1 else os.getcwd())
+    return f"{os.path.splitext(name)[0] if len(sources) == 1 else name}.so"
