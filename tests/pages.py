@@ -1,0 +1,106 @@
+"""A page's code blocks, done as they say: files are written, C is compiled, commands are run and their output compared.
+
+What becomes of a block is said by its language, and by `file=NAME` behind it:
+
+    file=NAME       written to that file; C that has a plugin's macro is written to the plugin's name without saying so
+    c               compiled, if it is written nowhere
+    console         each command after a $ is run by bash, and its output compared; ... stands for any text
+    pycon           a session of Python, as a doctest; all of a page's are one session
+    python          run, if it is written nowhere
+    json, toml      parsed
+    text, sh        left alone: what is no code, and what no test can run
+"""
+
+from __future__ import annotations
+
+import doctest
+import json
+import os
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from conftest import Compiler
+
+ROOT = Path(__file__).parent.parent
+_FENCE = re.compile(
+    r"^(?P<fence>`{3,})(?P<language>\w+)(?P<rest>[^\n`]*)\n(?P<text>.*?)^(?P=fence)$", re.MULTILINE | re.DOTALL
+)
+_OPTIONS = doctest.REPORT_NDIFF | doctest.ELLIPSIS
+
+
+class Block(NamedTuple):
+    """One code block of a page."""
+
+    language: str
+    text: str
+    file: str | None
+    line: int
+
+
+def blocks(page: str) -> list[Block]:
+    """The code blocks of a page, a path from the project's folder, in their order."""
+    whole = (ROOT / page).read_text()
+    return [_block(match, whole) for match in _FENCE.finditer(whole)]
+
+
+def _block(match: re.Match[str], whole: str) -> Block:
+    file = re.search(r"file=(\S+)", match["rest"])
+    plugin = re.search(r'_PLUGIN\("(\w+)"', match["text"]) if match["language"] == "c" else None
+    name = file[1] if file else f"{plugin[1]}.c" if plugin else None
+    return Block(match["language"], match["text"], name, whole[: match.start()].count("\n") + 1)
+
+
+def commands(text: str) -> list[tuple[str, str]]:
+    """Each command of a console block with what it prints."""
+    parts = re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]
+    return [(command, printed) for command, _, printed in (part.partition("\n") for part in parts)]
+
+
+def follow(page: str, folder: Path, compiler: Compiler) -> None:
+    """Do all that a page says, in the folder, which is the working directory."""
+    session: dict[str, object] = {}
+    for block in blocks(page):
+        where = f"{page}:{block.line}"
+        if block.file is not None:
+            (folder / block.file).parent.mkdir(parents=True, exist_ok=True)
+            (folder / block.file).write_text(block.text)
+        elif block.language == "console":
+            for command, printed in commands(block.text):
+                _run(where, command, printed, folder)
+        elif block.language == "pycon":
+            _converse(where, block.text, session)
+        elif block.language == "python":
+            exec(compile(block.text, where, "exec"), {"__name__": "page"})
+        elif block.language == "c":
+            (folder / "block.c").write_text(block.text)
+            compiler.run(
+                "-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only", str(folder / "block.c")
+            )
+        elif block.language in {"json", "toml"}:
+            {"json": json.loads, "toml": tomllib.loads}[block.language](block.text)
+        else:
+            assert block.language in {"text", "sh"}, f"{where}: nothing is known of {block.language}"
+
+
+def _run(where: str, command: str, printed: str, folder: Path) -> None:
+    own = command.startswith("./build.sh")  # which says what it makes on stderr
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=ROOT if own else folder, capture_output=True, text=True, check=False,
+        stdin=subprocess.DEVNULL, env={**os.environ, "COLUMNS": "100"},
+    )  # fmt: skip
+    found = done.stdout if own else done.stdout + done.stderr
+    pattern = ".*".join(map(re.escape, printed.split("...")))
+    if not re.fullmatch(pattern, found, re.DOTALL):
+        assert (where, command, found) == (where, command, printed)
+
+
+def _converse(where: str, text: str, session: dict[str, object]) -> None:
+    test = doctest.DocTestParser().get_doctest(text, session, where, None, None)
+    report: list[str] = []
+    doctest.DocTestRunner(optionflags=_OPTIONS).run(test, out=report.append, clear_globs=False)
+    session.update(test.globs)
+    assert not report, "".join(report)
