@@ -50,8 +50,8 @@ def test_a_contract_is_read_when_it_is_asked_for(run_python: RunPython) -> None:
     assert done.stderr.endswith("AttributeError: module 'hardpoint.contracts' has no attribute 'Nobody'\n")
 
 
-STAGES = ["record", "errors", "reserved", "abi", "version", "signature", "definition", "header", "file", "elf", "manifest", "relocations", "soundness", "resolve",
-          "dependencies", "system", "vtable", "preflight", "_ffi", "libc", "state", "library", "logs", "binding", "opening", "isolation", "loading", "waiting", "contracts", "compiler", "scaffold", "benchmark"]  # fmt: skip
+STAGES = ["record", "errors", "reserved", "abi", "version", "signature", "definition", "header", "rust", "file", "elf", "manifest", "relocations", "soundness", "resolve",
+          "dependencies", "system", "vtable", "preflight", "_ffi", "libc", "state", "library", "logs", "binding", "opening", "isolation", "loading", "waiting", "contracts", "described", "discovery", "trust", "found", "python", "registry", "compiler", "scaffold", "benchmark"]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,10 @@
 
     HardpointError              .path
     ├── DefinitionError         a contract class that cannot be a contract (also a TypeError)
-    ├── PluginNotFoundError     no such file: mend the path
+    ├── PluginNotFoundError     no such file, or no plugin of that name: mend path or name
     ├── NotAPluginError         a file, but no plugin library: choose another         .problems
     ├── IncompatibleError       a plugin, but not for this host or contract: rebuild  .problems
-    ├── StaleError              the file changed since it was loaded: restart
+    ├── StaleError              the file changed since it was loaded, or found: restart, or look again
     ├── LoadError               the dynamic loader refused it: its own words are in the message
     ├── ContractBrokenError     the plugin did what the ABI forbids: report it to its author
     ├── PluginError             the plugin itself said no                             .status .text
@@ -44,6 +44,11 @@ class Problem(Record):
         return f"needs {self.needs}, found {self.found}; {self.fix} [{self.code}]"
 
 
+def reasons(problems: Sequence[Problem]) -> str:
+    """What follows a message that says who does not fit: one problem on its line, several each on its own."""
+    return f": {problems[0]}" if len(problems) == 1 else "".join(f"\n  - {problem}" for problem in problems)
+
+
 class HardpointError(Exception):
     """The root of all errors here. `path` is the file concerned, as the caller named it, or None."""
 
@@ -57,7 +62,7 @@ class DefinitionError(HardpointError, TypeError):
 
 
 class PluginNotFoundError(HardpointError):
-    """There is no file at that path."""
+    """There is no file at that path, or no plugin of that name where it was looked for."""
 
 
 class _RefusedError(HardpointError):
@@ -77,7 +82,7 @@ class IncompatibleError(_RefusedError):
 
 
 class StaleError(HardpointError):
-    """The file was loaded before and has changed since; a library is never unloaded, so the new one cannot be."""
+    """The file has changed since it was loaded, and a library is never unloaded; or since a registry found it."""
 
 
 class LoadError(HardpointError):

@@ -11,8 +11,12 @@ from .errors import IncompatibleError, LoadError, NotAPluginError, PluginNotFoun
 from .record import Record
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
-    from typing import Self
+    from typing import Self, TypeAlias
+
+    Examine: TypeAlias = Callable[["LibraryFile"], str | None]
+    """Raises if an open file may not be loaded; gives the digest that it is to be pinned to, or None."""
 
 _KINDS = {
     stat.S_IFDIR: "a directory",
@@ -47,6 +51,8 @@ class LibraryFile:
         self.fd = fd
         self.loader_path = loader_path
         """What dlopen is given: the absolute path, or the descriptor's name under /proc if it is pinned."""
+        self.absolute = loader_path
+        """The absolute path of the file, or of the one that a pinned copy was made of."""
         self.pinned = sha256
         """The digest of a pinned file, 64 hexadecimal digits; None if it is not pinned."""
         self.identity = Identity.of(status)
@@ -123,10 +129,17 @@ def pin(file: LibraryFile, sha256: str) -> LibraryFile:
     try:
         _check_digest(file, wanted, _copy(file, memory))
         _seal(memory)
-        return LibraryFile(file.path, memory, f"/proc/self/fd/{memory}", os.fstat(memory), wanted)
+        pinned = LibraryFile(file.path, memory, f"/proc/self/fd/{memory}", os.fstat(memory), wanted)
     except BaseException:
         os.close(memory)
         raise
+    pinned.absolute = file.absolute
+    return pinned
+
+
+def check_digest(file: LibraryFile, wanted: str) -> None:
+    """IncompatibleError if the file's bytes have another digest."""
+    _check_digest(file, wanted, digest(file))
 
 
 def _check_digest(file: LibraryFile, wanted: str, found: str) -> None:

@@ -130,7 +130,7 @@ def _warn(file: LibraryFile, changed: list[str]) -> None:
         f"loading {file.path} changed {', '.join(changed)} of the process; this was put back. "
         f"Its start-up code should leave the process alone{cause}",
         HardpointWarning,
-        stacklevel=6,
+        stacklevel=7,
     )
 
 

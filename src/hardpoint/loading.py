@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from .errors import Problem
+    from .file import Examine, LibraryFile
     from .isolation.options import InForce, Isolation
     from .library import Library
     from .manifest import Manifest
@@ -90,18 +91,35 @@ def load_contract(
 ) -> Any:
     """As `load`, for a contract that need not have a class: a manifest's own, say."""
     check_binding(path, binding)
-    text = _encode(config)
-    with open_library(path) as found, nullcontext(found) if sha256 is None else pin(found, sha256) as file:
-        fit = check_fit(file, contract)
-        if isolated:
-            from .isolation.host import isolate  # what it needs costs milliseconds, and few ask for it
-
-            return isolate(file, fit, isolated, text, binding)
-        opened = open_plugin(file, fit, binding)
-    return make_object(opened, text)
+    text = encode(config)
+    return load_file(open_library(path), contract, text, binding, isolated, sha256)
 
 
-def _encode(config: str | Mapping[str, Any] | None) -> bytes | None:
+def load_file(
+    found: LibraryFile,
+    contract: Contract,
+    config: bytes | None,
+    binding: str | None,
+    isolated: bool | Isolation,  # noqa: FBT001 - as load's argument
+    sha256: str | None = None,
+    allow: Examine | None = None,
+) -> Any:
+    """As `load`, from an open file, which it closes. `allow` is asked first, and a reload of the plugin asks it again."""
+    with found:
+        if allow is not None:
+            sha256 = allow(found)
+        with nullcontext(found) if sha256 is None else pin(found, sha256) as file:
+            fit = check_fit(file, contract)
+            if isolated:
+                from .isolation.host import isolate  # what it needs costs milliseconds, and few ask for it
+
+                return isolate(file, fit, isolated, config, binding, allow=allow)
+            opened = open_plugin(file, fit, binding)
+    return make_object(opened, config)
+
+
+def encode(config: str | Mapping[str, Any] | None) -> bytes | None:
+    """A config as it travels. TypeError or ValueError if it cannot."""
     if config is None or isinstance(config, str):
         return None if config is None else to_text(config, "load() argument 'config'")
     if not isinstance(config, Mapping):
@@ -134,14 +152,12 @@ def reload(plugin: object) -> None:
         )
     from .isolation.host import isolate  # it has been imported for the plugin
 
-    pinned = about.session.pinned
-    with (
-        open_library(about.session.library) as found,
-        nullcontext(found) if pinned is None else pin(found, pinned) as file,
-    ):
-        file.path = about.plugin.path  # as its first caller named it; that may be relative to another folder
-        fit = check_fit(file, about.plugin.contract)
-        new = isolate(file, fit, about.options, about.config, about.binding, about.family)
+    with open_library(about.session.library) as found:
+        found.path = about.plugin.path  # as its first caller named it; that may be relative to another folder
+        pinned = about.allow(found) if about.allow else about.session.pinned
+        with nullcontext(found) if pinned is None else pin(found, pinned) as file:
+            fit = check_fit(file, about.plugin.contract)
+            new = isolate(file, fit, about.options, about.config, about.binding, about.family, about.allow)
     with _reloading:
         instance.exchange(_instance(new))
         plugin.__class__ = type(new)

@@ -11,7 +11,7 @@ from .binding import default, module_of, why_not_native
 from .binding.instance import Instance
 from .binding.methods import make_class
 from .binding.outcome import Plugin
-from .errors import CreateError, IncompatibleError, LoadError, Problem
+from .errors import CreateError, IncompatibleError, LoadError, Problem, reasons
 from .library import Library, live_slots, open_for_good
 from .preflight import preflight
 from .record import Record
@@ -62,8 +62,7 @@ def check_fit(file: LibraryFile, contract: Contract) -> Fit:
     fit = preflight(file, contract)
     fatal = fit.fatal
     if fatal:
-        reasons = f": {fatal[0]}" if len(fatal) == 1 else "".join(f"\n  - {problem}" for problem in fatal)
-        raise IncompatibleError(f"{file.path} does not fit {contract}{reasons}", path=file.path, problems=fatal)
+        raise IncompatibleError(f"{file.path} does not fit {contract}{reasons(fatal)}", path=file.path, problems=fatal)
     return fit
 
 

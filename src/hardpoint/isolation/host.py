@@ -16,7 +16,7 @@ from .session import Session
 
 if TYPE_CHECKING:
     from ..errors import Problem
-    from ..file import LibraryFile
+    from ..file import Examine, LibraryFile
     from ..preflight import Fit
 
 
@@ -30,6 +30,8 @@ class Isolated(Record):
     config: bytes | None
     binding: str | None
     family: type[PluginObject]
+    allow: Examine | None
+    """What a reload asks whether the new file may be loaded."""
 
 
 def isolate(
@@ -39,6 +41,7 @@ def isolate(
     config: bytes | None,
     binding: str | None,
     family: type[PluginObject] | None = None,
+    allow: Examine | None = None,
 ) -> Any:
     """The plugin of a file that fits, in a worker, as an object with the contract's methods.
 
@@ -65,6 +68,7 @@ def isolate(
         config,
         binding,
         family,
+        allow,
     )
     made: Any = object.__new__(make_class(plugin, remote, family))
     made._instance = instance  # noqa: SLF001 - the one slot of its class

@@ -1,0 +1,159 @@
+"""A contract and a Python object or class -> every reason why it is no plugin; and one that was added to a registry."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .discovery import Candidate, Place
+from .errors import CreateError, IncompatibleError, LoadError, Problem, reasons
+from .found import Found
+from .manifest import is_plugin_name
+from .signature import KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from inspect import Signature
+
+    from .isolation.options import Isolation
+    from .signature import Contract, Method
+
+_TYPES = {
+    "str": str,
+    "bytes": bytes,
+    "bytearray": bytearray,
+    "int": int,
+    "float": float,
+    "bool": bool,
+    "None": type(None),
+}
+_ADDED = Place("registry.add", "added")
+
+
+class Added(Found):
+    """A Python object that was added, or a class, of which each load makes one."""
+
+    __slots__ = ("_plugin",)
+
+    def __init__(self, name: str, contract: Contract, plugin: object) -> None:
+        if not is_plugin_name(name):
+            raise ValueError(f"a plugin's name is like 'english' ([a-z][a-z0-9_-]{{0,63}}), not {name!r}")
+        problems = [problem for method in contract.methods for problem in _check_method(plugin, method)]
+        if problems:
+            raise IncompatibleError(f"{name} does not fit {contract}{reasons(problems)}", problems=problems)
+        super().__init__(Candidate("", "", None, (), None), None, _ADDED, None)
+        self.name, self.contract, self.version, self.path = name, contract.name, contract.version, None
+        self._checked = ()
+        self._plugin = plugin
+
+    def load(
+        self,
+        contract: Contract,  # noqa: ARG002 - that it was checked against when it was added
+        config: str | Mapping[str, Any] | None,
+        binding: str | None,  # noqa: ARG002 - of native plugins
+        isolated: bool | Isolation,  # noqa: FBT001 - as load's argument
+    ) -> Any:
+        """The object as it was added, or a new one of the class. CreateError if that cannot be made."""
+        if isolated:
+            raise LoadError(f"{self.name} is a Python plugin, which runs in this process alone; leave isolated out")
+        if not isinstance(self._plugin, type):
+            if config is not None:
+                raise CreateError(f"{self.name} takes no config, since it was added as an object; add its class")
+            return self._plugin
+        try:
+            return self._plugin() if config is None else self._plugin(config=config)
+        except Exception as error:
+            words = f"{self._plugin.__qualname__}() raised {type(error).__name__}: {error}"
+            raise CreateError(f"{self.name} cannot be made: {words}", text=str(error)) from error
+
+    def __repr__(self) -> str:
+        return f"<{self.name} of Python: {self._plugin!r}>"
+
+
+def _check_method(plugin: Any, method: Method) -> Iterator[Problem]:
+    import inspect  # 9 ms that only a host with Python plugins pays
+    from types import FunctionType
+
+    needs = f"the method {method.text}"
+    found = getattr(plugin, method.name, None)
+    inherited = method.function is not None and getattr(found, "__func__", found) is method.function
+    if found is None or (inherited and not method.has_body):
+        yield Problem("method-missing", needs, "none", "write it")
+        return
+    if not callable(found):
+        yield Problem("method-missing", needs, f"{found!r}, which cannot be called", "make it a method")
+        return
+    inner = inspect.unwrap(found)
+    if any(
+        is_one(inner)
+        for is_one in (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+    ):
+        kind = "a generator" if inspect.isgeneratorfunction(inner) else "async"
+        yield Problem("method-kind", needs, f"one that is {kind}", "make it a plain function that gives the result")
+        return
+    if isinstance(plugin, type) and isinstance(inspect.getattr_static(plugin, method.name, None), FunctionType):
+        found = found.__get__(object(), plugin)  # as the method of an object, which has its self
+    try:
+        signature = inspect.signature(found)
+    except (TypeError, ValueError):  # one in C that does not say
+        return
+    if why := _check_call(signature, method) or _check_annotations(found, signature, method):
+        fix = "give it the contract's parameters and result"
+        yield Problem("method-differs", needs, f"{method.name}{signature}, {why}", fix)
+
+
+def _check_call(signature: Signature, method: Method) -> str:
+    """Why the contract's calls do not reach the method's parameters, by position or by keyword; "" if they do."""
+    names = [parameter.name for parameter in method.parameters]
+    only = sum(parameter.positional_only for parameter in method.parameters)
+    try:
+        by_position = signature.bind(*names).arguments
+        signature.bind(*names[:only], **{name: name for name in names[only:]})
+    except TypeError as error:
+        return f"which cannot be called so: {error}"
+    for name, given in by_position.items():
+        if given in names[only:] and name != given:
+            return f"where {name} stands in the place of {given}"
+    return ""
+
+
+def _check_annotations(function: Any, signature: Signature, method: Method) -> str:
+    """Which annotation cannot be, as a type checker would have it; "" if none, or none that is a class."""
+    import typing
+
+    try:
+        hints = typing.get_type_hints(function)
+    except Exception:  # noqa: BLE001 - a name that only type checkers see
+        return ""
+    for parameter, name in zip(method.parameters, signature.parameters, strict=False):
+        if name in hints and not _takes(hints[name], parameter.kind):
+            return f"where {name} does not take {parameter.kind}"
+    if "return" in hints and not _gives(hints["return"], method.result):
+        return f"whose result is not {method.result}"
+    return ""
+
+
+def _takes(annotation: object, kind: str) -> bool:
+    """Whether a parameter annotated so takes what the contract's callers pass."""
+    try:
+        own = KINDS.get(annotation)
+    except TypeError:  # one that has no hash
+        return True
+    return kind == own or (own, kind) == ("float", "int") or _is_subclass(_TYPES[kind], annotation)
+
+
+def _gives(annotation: object, kind: str) -> bool:
+    """Whether a result annotated so is what the contract's callers get."""
+    return (annotation, kind) == (int, "float") or _is_subclass(annotation, _TYPES[kind])
+
+
+def _is_subclass(one: object, other: object) -> bool:
+    """As issubclass has it, where both are classes or generics of such; of anything else nothing is known."""
+    import typing
+
+    one, other = typing.get_origin(one) or one, typing.get_origin(other) or other
+    if not isinstance(one, type) or not isinstance(other, type):
+        return True
+    try:
+        return issubclass(one, other)
+    except TypeError:  # a Protocol that is not for the run time
+        return True

@@ -1,0 +1,188 @@
+"""Allow: which files a registry may load, by a lock file of digests, or by who owns them and may write to them."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING, Any
+
+from .errors import HardpointError, Problem
+from .file import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from .file import LibraryFile
+
+FORMAT = 1
+FIELDS = ("contract", "plugin", "release", "file", "sha256")
+_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+
+
+class Allow:
+    """What a registry may load.
+
+    With `lock`, the path of a file that `hardpoint lock` wrote: only files whose SHA-256 stands there for that contract and
+    plugin, and exactly the bytes that were hashed are loaded. With `owners`, user names or ids, or with neither: only files
+    that belong to one of them or to root (by default the user that this process runs as, or root), that group and others may
+    not write to, and whose folders up to the root are so, too; above the file's own, one with the sticky bit, such as /tmp,
+    may be written to by all. That is what OpenSSH's StrictModes asks of its files.
+
+    HardpointError if there is no such lock file or it is malformed; ValueError for a user that there is not.
+    """
+
+    __slots__ = ("_digests", "_owners", "lock")
+
+    def __init__(
+        self, lock: str | os.PathLike[str] | None = None, *, owners: Iterable[str | int] | None = None
+    ) -> None:
+        self.lock = None if lock is None else os.fsdecode(lock)
+        self._digests: dict[tuple[str, str], set[str]] = {}
+        for entry in [] if self.lock is None else read_lock(self.lock):
+            self._digests.setdefault((entry["contract"], entry["plugin"]), set()).add(entry["sha256"])
+        self._owners: frozenset[int] | None = None
+        if owners is not None or lock is None:
+            wanted = [os.geteuid()] if owners is None else owners
+            self._owners = frozenset({0, *map(_user_id, [wanted] if isinstance(wanted, str) else wanted)})
+
+    def examine(self, file: LibraryFile, contract: str, plugin: str) -> tuple[str | None, list[Problem]]:
+        """The digest that the open file has to be pinned to, if there is a lock; and why it may not be loaded."""
+        problems: list[Problem] = []
+        sha256 = None
+        if self.lock is not None:
+            sha256 = digest(file)
+            problems += self._check_digest(sha256, contract, plugin)
+        if self._owners is not None:
+            problems += self._check_owners(file)
+        return sha256, problems
+
+    def _check_digest(self, sha256: str, contract: str, plugin: str) -> list[Problem]:
+        allowed = self._digests.get((contract, plugin), set())
+        if sha256 in allowed:
+            return []
+        needs = f"a file of {plugin} for {contract} whose sha256 is in {self.lock}"
+        if allowed:
+            fix = "look at what changed; if it is meant, write the lock anew with `hardpoint lock`"
+            return [Problem("trust-digest", needs, f"{sha256}, while the lock has {', '.join(sorted(allowed))}", fix)]
+        fix = "if it is meant to be loaded, write the lock anew with `hardpoint lock`"
+        return [Problem("trust-digest", needs, f"{sha256}, of a plugin that is not in the lock", fix)]
+
+    def _check_owners(self, file: LibraryFile) -> list[Problem]:
+        """Of the open file, not of what is at its path by now; then of the folders where anybody could put another."""
+        try:
+            path = os.readlink(f"/proc/self/fd/{file.fd}")
+            again = os.stat(path)
+        except OSError as error:
+            found = f"{file.path}, whose folder cannot be told: {error.strerror}"
+            return [Problem("trust-owner", "a file whose folders can be looked at", found, "look for it again")]
+        status = os.fstat(file.fd)
+        if (again.st_dev, again.st_ino) != (status.st_dev, status.st_ino):
+            found = f"{path}, which is another by now"
+            return [Problem("trust-owner", "a file that stays where it is", found, "look for it again")]
+        problems = self._check_status("file", path, status, sticky=False)
+        for folder, own in _folders(path, file.loader_path):
+            try:
+                problems += self._check_status("folder", folder, os.stat(folder), sticky=not own)
+            except OSError as error:
+                found = f"{folder}: {error.strerror}"
+                problems.append(
+                    Problem("trust-owner", "folders that can be looked at", found, "look at its permissions")
+                )
+        return problems
+
+    def _check_status(self, what: str, path: str, status: os.stat_result, *, sticky: bool) -> list[Problem]:
+        assert self._owners is not None  # noqa: S101 - who asks has seen it
+        problems: list[Problem] = []
+        if status.st_uid not in self._owners:
+            needs = f"a {what} that belongs to {' or '.join(map(_user_name, sorted(self._owners)))}"
+            found = f"{path}, which belongs to {_user_name(status.st_uid)}"
+            problems.append(Problem("trust-owner", needs, found, "chown it if what it holds is trusted"))
+        mode = stat.S_IMODE(status.st_mode)
+        if mode & _OTHERS and not (sticky and mode & stat.S_ISVTX):
+            needs = f"a {what} that only its owner can write to"
+            fix = f"chmod go-w {path}, if what it holds is trusted"
+            problems.append(Problem("trust-writable", needs, f"{path} with mode {mode:04o}", fix))
+        return problems
+
+
+def policy(allow: Allow | str | os.PathLike[str] | None) -> Allow | None:
+    """What a registry's `allow` asks for; a path is a lock file's."""
+    return allow if allow is None or isinstance(allow, Allow) else Allow(allow)
+
+
+def _folders(*paths: str) -> Iterator[tuple[str, bool]]:
+    """The folders above the paths, up to the root, and whether each is a file's own."""
+    own = dict.fromkeys(os.path.dirname(path) for path in paths)
+    above: dict[str, None] = {}
+    for folder in own:
+        while folder != (folder := os.path.dirname(folder)):
+            above[folder] = None
+    yield from ((folder, True) for folder in own)
+    yield from ((folder, False) for folder in above if folder not in own)
+
+
+def _user_id(user: str | int) -> int:
+    if isinstance(user, int):
+        return user
+    import pwd  # only a policy that names users needs it
+
+    try:
+        return pwd.getpwnam(user).pw_uid
+    except KeyError:
+        raise ValueError(f"Allow(owners=...): there is no user {user!r} on this machine") from None
+
+
+def _user_name(user: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return f"user {user}"
+
+
+# -- the lock file -------------------------------------------------------------------------------------------------------
+
+
+def read_lock(path: str) -> list[dict[str, str]]:
+    """The entries of a lock file. HardpointError if there is none or it is malformed."""
+    import json
+
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+    except FileNotFoundError:
+        raise HardpointError(f"{path}: there is no such lock file; write it with `hardpoint lock`", path=path) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise HardpointError(f"{path} cannot be read as a lock file: {error}; write it anew", path=path) from error
+    entries = content.get("plugins") if isinstance(content, dict) and content.get("hardpoint-lock") == FORMAT else None
+    if not isinstance(entries, list) or not all(map(_is_entry, entries)):
+        raise HardpointError(f"{path} is no lock file that `hardpoint lock` wrote; write it anew", path=path)
+    return entries
+
+
+def _is_entry(entry: Any) -> bool:
+    return (
+        isinstance(entry, dict)
+        and sorted(entry) == sorted(FIELDS)
+        and all(isinstance(value, str) for value in entry.values())
+        and len(entry["sha256"]) == 64
+    )
+
+
+def write_lock(path: str, entries: Sequence[dict[str, str]]) -> None:
+    """Write a lock file, by rename: a host that reads it meanwhile gets the old one or the new one."""
+    import json
+
+    text = json.dumps({"hardpoint-lock": FORMAT, "plugins": list(entries)}, indent=2)
+    new = f"{path}.{os.getpid()}"
+    try:
+        with open(new, "w", encoding="ascii") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(new, path)
+    except BaseException:
+        if os.path.exists(new):
+            os.unlink(new)
+        raise
