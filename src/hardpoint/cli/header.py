@@ -1,15 +1,16 @@
-"""Print the C header of a contract.
+"""Print what plugins for a contract are written against: its C header, or a module in Rust.
 
 examples:
   hardpoint header hardpoint.contracts:Greeter
   hardpoint header scorer:Scorer > scorer.h
+  hardpoint header scorer:Scorer --lang rust > src/scorer.rs
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..header import render
+from .. import header, rust
 from .contracts import named
 
 if TYPE_CHECKING:
@@ -19,9 +20,13 @@ if TYPE_CHECKING:
 def configure(parser: ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("contract", type=named, metavar="MODULE:CLASS", help="the contract's class")
+    parser.add_argument(
+        "--lang", choices=("c", "rust"), default="c", help="the language (c): Zig and Go include the header for C"
+    )
 
 
 def run(arguments: Namespace) -> int:
     """Print the header."""
-    print(render(arguments.contract), end="")
+    language = rust if arguments.lang == "rust" else header
+    print(language.render(arguments.contract), end="")
     return 0

@@ -1,0 +1,650 @@
+//! hardpoint.rs - hardpoint.h for plugins in Rust: what the modules are made of that `hardpoint header --lang rust` writes.
+//!
+//!     mod greeter;   // hardpoint header hardpoint.contracts:Greeter --lang rust > src/greeter.rs
+//!     mod hardpoint; // this file
+//!
+//!     use greeter::Greeter;
+//!     use hardpoint::{Error, Host, Text};
+//!
+//!     struct English;
+//!
+//!     impl Greeter for English {
+//!         fn create(_config: Option<&str>, _host: Host) -> Result<Self, Error> { Ok(Self) }
+//!         fn greet(&self, name: &str, out: &mut Text) -> Result<(), Error> { Ok(write!(out, "Hello, {name}!")?) }
+//!         fn lang(&self, out: &mut Text) -> Result<(), Error> { out.push_str("English") }
+//!     }
+//!     greeter::plugin!(English, "english", "1.0.0");
+//!
+//! Both files are modules of the library's root crate: a note in a dependency is dropped by the linker. Rust 1.82 or
+//! newer, no dependencies. What hardpoint.h says of memory and threads holds here; this file keeps to it in safe Rust:
+//!   - a panic stops at the border: the call fails with HP_FAILED, where it was and its text;
+//!   - a reason is an `Error`, and `?` makes one of every other error;
+//!   - text is `&str` and `&mut Text`, so it is UTF-8 by its type;
+//!   - bytes are a `Buffer` or a `WritableBuffer`, and no slices: two of one call may be the same memory, and other threads may
+//!     change it meanwhile;
+//!   - an instance is `Send + Sync`, since its methods run on several threads at once. One that says `serial` to its
+//!     `plugin!` needs `Send` alone.
+#![allow(dead_code)]
+
+#[cfg(not(panic = "unwind"))]
+compile_error!("with panic = \"abort\" a panic would end the host: leave it at \"unwind\" in Cargo.toml");
+
+use std::any::Any;
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::TryReserveError;
+use std::ffi::{c_char, c_int, c_void, CStr};
+use std::fmt;
+use std::io;
+use std::mem::{offset_of, size_of};
+use std::ops::Deref;
+use std::panic::{catch_unwind, set_hook, take_hook, AssertUnwindSafe};
+use std::slice;
+use std::sync::atomic::{AtomicU64, AtomicU8, Ordering::Relaxed};
+use std::sync::Once;
+
+// ---- what a method gives back -----------------------------------------------------------------------------------
+
+pub const FAILED: i32 = 1;
+pub const INVALID: i32 = 2;
+pub const UNSUPPORTED: i32 = 3;
+pub const NO_MEMORY: i32 = 4;
+/// The first of the author's own statuses, which go up to 65535.
+pub const AUTHOR: i32 = 256;
+
+/// Why a method failed: a status and a text for people. Any `std::error::Error` becomes one, with FAILED.
+#[derive(Debug)]
+pub struct Error {
+    status: i32,
+    text: Cow<'static, str>,
+}
+
+impl Error {
+    /// A status of 0 or less becomes FAILED.
+    pub fn new(status: i32, text: impl Into<Cow<'static, str>>) -> Self {
+        Self { status: if status > 0 { status } else { FAILED }, text: text.into() }
+    }
+
+    /// It could not be done.
+    pub fn failed(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(FAILED, text)
+    }
+
+    /// An argument is not acceptable.
+    pub fn invalid(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(INVALID, text)
+    }
+
+    /// This plugin does not do that.
+    pub fn unsupported(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(UNSUPPORTED, text)
+    }
+
+    /// Memory ran out.
+    pub fn no_memory() -> Self {
+        Self::new(NO_MEMORY, "")
+    }
+}
+
+// `Error` is no std::error::Error itself, or this would be a second From<Error> for Error.
+impl<E: std::error::Error + 'static> From<E> for Error {
+    fn from(error: E) -> Self {
+        let any: &(dyn std::error::Error + 'static) = &error;
+        let by_io = any.downcast_ref().is_some_and(|error: &io::Error| error.kind() == io::ErrorKind::OutOfMemory);
+        if by_io || any.is::<TryReserveError>() {
+            return Self::no_memory();
+        }
+        Self::failed(error.to_string())
+    }
+}
+
+// ---- where a method leaves its text -----------------------------------------------------------------------------
+
+/// hp_out of hardpoint.h.
+#[repr(C)]
+pub struct Out {
+    data: *mut u8,
+    len: usize,
+    cap: usize,
+    grow: unsafe extern "C" fn(out: *mut Out, need: usize) -> i32,
+}
+
+impl Out {
+    fn reserve(&mut self, more: usize) -> Result<(), Error> {
+        let need = self.len.checked_add(more).ok_or_else(Error::no_memory)?;
+        if need > self.cap {
+            // The status alone is not enough: a host's callback that dies in its own language may return 0.
+            // SAFETY: `self` is the host's own struct, and its grow takes that.
+            let status = unsafe { (self.grow)(self, need) };
+            if status != 0 || self.cap < need {
+                return Err(Error::no_memory());
+            }
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.reserve(bytes.len())?;
+        // SAFETY: there is room for them, and nobody else has a view of it.
+        unsafe { self.data.add(self.len).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        self.len += bytes.len();
+        Ok(())
+    }
+
+    /// Leaves the reason of a failure, cut short if memory runs out; the status to return.
+    fn fail(&mut self, error: &Error) -> i32 {
+        self.len = 0;
+        let mut len = error.text.len();
+        if self.reserve(len).is_err() {
+            len = len.min(self.cap);
+            while !error.text.is_char_boundary(len) {
+                len -= 1;
+            }
+        }
+        let _ = self.push(&error.text.as_bytes()[..len]);
+        error.status
+    }
+}
+
+/// Where a method leaves the text of its result. `write!` works; with `?`, memory that ran out becomes NO_MEMORY.
+#[repr(transparent)]
+pub struct Text(Out);
+
+impl Text {
+    pub fn push_str(&mut self, text: &str) -> Result<(), Error> {
+        self.0.push(text.as_bytes())
+    }
+
+    /// Makes room for `more` bytes, where many small ones follow.
+    pub fn reserve(&mut self, more: usize) -> Result<(), Error> {
+        self.0.reserve(more)
+    }
+
+    /// Takes what `write!` was given, without its trait being imported.
+    pub fn write_fmt(&mut self, text: fmt::Arguments) -> Result<(), Error> {
+        let mut writer = Writer { out: &mut self.0, error: None };
+        let done = fmt::write(&mut writer, text);
+        writer.error.map_or_else(|| Ok(done?), Err)
+    }
+}
+
+struct Writer<'a> {
+    out: &'a mut Out,
+    error: Option<Error>,
+}
+
+impl fmt::Write for Writer<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.out.push(text.as_bytes()).map_err(|error| {
+            self.error = Some(error);
+            fmt::Error
+        })
+    }
+}
+
+/// Where a method leaves the bytes of its result. It is an `io::Write` too.
+#[repr(transparent)]
+pub struct Bytes(Out);
+
+impl Bytes {
+    pub fn push(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.0.push(bytes)
+    }
+
+    /// Appends what a buffer of the call holds.
+    pub fn push_buffer(&mut self, bytes: Buffer) -> Result<(), Error> {
+        self.0.reserve(bytes.len)?;
+        // SAFETY: there is room for them. A buffer of the host is never the host's own `out`.
+        unsafe { self.0.data.add(self.0.len).copy_from(bytes.data, bytes.len) };
+        self.0.len += bytes.len;
+        Ok(())
+    }
+
+    /// Makes room for `more` bytes, where many small ones follow.
+    pub fn reserve(&mut self, more: usize) -> Result<(), Error> {
+        self.0.reserve(more)
+    }
+}
+
+impl io::Write for Bytes {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.push(bytes).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+// ---- the buffers of a call --------------------------------------------------------------------------------------
+
+/// Bytes that the host passes, valid during the call.
+///
+/// It is no `&[u8]`: Rust may take for granted that what such a slice refers to stays as it is, while a bytearray of the
+/// same call can be the same memory, and other threads of the host can write to it. So bytes are copied out, in one go or
+/// piece by piece, or read one at a time.
+#[derive(Clone, Copy)]
+pub struct Buffer<'a> {
+    data: *mut u8,
+    len: usize,
+    bytes: &'a [AtomicU8],
+}
+
+impl<'a> Buffer<'a> {
+    pub fn len(self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(self) -> bool {
+        self.len == 0
+    }
+
+    /// The byte at `index`, as it is now.
+    pub fn get(self, index: usize) -> Option<u8> {
+        self.bytes.get(index).map(|byte| byte.load(Relaxed))
+    }
+
+    /// Every byte, each as it is when its turn comes.
+    pub fn iter(self) -> impl DoubleEndedIterator<Item = u8> + ExactSizeIterator + 'a {
+        self.bytes.iter().map(|byte| byte.load(Relaxed))
+    }
+
+    /// The bytes from `start` to `end`. Panics if there are none such, as slices do.
+    pub fn range(self, start: usize, end: usize) -> Self {
+        let bytes = &self.bytes[start..end];
+        // SAFETY: `start` is at most `len`.
+        Self { data: unsafe { self.data.add(start) }, len: bytes.len(), bytes }
+    }
+
+    /// Copies all of them. Panics if `target` is of another length.
+    pub fn copy_to(self, target: &mut [u8]) {
+        assert_eq!(target.len(), self.len, "a copy is as long as the buffer");
+        // SAFETY: both are that long. A slice that Rust made may not be borrowed as mutable where it is the host's.
+        unsafe { target.as_mut_ptr().copy_from(self.data, self.len) };
+    }
+
+    /// A copy of all of them.
+    pub fn to_vec(self) -> Vec<u8> {
+        let mut copy = vec![0; self.len];
+        self.copy_to(&mut copy);
+        copy
+    }
+
+    /// The bytes where they are.
+    ///
+    /// # Safety
+    ///
+    /// While the slice is used nothing writes to this memory: no bytearray of the same call, and no other thread of the host.
+    pub unsafe fn as_slice(self) -> &'a [u8] {
+        // SAFETY: the host's pointer is valid for `len` bytes; the caller promises the rest.
+        unsafe { slice::from_raw_parts(self.data, self.len) }
+    }
+}
+
+/// A bytearray that the host passes, to be changed in place. What reads is `Buffer`'s.
+#[derive(Clone, Copy)]
+pub struct WritableBuffer<'a>(Buffer<'a>);
+
+impl<'a> WritableBuffer<'a> {
+    /// Panics if there is no byte at `index`, as slices do.
+    pub fn set(self, index: usize, byte: u8) {
+        self.0.bytes[index].store(byte, Relaxed);
+    }
+
+    /// Makes every byte what `change` makes of it.
+    pub fn update(self, mut change: impl FnMut(u8) -> u8) {
+        for byte in self.0.bytes {
+            byte.store(change(byte.load(Relaxed)), Relaxed);
+        }
+    }
+
+    pub fn fill(self, byte: u8) {
+        // SAFETY: the host's pointer is valid for `len` bytes.
+        unsafe { self.0.data.write_bytes(byte, self.0.len) };
+    }
+
+    /// Overwrites all of it. Panics if `source` is of another length.
+    pub fn copy_from(self, source: &[u8]) {
+        assert_eq!(source.len(), self.0.len, "what is copied is as long as the buffer");
+        // SAFETY: both are that long, and they may overlap.
+        unsafe { self.0.data.copy_from(source.as_ptr(), source.len()) };
+    }
+
+    /// The bytes from `start` to `end`. Panics if there are none such, as slices do.
+    pub fn range(self, start: usize, end: usize) -> Self {
+        Self(self.0.range(start, end))
+    }
+
+    /// The bytes where they are.
+    ///
+    /// # Safety
+    ///
+    /// While the slice is used nothing else reads or writes this memory: no other buffer of the same call, and no other
+    /// thread of the host.
+    #[allow(clippy::mut_from_ref)]
+    pub unsafe fn as_mut_slice(self) -> &'a mut [u8] {
+        // SAFETY: the host's pointer is valid for `len` bytes; the caller promises the rest.
+        unsafe { slice::from_raw_parts_mut(self.0.data, self.0.len) }
+    }
+}
+
+impl<'a> Deref for WritableBuffer<'a> {
+    type Target = Buffer<'a>;
+
+    fn deref(&self) -> &Buffer<'a> {
+        &self.0
+    }
+}
+
+// ---- what the host offers ---------------------------------------------------------------------------------------
+
+/// hp_host of hardpoint.h.
+#[repr(C)]
+pub struct RawHost {
+    size: u32,
+    abi_major: u16,
+    abi_minor: u16,
+    name: *const c_char,
+    version: *const c_char,
+    log_dropped: *const AtomicU64,
+    log_source: u64,
+    log_fd: i32,
+    reserved: u32,
+}
+
+/// The host: it lasts until the process ends, and any thread may use it.
+#[derive(Clone, Copy)]
+pub struct Host(&'static RawHost);
+
+// SAFETY: the host never changes, but for a counter that is added to atomically.
+unsafe impl Send for Host {}
+unsafe impl Sync for Host {}
+
+/// How much a log record matters; the numbers are those of Python's logging.
+#[derive(Clone, Copy)]
+pub enum Level {
+    Debug = 10,
+    Info = 20,
+    Warning = 30,
+    Error = 40,
+    Critical = 50,
+}
+
+const LOG_MAX: usize = 1024;
+
+#[repr(C)]
+struct LogRecord {
+    source: u64,
+    level: i32,
+    reserved: u32,
+    text: [u8; LOG_MAX],
+}
+
+unsafe extern "C" {
+    fn send(socket: c_int, data: *const c_void, len: usize, flags: c_int) -> isize;
+}
+const MSG_DONTWAIT: c_int = 0x40;
+const MSG_NOSIGNAL: c_int = 0x4000;
+
+impl Host {
+    pub fn name(&self) -> &'static str {
+        // SAFETY: the host's texts are NUL-terminated and last.
+        unsafe { CStr::from_ptr(self.0.name) }.to_str().unwrap_or("")
+    }
+
+    pub fn version(&self) -> &'static str {
+        // SAFETY: as above.
+        unsafe { CStr::from_ptr(self.0.version) }.to_str().unwrap_or("")
+    }
+
+    /// Logs `format_args!("{} items", n)`, as hp_log does: it never waits, and what finds no room is dropped and counted.
+    pub fn log(&self, level: Level, text: fmt::Arguments) {
+        if self.0.log_fd < 0 {
+            return;
+        }
+        let mut record = LogRecord { source: self.0.log_source, level: level as i32, reserved: 0, text: [0; LOG_MAX] };
+        let mut line = Line { text: &mut record.text, len: 0 };
+        let _ = fmt::write(&mut line, text);
+        let len = offset_of!(LogRecord, text) + line.len;
+        // SAFETY: the record is that long, and the socket is the host's for this.
+        unsafe {
+            if send(self.0.log_fd, (&raw const record).cast(), len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 {
+                (*self.0.log_dropped).fetch_add(1, Relaxed);
+            }
+        }
+    }
+}
+
+/// Text of at most LOG_MAX bytes without a NUL; what is longer ends in "...".
+struct Line<'a> {
+    text: &'a mut [u8; LOG_MAX],
+    len: usize,
+}
+
+impl fmt::Write for Line<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for char in text.chars() {
+            let char = if char == '\0' { '\u{fffd}' } else { char };
+            if self.len + char.len_utf8() > LOG_MAX {
+                while self.len > LOG_MAX - 3 {
+                    self.len -= 1;
+                    while self.text[self.len] & 0xC0 == 0x80 {
+                        self.len -= 1;
+                    }
+                }
+                self.text[self.len..self.len + 3].copy_from_slice(b"...");
+                self.len += 3;
+                return Err(fmt::Error);
+            }
+            self.len += char.encode_utf8(&mut self.text[self.len..]).len();
+        }
+        Ok(())
+    }
+}
+
+// ---- what the generated modules are made of ---------------------------------------------------------------------
+
+/// hp_head of hardpoint.h.
+#[repr(C)]
+pub struct Head {
+    size: u32,
+    abi_major: u16,
+    abi_minor: u16,
+    manifest: *const u8,
+}
+
+// SAFETY: the manifest is a constant.
+unsafe impl Sync for Head {}
+unsafe impl Send for Head {}
+
+impl Head {
+    /// The head of a vtable of the type `V`. `manifest` ends in a NUL.
+    pub const fn new<V>(manifest: &'static str) -> Self {
+        Self { size: size_of::<V>() as u32, abi_major: 1, abi_minor: 0, manifest: manifest.as_ptr() }
+    }
+}
+
+/// A vtable flag: the host calls one instance's methods one at a time.
+pub const SERIAL: u64 = 0x1_0000_0000;
+
+pub type Create = unsafe extern "C" fn(
+    host: *const RawHost,
+    config: *const u8,
+    config_len: usize,
+    this: *mut *mut c_void,
+    out: *mut Out,
+) -> i32;
+pub type Destroy = unsafe extern "C" fn(this: *mut c_void);
+pub type Query = unsafe extern "C" fn(id: *const c_char) -> *const c_void;
+
+/// The note (ELF gABI, "Note Section") whose description, with its padding, has N bytes.
+#[repr(C, align(4))]
+pub struct Note<const N: usize> {
+    name_size: u32,
+    description_size: u32,
+    kind: u32,
+    owner: [u8; 12],
+    description: [u8; N],
+}
+
+impl<const N: usize> Note<N> {
+    /// `manifest` ends in a NUL.
+    pub const fn new(manifest: &str) -> Self {
+        assert!(manifest.len() <= 4096, "the manifest is longer than 4096 bytes");
+        let (text, mut description, mut index) = (manifest.as_bytes(), [0; N], 0);
+        while index < text.len() {
+            description[index] = text[index];
+            index += 1;
+        }
+        let owner = *b"hardpoint\0\0\0";
+        Self { name_size: 10, description_size: text.len() as u32, kind: 1, owner, description }
+    }
+}
+
+/// The argument `text` of a method.
+///
+/// # Safety
+///
+/// It is the host's: valid for the call, never NULL, UTF-8.
+pub unsafe fn text<'a>(data: *const u8, len: usize) -> &'a str {
+    // SAFETY: the caller's promise. A str of the host cannot change, as a buffer can.
+    unsafe { std::str::from_utf8_unchecked(slice::from_raw_parts(data, len)) }
+}
+
+/// An argument of a method that is a `bytes`.
+///
+/// # Safety
+///
+/// It is the host's: valid for the call, and never NULL.
+pub unsafe fn buffer<'a>(data: *const u8, len: usize) -> Buffer<'a> {
+    // SAFETY: the caller's promise. Atomics may be read in memory that cannot be written to, as long as they are small.
+    Buffer { data: data.cast_mut(), len, bytes: unsafe { slice::from_raw_parts(data.cast(), len) } }
+}
+
+/// An argument of a method that is a `bytearray`.
+///
+/// # Safety
+///
+/// As for `buffer`, and it may be written to.
+pub unsafe fn writable<'a>(data: *mut u8, len: usize) -> WritableBuffer<'a> {
+    // SAFETY: the caller's promise.
+    WritableBuffer(unsafe { buffer(data, len) })
+}
+
+/// Where a method that returns a str leaves it.
+///
+/// # Safety
+///
+/// `out` is the host's, for the call.
+pub unsafe fn text_of<'a>(out: *mut Out) -> &'a mut Text {
+    // SAFETY: Text is transparent.
+    unsafe { &mut *out.cast() }
+}
+
+/// Where a method that returns bytes leaves them.
+///
+/// # Safety
+///
+/// `out` is the host's, for the call.
+pub unsafe fn bytes_of<'a>(out: *mut Out) -> &'a mut Bytes {
+    // SAFETY: Bytes is transparent.
+    unsafe { &mut *out.cast() }
+}
+
+/// Runs a method's body; what goes wrong in it, a panic too, becomes a status and a reason in `out`.
+///
+/// # Safety
+///
+/// `out` is the host's, for the call.
+pub unsafe fn guard(out: *mut Out, body: impl FnOnce() -> Result<(), Error>) -> i32 {
+    let error = match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(())) => return 0,
+        Ok(Err(error)) => error,
+        Err(panic) => Error::failed(panic_text(panic)),
+    };
+    // SAFETY: the body's views of it are gone.
+    unsafe { (*out).fail(&error) }
+}
+
+thread_local! {
+    static PANICKED_AT: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// From now on the place of a panic is kept for its reason. Rust's own hook prints it to stderr, as it always does.
+fn keep_places() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = take_hook();
+        set_hook(Box::new(move |panic| {
+            if let Some(place) = panic.location() {
+                let _ = PANICKED_AT.try_with(|at| at.replace(format!(" at {place}")));
+            }
+            before(panic);
+        }));
+    });
+}
+
+fn panic_text(panic: Box<dyn Any + Send>) -> String {
+    let at = PANICKED_AT.try_with(RefCell::take).unwrap_or_default();
+    let text = match panic.downcast::<String>() {
+        Ok(text) => Cow::from(*text),
+        Err(panic) => match panic.downcast::<&'static str>() {
+            Ok(text) => Cow::from(*text),
+            Err(panic) => {
+                std::mem::forget(panic); // to drop a value of the author's could panic again
+                Cow::from("with a value that is no text")
+            }
+        },
+    };
+    format!("panicked{at}: {text}")
+}
+
+/// The slot `create` of a plugin whose instances `make` makes.
+///
+/// # Safety
+///
+/// The arguments are those of the slot, as the host gives them.
+pub unsafe fn create<T>(
+    host: *const RawHost,
+    config: *const u8,
+    config_len: usize,
+    this: *mut *mut c_void,
+    out: *mut Out,
+    make: impl FnOnce(Option<&str>, Host) -> Result<T, Error>,
+) -> i32 {
+    keep_places();
+    // SAFETY: the host outlives the plugin; an absent config is NULL.
+    unsafe {
+        guard(out, || {
+            let config = if config.is_null() { None } else { Some(text(config, config_len)) };
+            *this = Box::into_raw(Box::new(make(config, Host(&*host))?)).cast();
+            Ok(())
+        })
+    }
+}
+
+/// The slot `destroy` of a plugin.
+///
+/// # Safety
+///
+/// `this` is what `create` stored, for the last time.
+pub unsafe extern "C" fn destroy<T>(this: *mut c_void) {
+    // SAFETY: it was a Box of this type.
+    let instance = unsafe { Box::from_raw(this.cast::<T>()) };
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(instance))) {
+        std::mem::forget(panic);
+    }
+}
+
+// Frozen layouts.
+const _: () = {
+    assert!(size_of::<Out>() == 32 && offset_of!(Out, len) == 8);
+    assert!(offset_of!(Out, cap) == 16 && offset_of!(Out, grow) == 24);
+    assert!(size_of::<Head>() == 16 && offset_of!(Head, abi_major) == 4);
+    assert!(offset_of!(Head, abi_minor) == 6 && offset_of!(Head, manifest) == 8);
+    assert!(offset_of!(LogRecord, level) == 8 && offset_of!(LogRecord, text) == 16);
+    assert!(offset_of!(RawHost, name) == 8 && offset_of!(RawHost, version) == 16);
+    assert!(offset_of!(RawHost, log_dropped) == 24 && offset_of!(RawHost, log_source) == 32);
+    assert!(offset_of!(RawHost, log_fd) == 40);
+};

@@ -1,0 +1,26 @@
+//! A greeter that speaks English.
+#[path = "../../../contract/greeter.rs"]
+mod greeter;
+#[path = "../../../contract/hardpoint.rs"]
+mod hardpoint;
+
+use greeter::Greeter;
+use hardpoint::{Error, Host, Text};
+
+struct English;
+
+impl Greeter for English {
+    fn create(_config: Option<&str>, _host: Host) -> Result<Self, Error> {
+        Ok(Self)
+    }
+
+    fn greet(&self, name: &str, out: &mut Text) -> Result<(), Error> {
+        write!(out, "Hello, {name}! Nice to meet you.")
+    }
+
+    fn lang(&self, out: &mut Text) -> Result<(), Error> {
+        out.push_str("English")
+    }
+}
+
+greeter::plugin!(English, "english", env!("CARGO_PKG_VERSION"));

@@ -1,0 +1,122 @@
+"""native_plugins/english in other languages: each is built once, with its own Makefile, and does what the one in C does."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from functools import cache
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+from conftest import ROOT, how
+
+import hardpoint
+from hardpoint.contracts import Greeter
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Fresh, Way
+
+Language = Literal["rust", "zig", "go"]
+NAMES = ["World", "", "Wörld", "日本語 🛩️", "a\0b", "%s%n{}", "x" * 511, "y" * 10_000, "ß" * 1_000_000]
+OLDEST = {"rust": (1, 82), "go": (1, 19)}
+# Nothing is fetched, and what the compilers keep stays out of the home directory.
+OFFLINE = {"GOPROXY": "off", "GOFLAGS": "-mod=mod", "GOTOOLCHAIN": "local", "CARGO_NET_OFFLINE": "true"}
+
+
+@cache
+def missing(language: Language, oldest: tuple[int, int] | None = None) -> str | None:
+    """Why its plugins cannot be built here; None if they can."""
+    if shutil.which("make") is None:
+        return "there is no make"
+    if language == "zig":
+        return None if find_spec("ziglang") else "there is no ziglang"
+    command = ["rustc", "--version"] if language == "rust" else ["go", "version"]
+    oldest = oldest or OLDEST[language]
+    if shutil.which(command[0]) is None or (language == "rust" and shutil.which("cargo") is None):
+        return f"there is no {command[0]}"
+    said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    found = re.search(r"(\d+)\.(\d+)", said)
+    if found is None or tuple(map(int, found.groups())) < oldest:
+        return f"{said.strip()!r} is older than {oldest[0]}.{oldest[1]}"
+    return None
+
+
+def make(folder: Path, language: Language, scratch: Path, *words: str) -> None:
+    """`make` in a folder, with the compilers' caches in `scratch`."""
+    env = {
+        **os.environ,
+        **OFFLINE,
+        "GOCACHE": str(scratch / "go"),
+        "ZIG_GLOBAL_CACHE_DIR": str(scratch / "zig"),
+        "ZIG_LOCAL_CACHE_DIR": str(scratch / "zig-local"),
+    }
+    done = subprocess.run(
+        ["make", "-C", str(folder), f"PYTHON={sys.executable}", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=env,
+        timeout=540,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+
+
+@pytest.fixture(scope="session")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("languages")
+
+
+@pytest.fixture(scope="session", params=["rust"])
+def port(request: pytest.FixtureRequest, scratch: Path) -> Path:
+    """english.so in each language."""
+    language: Language = request.param
+    if why := missing(language):
+        pytest.skip(why)
+    build = scratch / language
+    make(ROOT / f"native_plugins/english_{language}", language, scratch, f"BUILD={build}")
+    return build / "english.so"
+
+
+def test_it_fits_and_says_so(port: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "hardpoint", "check", str(port)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, f"{port}: fits greeter 1.0 (english 1.0.0)\n"), done.stderr
+
+
+def test_it_says_what_the_one_in_c_says(port: Path, english: Path, fresh: Fresh, way: Way) -> None:
+    plugin = hardpoint.load(fresh(port), Greeter, **how(way))
+    with hardpoint.loaded(fresh(english, "c.so"), Greeter) as reference:
+        assert plugin.lang() == reference.lang() == "English"
+        assert [plugin.greet(name) for name in NAMES] == [reference.greet(name) for name in NAMES]
+        assert hardpoint.info(plugin).manifest == hardpoint.info(reference).manifest
+    hardpoint.close(plugin)
+    with pytest.raises(hardpoint.ClosedError):
+        plugin.lang()
+
+
+def test_config_changes_nothing(port: Path, fresh: Fresh, way: Way) -> None:
+    path = fresh(port)
+    for config in (None, "", "anything", "x" * 100_000):
+        with hardpoint.loaded(path, Greeter, config=config, **how(way)) as plugin:
+            assert plugin.greet("you") == "Hello, you! Nice to meet you."
+
+
+def test_many_threads_call_one_instance_and_many(port: Path, fresh: Fresh, way: Way) -> None:
+    path = fresh(port)
+    with hardpoint.loaded(path, Greeter, **how(way)) as shared, ThreadPoolExecutor(8) as pool:
+
+        def call(index: int) -> bool:
+            name = f"{index}" * (index % 1000)
+            with hardpoint.loaded(path, Greeter, **how(way)) if index % 50 == 0 else nullcontext(shared) as plugin:
+                return plugin.greet(name) == f"Hello, {name}! Nice to meet you."
+
+        assert all(pool.map(call, range(400)))

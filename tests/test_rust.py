@@ -1,0 +1,191 @@
+"""Plugins in Rust: what `hardpoint header --lang rust` and hardpoint.rs make of every type, of errors, panics and threads."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+from conftest import ROOT, TESTS, how
+from kinds import Kinds
+from test_languages import missing
+
+import hardpoint
+from hardpoint.contracts import Greeter, Transformer
+from hardpoint.definition import contract_of
+from hardpoint.rust import render
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Fresh, Way
+
+
+def compile_rust(folder: Path, code: str, cls: type, *words: str, good: bool = True, edition: str = "2021") -> str:
+    """Compile lib.rs and the modules it needs to lib.so, all in `folder`; what the compiler said."""
+    if why := missing("rust"):
+        pytest.skip(why)
+    contract = contract_of(cls)
+    (folder / "lib.rs").write_text(code)
+    (folder / f"{contract.name}.rs").write_text(render(contract))
+    (folder / "hardpoint.rs").write_text((ROOT / "contract/hardpoint.rs").read_text())
+    command = ["rustc", f"--edition={edition}", "--crate-type=cdylib", "-Dwarnings", *words, "lib.rs", "-o", "lib.so"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert (done.returncode == 0) == good, done.stderr
+    return done.stderr
+
+
+@pytest.fixture(scope="session")
+def kinds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("kinds")
+    compile_rust(folder, (TESTS / "plugins/kinds.rs").read_text(), Kinds, "-O")
+    return folder / "lib.so"
+
+
+@pytest.fixture
+def plugin(kinds: Path, fresh: Fresh, way: Way) -> Kinds:
+    return hardpoint.load(fresh(kinds), Kinds, config="é", **how(way))
+
+
+@pytest.mark.parametrize("cls", [Greeter, Transformer], ids=lambda cls: cls.__name__)
+def test_the_modules_that_come_along_are_what_the_command_prints(cls: type) -> None:
+    command = [sys.executable, "-m", "hardpoint", "header", f"hardpoint.contracts:{cls.__name__}", "--lang", "rust"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert printed == (ROOT / f"contract/{cls.__name__.lower()}.rs").read_text()
+
+
+def test_every_type_goes_there_and_back(plugin: Kinds) -> None:
+    assert (plugin.text("日本\0"), plugin.text("")) == ("日本\0", "")
+    assert (plugin.raw(b"\xff\0x"), plugin.raw(b""), plugin.raw(bytes(100_000))) == (b"\xff\0x", b"", bytes(100_000))
+    value = bytearray(b"\x01\x80")
+    plugin.flip(value)
+    plugin.flip(bytearray())
+    assert value == b"\xfe\x7f"
+    filled = bytearray(3)
+    assert plugin.all(-1, 2.5, True, "é", b"\1\2", 3.5, 4, filled) == "-1 2.5 true é [1, 2] 3.5 4 [1, 7, 7]"
+    assert filled == b"\1\7\7"
+    assert plugin.all(0, 0.5, False, "", b"", 1.5, 0, bytearray()) == "0 0.5 false  [] 1.5 0 []"
+    assert (plugin.half(3.0), plugin.negate(True), plugin.unnamed(5, 3)) == (1.5, False, 2)
+    plugin.Self()
+
+
+def test_two_buffers_of_a_call_may_be_the_same_memory(plugin: Kinds) -> None:
+    value = bytearray(b"abcdef")
+    assert plugin.join(memoryview(value)[:5], memoryview(value)[1:]) == 5  # type: ignore[arg-type]
+    assert value == b"aabcde"
+
+
+def test_names_that_rust_has_words_for(plugin: Kinds) -> None:
+    assert plugin.fn(100, crate=1, crate_=2, Some=3, match=4, defer=5, func=6, var=7) == 72
+
+
+def test_a_method_that_came_later_is_there_if_it_is_implemented(plugin: Kinds) -> None:
+    assert (plugin.config(), plugin.comptime(), plugin.go(1)) == ("é", "the contract's", 2)
+
+
+@pytest.mark.parametrize(
+    ("way_to_fail", "status", "text"),
+    [
+        ("parse", 1, "invalid digit found in string"),
+        ("panic", 1, "panicked at lib.rs:83:24: at the disco"),
+        ("format", 1, "panicked at lib.rs:84:25: at the format"),
+        ("value", 1, "panicked at lib.rs:85:24: with a value that is no text"),
+        ("index", 1, "panicked at lib.rs:86:60: index out of bounds: the len is 2 but the index is 5"),
+        ("long", 3, "é" * 100_000),
+        ("memory", 4, ""),
+        ("status", 1, "no status"),
+    ],
+)
+def test_errors_and_panics_are_reasons(plugin: Kinds, way_to_fail: str, status: int, text: str) -> None:
+    with pytest.raises(hardpoint.CallError) as failed:
+        plugin.fail(way_to_fail)
+    assert (failed.value.status, failed.value.text) == (status, text)
+    assert plugin.text("and on it goes") == "and on it goes"
+
+
+def test_a_status_of_its_own(plugin: Kinds) -> None:
+    with pytest.raises(hardpoint.CallError, match=r"unnamed failed with status 263 .*: too far apart"):
+        plugin.unnamed(-(2**63), 1)
+
+
+def test_create_fails_with_a_reason(kinds: Path, fresh: Fresh, way: Way) -> None:
+    path = fresh(kinds)
+    with pytest.raises(
+        hardpoint.CreateError, match=r"create failed with status 2 \(HP_INVALID\): the config says refuse$"
+    ):
+        hardpoint.load(path, Kinds, config="refuse", **how(way))
+    with pytest.raises(hardpoint.CreateError, match=r'panicked at lib.rs:\d+:\d+: the config says Some\("panic"\)$'):
+        hardpoint.load(path, Kinds, config="panic", **how(way))
+    hardpoint.close(hardpoint.load(path, Kinds, config="", **how(way)))
+
+
+def test_threads_share_an_instance(plugin: Kinds) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        counts = list(pool.map(lambda _: plugin.count(), range(1000)))
+    assert sorted(counts) == list(range(1, 1001))
+
+
+def test_it_logs_and_its_instance_is_dropped(
+    kinds: Path, fresh: Fresh, way: Way, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        with hardpoint.loaded(fresh(kinds), Kinds, **how(way)) as plugin:
+            plugin.fail("log")
+        deadline = time.monotonic() + 10
+        while "ended" not in caplog.messages and time.monotonic() < deadline:
+            time.sleep(0.005)
+    # A NUL is replaced, and what is too long is cut between two characters.
+    long = "x\ufffd" + "é" * 508 + "..."
+    assert [(r.name, r.levelno, r.message) for r in caplog.records if r.name.startswith("hardpoint.plugin")] == [
+        ("hardpoint.plugin.kinds", logging.WARNING, "hardpoint absent"),
+        ("hardpoint.plugin.kinds", logging.ERROR, long),
+        ("hardpoint.plugin.kinds", logging.INFO, "ended"),
+    ]
+
+
+COUNTER = """
+mod greeter;
+mod hardpoint;
+use hardpoint::{Error, Host, Text};
+struct Counter(std::cell::Cell<u64>);
+impl greeter::Greeter for Counter {
+    fn create(_config: Option<&str>, _host: Host) -> Result<Self, Error> { Ok(Self(0.into())) }
+    fn greet(&self, _name: &str, out: &mut Text) -> Result<(), Error> {
+        self.0.set(self.0.get() + 1);
+        write!(out, "{}", self.0.get())
+    }
+    fn lang(&self, out: &mut Text) -> Result<(), Error> { out.push_str("numbers") }
+}
+greeter::plugin!(Counter, "counter", "1.0.0"OPTION);
+"""
+
+
+def test_an_instance_that_threads_cannot_share_is_refused_by_the_compiler(tmp_path: Path) -> None:
+    said = compile_rust(tmp_path, COUNTER.replace("OPTION", ""), Greeter, good=False)
+    assert "`Cell<u64>` cannot be shared between threads safely" in said
+    assert "called_on_several_threads_at_once" in said
+
+
+def test_unless_its_methods_are_called_one_at_a_time(tmp_path: Path) -> None:
+    compile_rust(tmp_path, COUNTER.replace("OPTION", ", serial"), Greeter)
+    plugin = hardpoint.load(tmp_path / "lib.so", Greeter)
+    with ThreadPoolExecutor(8) as pool:
+        counts = list(pool.map(lambda _: int(plugin.greet("")), range(1000)))
+    assert sorted(counts) == list(range(1, 1001))
+
+
+def test_a_panic_that_would_abort_is_refused_by_the_compiler(tmp_path: Path) -> None:
+    code = COUNTER.replace("OPTION", ", serial")
+    assert 'with panic = "abort" a panic would end the host' in compile_rust(
+        tmp_path, code, Greeter, "-Cpanic=abort", good=False
+    )
+
+
+def test_a_later_edition_takes_the_same_modules(tmp_path: Path) -> None:
+    if why := missing("rust", (1, 85)):
+        pytest.skip(why)
+    compile_rust(tmp_path, COUNTER.replace("OPTION", ", serial"), Greeter, edition="2024")
