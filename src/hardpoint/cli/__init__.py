@@ -1,5 +1,7 @@
 """The command line: `hardpoint COMMAND ...`, one file a command."""
 
+# PYTHON_ARGCOMPLETE_OK: what argcomplete's completion for all commands looks for.
+
 from __future__ import annotations
 
 import argparse
@@ -63,7 +65,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     flags: list[str] = []
     if argv[:1] == ["build"] and "--" in argv:
         argv, flags = argv[: argv.index("--")], argv[argv.index("--") + 1 :]
-    arguments, rest = _parser().parse_known_args(argv, argparse.Namespace(flags=flags))
+    parser = _parser()
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks what might come next
+        _complete(parser)
+    arguments, rest = parser.parse_known_args(argv, argparse.Namespace(flags=flags))
     if rest:
         words: list[str] | None = getattr(arguments, "words", None)
         if words is None or any(word.startswith("-") for word in rest):
@@ -71,6 +76,14 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
             command.error(f"unknown: {' '.join(rest)} (write -- before an argument that starts with a dash)")
         words += rest
     return arguments
+
+
+def _complete(parser: argparse.ArgumentParser) -> None:
+    try:
+        from .completion import complete
+    except ModuleNotFoundError:  # the shell has argcomplete, and this environment has not
+        return
+    complete(parser)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,0 +1,93 @@
+"""Shell completion: what may stand where, by argcomplete, an extra."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+from argcomplete import autocomplete
+from argcomplete.completers import BaseCompleter
+
+from .. import contracts as brought
+from ..compiler import SUFFIXES
+from ..errors import HardpointError
+from .arguments import contracts_in
+
+if TYPE_CHECKING:
+    from argparse import Action, ArgumentParser, Namespace
+    from collections.abc import Iterator
+
+_LIBRARIES = re.compile(r".+\.so(\.[0-9]+)*")
+_CONTRACT = re.compile(rb"^@(?:hardpoint\.)?contract\(.*?^class (\w+)", re.MULTILINE | re.DOTALL)
+
+
+def complete(parser: ArgumentParser) -> None:
+    """Answer the shell, which asked by way of the environment, and exit."""
+    autocomplete(parser, always_complete_options=False, default_completer=_Words())
+
+
+class _Words(BaseCompleter):
+    """What an argument may be, by what it is called in the help; where this knows nothing, the shell offers files."""
+
+    def __call__(self, *, prefix: str, action: Action, parsed_args: Namespace, **_: object) -> list[str]:
+        metavar = str(action.metavar)
+        if metavar.endswith("MODULE:CLASS"):
+            return [*metavar.split("|")[:-1], *_contracts()]
+        if metavar == "SRC":
+            return list(_files(prefix, SUFFIXES))
+        if action.dest == "file":
+            return _libraries(prefix)
+        if action.dest == "words":
+            return _call(prefix, getattr(parsed_args, "words", None) or [])
+        return []
+
+
+def _call(prefix: str, words: list[str]) -> list[str]:
+    """`FILE... METHOD ARG...`: behind a file may stand another, or a method of the first; arguments are anything."""
+    if not all(_is_file(word) for word in words):
+        return []
+    return _libraries(prefix) + (_methods(words[0]) if words else [])
+
+
+def _is_file(word: str) -> bool:
+    return "/" in word or _LIBRARIES.fullmatch(word) is not None
+
+
+def _libraries(prefix: str) -> list[str]:
+    return [path for path in _files(prefix, "") if path.endswith("/") or _LIBRARIES.fullmatch(path)]
+
+
+def _methods(path: str) -> list[str]:
+    try:
+        return [method.name for contract in contracts_in(path) for method in contract.methods]
+    except (HardpointError, OSError):
+        return []
+
+
+def _files(prefix: str, suffixes: str | tuple[str, ...]) -> Iterator[str]:
+    """The files with one of these endings, and the folders, in the folder that the word names so far."""
+    folder = os.path.dirname(prefix)
+    try:
+        entries = sorted(os.scandir(os.path.expanduser(folder) or "."), key=lambda entry: entry.name)
+    except OSError:
+        return
+    for entry in entries:
+        if entry.name.startswith(".") and not os.path.basename(prefix).startswith("."):
+            continue
+        path = os.path.join(folder, entry.name)
+        if entry.is_dir():
+            yield f"{path}/"
+        elif path.endswith(suffixes):
+            yield path
+
+
+def _contracts() -> Iterator[str]:
+    """Those that hardpoint brings, and those in the modules of the working directory, which are read and not imported."""
+    for name in brought.__all__:
+        yield f"{brought.__name__}:{name}"
+    for path in _files("", ".py"):
+        if path.removesuffix(".py").isidentifier():
+            with open(path, "rb") as file:
+                for name in _CONTRACT.findall(file.read()):
+                    yield f"{path.removesuffix('.py')}:{name.decode()}"
