@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import array
-import copy
 import gc
 import hashlib
 import inspect
@@ -12,7 +11,6 @@ import logging
 import math
 import mmap
 import os
-import pickle
 import sys
 import threading
 import time
@@ -381,10 +379,7 @@ def test_info(load: Load, way: Way) -> None:
     os.unlink(about.path)
 
 
-def test_an_object_cannot_be_made_copied_or_pickled(probe: Probe) -> None:
-    for attempt in (copy.copy, copy.deepcopy, pickle.dumps):
-        with pytest.raises(TypeError, match="cannot be copied or pickled: load it again where it is wanted"):
-            attempt(probe)
+def test_an_object_cannot_be_made_otherwise(probe: Probe) -> None:
     with pytest.raises(TypeError, match=r"Probe objects are made by hardpoint\.load"):
         type(probe)()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from _thread import RLock
 from collections.abc import Mapping
 from contextlib import contextmanager, nullcontext
@@ -10,13 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 from .binding.convert import to_text
 from .binding.instance import Instance
 from .definition import contract_of
-from .errors import HardpointError
-from .file import digest, open_library, pin
+from .errors import HardpointError, StaleError
+from .file import check_digest, digest, open_library, pin
 from .opening import Opened, check_binding, check_fit, make_object, open_plugin
 from .record import Record
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterator
 
     from .errors import Problem
@@ -113,9 +113,13 @@ def load_file(
             if isolated:
                 from .isolation.host import isolate  # what it needs costs milliseconds, and few ask for it
 
-                return isolate(file, fit, isolated, config, binding, allow=allow)
-            opened = open_plugin(file, fit, binding)
-    return make_object(opened, config)
+                plugin = isolate(file, fit, isolated, config, binding, allow=allow)
+            else:
+                opened = open_plugin(file, fit, binding)
+    if not isolated:
+        plugin = make_object(opened, config)
+    _instance(plugin).origin = Origin(found.absolute, contract, config, binding, isolated, sha256 is not None)
+    return plugin
 
 
 def encode(config: str | Mapping[str, Any] | None) -> bytes | None:
@@ -163,9 +167,59 @@ def reload(plugin: object) -> None:
         plugin.__class__ = type(new)
 
 
+class Origin(Record):
+    """What a plugin object was loaded with: it travels, by pickle, to be loaded so again in another process."""
+
+    path: str
+    contract: Contract
+    config: bytes | None
+    binding: str | None
+    isolated: bool | Isolation
+    pinned: bool
+
+    def reduce(self, instance: Instance) -> tuple[Any, ...]:
+        """What pickle keeps: how to open the very bytes that were loaded. StaleError if the file is no longer there."""
+        sha256 = _info(instance).sha256
+        if sha256 is None:
+            raise StaleError(
+                f"{instance.path} cannot be sent elsewhere: the file that was loaded is no longer there; put it back, or "
+                "load the new one in a new process",
+                path=instance.path,
+            )
+        return reopen, (*self, sha256)
+
+
+def reopen(
+    path: str,
+    contract: Contract,
+    config: bytes | None,
+    binding: str | None,
+    isolated: bool | Isolation,  # noqa: FBT001 - as pickle kept it
+    pinned: bool,  # noqa: FBT001
+    sha256: str,
+) -> Any:
+    """What unpickling a plugin object calls: the same file, checked again, with a new instance.
+
+    Raises what load raises, and IncompatibleError if the file has other bytes than the one that was pickled.
+    """
+    check_binding(path, binding)
+    found = open_library(path)
+    if not pinned:
+        try:
+            check_digest(found, sha256)
+        except BaseException:
+            os.close(found.fd)
+            raise
+    return load_file(found, contract, config, binding, isolated, sha256 if pinned else None)
+
+
 def info(plugin: object) -> Info:
     """What is known of a plugin object. TypeError if it is none."""
-    about = _instance(plugin).about
+    return _info(_instance(plugin))
+
+
+def _info(instance: Instance) -> Info:
+    about = instance.about
     if not isinstance(about, Opened):
         session = about.session
         how = session.binding, session.sha256(), session.library

@@ -50,13 +50,15 @@ class Holder:
 class Instance:
     """An instance, open until it is closed. Its holder is a Holder, or what the native binding has in its place."""
 
-    __slots__ = ("_holder", "_process", "about", "name", "path")
+    __slots__ = ("_holder", "_process", "about", "name", "origin", "path")
 
     def __init__(self, holder: Any, *, name: str, path: str) -> None:
         self._holder = holder
         self._process = _process[0]
         self.about: Any = None
         """What the loader keeps with it."""
+        self.origin: Any = None
+        """What it was loaded with, to be loaded so again elsewhere."""
         self.name = name
         self.path = path
 

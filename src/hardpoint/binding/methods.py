@@ -18,6 +18,12 @@ class PluginObject:
 
     __slots__ = ("__weakref__", "_instance")
 
+    def __reduce_ex__(self, _: object) -> Any:
+        """What opens it again where it is unpickled, or copied; ClosedError if it is closed."""
+        instance = self._instance  # type: ignore[attr-defined]  # loading gives it
+        instance.hold("pickle")
+        return instance.origin.reduce(instance)
+
 
 def make_class(plugin: Plugin, binding: Any, family: type[PluginObject] | None = None) -> type:
     """A class whose objects have an `_instance`, and the contract's methods; `binding` is the module that calls them.
@@ -32,7 +38,6 @@ def make_class(plugin: Plugin, binding: Any, family: type[PluginObject] | None =
         "__doc__": contract.doc or None,
         "__module__": contract.source.partition(":")[0] or __name__,
         "__new__": _refuse_to_be_made,
-        "__reduce_ex__": _refuse_to_travel,
         "__repr__": lambda _: title,
     }
     every = [Arguments(name, method) for method in contract.methods]
@@ -52,10 +57,6 @@ def make_class(plugin: Plugin, binding: Any, family: type[PluginObject] | None =
 
 def _refuse_to_be_made(cls: type, *_: object, **__: object) -> None:
     raise TypeError(f"{cls.__name__} objects are made by hardpoint.load")
-
-
-def _refuse_to_travel(plugin: object, _: object) -> None:
-    raise TypeError(f"{plugin!r} cannot be copied or pickled: load it again where it is wanted")
 
 
 def _fallback(method: Method, arguments: Arguments) -> Any:

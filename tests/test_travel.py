@@ -1,0 +1,142 @@
+"""A plugin object travels: pickle keeps how to open it again, and the other side checks the same file anew."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import multiprocessing
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from conftest import TESTS, how
+from probe import Probe
+
+import hardpoint
+from hardpoint.contracts import Greeter, Transformer
+from hardpoint.loading import load_contract
+from hardpoint.signature import contract_from_texts
+
+if TYPE_CHECKING:
+    from conftest import Fresh, Way
+
+
+def shout(transformer: Transformer, text: str) -> str:
+    return transformer.transform(text)
+
+
+def elsewhere(plugin: object, expression: str) -> str:
+    """The value of an expression over `plugin` in a new process, as that prints it."""
+    code = "import pickle, sys, hardpoint; plugin = pickle.load(sys.stdin.buffer); print({})"
+    return subprocess.run(
+        [sys.executable, "-c", code.format(expression)],
+        input=pickle.dumps(plugin), capture_output=True, check=True, timeout=60, cwd="/",
+        env=os.environ | {"PYTHONPATH": str(TESTS)},
+    ).stdout.decode().strip()  # fmt: skip
+
+
+def test_in_another_process(probe_library: Path, fresh: Fresh, way: Way) -> None:
+    plugin = hardpoint.load(fresh(probe_library), Probe, config="the config", **how(way))
+    assert elsewhere(plugin, "plugin.config()") == plugin.config() == "the config"
+    assert elsewhere(plugin, "hardpoint.info(plugin).isolation is not None") == str(way == "isolated")
+    assert elsewhere(plugin, "hardpoint.info(plugin).sha256") == hardpoint.info(plugin).sha256
+    if way != "isolated":
+        assert elsewhere(plugin, "hardpoint.info(plugin).binding") == way
+
+
+def test_a_copy_is_a_new_instance(probe_library: Path, fresh: Fresh, way: Way) -> None:
+    plugin = hardpoint.load(fresh(probe_library), Probe, config="the config", **how(way))
+    for other in (copy.copy(plugin), copy.deepcopy(plugin), pickle.loads(pickle.dumps(plugin))):
+        assert other is not plugin
+        hardpoint.close(other)
+    assert plugin.config() == "the config"
+
+
+def test_options_travel(english: Path) -> None:
+    with hardpoint.loaded(english, Greeter, isolated=hardpoint.Isolation(timeout=7.5, read=[Path("/etc")])) as plugin:
+        other = pickle.loads(pickle.dumps(plugin))
+        in_force = hardpoint.info(other).isolation
+        assert in_force is not None
+        assert in_force.options == hardpoint.Isolation(timeout=7.5, read=[Path("/etc")])
+        hardpoint.close(other)
+
+
+def test_a_relative_path(english: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(english, tmp_path / "here.so")
+    monkeypatch.chdir(tmp_path)
+    assert elsewhere(hardpoint.load("here.so", Greeter), "plugin.greet('you')") == "Hello, you! Nice to meet you."
+
+
+def test_a_pinned_one_stays_pinned(english: Path, fresh: Fresh) -> None:
+    path = fresh(english)
+    plugin = hardpoint.load(path, Greeter, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    assert elsewhere(plugin, "hardpoint.info(plugin).library.startswith('/proc/self/fd/')") == "True"
+
+
+def test_a_contract_read_off_the_manifest(english: Path, fresh: Fresh) -> None:
+    contract = contract_from_texts("greeter", "1.0", ["greet(name: str) -> str", "lang() -> str"])
+    plugin = load_contract(fresh(english), contract)
+    assert elsewhere(plugin, "plugin.lang()") == "English"
+
+
+def test_another_file_is_refused_there(english: Path, compiler: Any, fresh: Fresh) -> None:
+    path = fresh(english)
+    parcel, digest = pickle.dumps(hardpoint.load(path, Greeter)), hashlib.sha256(path.read_bytes()).hexdigest()
+    spanish = compiler.library("spanish/spanish.c")
+    os.replace(shutil.copy(spanish, f"{path}.new"), path)
+    with pytest.raises(hardpoint.IncompatibleError) as caught:
+        pickle.loads(parcel)
+    (problem,) = caught.value.problems
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (problem.code, problem.needs, problem.found) == ("sha256", f"a file whose sha256 is {digest}", found)
+
+
+def test_no_file_there(english: Path, fresh: Fresh) -> None:
+    path = fresh(english)
+    parcel = pickle.dumps(hardpoint.load(path, Greeter))
+    path.unlink()
+    with pytest.raises(hardpoint.PluginNotFoundError, match="there is no such file"):
+        pickle.loads(parcel)
+
+
+def test_one_whose_file_is_gone_cannot_leave(english: Path, fresh: Fresh) -> None:
+    path = fresh(english)
+    plugin = hardpoint.load(path, Greeter)
+    path.unlink()
+    with pytest.raises(hardpoint.StaleError) as caught:
+        pickle.dumps(plugin)
+    assert str(caught.value) == (
+        f"{path} cannot be sent elsewhere: the file that was loaded is no longer there; put it back, or load the new one "
+        "in a new process"
+    )
+
+
+def test_a_closed_one_cannot_leave(english: Path, fresh: Fresh, way: Way) -> None:
+    plugin = hardpoint.load(fresh(english), Greeter, **how(way))
+    hardpoint.close(plugin)
+    with pytest.raises(hardpoint.ClosedError):
+        pickle.dumps(plugin)
+
+
+def test_nothing_is_left_open_after_a_refusal(english: Path, fresh: Fresh) -> None:
+    path = fresh(english)
+    parcel = pickle.dumps(hardpoint.load(path, Greeter))
+    path.unlink()  # it is mapped: to be rewritten would kill this process
+    path.write_bytes(b"another")
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        with pytest.raises(hardpoint.IncompatibleError):
+            pickle.loads(parcel)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_multiprocessing(compiler: Any, method: str) -> None:
+    uppercase = hardpoint.load(compiler.library("uppercase/uppercase.c"), Transformer)
+    with multiprocessing.get_context(method).Pool(2) as pool:
+        assert pool.starmap(shout, [(uppercase, word) for word in ("a", "bc", "déf")]) == ["A", "BC", "DéF"]
