@@ -61,7 +61,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
     What is behind -- in `build` is the compiler's.
     """
-    argv = sys.argv[1:] if argv is None else list(argv)
+    argv = sys.argv[1:] if argv is None else [*argv]  # `list` is a command here
     flags: list[str] = []
     if argv[:1] == ["build"] and "--" in argv:
         argv, flags = argv[: argv.index("--")], argv[argv.index("--") + 1 :]
