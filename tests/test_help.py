@@ -1,0 +1,82 @@
+"""Every command explains itself: what it does, each option, and examples that are right."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hardpoint import cli
+
+ROOT = Path(__file__).parent.parent
+_SUBCOMMAND = re.compile(r"\$\((hardpoint [^)]*)\)")
+
+
+def help_of(*words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "hardpoint", *words, "--help"], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""
+    return done.stdout
+
+
+COMMANDS: list[str] = re.findall(r"^    (\w+) {2,}\S", help_of().partition("commands:")[2], re.MULTILINE)
+
+
+def examples(command: str) -> list[str]:
+    """The lines of its section `examples:`, which is the last."""
+    _, section, lines = help_of(command).partition("\nexamples:\n")
+    assert section, f"{command} shows no example"
+    assert all(line.startswith("  ") for line in lines.splitlines())
+    return [line.strip() for line in lines.splitlines()]
+
+
+EXAMPLES = [(command, line) for command in COMMANDS for line in examples(command)]
+
+
+def words_of(line: str) -> list[list[str]]:
+    """The hardpoint commands in a line of shell: what a substitution runs, and what stands up to a pipe or a redirection."""
+    inner = [word for each in _SUBCOMMAND.findall(line) for word in words_of(each)]
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    words = list(lexer)
+    end = next((index for index, word in enumerate(words) if word in {">", "|", "&&", ";"}), len(words))
+    start = words.index("hardpoint") if "hardpoint" in words else end  # perhaps behind `python -m`
+    return [*inner, *([words[start + 1 : end]] if start < end else [])]
+
+
+def test_the_commands_are_all_there() -> None:
+    assert {"call", "inspect", "check", "doctor", "bench", "header", "include"} <= set(COMMANDS)
+    assert len(COMMANDS) == len(cli._COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_it_says_what_it_does_in_a_sentence(command: str) -> None:
+    first = help_of(command).partition("\n\n")[2].partition("\n\n")[0]
+    assert re.fullmatch(r"[A-Z][^\n]*\.", first)
+    assert len(first) < 120
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_option_is_described(command: str) -> None:
+    parser = cli._parser()
+    [commands] = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    for action in commands.choices[command]._actions:
+        what = action.metavar or action.option_strings
+        assert action.help, f"{command} {what}"
+        assert not action.help.endswith("."), f"{command} {what}"
+
+
+@pytest.mark.parametrize(("command", "line"), EXAMPLES, ids=[line for _, line in EXAMPLES])
+def test_an_example_is_a_command_that_there_is(command: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT / "examples/scorer")  # scorer:Scorer is the examples' own contract
+    monkeypatch.syspath_prepend(ROOT / "examples/scorer")
+    found = words_of(line)
+    assert any(words[0] == command for words in found), f"it is an example of something else than {command}"
+    for words in found:
+        assert cli._parse(words).command.prog == f"hardpoint {words[0]}"
