@@ -42,7 +42,7 @@ EXAMPLES = [(command, line) for command in COMMANDS for line in examples(command
 def words_of(line: str) -> list[list[str]]:
     """The hardpoint commands in a line of shell: what a substitution runs, and what stands up to a pipe or a redirection."""
     inner = [word for each in _SUBCOMMAND.findall(line) for word in words_of(each)]
-    lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+    lexer = shlex.shlex(_SUBCOMMAND.sub("SUBSTITUTED", line), posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
     words = list(lexer)
     end = next((index for index, word in enumerate(words) if word in {">", "|", "&&", ";"}), len(words))
