@@ -5,15 +5,17 @@
 #   ./build.sh run      build, and run examples/host.py
 #   ./build.sh test     build, and run the tests; further words go to pytest: ./build.sh test -k elf
 #   ./build.sh lint     ruff, mypy and pyright
+#   ./build.sh docs     the documentation as a site, in build/docs
 #   ./build.sh bench    build, and measure hardpoint beside its peers; further words: ./build.sh bench --help
 #   ./build.sh clean    remove what it made
 #
-# PYTHON (default python3) and CC (default cc, gcc or clang) are honoured. Only what changed is made again.
+# PYTHON (default python3), CC (default cc, gcc or clang) and CXX (default c++, g++ or clang++) are honoured. What is in C++
+# is compiled where there is a compiler for it. Only what changed is made again.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-CFLAGS=(-std=c11 -O2 -fPIC -fvisibility=hidden -Wall -Wextra -Wpedantic -Werror -Icontract)
-LDFLAGS=(-shared -Wl,-z,defs,-z,relro,-z,now,-z,noexecstack)
+CFLAGS=(-O2 -fPIC -fvisibility=hidden -Wall -Wextra -Wpedantic -Werror -Icontract)
+LDFLAGS=(-shared -Wl,-z,defs,-z,relro,-z,now,-z,noexecstack,--version-script=contract/hardpoint.map)
 
 fail() {
     printf 'build.sh: %s\n' "$@" >&2
@@ -46,6 +48,16 @@ find_compiler() {
         fail "$CC finds no headers of the C library." "    apt-get install libc6-dev"
 }
 
+find_cxx() {
+    local candidate
+    if [[ -z ${CXX:-} ]]; then
+        for candidate in c++ g++ clang++; do
+            command -v "$candidate" >/dev/null && CXX=$candidate && break
+        done
+    fi
+    read -ra cxx <<<"${CXX:-}"
+}
+
 # The environment is made again when the folder or the Python is another; the package is installed again when
 # pyproject.toml or a C extension is another, when Python.h came, or when an extra is wanted that was not.
 environment() {
@@ -72,17 +84,23 @@ environment() {
 
 # A plugin is compiled when it is older than its source, a header or the compiler's flags, under another name first: a host may have it open.
 plugins() {
-    local source target flags=build/plugins/.flags
+    local source target command flags=build/plugins/.flags
     find_compiler
+    find_cxx
     mkdir -p build/plugins
-    if [[ $(cat "$flags" 2>/dev/null) != "$CC ${CFLAGS[*]} ${LDFLAGS[*]}" ]]; then
-        echo "$CC ${CFLAGS[*]} ${LDFLAGS[*]}" >"$flags"
+    if [[ $(cat "$flags" 2>/dev/null) != "$CC, ${CXX:-} ${CFLAGS[*]} ${LDFLAGS[*]}" ]]; then
+        echo "$CC, ${CXX:-} ${CFLAGS[*]} ${LDFLAGS[*]}" >"$flags"
     fi
-    for source in native_plugins/*/*.c; do
-        target=build/plugins/$(basename "${source%.c}").so
-        if [[ ! -e $target || -n $(find "$source" contract/*.h "$flags" -newer "$target") ]]; then
+    for source in native_plugins/*/*.c native_plugins/*/*.cpp; do
+        command=("${compiler[@]}" -std=c11)
+        if [[ $source == *.cpp ]]; then
+            [[ -n ${CXX:-} ]] || continue
+            command=("${cxx[@]}" -std=c++17)
+        fi
+        target=build/plugins/$(basename "${source%.c*}").so
+        if [[ ! -e $target || -n $(find "$source" contract/*.h contract/*.hpp "$flags" -newer "$target") ]]; then
             echo "build.sh: compiling $target" >&2
-            "${compiler[@]}" "${CFLAGS[@]}" "${LDFLAGS[@]}" "$source" -o "$target.new"
+            "${command[@]}" "${CFLAGS[@]}" "${LDFLAGS[@]}" "$source" -o "$target.new"
             mv "$target.new" "$target"
         fi
     done
@@ -112,6 +130,11 @@ case ${1:-build} in
         .venv/bin/mypy
         .venv/bin/pyright --pythonpath .venv/bin/python
         ;;
+    docs)
+        environment docs .venv-docs
+        .venv-docs/bin/python -m sphinx --quiet --nitpicky --fail-on-warning --keep-going --doctree-dir build/doctrees docs build/docs
+        echo "build.sh: build/docs/index.html" >&2
+        ;;
     bench)
         environment "" .venv-bench benchmarks/requirements.txt
         plugins
@@ -120,8 +143,8 @@ case ${1:-build} in
             --plot build/bench/results.svg "${@:2}"
         ;;
     clean)
-        rm -rf .venv .venv-bench build src/hardpoint.egg-info src/hardpoint/*/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
+        rm -rf .venv .venv-bench .venv-docs build src/hardpoint.egg-info src/hardpoint/*/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
         find . -name __pycache__ -prune -exec rm -rf {} +
         ;;
-    *) fail "unknown command '$1'" "usage: ./build.sh [build|run|test|lint|bench|clean]" ;;
+    *) fail "unknown command '$1'" "usage: ./build.sh [build|run|test|lint|docs|bench|clean]" ;;
 esac

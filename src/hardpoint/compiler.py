@@ -21,11 +21,6 @@ CXX_SUFFIXES = (".cpp", ".cc", ".cxx")
 SUFFIXES = (".c", *CXX_SUFFIXES)
 """What the names of sources end in."""
 
-COMPILE = ("-O2", "-g", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra")
-"""How both languages are compiled: position-independent, and nothing exported but the vtables."""
-LINK = ("-shared", "-Wl,-z,defs,-z,relro,-z,now,-z,noexecstack")
-"""How a library is linked: no undefined symbols, nothing writable that need not be, and no executable stack."""
-
 # At a link, they bring crtfastmath.o: code that makes the floats of whichever thread loads the library less exact, the
 # host's own among them. To the compiler they mean the plugin's own code alone (gcc 12 has no -mno-daz-ftz).
 _FAST_MATH = frozenset({"-Ofast", "-ffast-math", "-funsafe-math-optimizations", "-mdaz-ftz"})
@@ -51,9 +46,15 @@ def include_folder() -> str:
     return os.path.realpath(contracts.__path__[0])
 
 
-def flags(language: Language) -> list[str]:
-    """What hardpoint compiles that language with, before the user's own."""
-    return [language.standard, *COMPILE, f"-I{include_folder()}"]
+def compile_flags() -> list[str]:
+    """What every compilation needs: position-independent code that exports nothing but the vtables, and the headers."""
+    return [f"-I{include_folder()}", "-fPIC", "-fvisibility=hidden"]
+
+
+def link_flags() -> list[str]:
+    """How a library is linked: no undefined symbols, nothing writable that need not be, no executable stack."""
+    script = f"--version-script={include_folder()}/hardpoint.map"
+    return ["-shared", "-Wl,-z,defs,-z,relro,-z,now,-z,noexecstack", "-Xlinker", script]
 
 
 def find_compiler(language: Language) -> list[str]:
@@ -76,7 +77,7 @@ def find_compiler(language: Language) -> list[str]:
 
 
 def compile_library(sources: Sequence[str], target: str, extra: Sequence[str] = (), *, verbose: bool = False) -> None:
-    """Make the library `target` of `sources`; $CFLAGS, $CXXFLAGS, $LDFLAGS and then `extra` come after the flags above.
+    """Make the library `target` of `sources`; $CFLAGS, $CXXFLAGS, $LDFLAGS and then `extra` come behind our own flags.
 
     It is written under another name first: a host may have the old one mapped, and would die of its being rewritten.
     HardpointError if there is no compiler, or if it fails; its own words are on stderr.
@@ -91,21 +92,12 @@ def compile_library(sources: Sequence[str], target: str, extra: Sequence[str] = 
         for index, source in enumerate(sources):
             language = languages[source]
             objects.append(os.path.join(temporary, f"{index}.o"))
-            command = [
-                *commands[language],
-                *flags(language),
-                *_users(language),
-                *extra,
-                "-c",
-                source,
-                "-o",
-                objects[-1],
-            ]
-            _run(command, source, verbose=verbose)
+            flags = [language.standard, "-O2", "-g", "-Wall", "-Wextra", *compile_flags(), *_users(language), *extra]
+            _run([*commands[language], *flags, "-c", source, "-o", objects[-1]], source, verbose=verbose)
         linker = CXX if CXX in commands else C
         users = [word for word in (*_users(linker), *_words("LDFLAGS"), *extra) if word not in _FAST_MATH]
         made = os.path.join(temporary, os.path.basename(target))
-        _run([*commands[linker], *LINK, *objects, "-o", made, *users], target, verbose=verbose)
+        _run([*commands[linker], *link_flags(), *objects, "-o", made, *users], target, verbose=verbose)
         os.replace(made, target)
 
 

@@ -26,7 +26,10 @@ def named(text: str) -> Contract:
         )
     try:
         if os.getcwd() not in sys.path:
-            sys.path.insert(0, os.getcwd())
+            sys.path.append(os.getcwd())  # last: a plugin there is no module, and would be taken for one of its name
         return contract_of(getattr(import_module(module), name))
     except (Exception, SystemExit) as error:
-        raise argparse.ArgumentTypeError(f"{text} cannot be had: {type(error).__name__}: {error}") from error
+        why = f"{type(error).__name__}: {error}"
+        if isinstance(error, ImportError) and (error.path or "").endswith(f"/{module}.so"):
+            why = f"Python takes the library {error.path} for that module; give the library another name or folder"
+        raise argparse.ArgumentTypeError(f"{text} cannot be had: {why}") from error

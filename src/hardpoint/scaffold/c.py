@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from textwrap import fill
 from typing import TYPE_CHECKING
 
 from ..header import arguments, comment
 from ..signature import BUFFERS, SCALARS
-from .common import build_rule, makefile
+from .common import build_rule, makefile, wrapped
 from .project import RELEASE
 
 if TYPE_CHECKING:
@@ -53,8 +52,7 @@ def _function(project: Project, method: Method) -> str:
     if method.result in SCALARS:
         done = f"*result = {'false' if method.result == 'bool' else '0'};\n    {done}"
     text = comment(f"{method.text}\n{method.doc}")
-    start = f"static hp_status {project.identifier}_{method.name}("
-    head = fill(f"{start}{arguments(method)}) {{", 120, subsequent_indent=" " * len(start), break_long_words=False)
+    head = wrapped(f"static hp_status {project.identifier}_{method.name}(", f"{arguments(method)}) {{")
     voids = "\n".join(f"    (void){name};" for name in unused)
     return f"""\
 {text}\

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from .project import RELEASE
@@ -46,6 +47,13 @@ clean:
 
 .PHONY: all test wheel clean
 """
+
+
+def wrapped(start: str, arguments: str) -> str:
+    """A function's head in C or C++, in lines of 120 characters that end behind a comma."""
+    glued = arguments.replace(" ", "\xa0").replace(",\xa0", ", ")
+    text = fill(f"{start}{glued}", 120, subsequent_indent=" " * len(start), break_long_words=False)
+    return text.replace("\xa0", " ")
 
 
 def build_rule(project: Project, source: str) -> str:
@@ -105,6 +113,8 @@ packages = [] # the library is all there is: see setup.py
 
 [tool.pytest.ini_options]
 testpaths = ["tests"]{paths}
+hardpoint_plugin = "{project.library}" # what the tests' fixture `plugin` loads, or `pytest --plugin FILE`
+hardpoint_contract = "{project.source}"
 """
 
 
@@ -184,23 +194,13 @@ import tomllib
 from pathlib import Path
 
 import hardpoint
-import pytest
 from {project.module} import {project.class_name}
-
-ROOT = Path(__file__).parent.parent
-
-
-@pytest.fixture
-def plugin():
-    """The plugin, as a host has it."""
-    with hardpoint.loaded(ROOT / "{project.library}", {project.class_name}) as loaded:
-        yield loaded
 
 
 {tests}
 
 def test_the_release_is_the_wheels(plugin: {project.class_name}) -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads(Path(__file__).parents[1].joinpath("pyproject.toml").read_text())["project"]
     assert hardpoint.info(plugin).manifest.release == project["version"]
 '''
 
