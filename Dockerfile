@@ -1,0 +1,55 @@
+# hardpoint in a Debian container: Python, the package and its plugins, and no compiler.
+#
+#   docker build -t hardpoint .                              # bookworm; --build-arg RELEASE=trixie
+#   docker run --rm hardpoint                                # greets as `./build.sh run` does
+#   docker run --rm hardpoint list                           # any words are the command's: `hardpoint list`
+#   docker run --rm -v "$PWD/plugins:/plugins:ro" hardpoint call mine greet World
+#   docker build --target host -t my-host .                  # a user's own image, see the last stage
+#
+# What it holds up to: --read-only --cap-drop all --network none --security-opt no-new-privileges --memory 256m
+ARG RELEASE=bookworm
+
+# ---- the compiler's stage: a wheel of hardpoint, the plugins, and a plugin wheel ----------------------------------------
+FROM debian:${RELEASE}-slim AS build
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends gcc libc6-dev make python3-dev python3-venv \
+    && rm -rf /var/lib/apt/lists/* \
+    && python3 -m venv /build/tools \
+    && python3 -m venv --without-pip /opt/hardpoint
+
+# What the package depends on is a layer of its own: it is made anew when pyproject.toml changes, not with every source.
+WORKDIR /src
+COPY pyproject.toml ./
+RUN /build/tools/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' >/build/requirements \
+    && /build/tools/bin/pip --no-cache-dir --disable-pip-version-check --python /opt/hardpoint/bin/python install --requirement /build/requirements \
+    && /build/tools/bin/pip --no-cache-dir --disable-pip-version-check install 'setuptools>=77'
+
+COPY README.md LICENSE ./
+COPY contract contract
+COPY src src
+RUN /build/tools/bin/pip --no-cache-dir --disable-pip-version-check wheel --no-deps --no-build-isolation --wheel-dir /build/dist . \
+    && /build/tools/bin/pip --no-cache-dir --disable-pip-version-check --python /opt/hardpoint/bin/python install --no-deps /build/dist/*.whl
+
+COPY native_plugins native_plugins
+RUN mkdir -p /build/plugins \
+    && for source in native_plugins/*/*.c; do \
+           cc -std=c11 -O2 -fPIC -fvisibility=hidden -shared -Wl,-z,defs,-z,relro,-z,now,-z,noexecstack -s -Icontract \
+               "$source" -o "/build/plugins/$(basename "${source%.c}").so" || exit 1; \
+       done
+
+# ---- what runs -----------------------------------------------------------------------------------------------------------
+FROM debian:${RELEASE}-slim AS run
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends python3 \
+    && rm -rf /var/lib/apt/lists/* /var/cache/debconf/* /var/log/*.log /var/log/apt
+COPY --from=build /opt/hardpoint /opt/hardpoint
+COPY --from=build /build/plugins /usr/local/lib/hardpoint/plugins
+COPY examples/host.py examples/container.py /srv/
+RUN mkdir -p /plugins /srv/build && ln -s /usr/local/lib/hardpoint/plugins /srv/build/plugins
+LABEL org.opencontainers.image.title="hardpoint" \
+      org.opencontainers.image.description="A native plugin host: C shared libraries as typed Python objects" \
+      org.opencontainers.image.licenses="MIT"
+ENV PATH=/opt/hardpoint/bin:$PATH HARDPOINT_PATH=/plugins PYTHONDONTWRITEBYTECODE=1
+WORKDIR /srv
+USER 10001:10001
+ENTRYPOINT ["python", "/srv/container.py"]

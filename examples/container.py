@@ -1,0 +1,11 @@
+"""What the image of the Dockerfile runs: the command `hardpoint` with the words given, and without any the example host."""
+
+import runpy
+import sys
+from pathlib import Path
+
+from hardpoint.cli import main
+
+if sys.argv[1:]:
+    sys.exit(main())
+runpy.run_path(str(Path(__file__).with_name("host.py")), run_name="__main__")
