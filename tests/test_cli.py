@@ -160,7 +160,7 @@ def test_options_may_stand_anywhere(run: Run, probe: Path) -> None:
     assert run("call", probe, "text", "--binding", "ctypes", "a").stdout == "a\n"
     done = run("call", probe, "add", "-x", "1")
     assert done.returncode == 2
-    assert done.stderr.startswith("usage: hardpoint call [options] FILE... METHOD [ARG...]\n")
+    assert done.stderr.startswith("usage: hardpoint call [options] FILE...|NAME METHOD [ARG...]\n")
     assert "unknown: -x 1 (write -- before an argument that starts with a dash)" in done.stderr
 
 
@@ -372,7 +372,7 @@ def test_wrong_usage(run: Run, words: list[str]) -> None:
     assert "usage: hardpoint" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["call", "inspect", "check", "doctor", "bench", "header", "include"])
+@pytest.mark.parametrize("command", ["call", "list", "lock", "inspect", "check", "doctor", "bench", "header", "include"])
 def test_every_command_has_help_with_an_example(run: Run, command: str) -> None:
     done = run(command, "--help")
     assert done.returncode == 0

@@ -62,6 +62,7 @@ def outcomes(checks: list[dict[str, Any]]) -> dict[str, str]:
 
 def test_the_machine_as_a_user_sees_it(tmp_path: Path) -> None:
     env = {key: value for key, value in os.environ.items() if key != "HARDPOINT_PATH"}
+    env["XDG_DATA_HOME"] = str(tmp_path)
     done = subprocess.run(
         [sys.executable, "-m", "hardpoint", "doctor"], capture_output=True, text=True, check=True, cwd=tmp_path, env=env
     )
@@ -74,7 +75,8 @@ def test_the_machine_as_a_user_sees_it(tmp_path: Path) -> None:
     assert f"  binding   {default()}" in lines
     assert [line for line in lines if re.fullmatch(r"  isolation (no )?Landlock.*seccomp, memfd, pidfd", line)]
     assert f"  headers   {ROOT / 'contract'}" in lines
-    assert "  search    $HARDPOINT_PATH is not set" in lines
+    assert [line for line in lines if line.startswith("  places    entry points hardpoint.plugins (installed)")]
+    assert f"            {tmp_path}/hardpoint/plugins (user): no such folder" in lines
 
 
 def test_the_machine_as_json(doctor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,15 +185,29 @@ def test_a_host_on_musl(doctor: Any, english: Path, monkeypatch: pytest.MonkeyPa
     assert outcomes(facts["checks"])["vtable"] == "ok"
 
 
-def test_the_search_path(doctor: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_places_and_what_is_there(
+    doctor: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, english: Path
+) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setenv("HARDPOINT_PATH", f"{tmp_path}:{tmp_path}/gone::{tmp_path}/file")
+    shutil.copy(english, tmp_path)
+    (tmp_path / "empty.so").touch()
+    monkeypatch.setenv("HARDPOINT_PATH", f"{tmp_path}:{tmp_path}/gone::{tmp_path}/file:{tmp_path}/.")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     status, printed = doctor()
     assert status == 0
-    assert f"  search    {tmp_path} (ok)\n            {tmp_path}/gone (no such folder)\n" in printed
+    assert (
+        f"  places    {tmp_path} ($HARDPOINT_PATH): 1 plugin, 1 other file\n"
+        f"            {tmp_path}/gone ($HARDPOINT_PATH): no such folder\n"
+        f"            {tmp_path}/file ($HARDPOINT_PATH): no folder but a file\n"
+        f"            {tmp_path}/. ($HARDPOINT_PATH): the same folder as {tmp_path}\n"
+    ) in printed
+    assert f"            {tmp_path}/hardpoint/plugins (user): no such folder\n" in printed
     assert f"    needs  the folder {tmp_path}/file of $HARDPOINT_PATH\n    found  no folder but a file\n" in printed
+    assert printed.count("warning search-path") == 2
+    places = as_json(doctor)[1]["host"]["places"]
+    assert places[0] == {"folder": str(tmp_path), "origin": "$HARDPOINT_PATH", "found": "1 plugin, 1 other file"}
     monkeypatch.setenv("HARDPOINT_PATH", "")
-    assert "  search    none\n" in doctor()[1]
+    assert "$HARDPOINT_PATH" not in doctor()[1]
 
 
 # -- a library ---------------------------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .file import Identity
 
 GROUP, FOLDER = "hardpoint.plugins", "hardpoint_plugins"
+_SAME = "the same folder as"
 _OWN = os.path.join("hardpoint", "plugins")
 _MODULES = (*(suffix for suffix in EXTENSION_SUFFIXES if suffix != ".so"), ".abi3.so")
 """How the names of CPython's extension modules end."""
@@ -47,6 +48,11 @@ class Place(Record):
     """Who named it: `given`, `$HARDPOINT_PATH`, `installed`, `user` or `system`."""
     state: str = "ok"
     """Why there is nothing of it, such as `no such folder`."""
+
+    @property
+    def is_read(self) -> bool:
+        """Whether what it has was found, there or where it was reached before."""
+        return self.state == "ok" or self.state.startswith(_SAME)
 
 
 class Candidate(Record):
@@ -167,7 +173,7 @@ def _scan(folder: str, paths: list[str], seen: dict[tuple[int, int], tuple[str, 
         key = status.st_dev, status.st_ino
         before, was_into = seen.get(key, ("", False))
         if before and (was_into or not into):
-            return f"the same folder as {before}"
+            return f"{_SAME} {before}"
         with os.scandir(folder) as entries:
             found = sorted((entry.name, _is_folder(entry)) for entry in entries if not entry.name.startswith("."))
     except (FileNotFoundError, ValueError):

@@ -103,10 +103,7 @@ class Found:
         assert self.manifest is not None  # noqa: S101 - there is no error
         contracts, problems = described([self.manifest])
         try:
-            with open_library(self._absolute) as file:
-                file.path = self.path or file.path
-                if file.identity != self._identity:
-                    return [_CHANGED]
+            with self.open() as file:
                 sha256, refused = self._examine(file)
                 if refused:
                     return [*refused, *problems]
@@ -116,8 +113,10 @@ class Found:
                     return problems + [each for one in known(contracts) for each in preflight(pinned, one).problems]
         except (NotAPluginError, IncompatibleError) as error:
             return [*error.problems]
+        except StaleError:
+            return [_CHANGED]
         except PluginNotFoundError:
-            return [_GONE]
+            return [_CHANGED._replace(found="none any more")]
         except HardpointError as error:
             return [Problem("file-unreadable", "a file that can be read", str(error), "look for it again")]
 
@@ -144,17 +143,18 @@ class Found:
         """A plugin object of the very file that was found. StaleError if that is another by now; else as hardpoint.load."""
         if self.error is not None:
             raise self.error.with_traceback(None)
-        path = self.path or self._absolute
-        check_binding(path, binding)
+        check_binding(self.path or "", binding)
         text = encode(config)
+        return load_file(self.open(), contract, text, binding, isolated, allow=self._vouch if self._allow else None)
+
+    def open(self) -> LibraryFile:
+        """The very file that was found. StaleError if that is another by now; else as `open_library`."""
         file = open_library(self._absolute)
-        file.path = path
+        path = file.path = self.path or file.path
         if file.identity != self._identity:
             with file:
-                raise StaleError(
-                    f"{path} is not the file that was found: it {_CHANGED.found}; {_CHANGED.fix}", path=path
-                )
-        return load_file(file, contract, text, binding, isolated, allow=self._vouch if self._allow else None)
+                raise StaleError(f"{path} was replaced or rewritten since it was found; {_CHANGED.fix}", path=path)
+        return file
 
     def __repr__(self) -> str:
         return f"<{self.name or 'no plugin'} {self.release or ''} of {self.path}>"

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from .file import LibraryFile
+    from .found import Found
 
 FORMAT = 1
 FIELDS = ("contract", "plugin", "release", "file", "sha256")
@@ -142,6 +143,15 @@ def _user_name(user: int) -> str:
 
 
 # -- the lock file -------------------------------------------------------------------------------------------------------
+
+
+def entry_of(found: Found) -> dict[str, str]:
+    """What stands in a lock file for a plugin: the digest of the very file that was found. Errors as its load raises them."""
+    manifest = found.manifest
+    assert manifest is not None  # noqa: S101 - who asks has seen it
+    with found.open() as file:
+        values = (manifest.contract, manifest.plugin, manifest.release, os.path.basename(file.path), digest(file))
+    return dict(zip(FIELDS, values, strict=True))
 
 
 def read_lock(path: str) -> list[dict[str, str]]:

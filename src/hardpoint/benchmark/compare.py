@@ -11,9 +11,10 @@ import math
 from typing import Any
 
 from ..errors import HardpointError
+from ..table import Table
 from .measure import FORMAT
 from .numbers import NOISY, ratio, summarize
-from .report import Table, duration, flat
+from .report import duration, flat
 from .subject import ROWS
 
 _LEAST = 0.05

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from ..table import Table
 from .numbers import ratio, summarize
 from .subject import ROWS
 
@@ -16,14 +17,6 @@ if TYPE_CHECKING:
 _SHOWN = 4
 _REFERENCES = ("floor", "native")
 """The rows that the others are told as multiples of."""
-
-
-class Table(NamedTuple):
-    """Some rows of words under a header; all but the first column are numbers."""
-
-    title: str
-    header: tuple[str, ...]
-    rows: list[tuple[str, ...]]
 
 
 def flat(values: Sequence[Sequence[float]]) -> list[float]:
@@ -153,14 +146,3 @@ def _three(number: float) -> str:
 
 def _spread(summary: Summary) -> str:
     return f"±{summary.spread:.1%}" if summary.spread < 0.0995 else f"±{summary.spread:.0%}"
-
-
-def plain(table: Table) -> str:
-    """The table in aligned columns."""
-    lines = [table.header, *table.rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(table.header))]
-    shown = [
-        "  ".join(["", line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))])
-        for line in lines
-    ]  # fmt: skip
-    return "\n".join([table.title, *(line.rstrip() for line in shown)])

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from ..errors import IncompatibleError
+from ..errors import IncompatibleError, reasons
 from ..file import open_library
 from ..preflight import read_library
 from .contracts import described
 
 if TYPE_CHECKING:
+    from ..found import Found
     from ..signature import Contract, Method
 
 _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -25,8 +26,35 @@ def contracts_in(path: str) -> list[Contract]:
     with open_library(path) as file:
         contracts, problems = described(read_library(file)[1])
     if not contracts:
-        reasons = "; ".join(map(str, problems))
-        raise IncompatibleError(f"{path} does not fit: {reasons}", path=path, problems=problems)
+        raise IncompatibleError(f"{path} does not fit{reasons(problems)}", path=path, problems=problems)
+    return contracts
+
+
+def find_plugin(name: str, method: str, wanted: Contract | None) -> tuple[str, Contract]:
+    """The file of the plugin of that name, and its contract: the one that is wanted, or else the one that has the method."""
+    from ..registry import Registry, unknown  # for plugins that are called by name alone
+
+    registry = Registry.discover()
+    founds = [found for found in registry if found.name == name and found.shadowed_by is None]
+    if wanted is not None:
+        founds = [found for found in founds if found.key[:2] == (wanted.name, str(wanted.major))]
+    if not founds:
+        raise unknown(registry, name, wanted)
+    files = {contract: found.path or "" for found in founds for contract in _contracts(found)}
+    having = [contract for contract in files if any(each.name == method for each in contract.methods)]
+    if len({contract.name for contract in having}) > 1:
+        choice = " and ".join(f"{contract} ({files[contract]})" for contract in having)
+        raise UsageError(f"{name} has {method} for {choice}; choose with --contract MODULE:CLASS, or give the file")
+    contract = max(having or files, key=lambda each: each.major)
+    return files[contract], wanted or contract
+
+
+def _contracts(found: Found) -> list[Contract]:
+    """The contract that its manifest describes. IncompatibleError if that is none."""
+    contracts, problems = described([found.manifest] if found.manifest else [])
+    if problems:
+        message = f"{found.path} does not fit{reasons(problems)}"
+        raise IncompatibleError(message, path=found.path, problems=problems)
     return contracts
 
 

@@ -24,13 +24,12 @@ from typing import TYPE_CHECKING, Any
 from ..errors import HardpointError
 from .arguments import UsageError, contracts_in, convert, find_method
 from .contracts import known, named
-from .output import print_json, printable, warn
+from .output import print_json, print_table, printable, warn
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
     from ..benchmark.measure import Settings
-    from ..benchmark.report import Table
     from ..benchmark.subject import Subject
 
 # The measuring itself is imported when it is wanted: commands are imported together, and most need none of it.
@@ -166,30 +165,14 @@ def _show(result: dict[str, Any], old: dict[str, Any] | None) -> None:
 
     print(printable(title(result)))
     for table in tables(result):
-        _show_table(table)
+        print_table(table)
     remarks = notes(result)
     if old:
         for table in compare(old, result):
-            _show_table(table)
+            print_table(table)
         remarks += differences(old, result)
     for remark in remarks:
         print(printable(f"\n{remark}."))
-
-
-def _show_table(table: Table) -> None:
-    """By rich, where it is installed and a person looks on; in plain columns elsewhere."""
-    from ..benchmark.report import plain
-
-    print()
-    if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
-        try:
-            from ..benchmark.pretty import show
-        except ImportError:
-            pass
-        else:
-            show(table)
-            return
-    print(printable(plain(table)))
 
 
 # -- the types of its options --------------------------------------------------------------------------------------------

@@ -1,13 +1,15 @@
 """Call a method on each plugin.
 
 Arguments are converted by the method's signature; bool takes true or false, bytes and bytearray take text as UTF-8.
-The leading words that have a slash or end in .so are the files. With several files each line is `name: result`.
+The leading words that have a slash or end in .so are the files. With several files each line is `name: result`. A first
+word that is no such file is the name of a plugin, which is looked for where `hardpoint list` looks.
 With --isolated, each plugin runs in a process of its own: what it writes to stdout and stderr goes to stderr here, and
 a crash or a call that takes too long is an error, with exit status 5.
 
 examples:
   hardpoint call build/plugins/english.so greet World
   hardpoint call build/plugins/*.so transform 'Hello, World!'
+  HARDPOINT_PATH=build/plugins hardpoint call english greet World
   hardpoint call counter.so add -- -5
   hardpoint call --isolated --timeout 2 --memory 256MiB build/plugins/english.so greet World
   hardpoint call --isolated --watch build/plugins/english.so greet World
@@ -23,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..errors import CrashedError, HardpointError
 from ..isolation.options import Isolation, bytes_of
 from ..loading import close, info, load_contract, reload
-from .arguments import UsageError, contracts_in, convert, find_method
+from .arguments import UsageError, contracts_in, convert, find_method, find_plugin
 from .contracts import named
 from .output import print_json, status_of, warn
 
@@ -43,8 +45,9 @@ class _Outcome(NamedTuple):
 
 def configure(parser: ArgumentParser) -> None:
     """The command's arguments."""
-    parser.usage = "hardpoint call [options] FILE... METHOD [ARG...]"
-    parser.add_argument("words", nargs="+", metavar="FILE... METHOD [ARG...]", help="plugins, a method, its arguments")
+    parser.usage = "hardpoint call [options] FILE...|NAME METHOD [ARG...]"
+    parser.add_argument("words", nargs="+", metavar="FILE...|NAME METHOD [ARG...]",
+                        help="plugins, a method, its arguments")  # fmt: skip
     parser.add_argument("--contract", type=named, metavar="MODULE:CLASS", help="hold the plugin against this contract")
     parser.add_argument("--binding", choices=["native", "cffi", "ctypes"], help="what calls the plugin")
     parser.add_argument("--config", metavar="TEXT", help="what the plugin's create is given")
@@ -64,12 +67,19 @@ def run(arguments: Namespace) -> int:
     """Call every plugin, whatever happens to the others; the worst status of all."""
     files, rest = _split(arguments.words)
     if not rest:
-        arguments.command.error("a method is missing: hardpoint call FILE... METHOD [ARG...]")
+        arguments.command.error("a method is missing: hardpoint call FILE...|NAME METHOD [ARG...]")
     _check_options(arguments)
     if arguments.verbose or arguments.isolated:
         from .logs import show_logs  # logging takes 5 ms
 
         show_logs(verbose=arguments.verbose)
+    if not _FILE.fullmatch(files[0]):
+        try:
+            file, arguments.contract = find_plugin(files[0], rest[0], arguments.contract)
+        except UsageError as error:
+            warn(str(error))
+            return 2
+        files = [file]
     targets = [_Target(file, rest[0], rest[1:], arguments) for file in files]
     many = len(targets) > 1
     if not arguments.watch:

@@ -73,10 +73,7 @@ def _show_host(host: dict[str, Any], problems: list[Problem]) -> None:
     _line("compiler", *([compiler["version"], compiler["path"]] if compiler else ["none"]))
     _line("Python.h", host["python_h"] or "none")
     _line("headers", host["headers"])
-    if host["search_path"] is None:
-        _line("search", "$HARDPOINT_PATH is not set")
-    else:
-        _line("search", *(f"{each['folder']} ({each['state']})" for each in host["search_path"]))
+    _line("places", *(f"{each['folder']} ({each['origin']}): {each['found']}" for each in host["places"]))
     for problem in problems:
         print_problem(problem)
 

@@ -19,6 +19,7 @@ from ..binding import default, why_not_native
 from ..errors import Problem
 from ..isolation import landlock
 from ..libc import libc
+from ..registry import Registry
 from ..system import check_host, dotted, host_glibc
 from ..version import __version__
 
@@ -48,7 +49,7 @@ def describe_host() -> dict[str, Any]:
         "compiler": _compiler(),
         "python_h": _python_h(),
         "headers": os.path.realpath(contracts.__path__[0]),
-        "search_path": _search_path(),
+        "places": _places(),
     }
 
 
@@ -74,10 +75,12 @@ def problems_of_host() -> list[Problem]:
             fix = f"use a newer kernel (Linux {since} has it), or allow it in the container"
             problems.append(_warning(f"{name}-missing", f"{call}, for isolated plugins", "none here", fix))
     problems += [
-        _warning("search-path", f"the folder {each['folder']} of $HARDPOINT_PATH", each["state"], "make it, or leave it out")
-        for each in _search_path() or []
-        if each["state"] != "ok"
-    ]  # fmt: skip
+        _warning(
+            "search-path", f"the folder {place.folder} of $HARDPOINT_PATH", place.state, "make it, or leave it out"
+        )
+        for place, _ in Registry.discover().places
+        if place.origin == "$HARDPOINT_PATH" and not place.is_read
+    ]
     return problems
 
 
@@ -142,17 +145,8 @@ def _python_h() -> str | None:
     return _header() if os.path.exists(_header()) else None
 
 
-def _search_path() -> list[dict[str, str]] | None:
-    """The folders of $HARDPOINT_PATH, and what is there; None if it is not set."""
-    value = os.environ.get("HARDPOINT_PATH")
-    if value is None:
-        return None
-    return [{"folder": folder, "state": _state(folder)} for folder in value.split(os.pathsep) if folder]
-
-
-def _state(folder: str) -> str:
-    if not os.path.exists(folder):
-        return "no such folder"
-    if not os.path.isdir(folder):
-        return "no folder but a file"
-    return "ok" if os.access(folder, os.R_OK | os.X_OK) else "a folder that cannot be read"
+def _places() -> list[dict[str, str]]:
+    """Where plugins are looked for, and what is there."""
+    return [
+        {"folder": place.folder, "origin": place.origin, "found": what} for place, what in Registry.discover().places
+    ]

@@ -22,6 +22,7 @@ from ..errors import (
 
 if TYPE_CHECKING:
     from ..errors import Problem
+    from ..table import Table
 
 _STATUS: tuple[tuple[type[HardpointError], int], ...] = (
     (PluginNotFoundError, 3),
@@ -80,6 +81,21 @@ def print_problem(problem: Problem) -> None:
     """A problem or a warning, with what to do about it."""
     print(f"  {coloured('problem', 31) if problem.fatal else coloured('warning', 33)} {problem.code}")
     print(printable(f"    needs  {problem.needs}\n    found  {problem.found}\n    do     {problem.fix}"))
+
+
+def print_table(table: Table) -> None:
+    """A table under an empty line: by rich, where it is installed and a person looks on; in plain columns elsewhere."""
+    from ..table import plain, show
+
+    print()
+    if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
+        try:
+            show(table)
+        except ImportError:
+            pass
+        else:
+            return
+    print(printable(plain(table)))
 
 
 def coloured(text: str, colour: int) -> str:

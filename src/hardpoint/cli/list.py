@@ -1,0 +1,108 @@
+"""List the plugins that can be found, with the reason for each that cannot be loaded.
+
+Nothing of them runs. Without FOLDER, the usual places are searched, in this order: the folders of $HARDPOINT_PATH, installed
+packages, the user's folder (~/.local/share/hardpoint/plugins) and the system's. The exit status is 1 if a plugin does not
+fit, is refused or is broken, and 3 if a FOLDER cannot be read; what is shadowed by another, or no plugin, is no failure.
+
+examples:
+  hardpoint list
+  hardpoint list build/plugins --contract greeter
+  hardpoint list --json
+  hardpoint list --allow hardpoint.lock
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..table import Table
+from .output import print_json, print_problem, print_table, printable, warn
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from ..found import Found
+    from ..registry import Registry
+
+
+_FAILED = {"does not fit", "refused", "broken"}
+
+
+def configure(parser: ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("folders", nargs="*", metavar="FOLDER", help="look here instead of in the usual places")
+    parser.add_argument("--contract", metavar="NAME", help="only plugins for this contract, such as greeter")
+    parser.add_argument("--allow", metavar="LOCK", help="refuse what is not in this lock file")
+    parser.add_argument("--json", action="store_true", help="print it as JSON")
+
+
+def search(folders: list[str], allow: str | None = None) -> Registry:
+    """The registry of the folders; of the usual places if there are none."""
+    from ..registry import Registry  # commands are imported together, and most need none
+
+    return Registry(folders, allow=allow) if folders else Registry.discover(allow=allow)
+
+
+def run(arguments: Namespace) -> int:
+    """Show what was found."""
+    registry = search(arguments.folders, arguments.allow)
+    # What says no name that can be read may be for any contract.
+    founds = [found for found in registry if arguments.contract in {None, found.contract} or found.status == "broken"]
+    if arguments.json:
+        print_json({"plugins": [_as_dict(found) for found in founds], "places": _places(registry)})
+    elif founds:
+        _show(founds)
+    else:
+        print(f"no plugin{f' for {arguments.contract}' if arguments.contract else ''} was found")
+        for place, what in registry.places:
+            print(printable(f"  searched {place.folder}: {what}"))
+    unread = [place for place, _ in registry.places if place.origin == "given" and not place.is_read]
+    for place in unread:
+        warn(f"{place.folder}: {place.state}; check the path")
+    if unread:
+        return 3
+    return 1 if any(found.status in _FAILED for found in founds) else 0
+
+
+def _as_dict(found: Found) -> dict[str, Any]:
+    return {
+        "plugin": found.name,
+        "contract": found.contract,
+        "version": found.version,
+        "release": found.release,
+        "status": found.status,
+        "file": found.path,
+        "place": found.place.folder,
+        "origin": found.place.origin,
+        "shadowed_by": found.shadowed_by.path if found.shadowed_by else None,
+        "problems": [problem._asdict() for problem in found.problems],
+    }
+
+
+def _places(registry: Registry) -> list[dict[str, str]]:
+    return [{"folder": place.folder, "origin": place.origin, "found": what} for place, what in registry.places]
+
+
+def _show(founds: list[Found]) -> None:
+    """A table; then, for each that is not simply fine, why."""
+    rows = [
+        tuple(
+            printable(word or "-").replace("\n", "\\n")
+            for word in (each.name, _contract(each), each.release, each.status, each.path)
+        )
+        for each in founds
+    ]
+    print_table(Table("", ("plugin", "contract", "release", "status", "file"), rows, words=5))
+    print()
+    for found in founds:
+        if found.shadowed_by is not None:
+            first = found.shadowed_by
+            print(printable(f"{found.path}: shadowed by {first.name} {first.release} in {first.path}"))
+        elif found.problems and found.status != "not a plugin":
+            print(printable(f"{found.path}: {found.status}"))
+            for problem in found.problems:
+                print_problem(problem)
+
+
+def _contract(found: Found) -> str:
+    return f"{found.contract} {found.version}" if found.contract else ""

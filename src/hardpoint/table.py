@@ -1,0 +1,49 @@
+"""Words in rows -> a table: in plain columns, or by rich, which is an extra."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Table(NamedTuple):
+    """Some rows of words under a header."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+    words: int = 1
+    """How many of the first columns are words, which start on the left; the others are numbers."""
+
+
+def plain(table: Table) -> str:
+    """The table in aligned columns."""
+    lines = [table.header, *table.rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(table.header))]
+    shown = [
+        "  ".join(["", *(cell.ljust(width) if column < table.words else cell.rjust(width)
+                         for column, (cell, width) in enumerate(zip(line, widths, strict=True)))])
+        for line in lines
+    ]  # fmt: skip
+    return "\n".join([*filter(None, [table.title]), *(line.rstrip() for line in shown)])
+
+
+def show(table: Table) -> None:
+    """Print it by rich; ImportError where that is not installed. Its words go in as Text: what a file says is no markup."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    title = Text(table.title) if table.title else None
+    made = RichTable(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    for column, name in enumerate(table.header):
+        words = column < table.words
+        made.add_column(
+            Text(name),
+            justify="left" if words else "right",
+            style="cyan" if column == 0 else "",
+            overflow="fold" if words else "ellipsis",
+        )
+    for row in table.rows:
+        made.add_row(*map(Text, row))
+    Console().print(made)
