@@ -367,7 +367,7 @@ template <class T> struct Plugin {
                 *self = new T(text);
             } else if constexpr (std::is_constructible_v<T, Host>) {
                 *self = new T(Host(host));
-            } else {
+            } else if constexpr (std::is_default_constructible_v<T>) {
                 *self = new T();
             }
             return HP_OK;
