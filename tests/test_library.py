@@ -456,3 +456,14 @@ def test_many_threads_load_at_once(english: Path, spanish: Path, fresh: Fresh) -
     for thread in threads:
         thread.join()
     assert said == ["English"] * 60
+
+
+def test_a_python_without_its_gil(english: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a free-threaded build answers the one question that is asked."""
+    monkeypatch.setattr("hardpoint.opening._has_gil", lambda: False)
+    with pytest.raises(hardpoint.LoadError) as caught:
+        hardpoint.load(english, Greeter)
+    assert str(caught.value) == (
+        f"{english} cannot be loaded: this is a free-threaded Python without its GIL, which hardpoint's own state relies on; "
+        "start it with PYTHON_GIL=1, or with -X gil=1"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from _thread import RLock
 from typing import TYPE_CHECKING, Any
 
@@ -46,8 +47,17 @@ class Opened(Record):
     warnings: tuple[Problem, ...]
 
 
+_has_gil = getattr(sys, "_is_gil_enabled", lambda: True)  # since Python 3.13
+
+
 def check_binding(path: str | os.PathLike[str], binding: str | None) -> None:
-    """ValueError for a binding that there is not; LoadError for one that cannot be had here."""
+    """ValueError for a binding that there is not; LoadError for one that cannot be had here, as none can without the GIL."""
+    if not _has_gil():
+        raise LoadError(
+            f"{os.fspath(path)} cannot be loaded: this is a free-threaded Python without its GIL, which hardpoint's own state "
+            "relies on; start it with PYTHON_GIL=1, or with -X gil=1",
+            path=os.fspath(path),
+        )
     if binding not in {None, *BINDINGS}:
         raise ValueError(f"binding is one of {', '.join(BINDINGS)}, not {binding!r}")
     if binding == "native" and (why := why_not_native()):
