@@ -98,6 +98,30 @@ def fresh(tmp_path: Path) -> Fresh:
     return copy
 
 
+def make_wheel(folder: Path, **env: str) -> Path:
+    """The wheel of this tree, built from a copy, without network: setuptools is there."""
+    ignored = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__", "*.so")
+    shutil.copytree(ROOT, folder / "source", symlinks=True, ignore=ignored)
+    words = [
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--wheel-dir",
+        str(folder),
+        str(folder / "source"),
+    ]
+    subprocess.run([sys.executable, "-m", "pip", *words], env={**os.environ, **env}, check=True)
+    [made] = folder.glob("*.whl")
+    return made
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this tree."""
+    return make_wheel(tmp_path_factory.mktemp("wheel"))
+
+
 @pytest.fixture(params=["native", "cffi", "ctypes"])
 def binding(request: pytest.FixtureRequest) -> Binding:
     """Every binding; the native one has to be there wherever it can be built."""

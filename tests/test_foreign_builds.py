@@ -9,8 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import ROOT
-from test_package import make_wheel
+from conftest import ROOT, make_wheel
 
 import hardpoint
 from hardpoint.contracts import Greeter

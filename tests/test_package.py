@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import CAN_BUILD_NATIVE
+from conftest import CAN_BUILD_NATIVE, make_wheel
 
 if TYPE_CHECKING:
     from conftest import RunPython
@@ -70,29 +70,6 @@ def test_imports_run_one_way(path: Path) -> None:
             target = node.module.partition(".")[0]
             if node.level == len(parts):  # from the package itself, not from a neighbour in a folder
                 assert STAGES.index(target) <= STAGES.index(place), f"{place} imports {target}"
-
-
-def make_wheel(folder: Path, **env: str) -> Path:
-    """Built from a copy, without network: setuptools is there."""
-    ignored = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__", "*.so")
-    shutil.copytree(ROOT, folder / "source", symlinks=True, ignore=ignored)
-    words = [
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "--wheel-dir",
-        str(folder),
-        str(folder / "source"),
-    ]
-    subprocess.run([sys.executable, "-m", "pip", *words], env={**os.environ, **env}, check=True)
-    [made] = folder.glob("*.whl")
-    return made
-
-
-@pytest.fixture(scope="session")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 def test_the_wheel_is_whole(wheel: Path) -> None:
