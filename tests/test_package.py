@@ -51,7 +51,7 @@ def test_a_contract_is_read_when_it_is_asked_for(run_python: RunPython) -> None:
 
 
 STAGES = ["record", "errors", "reserved", "abi", "version", "signature", "definition", "header", "rust", "file", "elf", "manifest", "relocations", "soundness", "resolve",
-          "dependencies", "system", "vtable", "preflight", "_ffi", "libc", "state", "library", "logs", "binding", "opening", "isolation", "loading", "waiting", "contracts", "described", "discovery", "trust", "found", "python", "registry", "table", "compiler", "scaffold", "benchmark"]  # fmt: skip
+          "dependencies", "system", "vtable", "preflight", "_ffi", "libc", "state", "library", "logs", "binding", "opening", "isolation", "loading", "waiting", "contracts", "described", "discovery", "trust", "found", "python", "registry", "table", "compiler", "scaffold", "benchmark", "conformance"]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 from ..errors import HardpointError
 from ..version import __version__
-from . import bench, build, call, check, doctor, header, include, inspect, lock, new
+from . import bench, build, call, check, doctor, header, include, inspect, lock, new, test
 from . import list as list_
 from .output import give_up, status_of, warn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_COMMANDS = (list_, call, inspect, check, doctor, bench, lock, new, build, header, include)
+_COMMANDS = (list_, call, inspect, check, doctor, test, bench, lock, new, build, header, include)
 _EPILOG = """\
 exit status:
   0  fine

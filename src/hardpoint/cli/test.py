@@ -1,0 +1,147 @@
+"""Take a plugin through the conformance kit: bad input, no memory, many threads, leaks, and what its file shows.
+
+It runs on a plugin of any contract. Each check runs in a process of its own, so one that crashes or hangs is an outcome
+like any other. Without --contract, every plugin in the library is tested, as `hardpoint check` does it. The exit status
+is 1 if a check failed, crashed or timed out; warnings change nothing. docs/conformance.md tells what each check wants.
+
+examples:
+  hardpoint test build/plugins/english.so
+  hardpoint test exam.so --contract scorer:Scorer --config 5 --skip memory
+  hardpoint test exam.so --only calls.random --seed 3141592653
+  hardpoint test exam.so --junit report.xml
+  gdb --args python -m hardpoint test exam.so --in-process --only calls.huge
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from .arguments import contracts_in
+from .contracts import known, named
+from .output import coloured, print_json, printable, warn
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+    from collections.abc import Sequence
+
+    from ..conformance import Outcome, Report
+
+# The kit itself is imported when it is wanted: commands are imported together.
+
+_COLOURS = {"passed": 32, "failed": 31, "crashed": 31, "timed out": 31, "skipped": 90, "warning": 33}
+_WIDTH = 20
+
+
+def configure(parser: ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.usage = "hardpoint test [options] FILE"
+    parser.add_argument("file", nargs="?", metavar="FILE", help="the library")
+    parser.add_argument("--contract", type=named, metavar="MODULE:CLASS", help="test the plugin for this contract")
+    parser.add_argument("--config", metavar="TEXT", help="what instances are made with")
+    parser.add_argument("--only", action="append", default=[], metavar="CHECK",
+                        help="make only this check, topic (calls) or pattern (*.bounds); can be repeated")  # fmt: skip
+    parser.add_argument("--skip", action="append", default=[], metavar="CHECK", help="leave it out; can be repeated")
+    parser.add_argument("--seed", type=int, help="what random input is made from; by default another one each time")
+    parser.add_argument("--timeout", type=_positive, metavar="S", help="seconds that a check may take (30)")
+    parser.add_argument("--jobs", type=_count, metavar="N", help="checks at once; by default as many as there are CPUs")
+    parser.add_argument("--in-process", action="store_true",
+                        help="make all checks in this process, for a debugger; a crash ends it")  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
+    parser.add_argument("--junit", metavar="FILE", help="write the outcome as JUnit's XML, too")
+    parser.add_argument("--list", action="store_true", help="print every check with its sentence, and do nothing else")
+
+
+def run(arguments: Namespace) -> int:
+    """Test every plugin in one library."""
+    from .. import conformance
+
+    try:
+        checks = conformance.choose(arguments.only, arguments.skip)
+    except conformance.UnknownCheckError as error:
+        warn(str(error))
+        return 2
+    if arguments.list:
+        for check in checks:
+            print(f"{check.name:<{_WIDTH}} {check.about}")
+        return 0
+    if not arguments.file:
+        arguments.command.error("a FILE is missing: hardpoint test FILE")
+    start = time.monotonic()
+    reports = _test(arguments)
+    if arguments.junit:
+        from ..conformance import junit
+
+        junit.write(arguments.junit, reports)
+    if arguments.json:
+        print_json([_as_dict(report) for report in reports])
+    else:
+        _summarize(reports, time.monotonic() - start)
+    return 1 if any(report.bad for report in reports) else 0
+
+
+def _test(arguments: Namespace) -> list[Report]:
+    from .. import conformance
+
+    here, seed = contracts_in(arguments.file), arguments.seed
+    reports: list[Report] = []
+    for contract in [arguments.contract] if arguments.contract else known(here):
+        if not arguments.json:
+            print(printable(f"{arguments.file}: {contract}"), flush=True)
+        reports.append(
+            conformance.run(
+                arguments.file, contract, config=arguments.config, only=arguments.only, skip=arguments.skip,
+                seed=seed, timeout=arguments.timeout or conformance.TIMEOUT, jobs=arguments.jobs,
+                in_process=arguments.in_process, tell=_ignore if arguments.json else _show,
+            )
+        )  # fmt: skip
+        seed = reports[0].seed  # one for all
+    return reports
+
+
+def _ignore(_: Outcome) -> None:
+    """It is printed later, with all the others."""
+
+
+def _show(outcome: Outcome) -> None:
+    """One line, and below it what went wrong."""
+    bad = outcome.status not in {"passed", "skipped"}
+    about = outcome.about.rstrip(".") + (f": {outcome.detail}" if outcome.detail and not bad else "")
+    state = coloured(f"{outcome.status:<9}", _COLOURS[outcome.status])
+    print(f"  {state} " + printable(f"{outcome.name:<{_WIDTH}} {about}"))
+    if bad:
+        for line in outcome.detail.splitlines():
+            print(printable(f"    {line}"))
+        for line in outcome.output.splitlines():
+            print(printable(f"    | {line}"))
+    sys.stdout.flush()
+
+
+def _summarize(reports: Sequence[Report], seconds: float) -> None:
+    counts: Counter[str] = Counter(outcome.status for report in reports for outcome in report.outcomes)
+    told = ", ".join(f"{counts[status]} {status}" for status in _COLOURS if counts[status]) or "no check was made"
+    print(f"{told}; seed {reports[0].seed}; {seconds:.1f} s")
+
+
+def _as_dict(report: Report) -> dict[str, object]:
+    outcomes = [outcome._asdict() for outcome in report.outcomes]
+    return {"file": report.path, "contract": report.contract, "seed": report.seed, "checks": outcomes}
+
+
+def _positive(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e9:
+        raise argparse.ArgumentTypeError(f"a timeout is seconds above 0, such as 2 or 0.5, not {text!r}")
+    return seconds
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= 256):
+        raise argparse.ArgumentTypeError(f"checks at once are a number from 1 to 256, not {text!r}")
+    return int(text)

@@ -1,0 +1,106 @@
+"""The conformance kit: what any plugin of any contract has to bear, check by check. `hardpoint test` is its command."""
+
+from __future__ import annotations
+
+import os
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from ..definition import contract_of
+from ..record import Record
+from ..signature import Contract
+from . import checks as checks  # which registers them
+from .check import BAD, CHECKS, Check, Job, Outcome, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+__all__ = ["BAD", "CHECKS", "Check", "Outcome", "Report", "Status", "UnknownCheckError", "run"]
+
+TIMEOUT = 30.0
+"""Seconds that each check may take."""
+
+
+class UnknownCheckError(ValueError):
+    """There is no check of that name."""
+
+    def __init__(self, name: str) -> None:
+        import difflib
+
+        near = difflib.get_close_matches(name, {*CHECKS, *(each.partition(".")[0] for each in CHECKS)}, 3, 0.5)
+        hint = f"did you mean {' or '.join(near)}" if near else "--list shows them all"
+        super().__init__(f"there is no check {name!r}; {hint}")
+
+
+class Report(Record):
+    """How one plugin did."""
+
+    path: str
+    contract: str
+    seed: int
+    """What made the random input; the same makes it again."""
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def bad(self) -> list[Outcome]:
+        """The checks that failed, crashed or timed out."""
+        return [outcome for outcome in self.outcomes if outcome.status in BAD]
+
+
+def run(
+    path: str | os.PathLike[str],
+    contract: Contract | Callable[..., object],
+    *,
+    config: str | None = None,
+    only: Iterable[str] = (),
+    skip: Iterable[str] = (),
+    seed: int | None = None,
+    timeout: float = TIMEOUT,
+    jobs: int | None = None,
+    in_process: bool = False,
+    tell: Callable[[Outcome], object] = lambda _: None,
+) -> Report:
+    """Make the checks on the plugin for `contract` (its class) in the library at `path`.
+
+    `only` and `skip` choose checks by name, by topic (`calls`) or by pattern (`*.bounds`); UnknownCheckError, a
+    ValueError, if one of them chooses none. Each check runs in a process of its own, `jobs` of them at once (as many as
+    there are processors), for `timeout` seconds at most; with `in_process` all in this one, where a plugin that crashes ends
+    it. `config` is what instances are made with. `tell` is given each outcome, in the order of the report, as soon as it is
+    known.
+    """
+    import secrets
+
+    from .runner import run_apart  # these take 20 ms, and the process that makes the checks does without
+    from .schedule import run_here
+
+    job = Job(
+        os.path.abspath(os.fspath(path)),
+        contract if isinstance(contract, Contract) else contract_of(contract),
+        config,
+        secrets.randbits(32) if seed is None else seed,
+        timeout,
+    )
+    chosen = choose(only, skip)
+    made = run_here(job, chosen) if in_process else run_apart(job, chosen, jobs or len(os.sched_getaffinity(0)))
+    outcomes: list[Outcome] = []
+    early: dict[str, Outcome] = {}
+    for outcome in made:
+        early[outcome.name] = outcome
+        while len(outcomes) < len(chosen) and (name := chosen[len(outcomes)].name) in early:
+            outcomes.append(early[name])
+            tell(early[name])
+    return Report(os.fspath(path), str(job.contract), job.seed, tuple(outcomes))
+
+
+def choose(only: Iterable[str], skip: Iterable[str]) -> list[Check]:
+    """The checks that are wanted, in the order of the report."""
+    wanted = {name for pattern in only for name in _match(pattern)} or set(CHECKS)
+    unwanted = {name for pattern in skip for name in _match(pattern)}
+    return [check for name, check in CHECKS.items() if name in wanted - unwanted]
+
+
+def _match(pattern: str) -> list[str]:
+    found = [name for name in CHECKS if pattern == name.partition(".")[0] or fnmatchcase(name, pattern)]
+    if not found:
+        raise UnknownCheckError(pattern)
+    return found

@@ -1,0 +1,98 @@
+"""Whether what comes back is what the ABI allows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ...abi import LAST_STATUS
+from ..check import FailedError, SkippedError, check
+from ..raw import spell
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ...signature import Method
+    from ..raw import Answer
+    from ..subject import Subject
+    from ..values import Values
+from .calls import KINDS
+
+_AFTER = tuple(f"calls.{kind}" for kind in KINDS)
+
+
+def _judge(subject: Subject, find: Callable[[Method, Answer], str | None]) -> str:
+    """Make many calls, and fail with what `find` has against the answer of one."""
+
+    def judge(method: Method, values: Values, answer: Any) -> None:
+        if fault := find(method, answer):
+            raise FailedError(f"{spell(method, values)} {fault}")
+
+    holders = [subject.create()]
+    calls = subject.inputs("tiny", "empty", "nul", "extreme", "long", "unicode")
+    return f"{subject.call_each(subject.caller(holders[0]), calls, judge):,} calls"
+
+
+@check("answers.status", after=_AFTER)
+def status(subject: Subject) -> str:
+    """Every status is one: from 0 to 65535."""
+    return _judge(
+        subject,
+        lambda _, answer: (
+            None if 0 <= answer.status <= LAST_STATUS
+            else f"returned the status {answer.status}, and a status is from 0 to {LAST_STATUS}"
+        ),
+    )  # fmt: skip
+
+
+@check("answers.length", after=_AFTER)
+def length(subject: Subject) -> str:
+    """No method says that it wrote more than there was room for."""
+    return _judge(
+        subject,
+        lambda _, answer: (
+            None if answer.length <= answer.cap
+            else f"says that it wrote {answer.length:,} bytes where there was room for {answer.cap:,}"
+        ),
+    )  # fmt: skip
+
+
+@check("answers.struct", after=_AFTER)
+def struct(subject: Subject) -> str:
+    """No method changes data, cap or grow of its hp_out."""
+    return _judge(
+        subject,
+        lambda _, answer: (
+            None if answer.intact
+            else "changed data, cap or grow of its hp_out, which only grow may (hp_write is the way to write)"
+        ),
+    )  # fmt: skip
+
+
+@check("answers.text", after=_AFTER)
+def text(subject: Subject) -> str:
+    """Every text is UTF-8: results of str methods, and the reasons of failures."""
+
+    def find(method: Method, answer: Answer) -> str | None:
+        if method.result != "str" and not answer.status:
+            return None
+        try:
+            answer.text.decode()
+        except UnicodeDecodeError as error:
+            return f"gave {'a reason' if answer.status else 'text'} that is not UTF-8 ({error})"
+        return None
+
+    return _judge(subject, find)
+
+
+@check("answers.bool", after=_AFTER)
+def boolean(subject: Subject) -> str:
+    """Every bool is 0 or 1."""
+    if all(method.result != "bool" for method in subject.methods):
+        raise SkippedError("no method gives a bool")
+
+    def find(method: Method, answer: Answer) -> str | None:
+        if method.result != "bool" or answer.status or answer.scalar in {b"\0", b"\1"}:
+            return None
+        return f"stored {answer.scalar[0]} in its bool, and a bool is 0 or 1"
+
+    return _judge(subject, find)

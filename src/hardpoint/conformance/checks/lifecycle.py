@@ -1,0 +1,141 @@
+"""Making and ending instances."""
+
+from __future__ import annotations
+
+import threading
+from ctypes import CFUNCTYPE, c_char_p, c_void_p
+from typing import TYPE_CHECKING, Any
+
+from ... import state as process
+from ...errors import ContractBrokenError, CreateError
+from ...libc import ffi
+from ..check import FailedError, SkippedError, check
+from ..values import special
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from random import Random
+
+    from ..subject import Subject
+
+_CYCLES, _MANY = 1000, 100
+
+
+@check("lifecycle.create", needs=("load.opens",))
+def create(subject: Subject) -> str | None:
+    """An instance can be made and ended."""
+    subject.destroy([subject.create()])
+    return None if subject.plugin.slots.create else "it has no create: there is nothing to make"
+
+
+@check("lifecycle.cycles", needs=("lifecycle.create",))
+def cycles(subject: Subject) -> None:
+    """Instances can be made and ended one after the other, 1,000 times."""
+    for count in range(_CYCLES):
+        holders = [subject.create()]
+        subject.tell(f"destroy, after {count:,} instances")
+        holders.clear()
+
+
+@check("lifecycle.many", needs=("lifecycle.create",))
+def many(subject: Subject) -> None:
+    """A hundred instances live side by side, and end in any order."""
+    holders = []
+    for count in range(_MANY):
+        try:
+            holders.append(subject.create())
+        except FailedError as error:
+            raise FailedError(f"with {count} instances alive, {error}") from error
+    subject.random.shuffle(holders)
+    subject.destroy(holders)
+
+
+@check("lifecycle.config", needs=("lifecycle.create",))
+def config(subject: Subject) -> str:
+    """Create takes or refuses a config that makes no sense: it neither crashes nor breaks the ABI."""
+    if not subject.plugin.slots.create:
+        raise SkippedError("it has no create, so it takes no config")
+    taken = refused = 0
+    for text in _configs(subject.random):
+        try:
+            subject.destroy([subject.create_with(text.encode())])
+            taken += 1
+        except CreateError:
+            refused += 1
+        except ContractBrokenError as error:
+            raise FailedError(f"with the config {text[:40]!r}: {error}") from error
+    return f"{taken} taken, {refused} refused"
+
+
+def _configs(source: Random) -> Iterator[str]:
+    yield from ("", " ", "nonsense", "{", "null", "[]", '{"": null}', '"', "0", "-1", "1e999", "%s%n", "../..", "a=b")
+    yield "[" * 100_000
+    for kind in ("nul", "long", "huge"):
+        yield from special(kind)["str"]
+    yield from special("unicode")["str"][::32]
+    for _ in range(50):
+        yield "".join(chr(source.randrange(0xD800)) for _ in range(source.randrange(60)))
+
+
+@check("lifecycle.threads", needs=("lifecycle.create",))
+def threads(subject: Subject) -> None:
+    """An instance can be made on one thread and ended on another."""
+    holders = [subject.create()]
+    on_thread(lambda: subject.destroy(holders))
+
+
+def on_thread(function: Callable[[], Any]) -> None:
+    """Do something on a thread of its own, and wait for it; what it raises is raised here."""
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            function()
+        except BaseException as error:  # noqa: BLE001 - it goes on below
+            errors.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+
+
+@check("lifecycle.query", needs=("lifecycle.create",))
+def query(subject: Subject) -> None:
+    """It answers NULL when it is asked for what it cannot know, a later addition to the ABI say."""
+    vtable = subject.vtable
+    if not vtable.query:
+        raise SkippedError("it has no query")
+    ask = CFUNCTYPE(c_void_p, c_char_p)(int(ffi.cast("uintptr_t", vtable.query)))
+    for name in (b"hp.nothing", b"hp.", b"", b"hp." + b"x" * 5000):
+        subject.tell(f"query({name[:40]!r})")
+        if ask(name):
+            raise FailedError(
+                f"query({name[:40].decode()!r}) gave a pointer; give NULL for every id that it does not know"
+            )
+
+
+@check("lifecycle.state")
+def state(subject: Subject) -> None:
+    """A life and all its calls leave floating point, signal handlers, locale and working directory as they are."""
+    _ = subject.opened
+    before = process.take()
+    holders = [subject.create()]
+    subject.call_each(subject.caller(holders[0]), subject.inputs("tiny"))
+    subject.destroy(holders)
+    changed = process.restore(before)
+    if changed:
+        raise FailedError(f"it changed {', '.join(changed)} of the process; a plugin leaves the process as it found it")
+
+
+@check("lifecycle.exit", ends=True)
+def leave(subject: Subject) -> None:
+    """The process ends well with an instance still alive."""
+    _left.append(subject.create())
+    subject.call_each(subject.caller(_left[0]), subject.inputs("tiny"))
+    subject.tell("the end of the process")
+
+
+_left: list[Any] = []
+"""What is not destroyed."""

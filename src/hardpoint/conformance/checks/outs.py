@@ -1,0 +1,79 @@
+"""Results where they hurt: with just enough room, moving at every grow, with no more memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ...signature import SCALARS
+from ..check import FailedError, SkippedError, WarnedError, check
+from ..outs import MovingOut, RefusingOut, TightOut
+from ..raw import spell
+
+if TYPE_CHECKING:
+    from ...signature import Method
+    from ..raw import Answer
+    from ..subject import Subject
+    from ..values import Values
+
+_AFTER = ("calls.empty", "calls.nul", "calls.extreme", "calls.huge")
+_NEVER_ASKED = "no method asked for more than 512 bytes"
+
+
+@check("out.bounds", after=_AFTER)
+def bounds(subject: Subject) -> str:
+    """No method writes before the start or behind the end of the room that it has for its text."""
+    holders, out = [subject.create()], TightOut()
+
+    def judge(method: Method, values: Values, _: Any) -> None:
+        if fault := out.trespass():
+            raise FailedError(f"{spell(method, values)} {fault}")
+
+    return f"{subject.call_each(subject.caller(holders[0], out=out), subject.inputs(), judge):,} calls"
+
+
+@check("out.moved", after=_AFTER)
+def moved(subject: Subject) -> str:
+    """Every method goes on with out->data as it is after grow, which may have moved it."""
+    holders, out = [subject.create()], MovingOut()
+    subject.call_each(subject.caller(holders[0], out=out), subject.inputs())
+    if not out.asked:
+        raise SkippedError(_NEVER_ASKED)
+    return f"grown {out.asked:,} times"
+
+
+@check("out.refused", after=_AFTER)
+def refused(subject: Subject) -> str:
+    """Every method ends well when there is no more memory for its result, and says so."""
+    holders, out = [subject.create()], RefusingOut()
+    asked: list[str] = []
+    silent: list[str] = []
+
+    def judge(method: Method, values: Values, answer: Answer) -> None:
+        call = spell(method, values)
+        if fault := out.trespass():
+            raise FailedError(f"{call} {fault}")
+        if out.asked:
+            asked.append(call)
+            if answer.length > answer.cap:
+                raise FailedError(f"{call} says that it wrote {answer.length:,} bytes, though grow had refused")
+            if not answer.status:
+                silent.append(call)
+
+    subject.call_each(subject.caller(holders[0], out=out), subject.inputs(), judge)
+    if not asked:
+        raise SkippedError(_NEVER_ASKED)
+    if silent:
+        raise WarnedError(
+            f"{silent[0]} returned 0 though grow had refused; return HP_NO_MEMORY, as hosts will say anyway"
+        )
+    return f"memory refused to {len(asked):,} of the calls"
+
+
+@check("out.scalar", after=_AFTER)
+def scalar(subject: Subject) -> str:
+    """No method writes more than its number or its one byte of bool behind `result`."""
+    calls = [pair for pair in subject.inputs() if pair[0].result in SCALARS]
+    if not calls:
+        raise SkippedError("no method gives a number or a bool")
+    holders = [subject.create()]
+    return f"{subject.call_each(subject.caller(holders[0], exact=True), calls):,} calls"

@@ -1,0 +1,136 @@
+"""Calls from several threads at once. A race is found if it happens: many calls make that likely, and nothing certain."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from ..check import FailedError, SkippedError, check
+from ..raw import spell
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ...binding.instance import Holder
+    from ...signature import Method
+    from ..raw import Answer, Prepared
+    from ..subject import Subject
+    from ..values import Values
+
+_AFTER = ("calls.empty", "calls.nul", "calls.extreme", "calls.huge")
+_THREADS = 4
+_SHARE = 1 / 60
+"""Of the time that a check may take: half a second."""
+_MOST = 64
+"""Different calls that each thread makes."""
+
+
+def _together(work: Callable[[int], Any]) -> None:
+    """Do the same on several threads, which start at once; what one of them raises is raised here."""
+    start = threading.Barrier(_THREADS)
+    errors: list[BaseException] = []
+
+    def run(number: int) -> None:
+        try:
+            start.wait()
+            work(number)
+        except BaseException as error:  # noqa: BLE001 - it goes on below
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(_THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+def _calls(subject: Subject) -> list[tuple[Method, Values]]:
+    calls = subject.inputs()
+    subject.random.shuffle(calls)
+    return calls[:_MOST]
+
+
+@check("threads.one", after=_AFTER)
+def one(subject: Subject) -> None:
+    """Four threads can call one instance at once."""
+    if subject.plugin.serial:
+        raise SkippedError("it is HP_SERIAL: hosts call an instance from one thread at a time")
+    holders, calls = [subject.create()], _calls(subject)
+    subject.tell(f"calls of one instance from {_THREADS} threads at once")
+
+    def work(number: int) -> None:
+        caller = subject.caller(holders[0])
+        prepared = [caller.prepare(*call) for call in (*calls[number:], *calls[:number])]
+        for _ in subject.for_a_while(_SHARE):
+            for each in prepared:
+                each.call()
+
+    _together(work)
+
+
+@check("threads.many", needs=("calls.tiny", "lifecycle.cycles", "lifecycle.many"), after=_AFTER)
+def many(subject: Subject) -> None:
+    """Four threads can make, call and end instances of their own at once."""
+    calls, spare = _calls(subject), [subject.create()]
+    subject.tell(f"instances made, called and ended on {_THREADS} threads at once")
+    subject.tell = lambda _: None
+
+    def work(_: int) -> None:
+        caller = subject.caller(spare[0])
+        prepared = [caller.prepare(*call) for call in calls]
+        for _ in subject.for_a_while(_SHARE):
+            holders = [subject.create()]
+            caller.pointer = holders[0].pointer
+            for each in prepared:
+                each.call()
+            subject.destroy(holders)
+
+    _together(work)
+
+
+@check("threads.stable", needs=("calls.tiny", "lifecycle.many"), after=(*_AFTER, "threads.one"))
+def stable(subject: Subject) -> str:
+    """Methods that always answer alike do so when other threads call, too."""
+    shared = not subject.plugin.serial and not subject.failed("threads.one")
+    holders = [subject.create()] * _THREADS if shared else [subject.create() for _ in range(_THREADS)]
+    calls = _calls(subject)
+    plans = [_plan(subject, holder, calls) for holder in holders]
+    if not any(plans):
+        raise SkippedError("no method answers alike twice, so there is nothing to compare")
+    subject.tell(f"calls from {_THREADS} threads at once")
+    wrong: dict[int, Answer] = {}
+
+    def work(number: int) -> None:
+        for _ in subject.for_a_while(_SHARE):
+            for index, (prepared, expected) in plans[number].items():
+                answer = prepared.answer()
+                if not answer.is_same(expected):
+                    wrong[index] = answer
+
+    _together(work)
+    for index, answer in wrong.items():
+        if all(plan[index][0].answer().is_same(plan[index][1]) for plan in plans if index in plan):
+            expected = next(plan[index][1] for plan in plans if index in plan)
+            raise FailedError(
+                f"{spell(*calls[index])} gives {_shown(expected)} on one thread, and gave {_shown(answer)} while others "
+                "were calling; what calls share needs a lock, or must not be shared"
+            )
+    return f"{len(plans[0])} of {len(calls)} calls compared"
+
+
+def _plan(subject: Subject, holder: Holder, calls: list[tuple[Method, Values]]) -> dict[int, tuple[Prepared, Answer]]:
+    """The calls that answer alike twice on one thread, with that answer, by their places in the list."""
+    caller, plan = subject.caller(holder), dict[int, tuple[Any, Any]]()
+    for index, call in enumerate(calls):
+        prepared = caller.prepare(*call)
+        expected = prepared.answer()
+        if prepared.answer().is_same(expected):
+            plan[index] = prepared, expected
+    return plan
+
+
+def _shown(answer: Answer) -> str:
+    shown: Any = answer.text or answer.scalar or b"".join(answer.changed)
+    return f"{shown[:40]!r}{'...' if len(shown) > 40 else ''}{f' with status {answer.status}' if answer.status else ''}"

@@ -1,0 +1,60 @@
+"""Reports -> JUnit's XML, as Jenkins, GitLab and GitHub's actions read it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from xml.etree.ElementTree import Element, ElementTree, SubElement
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from . import Outcome, Report
+
+# What XML 1.0 cannot hold, not even escaped (section 2.2, "Characters").
+_NO_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_ELEMENTS = {"failed": "failure", "crashed": "error", "timed out": "error", "skipped": "skipped"}
+
+
+def write(path: str, reports: Sequence[Report]) -> None:
+    """Write a file with a test suite for each report. OSError if it cannot be."""
+    root = Element("testsuites", name="hardpoint test")
+    for report in reports:
+        root.append(_suite(report))
+    ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
+
+
+def _suite(report: Report) -> Element:
+    kinds = [_ELEMENTS.get(outcome.status, "") for outcome in report.outcomes]
+    suite = Element(
+        "testsuite",
+        name=_clean(f"{report.path} {report.contract}"),
+        tests=str(len(kinds)),
+        failures=str(kinds.count("failure")),
+        errors=str(kinds.count("error")),
+        skipped=str(kinds.count("skipped")),
+        time=f"{sum(outcome.seconds for outcome in report.outcomes):.3f}",
+    )
+    properties = SubElement(suite, "properties")
+    SubElement(properties, "property", name="seed", value=str(report.seed))
+    for outcome in report.outcomes:
+        suite.append(_case(outcome))
+    return suite
+
+
+def _case(outcome: Outcome) -> Element:
+    case = Element("testcase", classname=outcome.contract, name=outcome.name, time=f"{outcome.seconds:.3f}")
+    kind = _ELEMENTS.get(outcome.status)
+    if kind:
+        message = _clean(f"{outcome.status}: {outcome.detail}" if kind != "skipped" else outcome.detail)
+        element = SubElement(case, kind, message=message)
+        if kind != "skipped":
+            element.text = _clean("\n".join(filter(None, (outcome.about, outcome.detail, outcome.output))))
+    elif outcome.detail:
+        SubElement(case, "system-out").text = _clean(f"{outcome.status}: {outcome.detail}")
+    return case
+
+
+def _clean(text: str) -> str:
+    """The text with what XML cannot hold spelt out."""
+    return _NO_XML.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

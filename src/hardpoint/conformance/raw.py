@@ -1,0 +1,136 @@
+"""Calls of a vtable's functions as C makes them, with every pointer in our hand: nothing here judges what comes back."""
+
+from __future__ import annotations
+
+from ctypes import CFUNCTYPE, c_int32, c_void_p
+from typing import TYPE_CHECKING, Any
+
+from ..binding.ctypes import _ARGUMENTS
+from ..record import Record
+from ..signature import BUFFERS, SCALARS
+from . import pages
+from .outs import Out
+from .pages import PAGE, Region
+from .places import Places
+
+if TYPE_CHECKING:
+    from ..binding.outcome import Plugin
+    from ..signature import Method
+
+SIZES = {"int": 8, "float": 8, "bool": 1}
+"""Bytes of a scalar result."""
+_SHOWN = 40
+
+
+class Answer(Record):
+    """What a call left behind."""
+
+    status: int
+    length: int
+    """`len` as the plugin left it."""
+    cap: int
+    intact: bool
+    """Whether data, cap and grow are as they were."""
+    text: bytes
+    """What it wrote: the result, or the reason; empty if `length` cannot be."""
+    scalar: bytes
+    """The bytes at `result`; empty if there is none."""
+    changed: tuple[bytes, ...]
+    """The bytearrays as they are now."""
+
+    def is_same(self, other: Answer) -> bool:
+        """Whether a caller would take both for the same."""
+        return (self.status, self.text, self.scalar, self.changed) == (
+            other.status, other.text, other.scalar, other.changed
+        )  # fmt: skip
+
+
+class Prepared:
+    """A call with everything in place, which can be made again and again."""
+
+    def __init__(self, caller: Caller, method: Method, values: tuple[Any, ...]) -> None:
+        self._caller, self._out, self._method = caller, caller.out, method
+        self._writable: list[tuple[int, bytes]] = []
+        arguments: list[Any] = []
+        for parameter, value in zip(method.parameters, values, strict=True):
+            if parameter.kind not in BUFFERS:
+                arguments.append(value)
+                continue
+            data = value.encode() if parameter.kind == "str" else value
+            writable = parameter.kind == "bytearray"
+            address = caller.places.put(data, writable=writable)
+            arguments += address, len(data)
+            if writable:
+                self._writable.append((address, data))
+        self._result, self._size = 0, SIZES.get(method.result, 0)
+        if method.result in SCALARS:
+            self._result = caller.result_of(self._size)
+            arguments.append(self._result)
+        types = [kind for parameter in method.parameters for kind in _ARGUMENTS[parameter.kind]]
+        types += [c_void_p] if self._result else []
+        self._function = CFUNCTYPE(c_int32, c_void_p, *types, c_void_p)(caller.address_of(method))
+        self._arguments = (*arguments, self._out.address)
+
+    def call(self) -> int:
+        """Make the call, and give its status."""
+        for address, data in self._writable:
+            pages.write(address, data)
+        if self._size:
+            pages.write(self._result, bytes(self._size))
+        self._out.reset()
+        return int(self._function(self._caller.pointer, *self._arguments))
+
+    def answer(self) -> Answer:
+        """Make the call, and give all that it left."""
+        status, out = self.call(), self._out
+        length = int(out.struct.len)
+        matters = length <= out.cap and (status or self._method.result in BUFFERS)
+        return Answer(
+            status, length, out.cap, out.is_intact(),
+            pages.read(out.data, length) if matters else b"",
+            b"" if status else pages.read(self._result, self._size),
+            tuple(pages.read(address, len(data)) for address, data in self._writable),
+        )  # fmt: skip
+
+
+class Caller:
+    """Calls the methods of an instance, that of `pointer`, from one thread at a time."""
+
+    def __init__(
+        self, plugin: Plugin, pointer: int, *, places: Places | None = None, out: Out | None = None,
+        exact: bool = False,
+    ) -> None:  # fmt: skip
+        self.pointer = pointer
+        self.places = places or Places()
+        self.out = out or Out()
+        self._plugin = plugin
+        self._result = Region(PAGE)
+        self._exact = exact
+
+    def address_of(self, method: Method) -> int:
+        """Where its function is."""
+        return self._plugin.slots.methods[method.name]
+
+    def result_of(self, size: int) -> int:
+        """Where a scalar result of that size goes; if exact, right before memory that cannot be touched."""
+        return self._result.end - (size if self._exact else 64)
+
+    def prepare(self, method: Method, values: tuple[Any, ...]) -> Prepared:
+        """A call of a method with these values."""
+        return Prepared(self, method, values)
+
+    def call(self, method: Method, values: tuple[Any, ...]) -> Answer:
+        """Call a method once."""
+        return Prepared(self, method, values).answer()
+
+
+def spell(method: Method, values: tuple[Any, ...]) -> str:
+    """A call in words, with what is long cut short."""
+    parts: list[str] = []
+    for parameter, value in zip(method.parameters, values, strict=True):
+        text = repr(value)
+        if isinstance(value, (str, bytes)) and len(value) > _SHOWN:
+            unit = "characters" if isinstance(value, str) else "bytes"
+            text = f"{value[: _SHOWN // 2]!r}... ({len(value):,} {unit})"
+        parts.append(text if parameter.positional_only else f"{parameter.name}={text}")
+    return f"{method.name}({', '.join(parts)})"

@@ -1,0 +1,51 @@
+"""Checks -> their outcomes, from the processes that make them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from ..errors import HardpointError
+from .check import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from .check import Check, Job
+
+_BOOT = """\
+import sys
+sys.path[:] = sys.argv[3:]
+from hardpoint.conformance.nursery import main
+main(*map(int, sys.argv[1:3]))
+"""
+
+
+def run_apart(job: Job, checks: Sequence[Check], jobs: int) -> Iterator[Outcome]:
+    """Make each check in a process of its own, `jobs` of them at once; the outcomes come as they are ready."""
+    request = os.memfd_create("hardpoint-test", os.MFD_CLOEXEC)
+    reads, writes = os.pipe()
+    try:
+        os.write(request, json.dumps([job.to_json(), [check.name for check in checks], jobs]).encode())
+        nursery = subprocess.Popen(
+            [sys.executable, "-P", "-c", _BOOT, str(request), str(writes), *sys.path],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=[request, writes],
+        )  # fmt: skip
+    except BaseException:
+        os.close(reads)
+        raise
+    finally:
+        os.close(request)
+        os.close(writes)
+    with open(reads, encoding="ascii") as answers, nursery:
+        try:
+            for line in answers:
+                yield Outcome(**json.loads(line))
+            nursery.wait()
+        finally:
+            nursery.kill()
+    if nursery.returncode:
+        raise HardpointError(f"the process that makes the checks ended with status {nursery.returncode}", path=job.path)

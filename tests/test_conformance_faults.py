@@ -1,0 +1,118 @@
+"""The conformance kit itself: a plugin that has one fault fails the check for it, and no other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+
+import pytest
+
+import hardpoint
+from hardpoint import conformance
+
+if TYPE_CHECKING:
+    from conftest import Compiler
+
+
+@hardpoint.contract("faulty", version="1.0")
+@runtime_checkable
+class Faulty(Protocol):
+    """A method for each way to pass something in and out."""
+
+    def echo(self, text: str) -> str: ...
+    def mix(self, left: bytes, right: bytes, number: int, factor: float) -> float: ...
+    def flip(self, data: bytearray) -> None: ...
+    def is_long(self, text: str, most: int) -> bool: ...
+
+
+class Fault(NamedTuple):
+    words: str
+    """What the compiler is given."""
+    check: str
+    status: str
+    detail: str
+    """What has to be in the detail."""
+
+
+HARDENED = ("-Wl,-z,relro,-z,now", "-lm", "-pthread")
+FAULTS = [
+    Fault("-Wl,-z,execstack", "file.fits", "failed", "a stack that is not executable"),
+    Fault("-DEXPORTS_MORE", "file.exports", "warning", "it also exports faulty_helper; compile with -fvisibility=hidden"),
+    Fault("-Wl,-z,lazy", "file.hardening", "warning", "link it with -Wl,-z,now"),
+    Fault("-Wl,-z,norelro", "file.hardening", "warning", "link it with -Wl,-z,relro"),
+    Fault("-Wl,-rpath,/opt/lib", "file.runpath", "warning", "it names /opt/lib, which another machine need not have"),
+    Fault("-DLOAD_CRASHES", "load.opens", "crashed", "SIGABRT in: loading the library"),
+    Fault("-DLOAD_ROUNDS", "load.state", "failed", "changed the floating-point mode of the process"),
+    Fault("-DLOAD_IS_SLOW", "load.time", "warning", "and every host pays that"),
+    Fault("-DNEEDS_CONFIG", "lifecycle.create", "failed", "a config is needed; if it needs a config, give it with --config"),
+    Fault("-DDESTROY_CRASHES", "lifecycle.create", "crashed", "SIGABRT in: destroy"),
+    Fault("-DFREES_TWICE", "lifecycle.cycles", "crashed", "in: destroy, after 499 instances"),
+    Fault("-DONE_INSTANCE", "lifecycle.many", "failed", "with 1 instances alive, create said no"),
+    Fault("-DCONFIG_CRASHES", "lifecycle.config", "crashed", "SIGSEGV in: create with the config b'[[["),
+    Fault("-DCONFIG_STATUS", "lifecycle.config", "failed", "create returned the status -1"),
+    Fault("-DBOUND_TO_ITS_THREAD", "lifecycle.threads", "crashed", "SIGABRT in: destroy"),
+    Fault("-DQUERY_KNOWS_ALL", "lifecycle.query", "failed", "query('hp.nothing') gave a pointer"),
+    Fault("-DLEAVES_ITS_FOLDER", "lifecycle.state", "failed", "it changed the working directory of the process"),
+    Fault("-DEXIT_CRASHES", "lifecycle.exit", "crashed", "SIGABRT in: the end of the process"),
+    Fault("-DCRASHES", "calls.tiny", "crashed", "SIGABRT in: echo(text='a')"),
+    Fault("-DCRASHES_ON_EMPTY", "calls.empty", "crashed", "SIGABRT in: echo(text='')"),
+    Fault("-DEXITS_ON_EMPTY", "calls.empty", "crashed", "it ended the process, with exit status 3 in: echo(text='')"),
+    Fault("-DCRASHES_ON_NUL", "calls.nul", "crashed", "SIGABRT in: echo(text='\\x00')"),
+    Fault("-DHANGS_ON_NUL", "calls.nul", "timed out", "it did not come back within 8 s from: echo(text='\\x00')"),
+    Fault("-DCRASHES_ON_UNICODE", "calls.unicode", "crashed", "(4,095 characters)"),
+    Fault("-DCRASHES_ON_EXTREME", "calls.extreme", "crashed", "number=-9223372036854775808"),
+    Fault("-DCRASHES_ON_HUGE", "calls.huge", "crashed", "(1,048,576 characters)"),
+    Fault("-DCRASHES_AT_RANDOM", "calls.random", "crashed", "SIGABRT in: echo(text="),
+    Fault("-DSTATUS_IS_NEGATIVE", "answers.status", "failed", "echo(text='a') returned the status -1"),
+    Fault("-DSAYS_TOO_MUCH", "answers.length", "failed", "echo(text='a') says that it wrote 67,108,865 bytes"),
+    Fault("-DCHANGES_OUT", "answers.struct", "failed", "echo(text='a') changed data, cap or grow of its hp_out"),
+    Fault("-DGIVES_LATIN_1", "answers.text", "failed", "echo(text='a') gave text that is not UTF-8"),
+    Fault("-DREASON_IS_LATIN_1", "answers.text", "failed", "echo(text='a') gave a reason that is not UTF-8"),
+    Fault("-DBOOL_IS_TWO", "answers.bool", "failed", "stored 2 in its bool"),
+    Fault("-DREADS_BEHIND", "buffers.bounds", "crashed", "SIGSEGV in: echo(text='a')"),
+    Fault("-DWRITES_CONST", "buffers.readonly", "crashed", "SIGSEGV in: echo(text='a')"),
+    Fault("-DWANTS_ALIGNED", "buffers.unaligned", "crashed", "(4,096 characters)"),
+    Fault("-DWANTS_TWO_BUFFERS", "buffers.shared", "crashed", "SIGABRT in: mix(left=b'World', right=b'World'"),
+    Fault("-DKEEPS_INPUT", "buffers.kept", "crashed", "SIGSEGV in: echo(text='World')"),
+    Fault("-DWRITES_BEHIND", "out.bounds", "crashed", "SIGSEGV in: echo(text='a')"),
+    Fault("-DWRITES_BEFORE", "out.bounds", "failed", "echo(text='a') wrote before the start of out->data"),
+    Fault("-DSTALE_DATA", "out.moved", "crashed", "(4,096 characters)"),
+    Fault("-DIGNORES_REFUSAL", "out.refused", "failed", "wrote behind out->cap though grow had refused"),
+    Fault("-DSILENT_REFUSAL", "out.refused", "warning", "returned 0 though grow had refused; return HP_NO_MEMORY"),
+    Fault("-DBOOL_IS_WIDE", "out.scalar", "crashed", "SIGSEGV in: is_long(text='a', most=7)"),
+    Fault("-DONE_THREAD", "threads.one", "crashed", "SIGABRT in: calls of one instance from 4 threads at once"),
+    Fault("-DCREATE_RACES", "threads.many", "crashed", "SIGABRT in: instances made, called and ended on 4 threads"),
+    Fault("-DSHARES_A_BUFFER", "threads.stable", "failed", "while others were calling; what calls share needs a lock"),
+    Fault("-DLEAKS", "memory.calls", "failed", "calls of each method, some"),
+    Fault("-DLEAKS_INSTANCE", "memory.instances", "failed", "instances, some"),
+    Fault("-DLEAKS_LATE", "memory.instances", "failed", "instances, some"),
+    Fault("-DLEAVES_DESCRIPTOR", "left.descriptors", "failed", "20 instances left 20 descriptors open: /dev/null (20)"),
+    Fault("-DLEAVES_THREAD", "left.threads", "failed", "20 instances left 20 threads running"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def compile_faulty(compiler: Compiler) -> Compiler:
+    compiler.header(Faulty)
+    return compiler
+
+
+def test_a_plugin_without_a_fault_passes_every_check(compile_faulty: Compiler) -> None:
+    report = conformance.run(compile_faulty.library("faulty.c", *HARDENED), Faulty)
+    assert {
+        (outcome.name, outcome.status, outcome.detail) for outcome in report.outcomes if outcome.status != "passed"
+    } == set()
+    assert [outcome.name for outcome in report.outcomes] == list(conformance.CHECKS)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.words.removeprefix("-D").removeprefix("-Wl,"))
+def test_a_fault_fails_its_check_and_no_other(compile_faulty: Compiler, fault: Fault) -> None:
+    library = compile_faulty.library("faulty.c", *HARDENED, fault.words)
+    report = conformance.run(library, Faulty, timeout=8)
+    found = {outcome.name: outcome.status for outcome in report.outcomes if outcome.status not in {"passed", "skipped"}}
+    assert found == {fault.check: fault.status}, [o for o in report.outcomes if o.name in found]
+    [outcome] = [outcome for outcome in report.outcomes if outcome.name == fault.check]
+    assert fault.detail in outcome.detail
+
+
+def test_every_check_that_can_fail_has_a_fault(compile_faulty: Compiler) -> None:
+    assert set(conformance.CHECKS) - {fault.check for fault in FAULTS} == {"file.glibc"}
