@@ -36,13 +36,13 @@ def missing(compiler: str) -> str | None:
     return None if shutil.which(compiler) else f"there is no {compiler}"
 
 
-def compile_cpp(compiler: str, standard: str, folder: Path, source: Path, *words: str) -> str:
+def compile_cpp(compiler: str, standard: str, folder: Path, source: Path) -> str:
     """Compile a source to lib.so in `folder`, which has the headers; what the compiler said if it failed, or ""."""
     if why := missing(compiler):
         pytest.skip(why)
     command = [*COMPILERS[compiler], f"-std={standard}", *LIBRARY, f"-I{folder}", f"-I{ROOT / 'contract'}"]
     done = subprocess.run(
-        [*command, str(source), "-o", str(folder / "lib.so"), *words], capture_output=True, text=True, check=False
+        [*command, str(source), "-o", str(folder / "lib.so")], capture_output=True, text=True, check=False
     )
     return done.stderr if done.returncode else ""
 
@@ -52,8 +52,8 @@ def kinds(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     compiler.header(Kinds)
     folder = tmp_path_factory.mktemp("kinds")
     shutil.copy(compiler.folder / "kinds.h", folder)
-    said = compile_cpp(*request.param.split(), folder, TESTS / "plugins/kinds.cpp")
-    assert said == ""
+    name, standard = request.param.split()
+    assert compile_cpp(name, standard, folder, TESTS / "plugins/kinds.cpp") == ""
     return folder / "lib.so"
 
 
@@ -130,8 +130,8 @@ def test_a_constructor_takes_the_config_or_refuses_it(kinds: Path, fresh: Fresh,
     for config, reason in refusals.items():
         with pytest.raises(hardpoint.CreateError, match=f"create failed with status {reason}"):
             hardpoint.load(path, Kinds, config=config, **how(way))
-    for config, result in ((None, "absent"), ("", "config: ")):
-        with hardpoint.loaded(path, Kinds, config=config, **how(way)) as plugin:
+    for given, result in ((None, "absent"), ("", "config: ")):
+        with hardpoint.loaded(path, Kinds, config=given, **how(way)) as plugin:
             assert plugin.config() == result
 
 

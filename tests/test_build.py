@@ -1,0 +1,221 @@
+"""hardpoint build: what it compiles, with which flags, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pytest
+from conftest import ROOT
+from elftools.elf.elffile import ELFFile
+
+import hardpoint
+from hardpoint.contracts import Greeter
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ENGLISH = (ROOT / "native_plugins/english/english.c").read_text()
+ENGLISH_CPP = (ROOT / "native_plugins/english_cpp/english_cpp.cpp").read_text()
+HAS_CXX = any(map(shutil.which, ("c++", "g++", "clang++")))
+FITS = "english.so: fits greeter 1.0 (english 1.0.0)\n"
+
+
+class Build(Protocol):
+    def __call__(self, *words: str, **env: str) -> subprocess.CompletedProcess[str]: ...
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Build:
+    """The command in a folder that has english.c; the environment's own flags are not there."""
+
+    def command(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
+        kept = {key: value for key, value in os.environ.items() if key not in {"CFLAGS", "CXXFLAGS", "LDFLAGS", "CXX"}}
+        done = subprocess.run(
+            [sys.executable, "-m", "hardpoint", "build", *words],
+            cwd=tmp_path, env={**kept, **env}, capture_output=True, text=True, check=False, timeout=300,
+        )  # fmt: skip
+        assert "Traceback" not in done.stderr
+        assert not list(tmp_path.glob(".hardpoint*"))
+        return done
+
+    (tmp_path / "english.c").write_text(ENGLISH)
+    return command
+
+
+def test_one_source(build: Build, tmp_path: Path) -> None:
+    done = build("english.c")
+    assert (done.returncode, done.stdout, done.stderr) == (0, FITS, "")
+    with hardpoint.loaded(tmp_path / "english.so", Greeter) as plugin:
+        assert plugin.greet("World") == "Hello, World! Nice to meet you."
+
+
+def test_no_source_is_every_source_of_the_folder(build: Build, tmp_path: Path) -> None:
+    (tmp_path / "english.c").write_text(ENGLISH.replace("static hp_status lang", "hp_status lang", 1).replace(
+        'return hp_puts(out, "English")', "return elsewhere(out)"
+    ).replace("hp_status lang", "hp_status elsewhere(hp_out *out);\nstatic hp_status lang"))  # fmt: skip
+    (tmp_path / "other.c").write_text(
+        '#include "hardpoint.h"\nhp_status elsewhere(hp_out *out);\n'
+        'hp_status elsewhere(hp_out *out) { return hp_puts(out, "elsewhere"); }\n'
+    )
+    done = build()
+    library = tmp_path / f"{tmp_path.name}.so"
+    assert (done.returncode, done.stdout) == (0, f"{library.name}: fits greeter 1.0 (english 1.0.0)\n")
+    with hardpoint.loaded(library, Greeter) as plugin:
+        assert plugin.lang() == "elsewhere"
+
+
+@pytest.mark.skipif(not HAS_CXX, reason="there is no C++ compiler")
+def test_cpp_and_c_together(build: Build, tmp_path: Path) -> None:
+    (tmp_path / "english.cc").write_text(ENGLISH_CPP.replace(
+        'return "English"', "return c_name()").replace("namespace {", 'extern "C" const char *c_name();\nnamespace {')
+    )  # fmt: skip
+    (tmp_path / "english.c").write_text('const char *c_name(void);\nconst char *c_name(void) { return "C"; }\n')
+    done = build("english.cc", "-o", "both.so", "english.c")
+    assert (done.returncode, done.stdout) == (0, "both.so: fits greeter 1.0 (english_cpp 1.0.0)\n"), done.stderr
+    with hardpoint.loaded(tmp_path / "both.so", Greeter) as plugin:
+        assert plugin.lang() == "C"
+
+
+def test_the_flags(build: Build, tmp_path: Path) -> None:
+    (tmp_path / "english.c").write_text(f"{ENGLISH}\nint not_exported(void);\nint not_exported(void) {{ return 0; }}\n")
+    assert build("english.c").returncode == 0
+    with (tmp_path / "english.so").open("rb") as file:
+        elf = ELFFile(file)
+        symbols: Any = elf.get_section_by_name(".dynsym")
+        tags: Any = elf.get_section_by_name(".dynamic")
+        exported = [symbol.name for symbol in symbols.iter_symbols()
+                    if symbol["st_shndx"] != "SHN_UNDEF"]  # fmt: skip
+        dynamic = {tag.entry.d_tag: tag.entry.d_val for tag in tags.iter_tags()}
+        segments = {segment["p_type"]: segment["p_flags"] for segment in elf.iter_segments()}
+        assert elf.has_dwarf_info()
+    assert exported == ["hardpoint_greeter_v1"]
+    assert dynamic["DT_FLAGS_1"] & 1  # DF_1_NOW
+    assert "PT_GNU_RELRO" in segments
+    assert segments["PT_GNU_STACK"] & 1 == 0  # PF_X
+
+
+def test_an_undefined_symbol_fails_at_once(build: Build, tmp_path: Path) -> None:
+    source = ENGLISH.replace(
+        'return hp_puts(out, "English");', "extern hp_status nowhere(hp_out *); return nowhere(out);"
+    )
+    (tmp_path / "english.c").write_text(source)
+    done = build("english.c")
+    assert done.returncode == 1
+    assert "undefined reference to `nowhere'" in done.stderr
+    assert done.stderr.endswith("hardpoint: english.so: cc failed with status 1; what it said is above\n")
+
+
+def floats_of_a_host(library: Path) -> str:
+    """Half of the smallest normal double, in a process that has opened the library."""
+    code = f"import ctypes; ctypes.CDLL({str(library)!r}); print(2.2250738585072014e-308 / 2)"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.mark.parametrize("flag", ["-ffast-math", "-Ofast", "-funsafe-math-optimizations"])
+def test_fast_math_leaves_the_hosts_floats_alone(build: Build, tmp_path: Path, flag: str) -> None:
+    (tmp_path / "english.c").write_text(f"#ifdef __FAST_MATH__\n#define NAME 1\n#endif\n{ENGLISH}")
+    assert build("english.c", CFLAGS=flag).stdout == FITS
+    assert floats_of_a_host(tmp_path / "english.so") == "1.1125369292536007e-308"
+    assert build("english.c", "--", flag).stdout == FITS
+    assert floats_of_a_host(tmp_path / "english.so") == "1.1125369292536007e-308"
+    done = build("--verbose", "english.c", "--", flag)
+    compiling, linking = done.stderr.splitlines()
+    assert f" {flag} -c english.c" in compiling
+    assert flag not in linking
+
+
+def test_the_users_flags_come_last(build: Build, tmp_path: Path) -> None:
+    (tmp_path / "english.c").write_text(ENGLISH.replace('"English"', "NAME"))
+    env = {"CFLAGS": "-DNAME='\"from CFLAGS\"'", "LDFLAGS": "-Wl,--build-id=0xabcd"}
+    assert build("english.c", **env).stdout == FITS
+    data = (tmp_path / "english.so").read_bytes()
+    assert (b"from CFLAGS" in data, b"\xab\xcd" in data) == (True, True)
+    assert build("english.c", "-o", "two.so", "--", "-UNAME", '-DNAME="behind"', **env).returncode == 0
+    assert b"behind" in (tmp_path / "two.so").read_bytes()
+
+
+@pytest.mark.skipif(find_spec("ziglang") is None, reason="there is no ziglang")
+@pytest.mark.parametrize("name", ["english.c", "english.cpp"])
+def test_clang_in_several_words(build: Build, tmp_path: Path, name: str) -> None:
+    (tmp_path / "english.cpp").write_text(ENGLISH_CPP)
+    zig = f"{sys.executable} -m ziglang"
+    done = build(name, CC=f"{zig} cc", CXX=f"{zig} c++")
+    assert (done.returncode, done.stderr) == (0, "")
+    with hardpoint.loaded(tmp_path / "english.so", Greeter) as plugin:
+        assert plugin.greet("World") == "Hello, World! Nice to meet you."
+
+
+def test_a_library_that_a_host_has_open_is_replaced_and_not_rewritten(build: Build, tmp_path: Path) -> None:
+    assert build("english.c").returncode == 0
+    library = tmp_path / "english.so"
+    with library.open("rb") as file:
+        before = file.read()
+        (tmp_path / "english.c").write_text(ENGLISH.replace("Hello", "Moin"))
+        assert build("english.c").returncode == 0
+        file.seek(0)
+        assert file.read() == before != library.read_bytes()
+    # And nothing happens to it when the next one cannot be compiled.
+    now = library.read_bytes()
+    (tmp_path / "english.c").write_text("oops\n")
+    done = build("english.c")
+    assert done.returncode == 1
+    assert "error:" in done.stderr
+    assert done.stderr.endswith("hardpoint: english.c: cc failed with status 1; what it said is above\n")
+    assert library.read_bytes() == now
+
+
+def test_what_does_not_fit_is_said(build: Build, tmp_path: Path) -> None:
+    (tmp_path / "english.c").write_text(ENGLISH.replace(", .lang = lang", "").replace(
+        "static hp_status lang", "static __attribute__((unused)) hp_status lang"))  # fmt: skip
+    done = build("english.c", "--", "-Wno-missing-field-initializers")
+    assert done.returncode == 1
+    assert done.stdout.startswith("english.so: does not fit greeter 1.0 (english 1.0.0)\n  problem ")
+    (tmp_path / "english.c").write_text("int nothing;\n")
+    done = build("english.c")
+    assert done.returncode == 1
+    assert "a manifest (an ELF note of the owner 'hardpoint')" in done.stdout
+    (tmp_path / "english.c").write_text(ENGLISH)
+    done = build("english.c", "--contract", "hardpoint.contracts:Transformer")
+    assert (done.returncode, done.stdout.splitlines()[0]) == (1, "english.so: does not fit transformer 1.0")
+
+
+INSTALL = {
+    "CC": "cc, gcc, clang): apt-get install gcc libc6-dev, or pip install ziglang and CC='python3 -m ziglang cc'",
+    "CXX": "c++, g++, clang++): apt-get install g++, or pip install ziglang and CXX='python3 -m ziglang c++'",
+}
+
+
+@pytest.mark.parametrize(("variable", "name", "language"), [("CC", "a.c", "C"), ("CXX", "a.cxx", "C++")])
+def test_no_compiler(build: Build, tmp_path: Path, variable: str, name: str, language: str) -> None:
+    (tmp_path / name).write_text("")
+    done = build(name, PATH=str(tmp_path), CC="", CXX="")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"hardpoint: a {language} compiler is missing ({INSTALL[variable]}\n"
+    done = build(name, **{variable: "no-such-cc -m64"})
+    package = {"CC": "gcc libc6-dev", "CXX": "g++"}[variable]
+    assert done.stderr == (
+        f"hardpoint: the {language} compiler {variable}=no-such-cc -m64 was not found; correct {variable}, or install it: "
+        f"apt-get install {package}\n"
+    )
+
+
+def test_wrong_words(build: Build, tmp_path: Path) -> None:
+    done = build("english.rs")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "hardpoint: english.rs is no source in C or C++ (.c, .cpp, .cc, .cxx); what is for the compiler or the linker goes "
+        "behind --\n"
+    )
+    done = build("english.c", "-o", "no/such/english.so")
+    assert done.stderr == "hardpoint: no/such/english.so: there is no folder no/such to make it in\n"
+    assert build("gone.c").stderr.endswith("hardpoint: gone.c: cc failed with status 1; what it said is above\n")
+    done = build("english.c", "-Wl,-O1")
+    assert (done.returncode, "unknown: -Wl,-O1" in done.stderr) == (2, True)
+    (tmp_path / "english.c").unlink()
+    done = build()
+    assert done.stderr == f"hardpoint: there is no .c, .cpp, .cc, .cxx file in {tmp_path}; name the sources\n"
