@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 import multiprocessing
 import os
 import pickle
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import TESTS, how
+from conftest import ROOT, TESTS, how
 from probe import Probe
 
 import hardpoint
@@ -79,7 +80,7 @@ def test_a_pinned_one_stays_pinned(english: Path, fresh: Fresh) -> None:
 
 
 def test_a_contract_read_off_the_manifest(english: Path, fresh: Fresh) -> None:
-    contract = contract_from_texts("greeter", "1.0", ["greet(name: str) -> str", "lang() -> str"])
+    contract = contract_from_texts("greeter", "1.0", ("greet(name: str) -> str", "lang() -> str"))
     plugin = load_contract(fresh(english), contract)
     assert elsewhere(plugin, "plugin.lang()") == "English"
 
@@ -140,3 +141,17 @@ def test_multiprocessing(compiler: Any, method: str) -> None:
     uppercase = hardpoint.load(compiler.library("uppercase/uppercase.c"), Transformer)
     with multiprocessing.get_context(method).Pool(2) as pool:
         assert pool.starmap(shout, [(uppercase, word) for word in ("a", "bc", "déf")]) == ["A", "BC", "DéF"]
+
+
+def test_a_million_strings_in_a_dask_cluster(compiler: Any, tmp_path: Path) -> None:
+    """benchmarks/scaling.py: the same sum of a bag in a LocalCluster as in one process."""
+    figures = tmp_path / "figures.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.scaling", compiler.library("uppercase/uppercase.c"), "--repeat=1", "--json", figures],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    measured = json.loads(figures.read_text())
+    lines = [f"{number} jackdaws love my big sphinx of quartz; " for number in (0, 999_999)]
+    assert 5 * 1_000_000 * len(lines[0]) < measured["letters"] < 5 * 1_000_000 * len(lines[1])
+    assert done.stdout.startswith("1,000,000 strings: one process ")
