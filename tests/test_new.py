@@ -1,0 +1,259 @@
+"""hardpoint new: each project builds, passes its tests and makes a wheel at once; what it refuses leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+from conftest import TESTS
+
+import hardpoint
+from hardpoint.contracts import Greeter
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CONTRACTS = {"greeter": None, "transformer": None, "kinds:Kinds": "kinds.py", "probe:Probe": "probe.py"}
+COMPILERS = {"c": ("cc", "gcc", "clang"), "cpp": ("c++", "g++", "clang++")}
+SOURCES = {"c": "own.c", "cpp": "own.cpp"}
+
+
+class Run(Protocol):
+    def __call__(self, *words: str, folder: str = ".", check: bool = False) -> subprocess.CompletedProcess[str]: ...
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Run a command in an empty folder, or in one below it; `make` uses this Python."""
+
+    def command(*words: str, folder: str = ".", check: bool = False) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            words, cwd=tmp_path / folder, env={**os.environ, "PYTHON": sys.executable}, capture_output=True, text=True,
+            check=False, timeout=300,
+        )  # fmt: skip
+        assert "Traceback" not in done.stderr
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    return command
+
+
+class New(Protocol):
+    def __call__(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]: ...
+
+
+@pytest.fixture
+def new(run: Run) -> New:
+    def command(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return run(sys.executable, "-m", "hardpoint", "new", *words, check=check)
+
+    return command
+
+
+def need(lang: str) -> None:
+    if shutil.which("make") is None:
+        pytest.skip("there is no make")
+    if not any(map(shutil.which, COMPILERS[lang])):
+        pytest.skip(f"there is no compiler for {lang}")
+
+
+@pytest.mark.parametrize("contract", CONTRACTS)
+@pytest.mark.parametrize("lang", COMPILERS)
+def test_it_builds_and_passes_its_tests_at_once(run: Run, new: New, tmp_path: Path, lang: str, contract: str) -> None:
+    need(lang)
+    if module := CONTRACTS[contract]:
+        shutil.copy(TESTS / module, tmp_path)
+    said = new("own", "--contract", contract, "--lang", lang).stdout
+    assert said.startswith(f"own: a plugin for {contract.partition(':')[0]} ")
+    made = run("make", folder="own", check=True)
+    assert (made.stderr, "own.so: fits" in made.stdout) == ("", True)
+    methods = (tmp_path / "own" / SOURCES[lang]).read_text().count("TODO") - 1  # the first is about all of it
+    assert f" {methods + 1} passed " in run("make", "test", folder="own", check=True).stdout
+    assert run("make", "-q", folder="own").returncode == 0  # nothing is made twice
+    checked = run(sys.executable, "-m", "hardpoint", "check", "own.so", folder="own", check=True)
+    assert re.fullmatch(r"own\.so: fits \w+ \d\.\d \(own 0\.1\.0\)\n", checked.stdout)
+
+
+@pytest.mark.parametrize("lang", COMPILERS)
+def test_the_wheel_has_the_library_and_no_python(run: Run, new: New, tmp_path: Path, lang: str) -> None:
+    need(lang)
+    new("low-german", "--contract", "greeter", "--lang", lang)
+    run("make", "wheel", folder="low-german", check=True)
+    [wheel] = (tmp_path / "low-german/dist").iterdir()
+    machine = os.uname().machine
+    assert wheel.name == f"low_german-0.1.0-py3-none-linux_{machine}.whl"
+    files = zipfile.ZipFile(wheel)
+    assert [name for name in files.namelist() if ".dist-info/" not in name] == [
+        "hardpoint_plugins/low-german/low-german.so"
+    ]
+    text = files.read("low_german-0.1.0.dist-info/WHEEL").decode()
+    assert "Root-Is-Purelib: false\n" in text
+    files.extractall(tmp_path / "site")
+    library = tmp_path / "site/hardpoint_plugins/low-german/low-german.so"
+    with hardpoint.loaded(library, Greeter) as plugin:
+        assert hardpoint.info(plugin).manifest.plugin == "low-german"
+
+
+def test_an_installed_wheel_is_found(run: Run, new: New, tmp_path: Path) -> None:
+    need("c")
+    new("moin", "--contract", "greeter")
+    run("make", "wheel", folder="moin", check=True)
+    [wheel] = (tmp_path / "moin/dist").iterdir()
+    where = tmp_path / "site"
+    run(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(where), str(wheel),
+        check=True)  # fmt: skip
+    code = (
+        f"import sys; sys.path.append({str(where)!r})\nimport hardpoint\n"
+        "print(*(plugin.path for plugin in hardpoint.Registry.discover() if plugin.name == 'moin'))"
+    )
+    assert run(sys.executable, "-c", code, check=True).stdout == f"{where}/hardpoint_plugins/moin/moin.so\n"
+
+
+def test_an_sdist_builds_too(run: Run, new: New, tmp_path: Path) -> None:
+    need("c")
+    shutil.copy(TESTS / "kinds.py", tmp_path)
+    new("own", "--contract", "kinds:Kinds")
+    code = "from setuptools.build_meta import build_sdist; build_sdist('dist')"
+    run(sys.executable, "-c", code, folder="own", check=True)
+    run("tar", "xf", "own/dist/own-0.1.0.tar.gz", check=True)
+    assert not list((tmp_path / "own-0.1.0").rglob("*.so"))
+    run("make", "test", folder="own-0.1.0", check=True)
+
+
+def test_the_header_follows_the_contract(run: Run, new: New, tmp_path: Path) -> None:
+    need("c")
+    shutil.copy(TESTS / "kinds.py", tmp_path)
+    new("own", "--contract", "kinds:Kinds")
+    run("make", folder="own", check=True)
+    contract = tmp_path / "own/contract/kinds.py"
+    contract.write_text(contract.read_text().replace('version="2.3"', 'version="2.4"'))
+    later = (tmp_path / "own/contract/kinds.h").stat().st_mtime + 10
+    os.utime(contract, (later, later))
+    assert "own.so: fits kinds 2.4 (own 0.1.0)\n" in run("make", folder="own", check=True).stdout
+    assert "The contract kinds 2.4" in (tmp_path / "own/contract/kinds.h").read_text()
+
+
+def test_a_plugin_may_be_called_as_its_contracts_module(run: Run, new: New, tmp_path: Path) -> None:
+    """kinds.so beside kinds.py would be imported in its place."""
+    need("c")
+    shutil.copy(TESTS / "kinds.py", tmp_path)
+    new("kinds", "--contract", "kinds:Kinds")
+    run("make", "test", folder="kinds", check=True)
+    done = run(sys.executable, "-m", "hardpoint", "check", "kinds.so", "--contract", "kinds:Kinds", folder="kinds")
+    assert done.returncode == 2
+    assert "Python takes the library " in done.stderr
+    assert "kinds/kinds.so for that module; give the library another name or folder\n" in done.stderr
+
+
+def test_make_test_fails_when_release_and_version_differ(run: Run, new: New, tmp_path: Path) -> None:
+    need("c")
+    new("moin", "--contract", "greeter")
+    settings = tmp_path / "moin/pyproject.toml"
+    settings.write_text(settings.read_text().replace('"0.1.0"', '"0.2.0"'))
+    done = run("make", "test", folder="moin")
+    assert done.returncode != 0
+    assert "FAILED tests/test_moin.py::test_the_release_is_the_wheels" in done.stdout
+
+
+def test_make_clean_leaves_what_was_written(run: Run, new: New, tmp_path: Path) -> None:
+    need("c")
+    new("moin", "--contract", "greeter")
+    before = sorted(path for path in (tmp_path / "moin").rglob("*") if "__pycache__" not in path.parts)
+    run("make", "test", "wheel", folder="moin", check=True)
+    run("make", "clean", folder="moin", check=True)
+    assert sorted(path for path in (tmp_path / "moin").rglob("*") if "__pycache__" not in path.parts) == before
+
+
+def test_the_folder_can_be_another_or_an_empty_one(new: New, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    new("moin", "--contract", "greeter", "--folder", "empty")
+    assert (tmp_path / "empty/moin.c").exists()
+    new("moin", "--contract", "greeter", "--folder", str(tmp_path / "other"))
+    mask = os.umask(0)
+    os.umask(mask)
+    assert (tmp_path / "other").stat().st_mode & 0o777 == 0o777 & ~mask
+
+
+NAMES = {
+    "Moin": "a plugin's name is like 'english': a lower-case letter, then",
+    "9lives": "a plugin's name is like 'english': a lower-case letter, then",
+    "a/b": "a plugin's name is like 'english': a lower-case letter, then",
+    "a" * 65: "a plugin's name is like 'english': a lower-case letter, then",
+    "": "a plugin's name is like 'english': a lower-case letter, then",
+    "moin-": "'moin-' would also be the wheel's name, which ends in a letter or a digit",
+    "json": "Python would take json.so for its own module 'json' wherever it runs in that folder; choose another name",
+}
+
+
+@pytest.mark.parametrize(("name", "sentence"), NAMES.items())
+def test_names_that_will_not_do(new: New, tmp_path: Path, name: str, sentence: str) -> None:
+    done = new(name, "--contract", "greeter", check=False)
+    assert done.returncode == 2
+    assert f"argument NAME: {sentence}" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["hp", "hardpoint", "self", "write", "greet", "int"])
+@pytest.mark.parametrize("lang", COMPILERS)
+def test_names_that_languages_have_words_for(run: Run, new: New, lang: str, name: str) -> None:
+    need(lang)
+    new(name, "--contract", "greeter", "--lang", lang)
+    assert f"{name}.so: fits greeter 1.0 ({name} 0.1.0)\n" in run("make", folder=name, check=True).stdout
+
+
+REFUSED = {
+    "scorer": "argument --contract: a contract is greeter, transformer, or MODULE:CLASS such as scorer:Scorer",
+    "nowhere:Nothing": "argument --contract: nowhere:Nothing cannot be had: ModuleNotFoundError: No module named 'nowhere'",
+    "broken:Broken": "argument --contract: broken:Broken cannot be had: SyntaxError",
+}
+
+
+@pytest.mark.parametrize(("contract", "sentence"), REFUSED.items(), ids=REFUSED)
+def test_contracts_that_will_not_do(new: New, tmp_path: Path, contract: str, sentence: str) -> None:
+    (tmp_path / "broken.py").write_text("class:\n")
+    done = new("moin", "--contract", contract, check=False)
+    assert (done.returncode, sentence in done.stderr) == (2, True), done.stderr
+    assert not (tmp_path / "moin").exists()
+
+
+def left(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.name != "__pycache__")
+
+
+def test_a_folder_with_something_in_it_is_left_alone(new: New, tmp_path: Path) -> None:
+    (tmp_path / "moin").mkdir()
+    (tmp_path / "moin/mine").write_text("mine")
+    done = new("moin", "--contract", "greeter", check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"hardpoint: {tmp_path}/moin is not empty; choose another with --folder\n"
+    done = new("moin", "--contract", "greeter", "--folder", "moin/mine", check=False)
+    assert done.stderr == f"hardpoint: {tmp_path}/moin/mine is a file; choose another with --folder\n"
+    done = new("moin", "--contract", "greeter", "--folder", "no/such", check=False)
+    assert done.stderr == f"hardpoint: {tmp_path}/no/such: there is no folder {tmp_path}/no to make it in\n"
+    assert (left(tmp_path), left(tmp_path / "moin")) == (["moin"], ["mine"])
+
+
+def test_a_contract_that_cannot_be_copied_leaves_nothing(new: New, tmp_path: Path) -> None:
+    (tmp_path / "beside.py").write_text("VERSION = '2.3'\n")
+    text = (TESTS / "kinds.py").read_text()
+    (tmp_path / "kinds.py").write_text(f"import beside\n{text}")
+    done = new("moin", "--contract", "kinds:Kinds", check=False)
+    assert done.stderr == (
+        f"hardpoint: {tmp_path}/kinds.py cannot be imported on its own, as the project would have to; put the contract into "
+        "a file that imports nothing beside it\n"
+    )
+    assert left(tmp_path) == ["beside.py", "kinds.py"]
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package/kinds.py").write_text(text)
+    done = new("moin", "--contract", "package.kinds:Kinds", check=False)
+    assert (done.returncode, left(tmp_path)) == (1, ["beside.py", "kinds.py", "package"])
+    assert done.stderr == (
+        "hardpoint: package.kinds:Kinds is in a package that is not installed, and only a module of one file can be copied "
+        "into the project; install the package (pip install -e), or put the contract into a file of its own\n"
+    )
