@@ -158,6 +158,15 @@ def run_python() -> RunPython:
     return run
 
 
+@pytest.fixture
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine without plugins: the user's folder and the system's are in tmp_path, and not there yet."""
+    monkeypatch.delenv("HARDPOINT_PATH", raising=False)
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("hardpoint.discovery.SYSTEM", [str(tmp_path / "system")])
+
+
 class LoadHostile(Protocol):
     def __call__(
         self, path: Path | None = None, isolated: hardpoint.Isolation | bool = hostile.ENOUGH, **options: Any

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from .file import Identity
 
+SYSTEM = ("/usr/local/lib", f"/usr/lib/{os.uname().machine}-linux-gnu", "/usr/lib")
 GROUP, FOLDER = "hardpoint.plugins", "hardpoint_plugins"
 _SAME = "the same folder as"
 _OWN = os.path.join("hardpoint", "plugins")
@@ -84,12 +85,11 @@ def usual() -> list[Place]:
     data = os.environ.get("XDG_DATA_HOME", "")
     if not os.path.isabs(data):
         data = os.path.join(os.path.expanduser("~"), ".local", "share")
-    system = ("/usr/local/lib", f"/usr/lib/{os.uname().machine}-linux-gnu", "/usr/lib")
     return [
         *(Place(folder, "$HARDPOINT_PATH") for folder in path if folder),
         *_installed(),
         Place(os.path.join(data, _OWN), "user"),
-        *(Place(os.path.join(folder, _OWN), "system") for folder in system),
+        *(Place(os.path.join(folder, _OWN), "system") for folder in SYSTEM),
     ]
 
 
