@@ -84,6 +84,19 @@ def test_methods_of_the_file_that_stands_before(complete: Complete) -> None:
     assert complete("hardpoint call --isolated english.so la") == ["lang"]
 
 
+def test_plugins_that_hardpoint_list_shows_by_their_names(
+    complete: Complete, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARDPOINT_PATH", str(folder / "installed"))
+    (folder / "installed").mkdir()
+    shutil.copy(folder / "english.so", folder / "installed")
+    assert complete("hardpoint call e") == ["english.so", "english"]
+    assert complete("hardpoint call english ") == ["greet", "lang"]
+    assert complete("hardpoint call english gr") == ["greet"]
+    assert complete("hardpoint call nobody ") == []
+    assert complete("hardpoint bench e") == ["english.so"]  # which takes files
+
+
 def test_what_is_behind_the_method_is_the_shells(complete: Complete) -> None:
     assert complete("hardpoint call english.so greet ") == []
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from argparse import Action, ArgumentParser, Namespace
     from collections.abc import Iterator
 
+    from ..registry import Registry
+
 _LIBRARIES = re.compile(r".+\.so(\.[0-9]+)*")
 _CONTRACT = re.compile(rb"^@(?:hardpoint\.)?contract\(.*?^class (\w+)", re.MULTILINE | re.DOTALL)
 
@@ -39,15 +41,26 @@ class _Words(BaseCompleter):
         if action.dest == "file":
             return _libraries(prefix)
         if action.dest == "words":
-            return _call(prefix, getattr(parsed_args, "words", None) or [])
+            return _call(prefix, getattr(parsed_args, "words", None) or [], by_name="NAME" in metavar)
         return []
 
 
-def _call(prefix: str, words: list[str]) -> list[str]:
-    """`FILE... METHOD ARG...`: behind a file may stand another, or a method of the first; arguments are anything."""
-    if not all(_is_file(word) for word in words):
-        return []
-    return _libraries(prefix) + (_methods(words[0]) if words else [])
+def _call(prefix: str, words: list[str], *, by_name: bool) -> list[str]:
+    """`FILE... METHOD ARG...`, or NAME in place of FILE...: behind a file may stand another, and arguments are anything."""
+    if all(_is_file(word) for word in words):
+        methods = _methods(words[0]) if words else []
+        names = [found.name for found in _installed() if found.name] if by_name and not words else []
+        return [*_libraries(prefix), *methods, *dict.fromkeys(names)]
+    if by_name and len(words) == 1:
+        manifests = [found.manifest for found in _installed() if found.name == words[0]]
+        return [text.partition("(")[0] for manifest in manifests if manifest for text in manifest.methods]
+    return []
+
+
+def _installed() -> Registry:
+    from ..registry import Registry  # which reads every folder there is
+
+    return Registry.discover()
 
 
 def _is_file(word: str) -> bool:
