@@ -34,7 +34,9 @@ def build(tmp_path: Path) -> Build:
     """The command in a folder that has english.c; the environment's own flags are not there."""
 
     def command(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
-        kept = {key: value for key, value in os.environ.items() if key not in {"CFLAGS", "CXXFLAGS", "LDFLAGS", "CXX"}}
+        kept = {
+            key: value for key, value in os.environ.items() if key not in {"CC", "CXX", "CFLAGS", "CXXFLAGS", "LDFLAGS"}
+        }
         done = subprocess.run(
             [sys.executable, "-m", "hardpoint", "build", *words],
             cwd=tmp_path, env={**kept, **env}, capture_output=True, text=True, check=False, timeout=300,

@@ -199,12 +199,14 @@ def test_names_that_will_not_do(new: New, tmp_path: Path, name: str, sentence: s
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["hp", "hardpoint", "self", "write", "greet", "int"])
+@pytest.mark.parametrize("name", ["hp", "hardpoint", "self", "write", "fn", "int"])
 @pytest.mark.parametrize("lang", COMPILERS)
-def test_names_that_languages_have_words_for(run: Run, new: New, lang: str, name: str) -> None:
+def test_names_that_languages_have_words_for(run: Run, new: New, tmp_path: Path, lang: str, name: str) -> None:
+    """The contract has methods called fail, as in hp_fail, and Self."""
     need(lang)
-    new(name, "--contract", "greeter", "--lang", lang)
-    assert f"{name}.so: fits greeter 1.0 ({name} 0.1.0)\n" in run("make", folder=name, check=True).stdout
+    shutil.copy(TESTS / "kinds.py", tmp_path)
+    new(name, "--contract", "kinds:Kinds", "--lang", lang)
+    assert f"{name}.so: fits kinds 2.3 ({name} 0.1.0)\n" in run("make", folder=name, check=True).stdout
 
 
 REFUSED = {
