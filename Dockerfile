@@ -4,7 +4,7 @@
 #   docker run --rm hardpoint                                # greets as `./build.sh run` does
 #   docker run --rm hardpoint list                           # any words are the command's: `hardpoint list`
 #   docker run --rm -v "$PWD/plugins:/plugins:ro" hardpoint call mine greet World
-#   docker build --target host -t my-host .                  # a user's own image, see the last stage
+#   docker build --target host -t my-host .                  # a user's own image, see the stage of that name
 #
 # What it holds up to: --read-only --cap-drop all --network none --security-opt no-new-privileges --memory 256m
 ARG RELEASE=bookworm
@@ -37,11 +37,30 @@ RUN mkdir -p /build/plugins \
                "$source" -o "/build/plugins/$(basename "${source%.c}").so" || exit 1; \
        done
 
-# ---- what runs -----------------------------------------------------------------------------------------------------------
-FROM debian:${RELEASE}-slim AS run
+# ---- Python and nothing else, for both images ----------------------------------------------------------------------------
+FROM debian:${RELEASE}-slim AS python
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3 \
-    && rm -rf /var/lib/apt/lists/* /var/cache/debconf/* /var/log/*.log /var/log/apt
+    && rm -rf /var/lib/apt/lists/* /var/cache/debconf/* /var/log/*.log /var/log/apt /usr/share/doc/*
+
+# ---- a user's own image: a host application, and a plugin that comes as a wheel -----------------------------------------
+FROM build AS parts
+RUN /build/tools/bin/pip --no-cache-dir --disable-pip-version-check install /build/dist/*.whl
+WORKDIR /build
+# Where a user's Dockerfile has COPY of the plugin's project.
+RUN tools/bin/hardpoint new lowgerman --contract greeter
+COPY examples/image/lowgerman.c lowgerman/
+RUN make -C lowgerman wheel PYTHON=/build/tools/bin/python \
+    && tools/bin/pip --no-cache-dir --disable-pip-version-check --python /opt/hardpoint/bin/python install --no-deps lowgerman/dist/*.whl
+
+FROM python AS host
+COPY --from=parts /opt/hardpoint /opt/hardpoint
+COPY examples/image/app.py /srv/
+USER 10001:10001
+ENTRYPOINT ["/opt/hardpoint/bin/python", "/srv/app.py"]
+
+# ---- what runs -----------------------------------------------------------------------------------------------------------
+FROM python AS run
 COPY --from=build /opt/hardpoint /opt/hardpoint
 COPY --from=build /build/plugins /usr/local/lib/hardpoint/plugins
 COPY examples/host.py examples/container.py /srv/
