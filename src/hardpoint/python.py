@@ -71,7 +71,6 @@ class Added(Found):
 
 def _check_method(plugin: Any, method: Method) -> Iterator[Problem]:
     import inspect  # 9 ms that only a host with Python plugins pays
-    from types import FunctionType
 
     needs = f"the method {method.text}"
     found = getattr(plugin, method.name, None)
@@ -90,15 +89,26 @@ def _check_method(plugin: Any, method: Method) -> Iterator[Problem]:
         kind = "a generator" if inspect.isgeneratorfunction(inner) else "async"
         yield Problem("method-kind", needs, f"one that is {kind}", "make it a plain function that gives the result")
         return
-    if isinstance(plugin, type) and isinstance(inspect.getattr_static(plugin, method.name, None), FunctionType):
-        found = found.__get__(object(), plugin)  # as the method of an object, which has its self
-    try:
-        signature = inspect.signature(found)
-    except (TypeError, ValueError):  # one in C that does not say
-        return
-    if why := _check_call(signature, method) or _check_annotations(found, signature, method):
+    raw = inspect.getattr_static(plugin, method.name, None)
+    if isinstance(plugin, type) and hasattr(raw, "__get__") and not isinstance(raw, (staticmethod, classmethod)):
+        found = raw.__get__(object(), plugin)  # as the method of an object, which has its self
+    signature = _signature(found)
+    if signature and (why := _check_call(signature, method) or _check_annotations(signature, method)):
         fix = "give it the contract's parameters and result"
         yield Problem("method-differs", needs, f"{method.name}{signature}, {why}", fix)
+
+
+def _signature(function: Any) -> Signature | None:
+    """Its parameters and their annotations, evaluated where that goes; None if it is in C and does not say."""
+    import inspect
+
+    try:
+        return inspect.signature(function, eval_str=True)
+    except Exception:  # noqa: BLE001 - some are names that only type checkers see
+        try:
+            return inspect.signature(function)
+        except (TypeError, ValueError):
+            return None
 
 
 def _check_call(signature: Signature, method: Method) -> str:
@@ -116,18 +126,12 @@ def _check_call(signature: Signature, method: Method) -> str:
     return ""
 
 
-def _check_annotations(function: Any, signature: Signature, method: Method) -> str:
+def _check_annotations(signature: Signature, method: Method) -> str:
     """Which annotation cannot be, as a type checker would have it; "" if none, or none that is a class."""
-    import typing
-
-    try:
-        hints = typing.get_type_hints(function)
-    except Exception:  # noqa: BLE001 - a name that only type checkers see
-        return ""
-    for parameter, name in zip(method.parameters, signature.parameters, strict=False):
-        if name in hints and not _takes(hints[name], parameter.kind):
-            return f"where {name} does not take {parameter.kind}"
-    if "return" in hints and not _gives(hints["return"], method.result):
+    for wanted, parameter in zip(method.parameters, signature.parameters.values(), strict=False):
+        if parameter.annotation is not parameter.empty and not _takes(parameter.annotation, wanted.kind):
+            return f"where {parameter.name} does not take {wanted.kind}"
+    if signature.return_annotation is not signature.empty and not _gives(signature.return_annotation, method.result):
         return f"whose result is not {method.result}"
     return ""
 
@@ -147,11 +151,17 @@ def _gives(annotation: object, kind: str) -> bool:
 
 
 def _is_subclass(one: object, other: object) -> bool:
-    """As issubclass has it, where both are classes or generics of such; of anything else nothing is known."""
+    """As issubclass has it, where both are classes, generics or unions of such; of anything else nothing is known."""
     import typing
+    from types import UnionType
 
-    one, other = typing.get_origin(one) or one, typing.get_origin(other) or other
-    if not isinstance(one, type) or not isinstance(other, type):
+    unions = {UnionType, typing.Union}
+    if typing.get_origin(other) in unions:
+        return any(_is_subclass(one, each) for each in typing.get_args(other))
+    if typing.get_origin(one) in unions:
+        return all(_is_subclass(each, other) for each in typing.get_args(one))
+    one, other = (type(None) if each is None else typing.get_origin(each) or each for each in (one, other))
+    if not isinstance(one, type) or not isinstance(other, type) or typing.Any in {one, other}:
         return True
     try:
         return issubclass(one, other)

@@ -38,6 +38,30 @@ def loading(path: Path) -> None:
         assert_type([hardpoint.load(entry, Greeter) for entry in entries], list[Greeter])
 
 
+def loading_by_name(path: Path) -> None:
+    registry = hardpoint.Registry.discover([path, "plugins"], allow=hardpoint.Allow(owners=["root", 1000]))
+    assert_type(registry, hardpoint.Registry)
+    assert_type(registry.load("english", Greeter), Greeter)
+    assert_type(registry.load("english", Greeter, release=">=1.2,<2", config="x", isolated=True), Greeter)
+    greeters = registry.load_all(Greeter, binding="cffi")
+    assert_type(greeters["english"].greet("x"), str)
+    assert_type(greeters.failed["spanish"], hardpoint.HardpointError)
+    for found in hardpoint.Registry((), allow="hardpoint.lock"):
+        assert_type(found, hardpoint.Found)
+        assert_type(found.name, str | None)
+        assert_type(found.problems, tuple[Problem, ...])
+    registry.add("polite", Greeter, Polite())
+    registry.add("polite", Greeter, Polite)
+
+
+class Polite:
+    def greet(self, name: str) -> str:
+        return f"Good morning, {name}."
+
+    def lang(self) -> str:
+        return "English"
+
+
 def loading_for_a_while(path: str) -> None:
     with hardpoint.loaded(path, Greeter) as english:
         assert_type(english, Greeter)
