@@ -112,7 +112,11 @@ public:
     }
     int64_t fn(int64_t type, int64_t crate, int64_t crate_, int64_t Some, int64_t match, int64_t defer, int64_t func,
                int64_t var) {
-        return type - crate - crate_ - Some - match - defer - func - var;
+        uint64_t rest = static_cast<uint64_t>(type); /* it may run over */
+        for (const int64_t each : {crate, crate_, Some, match, defer, func, var}) {
+            rest -= static_cast<uint64_t>(each);
+        }
+        return static_cast<int64_t>(rest);
     }
     void Self() {}
     void config(const hp::Out &out) {
@@ -122,7 +126,7 @@ public:
         }
         out.write(config_);
     }
-    int go(int64_t value) { return static_cast<int>(value) + 1; }
+    int go(int64_t value) { return value > -1000 && value < 1000 ? static_cast<int>(value) + 1 : 0; }
 
 private:
     hp::Host host_;

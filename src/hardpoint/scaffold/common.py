@@ -242,6 +242,7 @@ It needs:
 ```sh
 make            # {project.library}, checked
 make test
+hardpoint test {project.library}   # the conformance kit
 hardpoint call ./{project.library} {first.name}{words}
 make wheel      # dist/*.whl
 ```
