@@ -1,0 +1,341 @@
+"""What a registry may load: by a lock file of digests, by owners and modes; and that nothing can be swapped in between."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from conftest import how
+
+import hardpoint
+from hardpoint.contracts import Greeter
+from hardpoint.file import digest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Compiler, Fresh, Way
+
+pytestmark = pytest.mark.usefixtures("alone")
+NOBODY = 65534
+
+
+@pytest.fixture
+def plugins(compiler: Compiler, tmp_path: Path) -> Path:
+    """A folder with two greeters, which nobody but their owner can write to."""
+    folder = tmp_path / "plugins"
+    folder.mkdir(mode=0o755)
+    for name in ("english", "spanish"):
+        shutil.copy(compiler.library(f"{name}/{name}.c"), folder)
+        (folder / f"{name}.so").chmod(0o755)
+    return folder
+
+
+def lock(path: Path, *files: Path, **changes: Any) -> Path:
+    """A lock file for greeters."""
+    entries = [
+        {
+            "contract": "greeter", "plugin": file.stem, "release": "1.0.0", "file": file.name,
+            "sha256": hashlib.sha256(file.read_bytes()).hexdigest(), **changes,
+        }
+        for file in files
+    ]  # fmt: skip
+    path.write_text(json.dumps({"hardpoint-lock": 1, "plugins": entries}))
+    return path
+
+
+def statuses(registry: hardpoint.Registry) -> dict[str | None, str]:
+    return {found.name: found.status for found in registry}
+
+
+def refused(registry: hardpoint.Registry, name: str = "english") -> list[hardpoint.Problem]:
+    """Why it is not loaded, which is what is shown of it."""
+    with pytest.raises(hardpoint.IncompatibleError) as caught:
+        registry.load(name, Greeter)
+    [found] = [found for found in registry if found.name == name and found.shadowed_by is None]
+    assert (found.status, found.problems) == ("refused", caught.value.problems)
+    assert str(caught.value).startswith(f"{found.path} is not allowed")
+    assert caught.value.path == found.path
+    for problem in caught.value.problems:
+        assert str(problem) in str(caught.value)
+    return list(caught.value.problems)
+
+
+# -- a lock file -------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_in_the_lock_is_loaded_pinned(plugins: Path, tmp_path: Path, way: Way) -> None:
+    with (plugins / "english.so").open("ab") as file:
+        file.write(way.encode())  # the same bytes would be the same library, with the binding of another test
+    made = lock(tmp_path / "hardpoint.lock", plugins / "english.so")
+    registry = hardpoint.Registry([plugins], allow=made)
+    assert statuses(registry) == {"english": "fits", "spanish": "refused"}
+    english = registry.load("english", Greeter, **how(way))
+    about = hardpoint.info(english)
+    assert english.lang() == "English"
+    assert about.path == str(plugins / "english.so")
+    assert about.sha256 == hashlib.sha256((plugins / "english.so").read_bytes()).hexdigest()
+    if way != "isolated":
+        assert about.library.startswith("/proc/self/fd/")
+    hardpoint.close(english)
+    problem = refused(registry, "spanish")[0]
+    digest = hashlib.sha256((plugins / "spanish.so").read_bytes()).hexdigest()
+    assert problem == (
+        "trust-digest",
+        f"a file of spanish for greeter whose sha256 is in {made}",
+        f"{digest}, of a plugin that is not in the lock",
+        "if it is meant to be loaded, write the lock anew with `hardpoint lock`",
+        True,
+    )
+
+
+def test_another_file_under_a_locked_name(plugins: Path, tmp_path: Path) -> None:
+    made = lock(tmp_path / "hardpoint.lock", plugins / "english.so")
+    with (plugins / "english.so").open("ab") as file:
+        file.write(b"more")
+    [problem] = refused(hardpoint.Registry([plugins], allow=str(made)))
+    assert problem.found.endswith(f", while the lock has {json.loads(made.read_text())['plugins'][0]['sha256']}")
+    assert "write the lock anew with `hardpoint lock`" in problem.fix
+
+
+def test_a_digest_counts_for_its_contract_and_plugin_alone(plugins: Path, tmp_path: Path) -> None:
+    for changes in ({"contract": "transformer"}, {"plugin": "spanish"}):
+        made = lock(tmp_path / "hardpoint.lock", plugins / "english.so", **changes)
+        assert [problem.code for problem in refused(hardpoint.Registry([plugins], allow=made))] == ["trust-digest"]
+
+
+def test_a_refused_one_is_not_passed_over_for_one_that_it_shadows(plugins: Path, tmp_path: Path, english: Path) -> None:
+    made = lock(tmp_path / "hardpoint.lock", plugins / "english.so")
+    first = tmp_path / "first"
+    first.mkdir()
+    shutil.copy(english, first)
+    with (first / "english.so").open("ab") as file:
+        file.write(b"swapped")
+    registry = hardpoint.Registry([first, plugins], allow=made)
+    assert [(found.path, found.status) for found in registry][:2] == [
+        (f"{first}/english.so", "refused"),
+        (f"{plugins}/english.so", "shadowed"),
+    ]
+    refused(registry)
+    assert list(registry.load_all(Greeter).failed) == ["english", "spanish"]
+
+
+def test_bytes_that_change_after_the_check_are_not_loaded(
+    plugins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is rewritten in place between its digest and its copy, with the same size and time."""
+    made = lock(tmp_path / "hardpoint.lock", plugins / "english.so")
+    registry = hardpoint.Registry([plugins], allow=made)
+
+    def swap(file: Any) -> str:
+        found = digest(file)
+        times = (plugins / "english.so").stat()
+        (plugins / "english.so").write_bytes((plugins / "spanish.so").read_bytes())
+        os.utime(plugins / "english.so", ns=(times.st_atime_ns, times.st_mtime_ns))
+        return found
+
+    monkeypatch.setattr("hardpoint.trust.digest", swap)
+    with pytest.raises(hardpoint.IncompatibleError, match=r"english.so is another file: needs a file whose sha256 is"):
+        registry.load("english", Greeter)
+
+
+def test_what_is_loaded_by_a_lock_is_reloaded_by_it(plugins: Path, tmp_path: Path) -> None:
+    other = tmp_path / "english.so"
+    shutil.copy(plugins / "english.so", other)
+    with other.open("ab") as file:
+        file.write(b"newer")
+    both = lock(tmp_path / "both.lock", plugins / "english.so", other)
+    one = lock(tmp_path / "one.lock", plugins / "english.so")
+    for made, allowed in ((both, True), (one, False)):
+        english = hardpoint.Registry([plugins], allow=made).load("english", Greeter, isolated=True)
+        before = hardpoint.info(english).sha256
+        shutil.copy(plugins / "english.so", tmp_path / "kept")
+        shutil.copy(other, plugins / "new")
+        os.replace(plugins / "new", plugins / "english.so")
+        if allowed:
+            hardpoint.reload(english)
+        else:
+            with pytest.raises(
+                hardpoint.IncompatibleError, match=r"english.so is not allowed: needs a file of english"
+            ):
+                hardpoint.reload(english)
+        assert english.lang() == "English"
+        assert (hardpoint.info(english).sha256 != before) == allowed
+        hardpoint.close(english)
+        os.replace(tmp_path / "kept", plugins / "english.so")
+
+
+def test_dependencies_beside_a_locked_file_are_refused(compiler: Compiler, plugins: Path, tmp_path: Path) -> None:
+    shutil.copy(compiler.text("libword", "int word(void); int word(void) { return 1; }"), plugins / "libword.so")
+    needing = compiler.library(
+        "english/english.c", "-Wl,--no-as-needed", f"-L{plugins}", "-lword", "-Wl,-rpath,$ORIGIN", name="needing"
+    )
+    shutil.copy(needing, plugins / "english.so")
+    made = lock(tmp_path / "hardpoint.lock", plugins / "english.so")
+    found = next(iter(hardpoint.Registry([plugins], allow=made)))
+    assert found.status == "does not fit"
+    assert "pinned-origin" in [problem.code for problem in found.problems]
+
+
+WRONG_LOCKS = {
+    "not JSON": ("{", "cannot be read as a lock file: "),
+    "no lock": ("[]", "is no lock file that `hardpoint lock` wrote; write it anew"),
+    "another format": ('{"hardpoint-lock": 2, "plugins": []}', "is no lock file that `hardpoint lock` wrote"),
+    "no plugins": ('{"hardpoint-lock": 1}', "is no lock file that `hardpoint lock` wrote"),
+    "other fields": (
+        '{"hardpoint-lock": 1, "plugins": [{"sha256": 1}]}',
+        "is no lock file that `hardpoint lock` wrote",
+    ),
+    "nested": ("[" * 100_000, "cannot be read as a lock file: "),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_LOCKS)
+def test_a_lock_that_is_none(tmp_path: Path, name: str) -> None:
+    text, sentence = WRONG_LOCKS[name]
+    path = tmp_path / "hardpoint.lock"
+    path.write_text(text)
+    with pytest.raises(hardpoint.HardpointError) as caught:
+        hardpoint.Registry(allow=path)
+    assert str(caught.value).startswith(f"{path} {sentence}")
+    assert caught.value.path == str(path)
+
+
+def test_a_lock_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(hardpoint.HardpointError) as caught:
+        hardpoint.Allow(tmp_path / "gone")
+    assert str(caught.value) == f"{tmp_path}/gone: there is no such lock file; write it with `hardpoint lock`"
+
+
+# -- owners and modes ----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_its_owners_own_is_loaded(plugins: Path, fresh: Fresh, way: Way) -> None:
+    registry = hardpoint.Registry([plugins], allow=hardpoint.Allow())
+    assert statuses(registry) == {"english": "fits", "spanish": "fits"}
+    assert registry.load("english", Greeter, **how(way)).lang() == "English"
+
+
+@pytest.mark.parametrize("mode", [0o775, 0o757, 0o777, 0o1777])
+@pytest.mark.parametrize("what", ["english.so", "."], ids=["file", "folder"])
+def test_what_others_can_write_to(plugins: Path, what: str, mode: int) -> None:
+    path = plugins / what
+    path.chmod(mode)
+    [problem] = refused(hardpoint.Registry([plugins], allow=hardpoint.Allow()))
+    kind = "folder" if what == "." else "file"
+    assert problem[:3] == (
+        "trust-writable",
+        f"a {kind} that only its owner can write to",
+        f"{path} with mode {mode:04o}",
+    )
+    assert problem.fix == f"chmod go-w {path}, if what it holds is trusted"
+
+
+def test_folders_above(plugins: Path) -> None:
+    plugins.parent.chmod(0o777)
+    [problem] = refused(hardpoint.Registry([plugins], allow=hardpoint.Allow()))
+    assert problem.found == f"{plugins.parent} with mode 0777"
+    plugins.parent.chmod(0o1777)  # where nobody can move what is another's, as in /tmp
+    assert statuses(hardpoint.Registry([plugins], allow=hardpoint.Allow()))["english"] == "fits"
+    plugins.parent.chmod(0o700)
+
+
+def test_the_folder_where_a_link_stands_counts_too(plugins: Path, tmp_path: Path) -> None:
+    links = tmp_path / "links"
+    links.mkdir()
+    links.chmod(0o777)
+    (links / "english.so").symlink_to(plugins / "english.so")
+    [problem] = refused(hardpoint.Registry([links], allow=hardpoint.Allow()))
+    assert problem.found == f"{links} with mode 0777"
+    links.chmod(0o755)
+    plugins.chmod(0o777)
+    [problem] = refused(hardpoint.Registry([links], allow=hardpoint.Allow()))
+    assert problem.found == f"{plugins} with mode 0777"
+
+
+def test_another_owner(plugins: Path) -> None:
+    if os.geteuid() == 0:
+        os.chown(plugins / "english.so", NOBODY, -1)
+        allow = hardpoint.Allow()
+    else:  # who cannot give files away, but can trust nobody
+        allow = hardpoint.Allow(owners=[NOBODY])
+    problems = refused(hardpoint.Registry([plugins], allow=allow))
+    assert {problem.code for problem in problems} == {"trust-owner"}
+    assert problems[0].needs.startswith("a file that belongs to root")
+    assert problems[0].found.startswith(f"{plugins}/english.so, which belongs to ")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_owners_by_name_and_number(plugins: Path) -> None:
+    for path in (plugins, plugins / "english.so"):
+        os.chown(path, NOBODY, -1)
+    for owners in (["nobody"], [NOBODY], "nobody", [0, NOBODY]):
+        assert statuses(hardpoint.Registry([plugins], allow=hardpoint.Allow(owners=owners)))["english"] == "fits"
+    problems = refused(hardpoint.Registry([plugins], allow=hardpoint.Allow(owners=[])))
+    assert [problem.found for problem in problems] == [
+        f"{plugins}/english.so, which belongs to nobody",
+        f"{plugins}, which belongs to nobody",
+    ]
+
+
+def test_a_user_that_there_is_not() -> None:
+    with pytest.raises(ValueError, match=r"^Allow\(owners=\.\.\.\): there is no user 'no-such-user' on this machine$"):
+        hardpoint.Allow(owners=["no-such-user"])
+
+
+def test_both_at_once(plugins: Path, tmp_path: Path) -> None:
+    made = lock(tmp_path / "hardpoint.lock", plugins / "spanish.so")
+    (plugins / "english.so").chmod(0o777)
+    problems = refused(hardpoint.Registry([plugins], allow=hardpoint.Allow(made, owners=[os.geteuid()])))
+    assert [problem.code for problem in problems] == ["trust-digest", "trust-writable"]
+    assert statuses(hardpoint.Registry([plugins], allow=hardpoint.Allow(made)))["spanish"] == "fits"
+
+
+def test_it_is_asked_of_the_open_file_and_not_of_its_path(
+    plugins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is replaced by a fine one while it is looked at: what is open is not what stands there by now."""
+    registry = hardpoint.Registry([plugins], allow=hardpoint.Allow())
+    readlink = os.readlink
+
+    def swap(path: str) -> str:
+        found = readlink(path)
+        if found == str(plugins / "english.so"):
+            shutil.copy(plugins / "spanish.so", plugins / "new")
+            (plugins / "new").chmod(0o755)
+            os.replace(plugins / "new", plugins / "english.so")
+        return found
+
+    monkeypatch.setattr(os, "readlink", swap)
+    with pytest.raises(hardpoint.IncompatibleError, match="another by now"):
+        registry.load("english", Greeter)
+
+
+def test_an_isolated_one_is_reloaded_under_the_same_policy(plugins: Path) -> None:
+    english = hardpoint.Registry([plugins], allow=hardpoint.Allow()).load("english", Greeter, isolated=True)
+    shutil.copy(plugins / "english.so", plugins / "new")
+    (plugins / "new").chmod(0o777)
+    os.replace(plugins / "new", plugins / "english.so")
+    with pytest.raises(hardpoint.IncompatibleError, match="with mode 0777"):
+        hardpoint.reload(english)
+    (plugins / "english.so").chmod(0o755)
+    hardpoint.reload(english)
+    assert english.lang() == "English"
+    hardpoint.close(english)
+
+
+def test_what_is_added_is_the_hosts_own(tmp_path: Path) -> None:
+    class Polite:
+        def greet(self, name: str) -> str:
+            return f"Good morning, {name}."
+
+        def lang(self) -> str:
+            return "English"
+
+    registry = hardpoint.Registry(allow=lock(tmp_path / "hardpoint.lock"))
+    registry.add("polite", Greeter, Polite())
+    assert registry.load("polite", Greeter).lang() == "English"
