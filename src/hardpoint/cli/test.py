@@ -109,7 +109,7 @@ def _ignore(_: Outcome) -> None:
 def _show(outcome: Outcome) -> None:
     """One line, and below it what went wrong."""
     bad = outcome.status not in {"passed", "skipped"}
-    about = outcome.about.rstrip(".") + (f": {outcome.detail}" if outcome.detail and not bad else "")
+    about = outcome.about.rstrip(".") + (f" ({outcome.detail})" if outcome.detail and not bad else "")
     state = coloured(f"{outcome.status:<9}", _COLOURS[outcome.status])
     print(f"  {state} " + printable(f"{outcome.name:<{_WIDTH}} {about}"))
     if bad:

@@ -20,15 +20,15 @@ from .calls import KINDS
 _AFTER = tuple(f"calls.{kind}" for kind in KINDS)
 
 
-def _judge(subject: Subject, find: Callable[[Method, Answer], str | None]) -> str:
-    """Make many calls, and fail with what `find` has against the answer of one."""
+def _judge(subject: Subject, find: Callable[[Method, Answer], str | None], *more: str) -> str:
+    """Make many calls, with `more` kinds of input, and fail with what `find` has against the answer of one."""
 
     def judge(method: Method, values: Values, answer: Any) -> None:
         if fault := find(method, answer):
             raise FailedError(f"{spell(method, values)} {fault}")
 
     holders = [subject.create()]
-    calls = subject.inputs("tiny", "empty", "nul", "extreme", "long", "unicode")
+    calls = subject.inputs() + (subject.inputs(*more) if more else [])
     return f"{subject.call_each(subject.caller(holders[0]), calls, judge):,} calls"
 
 
@@ -81,7 +81,7 @@ def text(subject: Subject) -> str:
             return f"gave {'a reason' if answer.status else 'text'} that is not UTF-8 ({error})"
         return None
 
-    return _judge(subject, find)
+    return _judge(subject, find, "unicode")
 
 
 @check("answers.bool", after=_AFTER)

@@ -30,7 +30,7 @@ def _call(subject: Subject, several: Iterable[Places], *kinds: str) -> str:
 
 @check("buffers.bounds", after=_AFTER)
 def bounds(subject: Subject) -> str:
-    """No method reads or writes before the start or behind the end of an input (text has no NUL behind it)."""
+    """No method reads or writes before or behind an input; there is no NUL behind a text."""
     return _call(subject, [Places(edge="end"), Places(edge="start")])
 
 
@@ -56,7 +56,7 @@ def shared(subject: Subject) -> str:
 
 @check("buffers.kept", after=_AFTER)
 def kept(subject: Subject) -> str:
-    """No method uses what an earlier call was given: inputs and hp_out end with the call."""
+    """No method uses what an earlier call was given: that ends with the call."""
     holders = [subject.create()]
     calls = subject.inputs() * 2
     for method, values in calls:

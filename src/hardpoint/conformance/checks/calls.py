@@ -47,7 +47,7 @@ def unicode(subject: Subject) -> str:
 
 @check("calls.extreme")
 def extreme(subject: Subject) -> str:
-    """Every method comes back from a call with the largest and smallest numbers, infinities and NaN."""
+    """Every method comes back from a call with the largest numbers, infinities and NaN."""
     return _survive(subject, "extreme")
 
 

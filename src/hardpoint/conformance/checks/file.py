@@ -24,7 +24,7 @@ _LINKERS = {"_init", "_fini", "_edata", "_end", "__bss_start"}
 
 @check("file.fits", needs=(), runs=False)
 def fits(subject: Subject) -> str:
-    """It fits the contract and this machine: everything that `hardpoint check` looks at."""
+    """It fits its contract and this machine, by all that `hardpoint check` looks at."""
     with open_library(subject.path) as file:
         fit = preflight(file, subject.contract)
         stripped = "not " * any(kind == _SHT_SYMTAB for kind, *_ in fit.elf.sections) + "stripped"
@@ -38,7 +38,7 @@ def fits(subject: Subject) -> str:
 
 @check("file.exports", needs=(), runs=False)
 def exports(subject: Subject) -> str:
-    """It exports its vtables, and nothing else that could get in another library's way."""
+    """It exports its vtables, and nothing that could get in another library's way."""
     with open_library(subject.path) as file:
         elf, manifests = read_library(file)
         own = {f"hardpoint_{each.contract}_v{each.version[0]}" for each in manifests if isinstance(each, Manifest)}
@@ -55,7 +55,7 @@ def exports(subject: Subject) -> str:
 
 @check("file.hardening", needs=(), runs=False)
 def hardening(subject: Subject) -> str:
-    """It is linked with relro and immediate binding, so that its table of functions cannot be overwritten."""
+    """Its table of functions cannot be overwritten: it is linked with relro and immediate binding."""
     with open_library(subject.path) as file:
         elf, _ = read_library(file)
         missing = [flag for flag, there in (("relro", _has_relro(elf)), ("now", _binds_now(elf))) if not there]
@@ -91,7 +91,7 @@ def runpath(subject: Subject) -> str | None:
 
 @check("file.glibc", needs=(), runs=False)
 def glibc(subject: Subject) -> str:
-    """It says which glibc it needs; the older, the more machines it runs on."""
+    """Which glibc it needs can be told; the older, the more machines it runs on."""
     with open_library(subject.path) as file:
         elf, _ = read_library(file)
         oldest = oldest_glibc(elf)

@@ -52,7 +52,7 @@ def many(subject: Subject) -> None:
 
 @check("lifecycle.config", needs=("lifecycle.create",))
 def config(subject: Subject) -> str:
-    """Create takes or refuses a config that makes no sense: it neither crashes nor breaks the ABI."""
+    """A config that makes no sense is taken or refused, as the ABI has it."""
     if not subject.plugin.slots.create:
         raise SkippedError("it has no create, so it takes no config")
     taken = refused = 0
@@ -103,7 +103,7 @@ def on_thread(function: Callable[[], Any]) -> None:
 
 @check("lifecycle.query", needs=("lifecycle.create",))
 def query(subject: Subject) -> None:
-    """It answers NULL when it is asked for what it cannot know, a later addition to the ABI say."""
+    """A query for what it cannot know gives NULL."""
     vtable = subject.vtable
     if not vtable.query:
         raise SkippedError("it has no query")
@@ -118,7 +118,7 @@ def query(subject: Subject) -> None:
 
 @check("lifecycle.state")
 def state(subject: Subject) -> None:
-    """A life and all its calls leave floating point, signal handlers, locale and working directory as they are."""
+    """Calls leave floating point, signal handlers, locale and working directory alone."""
     _ = subject.opened
     before = process.take()
     holders = [subject.create()]

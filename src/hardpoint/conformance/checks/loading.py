@@ -26,7 +26,7 @@ def opens(subject: Subject) -> None:
 
 @check("load.state", needs=("load.opens",))
 def state(subject: Subject) -> None:
-    """Loading leaves the floating-point mode, signal handlers, locale and working directory as they are."""
+    """Loading leaves floating point, signal handlers, locale and working directory alone."""
     _check_fresh(subject)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", HardpointWarning)

@@ -21,7 +21,7 @@ _NEVER_ASKED = "no method asked for more than 512 bytes"
 
 @check("out.bounds", after=_AFTER)
 def bounds(subject: Subject) -> str:
-    """No method writes before the start or behind the end of the room that it has for its text."""
+    """No method writes before or behind the room that it has for its text."""
     holders, out = [subject.create()], TightOut()
 
     def judge(method: Method, values: Values, _: Any) -> None:
@@ -43,7 +43,7 @@ def moved(subject: Subject) -> str:
 
 @check("out.refused", after=_AFTER)
 def refused(subject: Subject) -> str:
-    """Every method ends well when there is no more memory for its result, and says so."""
+    """Every method comes back and says so when grow refuses more memory."""
     holders, out = [subject.create()], RefusingOut()
     asked: list[str] = []
     silent: list[str] = []
@@ -71,7 +71,7 @@ def refused(subject: Subject) -> str:
 
 @check("out.scalar", after=_AFTER)
 def scalar(subject: Subject) -> str:
-    """No method writes more than its number or its one byte of bool behind `result`."""
+    """No method stores more than 8 bytes for a number, or 1 for a bool."""
     calls = [pair for pair in subject.inputs() if pair[0].result in SCALARS]
     if not calls:
         raise SkippedError("no method gives a number or a bool")
