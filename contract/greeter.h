@@ -41,10 +41,12 @@ HP_LAYOUT_(greeter_v1, lang, 56);
 #endif
 
 #define GREETER_V1_METHODS "[\"greet(name: str) -> str\", \"lang() -> str\"]"
+#define GREETER_V1_MANIFEST(plugin, release) \
+    HP_MANIFEST_("greeter", "1.0", plugin, release, GREETER_V1_METHODS)
 
 /* Writes the plugin: its name ([a-z][a-z0-9_-]*, at most 64 characters), its release, and its slots. */
 #define GREETER_V1_PLUGIN(plugin, release, ...) \
-    HP_PLUGIN_(greeter_v1, HP_MANIFEST_("greeter", "1.0", plugin, release, GREETER_V1_METHODS), __VA_ARGS__)
+    HP_PLUGIN_(greeter_v1, GREETER_V1_MANIFEST(plugin, release), __VA_ARGS__)
 
 /* GREETER_PLUGIN is the newest major of those included. */
 #if !defined GREETER_MAJOR || GREETER_MAJOR < 1

@@ -3,7 +3,7 @@
 //!     hardpoint header hardpoint.contracts.greeter:Greeter --lang rust
 //!
 //! It is the module `greeter` of the library's root crate, beside `hardpoint` (hardpoint.rs, which says the rules). An
-//! instance implements `Greeter`, and `plugin!` exports it.
+//! instance implements `Greeter`, and `hardpoint::Create` if it has state; `plugin!` exports it.
 #![allow(dead_code, unused_imports, unused_macros, non_camel_case_types, non_snake_case, non_upper_case_globals)]
 #![allow(clippy::too_many_arguments)]
 
@@ -13,9 +13,6 @@ use std::mem::{offset_of, size_of};
 
 /// Greets people in one language.
 pub trait Greeter: Sized + Send + 'static {
-    /// An instance, made on the loading thread. `config` is the host's text for this plugin, if there is one.
-    fn create(config: Option<&str>, host: hp::Host) -> Result<Self, hp::Error>;
-
     /// `greet(name: str) -> str; quick: it only computes, and never waits`
     /// The greeting for the person called `name`.
     fn greet(&self, name: &str, out: &mut hp::Text) -> Result<(), hp::Error>;
@@ -30,9 +27,9 @@ pub trait Greeter: Sized + Send + 'static {
 pub struct greeter_v1 {
     pub head: hp::Head,
     pub flags: u64,
-    pub create: hp::Create,
-    pub destroy: hp::Destroy,
-    pub query: Option<hp::Query>,
+    pub create: Option<hp::CreateSlot>,
+    pub destroy: Option<hp::DestroySlot>,
+    pub query: Option<hp::QuerySlot>,
     pub greet: unsafe extern "C" fn(this: *mut c_void, name: *const u8, name_len: usize, out: *mut hp::Out) -> i32,
     pub lang: unsafe extern "C" fn(this: *mut c_void, out: *mut hp::Out) -> i32,
 }
@@ -48,22 +45,17 @@ const _: () = {
 pub mod slots {
     use super::{c_void, hp, Greeter};
 
-    pub unsafe extern "C" fn create<T: Greeter>(
-        host: *const hp::RawHost, config: *const u8, config_len: usize, this: *mut *mut c_void, out: *mut hp::Out,
-    ) -> i32 {
-        // SAFETY: here and below the host calls, with what hardpoint.h says.
-        unsafe { hp::create(host, config, config_len, this, out, <T as Greeter>::create) }
-    }
+    // SAFETY of all: the host calls, with what hardpoint.h says.
 
     pub unsafe extern "C" fn greet<T: Greeter>(this: *mut c_void, name: *const u8, name_len: usize, out: *mut hp::Out) -> i32 {
         unsafe {
-            hp::guard(out, || <T as Greeter>::greet(&*this.cast(), hp::text(name, name_len), hp::text_of(out)))
+            hp::guard(out, || <T as Greeter>::greet(hp::instance(this), hp::text(name, name_len), hp::text_of(out)))
         }
     }
 
     pub unsafe extern "C" fn lang<T: Greeter>(this: *mut c_void, out: *mut hp::Out) -> i32 {
         unsafe {
-            hp::guard(out, || <T as Greeter>::lang(&*this.cast(), hp::text_of(out)))
+            hp::guard(out, || <T as Greeter>::lang(hp::instance(this), hp::text_of(out)))
         }
     }
 }
@@ -72,8 +64,9 @@ pub mod slots {
 /// one at a time. Names are [a-z][a-z0-9_-]*, at most 64 characters. In the root crate.
 macro_rules! plugin {
     (@ $type:ty, $plugin:expr, $release:expr, $flags:expr) => {
+        #[allow(unused_imports, non_upper_case_globals)]
         const _: () = {
-            use $crate::hardpoint as hp;
+            use $crate::hardpoint::{self as hp, Stateless as _};
             use $crate::greeter::{slots, greeter_v1};
             const MANIFEST: &str = concat!(
                 "{\"abi\": \"1.0\", \"contract\": \"greeter\", \"version\": \"1.0\", \"plugin\": \"", $plugin,
@@ -84,12 +77,11 @@ macro_rules! plugin {
             #[unsafe(link_section = ".note.hardpoint")]
             static NOTE: hp::Note<{ MANIFEST.len().next_multiple_of(4) }> = hp::Note::new(MANIFEST);
             #[unsafe(no_mangle)]
-            #[allow(non_upper_case_globals)]
             pub static hardpoint_greeter_v1: greeter_v1 = greeter_v1 {
                 head: hp::Head::new::<greeter_v1>(MANIFEST),
                 flags: $flags,
-                create: slots::create::<$type>,
-                destroy: hp::destroy::<$type>,
+                create: hp::Life::<$type>::CREATE,
+                destroy: hp::Life::<$type>::DESTROY,
                 query: None,
                 greet: slots::greet::<$type>,
                 lang: slots::lang::<$type>,

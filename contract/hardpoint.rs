@@ -4,16 +4,17 @@
 //!     mod hardpoint; // this file
 //!
 //!     use greeter::Greeter;
-//!     use hardpoint::{Error, Host, Text};
+//!     use hardpoint::{Error, Text};
 //!
 //!     struct English;
 //!
 //!     impl Greeter for English {
-//!         fn create(_config: Option<&str>, _host: Host) -> Result<Self, Error> { Ok(Self) }
 //!         fn greet(&self, name: &str, out: &mut Text) -> Result<(), Error> { Ok(write!(out, "Hello, {name}!")?) }
 //!         fn lang(&self, out: &mut Text) -> Result<(), Error> { out.push_str("English") }
 //!     }
 //!     greeter::plugin!(English, "english", "1.0.0");
+//!
+//! An instance that has state implements `Create` too, which is given the host's text for it and the host.
 //!
 //! Both files are modules of the library's root crate: a note in a dependency is dropped by the linker. Rust 1.82 or
 //! newer, no dependencies. What hardpoint.h says of memory and threads holds here; this file keeps to it in safe Rust:
@@ -36,9 +37,11 @@ use std::collections::TryReserveError;
 use std::ffi::{c_char, c_int, c_void, CStr};
 use std::fmt;
 use std::io;
+use std::marker::PhantomData;
 use std::mem::{offset_of, size_of};
 use std::ops::Deref;
 use std::panic::{catch_unwind, set_hook, take_hook, AssertUnwindSafe};
+use std::ptr::NonNull;
 use std::slice;
 use std::sync::atomic::{AtomicU64, AtomicU8, Ordering::Relaxed};
 use std::sync::Once;
@@ -215,6 +218,14 @@ impl io::Write for Bytes {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+// ---- instances --------------------------------------------------------------------------------------------------
+
+/// An instance that has state. One without (`struct English;`) needs none of this, and the host refuses a config for it.
+pub trait Create: Sized {
+    /// Makes one, on the loading thread. `config` is the host's text for this plugin, if there is one.
+    fn create(config: Option<&str>, host: Host) -> Result<Self, Error>;
 }
 
 // ---- the buffers of a call --------------------------------------------------------------------------------------
@@ -468,15 +479,15 @@ impl Head {
 /// A vtable flag: the host calls one instance's methods one at a time.
 pub const SERIAL: u64 = 0x1_0000_0000;
 
-pub type Create = unsafe extern "C" fn(
+pub type CreateSlot = unsafe extern "C" fn(
     host: *const RawHost,
     config: *const u8,
     config_len: usize,
     this: *mut *mut c_void,
     out: *mut Out,
 ) -> i32;
-pub type Destroy = unsafe extern "C" fn(this: *mut c_void);
-pub type Query = unsafe extern "C" fn(id: *const c_char) -> *const c_void;
+pub type DestroySlot = unsafe extern "C" fn(this: *mut c_void);
+pub type QuerySlot = unsafe extern "C" fn(id: *const c_char) -> *const c_void;
 
 /// The note (ELF gABI, "Note Section") whose description, with its padding, has N bytes.
 #[repr(C, align(4))]
@@ -558,6 +569,7 @@ pub unsafe fn bytes_of<'a>(out: *mut Out) -> &'a mut Bytes {
 ///
 /// `out` is the host's, for the call.
 pub unsafe fn guard(out: *mut Out, body: impl FnOnce() -> Result<(), Error>) -> i32 {
+    keep_places();
     let error = match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(())) => return 0,
         Ok(Err(error)) => error,
@@ -600,41 +612,61 @@ fn panic_text(panic: Box<dyn Any + Send>) -> String {
     format!("panicked{at}: {text}")
 }
 
-/// The slot `create` of a plugin whose instances `make` makes.
-///
-/// # Safety
-///
-/// The arguments are those of the slot, as the host gives them.
-pub unsafe fn create<T>(
+/// The slots of `T`'s life. The constants of a type that is `Create` go before those of `Stateless`.
+pub struct Life<T>(PhantomData<T>);
+
+pub trait Stateless {
+    const CREATE: Option<CreateSlot>;
+    const DESTROY: Option<DestroySlot>;
+}
+
+impl<T> Stateless for Life<T> {
+    const CREATE: Option<CreateSlot> = {
+        assert!(size_of::<T>() == 0, "an instance that has state implements hardpoint::Create");
+        None
+    };
+    const DESTROY: Option<DestroySlot> = None;
+}
+
+impl<T: Create> Life<T> {
+    pub const CREATE: Option<CreateSlot> = Some(create::<T>);
+    pub const DESTROY: Option<DestroySlot> = Some(destroy::<T>);
+}
+
+unsafe extern "C" fn create<T: Create>(
     host: *const RawHost,
     config: *const u8,
     config_len: usize,
     this: *mut *mut c_void,
     out: *mut Out,
-    make: impl FnOnce(Option<&str>, Host) -> Result<T, Error>,
 ) -> i32 {
-    keep_places();
     // SAFETY: the host outlives the plugin; an absent config is NULL.
     unsafe {
         guard(out, || {
             let config = if config.is_null() { None } else { Some(text(config, config_len)) };
-            *this = Box::into_raw(Box::new(make(config, Host(&*host))?)).cast();
+            *this = Box::into_raw(Box::new(T::create(config, Host(&*host))?)).cast();
             Ok(())
         })
     }
 }
 
-/// The slot `destroy` of a plugin.
-///
-/// # Safety
-///
-/// `this` is what `create` stored, for the last time.
-pub unsafe extern "C" fn destroy<T>(this: *mut c_void) {
-    // SAFETY: it was a Box of this type.
+unsafe extern "C" fn destroy<T>(this: *mut c_void) {
+    // SAFETY: it is what `create` stored, for the last time.
     let instance = unsafe { Box::from_raw(this.cast::<T>()) };
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(instance))) {
         std::mem::forget(panic);
     }
+}
+
+/// The instance that a method is called on.
+///
+/// # Safety
+///
+/// `this` is what `create` stored; without `Create` there is nothing to store, and it is NULL.
+pub unsafe fn instance<'a, T>(this: *mut c_void) -> &'a T {
+    let this = if size_of::<T>() == 0 { NonNull::dangling().as_ptr() } else { this.cast() };
+    // SAFETY: the caller's promise. Of a type without a size, every aligned pointer is to a value.
+    unsafe { &*this }
 }
 
 // Frozen layouts.

@@ -37,10 +37,12 @@ HP_LAYOUT_(transformer_v1, transform, 48);
 #endif
 
 #define TRANSFORMER_V1_METHODS "[\"transform(text: str) -> str\"]"
+#define TRANSFORMER_V1_MANIFEST(plugin, release) \
+    HP_MANIFEST_("transformer", "1.0", plugin, release, TRANSFORMER_V1_METHODS)
 
 /* Writes the plugin: its name ([a-z][a-z0-9_-]*, at most 64 characters), its release, and its slots. */
 #define TRANSFORMER_V1_PLUGIN(plugin, release, ...) \
-    HP_PLUGIN_(transformer_v1, HP_MANIFEST_("transformer", "1.0", plugin, release, TRANSFORMER_V1_METHODS), __VA_ARGS__)
+    HP_PLUGIN_(transformer_v1, TRANSFORMER_V1_MANIFEST(plugin, release), __VA_ARGS__)
 
 /* TRANSFORMER_PLUGIN is the newest major of those included. */
 #if !defined TRANSFORMER_MAJOR || TRANSFORMER_MAJOR < 1

@@ -63,10 +63,12 @@ HP_LAYOUT_({struct}, create, 24);
 #endif
 
 #define {macro}_METHODS {_c_string(texts)}
+#define {macro}_MANIFEST(plugin, release) \\
+    HP_MANIFEST_("{contract.name}", "{contract.version}", plugin, release, {macro}_METHODS)
 
 /* Writes the plugin: its name ([a-z][a-z0-9_-]*, at most 64 characters), its release, and its slots. */
 #define {macro}_PLUGIN(plugin, release, ...) \\
-    HP_PLUGIN_({struct}, HP_MANIFEST_("{contract.name}", "{contract.version}", plugin, release, {macro}_METHODS), __VA_ARGS__)
+    HP_PLUGIN_({struct}, {macro}_MANIFEST(plugin, release), __VA_ARGS__)
 
 /* {newest}_PLUGIN is the newest major of those included. */
 #if !defined {newest}_MAJOR || {newest}_MAJOR < {contract.major}

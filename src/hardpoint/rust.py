@@ -83,7 +83,7 @@ def _head(contract: Contract) -> str:
 //!     hardpoint header {contract.source} --lang rust
 //!
 //! It is the module `{identifier(contract.name)}` of the library's root crate, beside `hardpoint` (hardpoint.rs, which says the rules). An
-//! instance implements `{trait(contract)}`, and `plugin!` exports it.
+//! instance implements `{trait(contract)}`, and `hardpoint::Create` if it has state; `plugin!` exports it.
 #![allow(dead_code, unused_imports, unused_macros, non_camel_case_types, non_snake_case, non_upper_case_globals)]
 #![allow(clippy::too_many_arguments)]
 
@@ -97,9 +97,6 @@ def _trait(contract: Contract, methods: list[Method]) -> str:
     declared = "\n\n".join(_declared(method) for method in methods)
     return f"""\
 {_comment(contract.doc, "")}pub trait {trait(contract)}: Sized + Send + 'static {{
-    /// An instance, made on the loading thread. `config` is the host's text for this plugin, if there is one.
-    fn create(config: Option<&str>, host: hp::Host) -> Result<Self, hp::Error>;
-
 {declared}
 }}
 """
@@ -156,9 +153,9 @@ def _vtable(contract: Contract) -> str:
 pub struct {contract.struct} {{
     pub head: hp::Head,
     pub flags: u64,
-    pub create: hp::Create,
-    pub destroy: hp::Destroy,
-    pub query: Option<hp::Query>,
+    pub create: Option<hp::CreateSlot>,
+    pub destroy: Option<hp::DestroySlot>,
+    pub query: Option<hp::QuerySlot>,
 {fields}
 }}
 
@@ -195,12 +192,7 @@ def _slots(contract: Contract) -> str:
 pub mod slots {{
     use super::{{c_void, hp, {trait(contract)}}};
 
-    pub unsafe extern "C" fn create<T: {trait(contract)}>(
-        host: *const hp::RawHost, config: *const u8, config_len: usize, this: *mut *mut c_void, out: *mut hp::Out,
-    ) -> i32 {{
-        // SAFETY: here and below the host calls, with what hardpoint.h says.
-        unsafe {{ hp::create(host, config, config_len, this, out, <T as {trait(contract)}>::create) }}
-    }}
+    // SAFETY of all: the host calls, with what hardpoint.h says.
 
 {methods}
 }}
@@ -209,7 +201,7 @@ pub mod slots {{
 
 def _slot(contract: Contract, method: Method) -> str:
     bound = f"super::since::{identifier(method.name)}" if method.since else trait(contract)
-    given = ["&*this.cast()", *map(_given, _names(method), method.parameters)]
+    given = ["hp::instance(this)", *map(_given, _names(method), method.parameters)]
     if method.result in _OUT:
         given.append(_OUT[method.result][1])
     call = f"<T as {bound}>::{identifier(method.name)}({', '.join(given)})"
@@ -240,8 +232,9 @@ def _macro(contract: Contract) -> str:
 /// one at a time. Names are [a-z][a-z0-9_-]*, at most 64 characters. In the root crate.
 macro_rules! plugin {{
     (@ $type:ty, $plugin:expr, $release:expr, $flags:expr) => {{
+        #[allow(unused_imports, non_upper_case_globals)]
         const _: () = {{
-            use $crate::hardpoint as hp;
+            use $crate::hardpoint::{{self as hp, Stateless as _}};
             use {module}::{{slots, {contract.struct}}};
 {f"            use {module}::since::{{self, Absent as _}};{chr(10)}" if since else ""}\
             const MANIFEST: &str = concat!(
@@ -253,12 +246,11 @@ macro_rules! plugin {{
             #[unsafe(link_section = ".note.hardpoint")]
             static NOTE: hp::Note<{{ MANIFEST.len().next_multiple_of(4) }}> = hp::Note::new(MANIFEST);
             #[unsafe(no_mangle)]
-            #[allow(non_upper_case_globals)]
             pub static {contract.symbol}: {contract.struct} = {contract.struct} {{
                 head: hp::Head::new::<{contract.struct}>(MANIFEST),
                 flags: $flags,
-                create: slots::create::<$type>,
-                destroy: hp::destroy::<$type>,
+                create: hp::Life::<$type>::CREATE,
+                destroy: hp::Life::<$type>::DESTROY,
                 query: None,
 {fields}
             }};

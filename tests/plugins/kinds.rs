@@ -2,7 +2,7 @@
 mod hardpoint;
 mod kinds;
 
-use hardpoint::{Buffer, Bytes, Error, Host, Level, Text, WritableBuffer};
+use hardpoint::{Buffer, Bytes, Create, Error, Host, Level, Text, WritableBuffer};
 use kinds::{since, Kinds};
 use std::io::Write;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -23,7 +23,7 @@ impl Drop for State {
     }
 }
 
-impl Kinds for Plugin {
+impl Create for Plugin {
     fn create(config: Option<&str>, host: Host) -> Result<Self, Error> {
         match config {
             Some("refuse") => return Err(Error::invalid("the config says refuse")),
@@ -33,7 +33,9 @@ impl Kinds for Plugin {
         host.log(Level::Warning, format_args!("{} {}", host.name(), config.unwrap_or("absent")));
         Ok(Self { config: config.map(str::to_owned), count: AtomicI64::new(0), host, _state: State(host) })
     }
+}
 
+impl Kinds for Plugin {
     fn text(&self, value: &str, out: &mut Text) -> Result<(), Error> {
         out.push_str(value)
     }

@@ -5,15 +5,11 @@ mod greeter;
 mod hardpoint;
 
 use greeter::Greeter;
-use hardpoint::{Error, Host, Text};
+use hardpoint::{Error, Text};
 
 struct English;
 
 impl Greeter for English {
-    fn create(_config: Option<&str>, _host: Host) -> Result<Self, Error> {
-        Ok(Self)
-    }
-
     fn greet(&self, name: &str, out: &mut Text) -> Result<(), Error> {
         write!(out, "Hello, {name}! Nice to meet you.")
     }
