@@ -4,7 +4,7 @@ What becomes of a block is said by its language, and by `file=NAME` behind it:
 
     file=NAME       written to that file; C that has a plugin's macro is written to the plugin's name without saying so
     c               compiled, if it is written nowhere
-    console         each command after a $ is run by bash, and its output compared; ... stands for any text
+    console         each command after a $ is run by bash, and its output compared; ... stands for any text; cd lasts
     pycon           a session of Python, as a doctest; all of a page's are one session
     python          run, if it is written nowhere
     json, toml      parsed
@@ -63,6 +63,7 @@ def commands(text: str) -> list[tuple[str, str]]:
 def follow(page: str, folder: Path, compiler: Compiler) -> None:
     """Do all that a page says, in the folder, which is the working directory."""
     session: dict[str, object] = {}
+    here = folder
     for block in blocks(page):
         where = f"{page}:{block.line}"
         if block.file is not None:
@@ -70,7 +71,10 @@ def follow(page: str, folder: Path, compiler: Compiler) -> None:
             (folder / block.file).write_text(block.text)
         elif block.language == "console":
             for command, printed in commands(block.text):
-                _run(where, command, printed, folder)
+                if command.startswith("cd "):
+                    here /= command.removeprefix("cd ")
+                else:
+                    _run(where, command, printed, here)
         elif block.language == "pycon":
             _converse(where, block.text, session)
         elif block.language == "python":
@@ -95,7 +99,7 @@ def _run(where: str, command: str, printed: str, folder: Path) -> None:
     found = done.stdout if own else done.stdout + done.stderr
     pattern = ".*".join(map(re.escape, printed.split("...")))
     if not re.fullmatch(pattern, found, re.DOTALL):
-        assert (where, command, found) == (where, command, printed)
+        raise AssertionError(f"{where}: {command}\nprints\n{found}\nand not\n{printed}")
 
 
 def _converse(where: str, text: str, session: dict[str, object]) -> None:

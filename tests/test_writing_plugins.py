@@ -1,0 +1,48 @@
+"""docs/writing-plugins.md and docs/shipping.md, followed by a stranger: in an empty folder, with an environment of their own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from pages import follow
+from test_shipping import Environment
+
+if TYPE_CHECKING:
+    from conftest import Compiler
+
+
+@pytest.fixture
+def stranger(tmp_path: Path, wheel: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder where they are, with an environment that is activated and has hardpoint and a pip of its own; no network."""
+    if shutil.which("make") is None:
+        pytest.skip("there is no make")
+    environment = Environment(tmp_path / "folder/.venv", wheel)
+    pip = environment.bin / "pip"
+    pip.write_text(f'#!/bin/sh\nexec {environment.python} -m pip "$@"\n')
+    pip.chmod(0o755)
+    for name in [name for name in os.environ if name.startswith(("HARDPOINT_", "PYTEST_", "PYTHON", "PIP_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_DISABLE_PIP_VERSION_CHECK", "1")
+    monkeypatch.setenv("PATH", f"{environment.bin}:{Path(sys.executable).parent}:{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path / "folder")
+    where = subprocess.run(["hardpoint", "include"], capture_output=True, text=True, check=True).stdout
+    assert where.startswith(str(environment.packages))  # and not this tree's
+    return tmp_path / "folder"
+
+
+def test_the_tour(stranger: Path, compiler: Compiler) -> None:
+    follow("docs/writing-plugins.md", stranger, compiler)
+
+
+def test_shipping(stranger: Path, compiler: Compiler) -> None:
+    for tool in ("auditwheel", "patchelf"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"there is no {tool}")
+    follow("docs/shipping.md", stranger, compiler)
