@@ -58,6 +58,12 @@ def workers(plugin: object) -> tuple[int, ...]:
     return isolation.workers
 
 
+def spares(zygote: int) -> list[int]:
+    """What a zygote has when all workers have ended: the process that is ready for the next one. No zombie, nor two of them."""
+    found = children(zygote)
+    return found if len(found) == 1 and all(map(runs, found)) else []
+
+
 def held() -> tuple[int, int, int]:
     """How many descriptors, threads and children this process has."""
     return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task")), len(children())

@@ -53,33 +53,31 @@ class Fake:
         self.started: Callable[[list[int]], None] = lambda _: None
         """What it does with its ends of pipe, records and counter."""
 
-    def fork(self, worker: Any, control: int, _library: int, *output: int) -> tuple[int, int]:
+    def fork(self, worker: Any) -> tuple[int, int, socket.socket]:
         process = subprocess.Popen(["sleep", "600"])
-        mine = socket.socket(fileno=os.dup(control))
-        kept = [os.dup(fd) for fd in output]
-        threading.Thread(target=self._serve, args=(process, mine, kept), daemon=True).start()
+        mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        threading.Thread(target=self._serve, args=(process, mine), daemon=True).start()
         threading.Thread(target=self._wait, args=(process, worker), daemon=True).start()
-        return process.pid, os.pidfd_open(process.pid)
+        return process.pid, os.pidfd_open(process.pid), theirs
 
     def _wait(self, process: subprocess.Popen[bytes], worker: Any) -> None:
         worker.has_ended(-process.wait())
 
-    def _serve(self, process: subprocess.Popen[bytes], control: socket.socket, output: list[int]) -> None:
-        self.started(output)
-        for fd in output:
-            os.close(fd)
+    def _serve(self, process: subprocess.Popen[bytes], control: socket.socket) -> None:
         with control:
-            _, fds, _, _ = socket.recv_fds(control, 1 << 20, 8)
-            for fd in fds:
+            _, (library, *output, connection, memory), _, _ = socket.recv_fds(control, 1 << 20, 8)
+            self.started(output)
+            for fd in (library, *output):
                 os.close(fd)
             if self.loaded:
                 control.send(self.loaded)
+            fds = [connection, memory]
             while True:
-                _, fds, _, _ = socket.recv_fds(control, 1 << 20, 8)
                 if not fds:
                     process.kill()
                     return
                 threading.Thread(target=self._answer, args=(socket.socket(fileno=fds[0]), fds[1]), daemon=True).start()
+                _, fds, _, _ = socket.recv_fds(control, 1 << 20, 8)
 
     def _answer(self, connection: socket.socket, memory: int) -> None:
         with connection:

@@ -38,14 +38,17 @@ import os, signal, sys, threading, time
 sys.path.insert(0, {str(HERE)!r})
 import hardpoint
 from hostile import Hostile
-from processes import parent, workers
+from processes import children, parent, workers
 plugin = hardpoint.load(LIBRARY, Hostile, isolated=hardpoint.Isolation(workers=2))
 other = hardpoint.load(LIBRARY, Hostile, isolated=True)
 threads = [threading.Thread(target=plugin.nap, args=(100,)) for _ in range(2)]
 for thread in threads: thread.start()
 for thread in threads: thread.join()
 pids = [*workers(plugin), *workers(other)]
-print(*pids, parent(pids[0]), flush=True)
+zygote = parent(pids[0])
+while len(children(zygote)) < 4:  # a process is made ready for the next worker
+    time.sleep(0.01)
+print(zygote, *children(zygote), flush=True)
 """
 
 ENDS = {
@@ -105,7 +108,7 @@ def test_whatever_ends_the_host_ends_its_workers(hostile_library: Path, end: str
         assert host.stdout is not None
         assert host.stderr is not None
         pids = [int(pid) for pid in host.stdout.readline().split()]
-        assert len(pids) == 4
+        assert len(pids) == 5
         if end == "exec":  # the process goes on as another program, whose end is that of the host
             host.wait(20)
         if end != "fork-that-lives-on":
@@ -146,7 +149,9 @@ def no_zygote_of(host: str) -> bool:
 def test_a_daemon_that_a_plugin_wants_is_not_there(hostile_library: Path) -> None:
     """It would outlive everybody."""
     with hardpoint.loaded(hostile_library, Hostile, isolated=True) as plugin:
-        own = {workers(plugin)[0], parent(workers(plugin)[0])}
+        zygote = parent(workers(plugin)[0])
+        assert eventually(lambda: len(children(zygote)) == 2)  # the worker, and a process that is ready for the next
+        own = {zygote, *children(zygote)}
         assert plugin.harm("daemon") == "alive"
         assert {int(pid) for pid in zygotes_of(str(os.getpid()))} <= own
     assert {int(pid) for pid in zygotes_of(str(os.getpid()))} <= own
@@ -249,7 +254,11 @@ def test_the_zygote_dies_between_loads(hostile_library: Path) -> None:
             zygote = parent(workers(plugin)[0])
         os.kill(zygote, signal.SIGKILL)  # and nobody waits until that is known
         with hardpoint.loaded(hostile_library, Hostile, isolated=True) as plugin:
-            assert plugin.count() == 1
+            try:
+                assert plugin.count() == 1
+            except hardpoint.CrashedError as error:  # it had been forked by the one that was dying
+                assert "the process that forks workers ended" in str(error)  # noqa: PT017 - it need not happen
+                assert plugin.count() == 1
 
 
 def test_a_zygote_that_a_plugin_stopped_does_not_stop_the_host(
@@ -259,8 +268,9 @@ def test_a_zygote_that_a_plugin_stopped_does_not_stop_the_host(
     with hardpoint.loaded(hostile_library, Hostile, isolated=True) as plugin:
         zygote = parent(workers(plugin)[0])
         os.kill(zygote, signal.SIGSTOP)
-        with hardpoint.loaded(hostile_library, Hostile, isolated=True) as other:
-            assert other.count() == 1
+        for _ in range(2):  # one process was ready, and another cannot be made
+            with hardpoint.loaded(hostile_library, Hostile, isolated=True) as other:
+                assert other.count() == 1
         assert eventually(lambda: not runs(zygote))
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hostile import Hostile
-from processes import children, eventually, held, parent, runs, workers
+from processes import eventually, held, parent, runs, spares, workers
 
 import hardpoint
 from hardpoint import Isolation
@@ -137,8 +137,8 @@ def test_no_worker_has_a_zombie(hostile_library: Path) -> None:
         for _ in range(5):
             with pytest.raises(hardpoint.CrashedError):
                 plugin.harm("_exit")
-        assert eventually(lambda: children(zygote) == [])
-    assert eventually(lambda: children(zygote) == [])
+        assert eventually(lambda: spares(zygote))
+    assert eventually(lambda: spares(zygote))
 
 
 def test_a_host_that_has_no_descriptors_left(hostile_library: Path, run_python: RunPython) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from probe import Probe
-from processes import children, eventually, held, parent, runs, workers
+from processes import eventually, held, parent, runs, spares, workers
 
 import hardpoint
 from hardpoint import Isolation
@@ -120,7 +120,7 @@ def test_torture(probe_library: Path) -> None:
         zygote = parent(workers(plugin)[0])
     del plugin
     gc.collect()  # what other tests left in circles is theirs, and so are its workers
-    assert eventually(lambda: children(zygote) == [])
+    assert eventually(lambda: spares(zygote))
     before = held()
     torture = Torture(probe_library, seed)
     threads = [threading.Thread(target=torture.call, args=(number,)) for number in range(1, THREADS + 1)]
@@ -147,7 +147,7 @@ def test_torture(probe_library: Path) -> None:
     torture.plugins.clear()
     gc.collect()
     assert eventually(lambda: not any(map(runs, torture.seen)))
-    assert eventually(lambda: children(zygote) == [])
+    assert eventually(lambda: spares(zygote))
     assert eventually(lambda: held() == before, 5), (held(), before)
 
 

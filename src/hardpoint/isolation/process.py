@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from . import spawner, wire
 from .output import Output
 from .shared import Shared
-from .spawner import pair
+from .spawner import has_ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +47,7 @@ class Connection:
 class Worker:
     """One worker process."""
 
-    def __init__(self, name: str, library: int, timeout: float | None) -> None:
+    def __init__(self, name: str, timeout: float | None) -> None:
         self._timeout = timeout
         self._lock = RLock()
         self.free: list[Connection] = []
@@ -59,37 +59,37 @@ class Worker:
         """How it ended, as waitpid(2) says it; None while it runs, or if nobody could tell."""
         self.was_killed = False
         """It did not end by itself."""
+        self.is_orphan = False
+        """It ended since the process that forked it did."""
         self.killed_for = ""
         """Why, for the calls of other threads."""
         reader = spawner.reader()
-        self._control, theirs = pair()
-        with closing(theirs):
-            try:
-                self.output = Output(name)
-            except BaseException:
-                self._control.close()
-                raise
-            try:
-                self.pid, self._pidfd = spawner.fork(self, theirs.fileno(), library, *self.output.theirs)
-            except BaseException:
-                self._control.close()
-                self.output.close()
-                raise
-            finally:
-                self.output.passed_on()
+        self.output = Output(name)
+        try:
+            self.pid, self._pidfd, self._control = spawner.fork(self)
+        except BaseException:
+            self.output.close()
+            self.output.passed_on()
+            raise
         reader.add(self.output)
 
-    def load(self, request: list[Any], config: bytes | None) -> Any:
-        """Have it load the plugin; its answer.
+    def load(self, library: int, request: list[Any], config: bytes | None) -> Any:
+        """Have it load the plugin; its answer. It has a connection from then on, whose memory a large request takes.
 
         BlockingIOError if that takes too long; GoneError, OSError or FrameError if there is none.
         """
-        memory = Shared.make()  # it may be more than goes into a frame
         try:
-            placed = memory.put(wire.pack(request)), None if config is None else memory.put(config) if config else b""
-            wire.send(self._control, placed, (memory.fd,))
+            shared = Shared.make()
+
+            def hand_over(*fds: int) -> None:
+                parts = wire.pack(request), config
+                placed = [part if part is None or len(part) <= wire.INLINE else shared.put(part) for part in parts]
+                wire.send(self._control, placed, (library, *self.output.theirs, *fds))
+                spawner.ask()  # while this one loads, and nobody has anything to do but wait for it
+
+            self.free.append(self._connect(shared, hand_over))
         finally:
-            memory.close()
+            self.output.passed_on()
         if self._timeout is not None:
             _wait(self._control, self._timeout)
         answer, _ = wire.receive(self._control)
@@ -104,25 +104,24 @@ class Worker:
         try:
             return self.free.pop()
         except IndexError:
-            return self._connect()
+            return self._connect(Shared.make(), self._hand_over)
 
-    def _connect(self) -> Connection:
-        shared = Shared.make()
+    def _connect(self, shared: Shared, hand_over: Callable[..., None]) -> Connection:
         try:
-            mine, theirs = pair()
+            mine, theirs = wire.pair()
         except OSError:
             shared.close()
             raise
         try:
             with closing(theirs):
-                self._hand_over((theirs.fileno(), shared.fd))
+                hand_over(theirs.fileno(), shared.fd)
             return Connection(mine, shared, self._timeout)
         except BaseException:
             mine.close()
             shared.close()
             raise
 
-    def _hand_over(self, fds: tuple[int, ...]) -> None:
+    def _hand_over(self, *fds: int) -> None:
         """Give the worker the other end of a connection. It may not read: then never wait with the lock, which kill needs."""
         until = None if self._timeout is None else time.monotonic() + self._timeout
         while True:
@@ -151,7 +150,7 @@ class Worker:
         with self._lock:
             if self._pidfd >= 0:
                 pidfd, self._pidfd = self._pidfd, -1  # before it is closed: its number may be another's right behind
-                if not _has_ended(pidfd):
+                if not has_ended(pidfd):
                     self.was_killed, self.killed_for = True, why
                     with suppress(ProcessLookupError):
                         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
@@ -174,7 +173,7 @@ class Worker:
 
     def end(self, seconds: float) -> bool:
         """Wait for the end that it was asked for; False if it took longer than that, and was killed."""
-        in_time = self._pidfd < 0 or _has_ended(self._pidfd, seconds)
+        in_time = self._pidfd < 0 or has_ended(self._pidfd, seconds)
         self.kill()
         return in_time
 
@@ -186,16 +185,9 @@ class Worker:
         return self.status
 
     def has_ended(self, status: int | None) -> None:
-        """The spawner's word for it."""
-        self.status = status
+        """The spawner's word for it; None if it is gone itself."""
+        self.status, self.is_orphan = status, status is None
         self._ended.release()
-
-
-def _has_ended(pidfd: int, seconds: float = 0) -> bool:
-    """Whether the process has ended, or does in that time."""
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(seconds * 1000))
 
 
 def _milliseconds(seconds: float) -> int:

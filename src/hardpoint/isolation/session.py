@@ -193,32 +193,41 @@ class Session:
             time.sleep(max(0.0, self._failures[-1] + _PAUSE * 2 ** len(self._failures) - time.monotonic()))
         return self._start()
 
-    def _start(self) -> Worker:
+    def _start(self, *, again: bool = True) -> Worker:
         try:
-            worker = Worker(self._plugin.manifest.plugin, self._file.fd, self._isolation.timeout)
+            worker = Worker(self._plugin.manifest.plugin, self._isolation.timeout)
         except OSError as error:
             raise self._cannot("loading", error) from error
         try:
-            failed, answer, sandbox, binding = worker.load(self._request, self._config)
+            failed, answer, sandbox, binding = worker.load(self._file.fd, self._request, self._config)
             if failed:
                 raise error_of(answer, self._plugin.path)
             if [*map(type, answer)] != [bool] * len(self._plugin.contract.methods) or {*map(type, sandbox)} - {str}:
                 raise FrameError("an answer of another shape")
         except _LOST as error:
+            if again and self._is_orphan(worker, error):  # it had waited for this, and says nothing about the plugin
+                worker.kill()
+                return self._start(again=False)
             self._failures.append(time.monotonic())
             raise self._lost("loading", None, worker, error) from error.__cause__
-        except BaseException:
+        except BaseException as error:
             worker.kill()
+            if isinstance(error, OSError) and error.errno in _LACKS:
+                raise self._cannot("loading", error) from error
             raise
         self._failures.clear()
         self.present, self.sandbox, self.binding = answer, sandbox, binding
         return worker
 
+    def _is_orphan(self, worker: Worker, why: BaseException) -> bool:
+        if not isinstance(why, (BlockingIOError, FrameError)):
+            worker.wait(0.3)
+        return worker.is_orphan
+
     def _lost(self, doing: str, place: int | None, worker: Worker, why: BaseException) -> CrashedError | TimedOutError:
         """The error for a worker that did not answer, which is ended now."""
         plugin = self._plugin
-        if not isinstance(why, (BlockingIOError, FrameError)):
-            worker.wait(0.3)
+        self._is_orphan(worker, why)
         reasons = {BlockingIOError: "another call took too long", FrameError: "it sent what no worker sends"}
         self._drop(place, worker, next((reason for kind, reason in reasons.items() if isinstance(why, kind)), ""))
         if isinstance(why, BlockingIOError):
@@ -248,7 +257,9 @@ class Session:
         few = f" (Isolation(files={self._isolation.files}) may be too few)" if self._isolation.files else ""
         how = f"left its connection to the host{few}, and was killed"
         number = code = None
-        if status is not None and os.WIFSIGNALED(status):
+        if worker.is_orphan:
+            how = "was killed, since the process that forks workers ended,"
+        elif status is not None and os.WIFSIGNALED(status):
             number = os.WTERMSIG(status)
             names = {each.value: each.name for each in signal.Signals}
             if number != signal.SIGKILL or not worker.was_killed:

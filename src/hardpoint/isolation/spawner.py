@@ -26,23 +26,16 @@ _PATIENCE = 10.0
 _BOOT = "import sys; sys.path[:] = sys.argv[4:]; from hardpoint.isolation.zygote import boot; boot(*sys.argv[1:4])"
 
 
-def pair() -> tuple[_socket.socket, _socket.socket]:
-    """Two ends of a socket that keeps frames apart."""
-    ends = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-    for end in ends:
-        end.setblocking(True)  # socket.setdefaulttimeout would make it otherwise, for the other process as well
-    return ends
-
-
 class Spawner:
     """A running zygote; it tells of the end of each worker that it forked."""
 
     def __init__(self) -> None:
-        self._control, control = pair()
-        self._events, events = pair()
+        self._control, control = wire.pair()
+        self._events, events = wire.pair()
         self._lock = RLock()
         self._workers: dict[int, Worker] = {}
-        self._asked = 0
+        self._asked = False
+        """Whether it has been asked for a process that nobody has as yet."""
         with closing(control), closing(events):
             try:
                 self._pid = _spawn(control.fileno(), events.fileno())
@@ -53,42 +46,50 @@ class Spawner:
         self.alive = True
         start_new_thread(self._watch, ())
 
-    def fork(self, worker: Worker, fds: tuple[int, ...]) -> tuple[int, int] | None:
-        """Start a process for a worker, with these descriptors: its pid and a descriptor for it; None if the zygote is gone.
+    def ask(self) -> None:
+        """Have a process made ready for the next worker, unless there is one, or somebody waits for one."""
+        if self._lock.acquire(blocking=False):
+            try:
+                self._ask(ahead=True)
+            finally:
+                self._lock.release()
+
+    def _ask(self, *, ahead: bool) -> None:
+        if not self._asked:
+            with suppress(OSError):  # it has ended, and whoever wants a process finds out
+                wire.send(self._control, ahead)
+                self._asked = True
+
+    def fork(self, worker: Worker) -> tuple[int, int, _socket.socket] | None:
+        """A process for a worker: its pid, a descriptor for it and the socket on which it waits; None if the zygote is gone.
 
         OSError if there can be no process.
         """
         with self._lock:
-            pid: int | None = None
-            got: list[int] = []
-            with suppress(BrokenPipeError, ConnectionResetError):  # it has ended
-                self._asked += 1
-                wire.send(self._control, self._asked, fds)
-                pid, got = self._answer()
-            if pid is None:
-                self.alive = False
-                return None
-            if pid < 0:
-                raise OSError(-pid, os.strerror(-pid))
-            if not got:
-                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-            self._workers[pid] = worker
-        return pid, got[0]
+            while True:
+                was_asked = self._asked
+                self._ask(ahead=False)
+                pid, fds = self._answer()
+                if pid is None:
+                    self.alive = False
+                    return None
+                if len(fds) == 2 and not has_ended(fds[0]):
+                    self._workers[pid] = worker
+                    return pid, fds[0], _socket.socket(fileno=fds[1])
+                for fd in fds:
+                    os.close(fd)
+                if not was_asked:  # one that had to wait may have been killed, or there was no room for it then
+                    number = -pid if pid < 0 else errno.ECHILD if len(fds) == 2 else errno.EMFILE
+                    raise OSError(number, os.strerror(number))
 
     def _answer(self) -> tuple[int | None, list[int]]:
-        """The answer to the last request; one before it may be left, from a request that a signal's handler ended."""
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
-        while poll.poll(_PATIENCE * 1000):
-            answer, fds = wire.receive(self._control, 1)
-            if answer is None:
-                return None, []
-            number, pid = answer
-            if number == self._asked:
-                return pid, fds
-            for fd in fds:  # nobody has the other end of that worker's socket, so it ends by itself
-                os.close(fd)
-        os.kill(self._pid, signal.SIGKILL)
+        with suppress(BrokenPipeError, ConnectionResetError):  # it has ended
+            if poll.poll(_PATIENCE * 1000):
+                self._asked = False  # before it is: a signal's handler may end this in between
+                return wire.receive(self._control, 2)
+            os.kill(self._pid, signal.SIGKILL)
         return None, []
 
     def _watch(self) -> None:
@@ -112,6 +113,13 @@ class Spawner:
             worker.has_ended(None)
         with suppress(ChildProcessError):  # the host waits for whatever child of its there is, or for none
             os.waitpid(self._pid, 0)
+
+
+def has_ended(pidfd: int, seconds: float = 0) -> bool:
+    """Whether the process has ended, or does in that time."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
 
 
 def python() -> str:
@@ -165,12 +173,18 @@ def spawner() -> Spawner:
         return _spawner
 
 
-def fork(worker: Worker, *fds: int) -> tuple[int, int]:
-    """Start a process for a worker, with these descriptors; its pid and a descriptor for it. OSError if there can be none."""
+def fork(worker: Worker) -> tuple[int, int, _socket.socket]:
+    """A process for a worker: its pid, a descriptor for it and the socket on which it waits. OSError if there can be none."""
     for _ in range(2):  # the zygote may have died unnoticed; then there is another
-        if got := spawner().fork(worker, fds):
+        if got := spawner().fork(worker):
             return got
     raise BrokenPipeError(errno.EPIPE, "the process that forks workers ends at once")
+
+
+def ask() -> None:
+    """Have a process made ready for the next worker, which then has its first answer in half the time."""
+    if _spawner is not None:
+        _spawner.ask()
 
 
 def reader() -> Reader:

@@ -47,6 +47,14 @@ def buffer() -> mmap.mmap:
     return mmap.mmap(-1, LIMIT, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
+def pair() -> tuple[_socket.socket, _socket.socket]:
+    """Two ends of a socket that keeps frames apart."""
+    ends = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    for end in ends:
+        end.setblocking(True)  # socket.setdefaulttimeout would make it otherwise, for the other process as well
+    return ends
+
+
 def send(sock: _socket.socket, frame: Any, fds: tuple[int, ...] = (), flags: int = 0) -> None:
     """Give a frame to the other side, and descriptors with it; `flags` are as for sendmsg(2)."""
     if fds:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import _socket
 import _thread
-import fcntl
 import mmap
 import os
 import signal
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import _cffi_backend
+
 from .. import logs, opening
+from ..binding import module_of
+from ..binding.outcome import Plugin
 from ..errors import HardpointError, PluginError, StaleError
 from ..file import LibraryFile, open_library
 from ..libc import ffi, libc
+from ..library import Slots, open_for_good
 from ..manifest import Manifest
+from ..opening import Opened
 from ..preflight import Fit, read_elf
 from ..signature import Contract, Method, Parameter
 from ..vtable import Vtable
@@ -27,35 +32,73 @@ if TYPE_CHECKING:
     Call = Callable[..., Any]
 
 _PR_SET_PDEATHSIG = 1
-_CONTROL, _LIBRARY, _RECORDS, _COUNTER = 3, 4, 5, 6
+_CONTROL = 3
 _RAW = {"str": "bytes"}
 """Text stays UTF-8 here: the host has encoded it, and decodes and judges what comes back."""
 
 
-def main(zygote: int, *kept: int) -> NoReturn:
-    """Become a worker; it ends when the host closes its side of the connection."""
+def _nobody() -> None: ...
+
+
+def main(zygote: int, control: int, *, ahead: bool) -> NoReturn:
+    """Wait for the host's request, and become a worker; it ends when the host closes its side of the connection.
+
+    `ahead` says that the host has nothing to ask for as yet.
+    """
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != zygote:
         os._exit(0)
-    _keep(*kept)
-    control = _socket.socket(fileno=_CONTROL)
-    placed, [fd] = wire.receive(control, 1)
-    memory = Shared(fd)
-    request, config = (memory.copy(each) for each in placed)
-    memory.close()
-    request = wire.unpack(request)
+    os.dup2(control, _CONTROL, inheritable=False)
+    os.closerange(_CONTROL + 1, 1 << 16)
+    if ahead:
+        _rehearse()
+    _start(_socket.socket(fileno=_CONTROL))
+
+
+def _rehearse() -> None:
+    """Go through a start with a library that is open already.
+
+    A fork shares its memory with the zygote until it writes to it, and Python writes to whatever it looks at. Each page is
+    copied then, at 3 µs: 700 of them are half of a worker's start, which nobody waits for here.
+    """
+    path = _cffi_backend.__file__
+    with open_library(path) as file:
+        request = [
+            path, path, list(file.identity), None, "rehearsal", [1, 0], [["method", [["parameter", "str", False]], "str", 0, False]],
+            [[1, 0], "rehearsal", [1, 0], "", "", [], b""], [0, 0, [1, 0], 0],
+        ]  # fmt: skip
+    file, fit = _check(-1, *wire.unpack(wire.pack(request)))
+    with file:
+        library = open_for_good(file, fit)
+    assert fit.manifest is not None  # noqa: S101 - it is the one above
+    plugin = Plugin(path, fit.contract, fit.manifest, Slots(0, 0, {"method": 1}), serial=False)
+    _bind(Opened(plugin, library, module_of(opening.default_binding()), ()), None)
+
+
+def _start(control: _socket.socket) -> NoReturn:
+    placed, fds = wire.receive(control, 6)
+    if placed is None:
+        os._exit(0)
+    library, output, records, counter, connection, memory = fds
+    for number in (1, 2):
+        os.dup2(output, number)
+    os.close(output)
+    shared = Shared(memory)
+    request, config = (shared.copy(each) for each in placed)
     applied: list[str] = []
     try:
-        *what, binding, options = request
-        file, fit = _check(*what)
+        *what, binding, options = wire.unpack(request)
+        file, fit = _check(library, *what)
         with file:
             applied = sandbox.enter(options, file, fit.elf)
+            _log_to(records, counter)
             methods, calls = _load(file, fit, config, binding)
     except HardpointError as error:
         wire.send(control, [1, told(error, None), applied, ""])
         os._exit(0)
-    os.close(_LIBRARY)
+    os.close(library)
     wire.send(control, [0, [call is not None for call in calls], applied, binding or opening.default_binding()])
+    _thread.start_new_thread(_serve, (_socket.socket(fileno=connection), shared, methods, calls))
     while True:
         request, fds = wire.receive(control, 2)
         if request is None:
@@ -70,18 +113,8 @@ def main(zygote: int, *kept: int) -> NoReturn:
         _thread.start_new_thread(_serve, (_socket.socket(fileno=fds[0]), Shared(fds[1]), methods, calls))
 
 
-def _keep(connection: int, library: int, output: int, records: int, counter: int) -> None:
-    """Have these descriptors at known numbers, and no others."""
-    nothing = os.open(os.devnull, os.O_RDWR)
-    wanted = (nothing, output, output, connection, library, records, counter)
-    high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 100) for fd in wanted]
-    for number, fd in enumerate(high):
-        os.dup2(fd, number)
-    os.closerange(len(wanted), 1 << 16)
-
-
 def _check(
-    path: str, loader_path: str, identity: list[int], sha256: str | None, name: str, version: list[int],
+    library: int, path: str, loader_path: str, identity: list[int], sha256: str | None, name: str, version: list[int],
     methods: list[Any], manifest: list[Any], vtable: list[Any],
 ) -> tuple[LibraryFile, Fit]:  # fmt: skip
     """The file that the host checked, and what it found: to check it again would take half of a worker's start."""
@@ -90,7 +123,7 @@ def _check(
         Method(called, tuple(Parameter(*each) for each in parameters), *more) for called, parameters, *more in methods
     ))  # fmt: skip
     if sha256:
-        file = LibraryFile(path, os.dup(_LIBRARY), f"/proc/self/fd/{_LIBRARY}", os.fstat(_LIBRARY), sha256)
+        file = LibraryFile(path, os.dup(library), f"/proc/self/fd/{library}", os.fstat(library), sha256)
         file.kept = True
     else:
         file = open_library(loader_path)
@@ -110,21 +143,29 @@ def _check(
 def _load(
     file: LibraryFile, fit: Fit, config: bytes | None, binding: str | None
 ) -> tuple[list[Method], list[Call | None]]:
-    contract = fit.contract
-    opened = opening.open_plugin(file, fit, binding)
+    return _bind(opening.open_plugin(file, fit, binding), config)
+
+
+def _bind(opened: Opened, config: bytes | None) -> tuple[list[Method], list[Call | None]]:
+    contract = opened.plugin.contract
     raw = [
         method._replace(
             parameters=tuple(each._replace(kind=_RAW.get(each.kind, each.kind)) for each in method.parameters),
             result=_RAW.get(method.result, method.result),
+            function=_nobody,  # type: ignore[arg-type]  # else one is compiled for the signature, which nobody looks at
             quick=False,  # the GIL is the other connections', and what it costs to release is nothing here
         )
         for method in contract.methods
     ]
     plugin = opened.plugin._replace(contract=contract._replace(methods=tuple(raw)))
-    counter = mmap.mmap(_COUNTER, mmap.PAGESIZE)
-    logs.use(logs.host_of(_RECORDS, int(ffi.cast("uintptr_t", ffi.from_buffer(counter)))), counter)
     made = opening.make_object(opened._replace(plugin=plugin), config)
     return raw, [getattr(made, each.name) if plugin.slots.methods.get(each.name) else None for each in raw]
+
+
+def _log_to(records: int, counter: int) -> None:
+    memory = mmap.mmap(counter, mmap.PAGESIZE)
+    os.close(counter)
+    logs.use(logs.host_of(records, int(ffi.cast("uintptr_t", ffi.from_buffer(memory)))), memory)
 
 
 def told(error: HardpointError, shared: Shared | None) -> list[Any]:

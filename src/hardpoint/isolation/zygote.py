@@ -11,6 +11,7 @@ import os
 import select
 import signal
 import sys
+from contextlib import closing
 
 from .. import opening, system
 from . import crash, wire, worker
@@ -54,44 +55,49 @@ def main(host: int, control: _socket.socket, events: _socket.socket) -> None:
         if woken.fileno() in ready:
             woken.recv(1 << 16)
             _reap(events)
-        if watched in ready:
-            return
-        if control.fileno() in ready and not _fork(control):
-            return
+        if watched in ready or (control.fileno() in ready and not _answer(control)):
+            os._exit(
+                0
+            )  # here: a worker that ends just now, too, would find the wake-up descriptor closed after a return
 
 
-def _fork(control: _socket.socket) -> bool:
+def _answer(control: _socket.socket) -> bool:
+    """Fork a worker for a request, and give the host its pid, a descriptor for it and the socket on which it waits."""
     try:
-        request, fds = wire.receive(control, 5)
+        ahead, _ = wire.receive(control)
     except ConnectionResetError:  # the host ended before it read an answer
         return False
-    if request is None:
+    if ahead is None:
         return False
-    zygote = os.getpid()
     try:
-        pid = os.fork()
-    except OSError as error:  # too many processes, or too little memory
-        pid = -(error.errno or 1)
-    if pid == 0:
-        try:
-            signal.set_wakeup_fd(-1)  # its number will be another descriptor's
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            worker.main(zygote, *fds)
-        except Exception as error:  # noqa: BLE001 - a mistake of ours; the host shows what stands on stderr
-            sys.excepthook(type(error), error, error.__traceback__)
-        finally:
-            os._exit(70)
-    for fd in fds:
-        os.close(fd)
-    pidfds = (os.pidfd_open(pid),) if pid > 0 else ()
+        pid, fds = _fork(ahead=ahead)
+    except OSError as error:  # too many processes or descriptors, or too little memory
+        pid, fds = -(error.errno or 1), ()
     try:
-        wire.send(control, [request, pid], pidfds)
+        wire.send(control, pid, fds)
     except OSError:  # the host is gone
         return False
     finally:
-        for fd in pidfds:
+        for fd in fds:
             os.close(fd)
     return True
+
+
+def _fork(*, ahead: bool) -> tuple[int, tuple[int, ...]]:
+    zygote = os.getpid()
+    theirs, own = wire.pair()
+    with closing(theirs), closing(own):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                signal.set_wakeup_fd(-1)  # its number will be another descriptor's
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                worker.main(zygote, own.detach(), ahead=ahead)
+            except Exception as error:  # noqa: BLE001 - a mistake of ours; the host shows what stands on stderr
+                sys.excepthook(type(error), error, error.__traceback__)
+            finally:
+                os._exit(70)
+        return pid, (os.pidfd_open(pid), theirs.detach())
 
 
 def _reap(events: _socket.socket) -> None:
@@ -114,4 +120,4 @@ def boot(host: str, control: str, events: str) -> None:
     for fd in (control, events):
         os.set_inheritable(int(fd), False)
     main(int(host), _socket.socket(fileno=int(control)), _socket.socket(fileno=int(events)))
-    os._exit(0)  # nothing is left to be done, and a worker that ends just now would find the wake-up descriptor closed
+    os._exit(0)

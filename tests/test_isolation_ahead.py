@@ -1,0 +1,108 @@
+"""The process that is made ready for the next worker: it is taken, or it is no trouble; it costs nothing and is never left behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+from hostile import Hostile
+from processes import children, eventually, field, gone, parent, workers
+
+import hardpoint
+from hardpoint import Isolation
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import LoadHostile
+
+
+def spare_of(plugin: object) -> int:
+    """The process that waits while a plugin's one worker runs."""
+    [worker] = workers(plugin)
+    others: list[int] = []
+
+    def is_there() -> bool:
+        others[:] = [pid for pid in children(parent(worker)) if pid != worker]
+        return len(others) == 1
+
+    assert eventually(is_there), others
+    return others[0]
+
+
+def test_the_next_worker_is_the_process_that_waited(load_hostile: LoadHostile, hostile_library: Path) -> None:
+    plugin = load_hostile()
+    for _ in range(3):
+        waited = spare_of(plugin)
+        with hardpoint.loaded(hostile_library, Hostile, isolated=True) as other:
+            assert workers(other) == (waited,)
+            assert other.count() == 1
+        with pytest.raises(hardpoint.CrashedError):
+            plugin.harm("segv")
+        assert plugin.count() == 1
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=lambda how: how.name)
+def test_one_that_was_killed_is_no_trouble(
+    load_hostile: LoadHostile, hostile_library: Path, how: signal.Signals
+) -> None:
+    plugin = load_hostile()
+    for _ in range(3):
+        waited = spare_of(plugin)
+        os.kill(waited, how)
+        assert gone(waited)
+        with hardpoint.loaded(hostile_library, Hostile, isolated=True) as other:
+            assert waited not in workers(other)
+            assert other.count() == 1
+    assert plugin.count() == 1
+
+
+def test_one_that_is_frozen_is_killed_when_its_time_is_up(load_hostile: LoadHostile, hostile_library: Path) -> None:
+    plugin = load_hostile()
+    waited = spare_of(plugin)
+    os.kill(waited, signal.SIGSTOP)
+    with pytest.raises(hardpoint.TimedOutError, match="loading took longer than"):
+        hardpoint.load(hostile_library, Hostile, isolated=Isolation(timeout=0.3))
+    assert gone(waited)
+    with hardpoint.loaded(hostile_library, Hostile, isolated=Isolation(timeout=20.0)) as other:
+        assert other.count() == 1
+
+
+def test_it_has_the_limits_and_the_sandbox_of_what_it_becomes(load_hostile: LoadHostile, hostile_library: Path) -> None:
+    spare_of(load_hostile())
+    with hardpoint.loaded(hostile_library, Hostile, isolated=Isolation(files=77, cpu=9)) as other:
+        about = hardpoint.info(other).isolation
+        assert about is not None
+        assert {"open files: 77", "processor time: 9 s"} <= set(about.sandbox)
+
+
+def test_it_holds_nothing_of_the_host_or_of_other_workers(load_hostile: LoadHostile) -> None:
+    folder = f"/proc/{spare_of(load_hostile())}/fd"
+    assert eventually(lambda: sorted(map(int, os.listdir(folder))) == [0, 1, 2, 3]), os.listdir(folder)
+    assert [os.readlink(f"{folder}/{fd}") for fd in (0, 1)] == ["/dev/null"] * 2
+    assert re.match("socket:", os.readlink(f"{folder}/3"))
+
+
+def test_nobody_burns_time_who_has_nothing_to_do(hostile_library: Path) -> None:
+    with ExitStack() as stack:
+        plugins = [stack.enter_context(hardpoint.loaded(hostile_library, Hostile, isolated=True)) for _ in range(2)]
+        for _ in range(2000):
+            for plugin in plugins:
+                plugin.count()
+        zygote = parent(workers(plugins[0])[0])
+        assert eventually(lambda: len(children(zygote)) == 3)
+        time.sleep(0.3)  # the last of them has been made ready by then
+        everybody = [os.getpid(), zygote, *children(zygote)]
+        before = {pid: ticks(pid) for pid in everybody}
+        time.sleep(1.0)
+        assert {pid: ticks(pid) - before[pid] <= 5 for pid in everybody} == dict.fromkeys(everybody, True)
+
+
+def ticks(pid: int) -> int:
+    """The processor time of a process, in hundredths of a second."""
+    return int(field(pid, 11)) + int(field(pid, 12))
