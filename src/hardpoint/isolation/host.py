@@ -10,14 +10,14 @@ from ..binding.methods import PluginObject, make_class
 from ..binding.outcome import Plugin
 from ..library import Slots
 from ..record import Record
-from . import remote
+from . import spawner
 from .options import Isolation, checked
-from .session import Session
 
 if TYPE_CHECKING:
     from ..errors import Problem
     from ..file import Examine, LibraryFile
     from ..preflight import Fit
+    from .session import Session
 
 
 class Isolated(Record):
@@ -53,6 +53,10 @@ def isolate(
     assert manifest is not None  # noqa: S101 - a fit without problems has it
     assert fit.vtable is not None  # noqa: S101
     options = checked(isolated)
+    spawner.spawner()  # it starts while this process imports what it needs itself, which takes it 9 ms
+    from . import remote
+    from .session import Session
+
     # Between several workers, each of which serves one call at a time, calls need not wait for each other here.
     serial = bool(fit.vtable.flags & SERIAL) and options.workers == 1
     plugin = Plugin(file.path, contract, manifest, Slots(0, 0, {}), serial)

@@ -13,6 +13,7 @@ import mmap
 import os
 import select
 import threading
+from _thread import RLock
 from collections import deque
 from contextlib import ExitStack
 from typing import Any
@@ -168,3 +169,24 @@ class Reader:
         if os.getpid() == self._pid:
             os.write(self._wakes, b"\0")
             self._drained.wait(1.0)
+
+
+_reader: Reader | None = None
+_lock = RLock()
+
+
+def reader() -> Reader:
+    """What reads the output of all workers of this process."""
+    global _reader  # noqa: PLW0603 - one a process
+    with _lock:
+        if _reader is None:
+            _reader = Reader()
+        return _reader
+
+
+def _forget() -> None:
+    global _reader, _lock
+    _reader, _lock = None, RLock()
+
+
+os.register_at_fork(after_in_child=_forget)

@@ -13,7 +13,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from . import spawner, wire
-from .output import Output
+from .output import Output, reader
 from .shared import Shared
 from .spawner import has_ended
 
@@ -63,7 +63,7 @@ class Worker:
         """It ended since the process that forked it did."""
         self.killed_for = ""
         """Why, for the calls of other threads."""
-        reader = spawner.reader()
+        reads = reader()
         self.output = Output(name)
         try:
             self.pid, self._pidfd, self._control = spawner.fork(self)
@@ -71,7 +71,7 @@ class Worker:
             self.output.close()
             self.output.passed_on()
             raise
-        reader.add(self.output)
+        reads.add(self.output)
 
     def load(self, library: int, request: list[Any], config: bytes | None) -> Any:
         """Have it load the plugin; its answer. It has a connection from then on, whose memory a large request takes.

@@ -6,7 +6,6 @@ import _socket
 import _thread
 import mmap
 import os
-import signal
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import _cffi_backend
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
     Call = Callable[..., Any]
 
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _SIGKILL = 1, 9
 _CONTROL = 3
 _RAW = {"str": "bytes"}
 """Text stays UTF-8 here: the host has encoded it, and decodes and judges what comes back."""
@@ -45,7 +44,7 @@ def main(zygote: int, control: int, *, ahead: bool) -> NoReturn:
 
     `ahead` says that the host has nothing to ask for as yet.
     """
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
     if os.getppid() != zygote:
         os._exit(0)
     os.dup2(control, _CONTROL, inheritable=False)
