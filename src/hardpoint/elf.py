@@ -49,8 +49,9 @@ _VERNAUX = struct.Struct("<IHHII")  # hash flags other name next
 _VERDEF = struct.Struct("<HHHHIII")  # version flags ndx cnt hash aux next
 _VERDAUX = struct.Struct("<II")  # name next
 
-WHOLE = 1 << 20
-"""Bytes up to which a file is read in one go; of a larger one only what is needed is read."""
+WHOLE = 1 << 16
+"""Bytes up to which a file is read in one go; of a larger one only what is needed is read: with 1 << 20, 500 manifests in
+files of 0.9 MB took twice the time, and all checks of libraries in between a tenth more."""
 # What no linker writes and only a crafted file has: each bounds what a small file can make the reader do.
 _MOST_SEGMENTS, _MOST_ENTRIES, _MOST_VERSIONS, _MOST_NOTES = 128, 4096, 0x7FFF, 1 << 20
 
