@@ -98,10 +98,10 @@ def fresh(tmp_path: Path) -> Fresh:
     return copy
 
 
-def make_wheel(folder: Path, **env: str) -> Path:
-    """The wheel of this tree, built from a copy, without network: setuptools is there."""
+def make_wheel(folder: Path, tree: Path = ROOT, **env: str) -> Path:
+    """The wheel of a tree, this one or what the sdist unpacks to, built from a copy, without network: setuptools is there."""
     ignored = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__", "*.so")
-    shutil.copytree(ROOT, folder / "source", symlinks=True, ignore=ignored)
+    shutil.copytree(tree, folder / "source", symlinks=True, ignore=ignored)
     words = [
         "wheel",
         "--quiet",
