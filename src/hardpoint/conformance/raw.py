@@ -119,10 +119,6 @@ class Caller:
         """A call of a method with these values."""
         return Prepared(self, method, values)
 
-    def call(self, method: Method, values: tuple[Any, ...]) -> Answer:
-        """Call a method once."""
-        return Prepared(self, method, values).answer()
-
 
 def spell(method: Method, values: tuple[Any, ...]) -> str:
     """A call in words, with what is long cut short."""

@@ -124,9 +124,11 @@ class Subject:
             raise SkippedError("no method takes such input")
         for method, values in calls:
             self.tell(spell(method, values))
-            answer = caller.call(method, values)
+            prepared = caller.prepare(method, values)
             if judge:
-                judge(method, values, answer)
+                judge(method, values, prepared.answer())
+            else:
+                prepared.call()
         return len(calls)
 
     def for_a_while(self, share: float) -> Iterator[int]:

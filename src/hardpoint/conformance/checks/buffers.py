@@ -62,7 +62,7 @@ def kept(subject: Subject) -> str:
     for method, values in calls:
         places, out = Places(), Out()
         subject.tell(spell(method, values))
-        subject.caller(holders[0], places=places, out=out).call(method, values)
+        subject.caller(holders[0], places=places, out=out).prepare(method, values).call()
         places.take_away()
         out.region.protect(NONE)
     subject.destroy(holders)
