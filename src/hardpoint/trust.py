@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from .file import LibraryFile
-    from .found import Found
+    from .manifest import Manifest
 
 FORMAT = 1
 FIELDS = ("contract", "plugin", "release", "file", "sha256")
@@ -145,12 +145,9 @@ def _user_name(user: int) -> str:
 # -- the lock file -------------------------------------------------------------------------------------------------------
 
 
-def entry_of(found: Found) -> dict[str, str]:
-    """What stands in a lock file for a plugin: the digest of the very file that was found. Errors as its load raises them."""
-    manifest = found.manifest
-    assert manifest is not None  # noqa: S101 - who asks has seen it
-    with found.open() as file:
-        values = (manifest.contract, manifest.plugin, manifest.release, os.path.basename(file.path), digest(file))
+def entry_of(file: LibraryFile, manifest: Manifest) -> dict[str, str]:
+    """What stands in a lock file for a plugin in the open file."""
+    values = (manifest.contract, manifest.plugin, manifest.release, os.path.basename(file.path), digest(file))
     return dict(zip(FIELDS, values, strict=True))
 
 

@@ -58,7 +58,11 @@ def _entries(registry: Registry) -> list[dict[str, str]]:
     for found in registry:
         if found.status == "broken":
             warn(f"{found.error}; it is left out")
-    entries = {tuple(entry_of(found).items()) for found in registry if found.name is not None}
+    entries: set[tuple[tuple[str, str], ...]] = set()
+    for found in registry:
+        if found.manifest is not None:
+            with found.open() as file:
+                entries.add(tuple(entry_of(file, found.manifest).items()))
     return [dict(entry) for entry in sorted(entries)]
 
 
