@@ -103,6 +103,21 @@ def test_nobody_burns_time_who_has_nothing_to_do(hostile_library: Path) -> None:
         assert {pid: ticks(pid) - before[pid] <= 5 for pid in everybody} == dict.fromkeys(everybody, True)
 
 
+def test_nobody_burns_time_while_a_method_takes_its_own(load_hostile: LoadHostile) -> None:
+    """Quick calls may be waited for without sleep; slow ones between them, and pauses, are slept through."""
+    plugin = load_hostile()
+    both = [os.getpid(), *workers(plugin)]
+    for _ in range(2000):
+        plugin.count()
+    before = {pid: ticks(pid) for pid in both}
+    for _ in range(20):
+        for _ in range(5):
+            plugin.count()
+        plugin.nap(40)
+        time.sleep(0.01)
+    assert {pid: ticks(pid) - before[pid] <= 20 for pid in both} == dict.fromkeys(both, True)
+
+
 def ticks(pid: int) -> int:
     """The processor time of a process, in hundredths of a second."""
     return int(field(pid, 11)) + int(field(pid, 12))

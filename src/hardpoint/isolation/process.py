@@ -13,6 +13,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from . import spawner, wire
+from .eager import eager
 from .output import Output, reader
 from .shared import Shared
 from .spawner import has_ended
@@ -36,7 +37,7 @@ class Connection:
         self.buffer = wire.buffer()
         self.view = memoryview(self.buffer)
         self.send = sock.send
-        self.receive: Callable[[Any], int] = sock.recv_into if timeout is None else _in_time(sock, timeout)
+        self.receive = eager(sock, sock.recv_into if timeout is None else _in_time(sock, timeout))
 
     def close(self) -> None:
         """Give it up; the thread of the worker ends with it."""

@@ -23,6 +23,7 @@ from ..preflight import Fit, read_elf
 from ..signature import Contract, Method, Parameter
 from ..vtable import Vtable
 from . import crash, sandbox, wire
+from .eager import eager
 from .shared import Shared
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ def _serve(sock: _socket.socket, shared: Shared, methods: list[Method], calls: l
     crash.guard()
     buffer = wire.buffer()
     view = memoryview(buffer)
-    receive, send, unpack, pack, inline = sock.recv_into, sock.send, wire.unpack, wire.pack, wire.INLINE
+    receive, send, unpack, pack, inline = eager(sock, sock.recv_into), sock.send, wire.unpack, wire.pack, wire.INLINE
     try:
         while size := receive(buffer):
             index, *arguments = unpack(view[:size])
