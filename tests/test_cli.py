@@ -372,7 +372,9 @@ def test_wrong_usage(run: Run, words: list[str]) -> None:
     assert "usage: hardpoint" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["call", "list", "lock", "inspect", "check", "doctor", "bench", "header", "include"])
+@pytest.mark.parametrize(
+    "command", ["call", "list", "lock", "inspect", "check", "doctor", "bench", "header", "include"]
+)
 def test_every_command_has_help_with_an_example(run: Run, command: str) -> None:
     done = run(command, "--help")
     assert done.returncode == 0

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _LEAST_MEMORY, _LEAST_FILES = 64 << 20, 32
+_MOST, _MOST_MEMORY = (1 << 31) - 1, (1 << 63) - 1  # what setrlimit(2) takes through Python
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "kib": 1 << 10, "m": 1 << 20, "mib": 1 << 20, "g": 1 << 30, "gib": 1 << 30}
 
 
@@ -62,11 +63,11 @@ def checked(isolated: bool | Isolation) -> Isolation:  # noqa: FBT001 - as load'
         raise _wrong("timeout", "seconds above 0, or None", options.timeout)
     for name, least in (("workers", 1), ("cpu", 1), ("files", _LEAST_FILES)):
         value = getattr(options, name)
-        if not (_is_number(value, int) and value >= least) and (value is not None or name == "workers"):
-            raise _wrong(name, f"a whole number from {least} up{', or None' * (name != 'workers')}", value)
-    if options.restart not in {"on-call", "never"}:
+        if not (_is_number(value, int) and least <= value <= _MOST) and (value is not None or name == "workers"):
+            raise _wrong(name, f"a whole number from {least} to {_MOST}{', or None' * (name != 'workers')}", value)
+    if options.restart not in ("on-call", "never"):
         raise _wrong("restart", "'on-call' or 'never'", options.restart)
-    if options.sandbox not in {True, False, "required"}:
+    if not isinstance(options.sandbox, bool) and options.sandbox != "required":
         raise _wrong("sandbox", "True, False or 'required'", options.sandbox)
     for name in ("network", "processes"):
         if not isinstance(getattr(options, name), bool):
@@ -110,9 +111,11 @@ def bytes_of(size: int | str) -> int:
     text = str(size).strip().lower()
     number = text.rstrip("kmgib ")
     unit = text[len(number) :].strip()
-    if isinstance(size, bool) or unit not in _UNITS or not number.isdecimal():
+    if isinstance(size, bool) or unit not in _UNITS or not number.isdecimal() or len(number) > 4000:
         raise _wrong("memory", "a number of bytes, or a size such as '256MiB'", size)
     count = int(number) * _UNITS[unit]
+    if count > _MOST_MEMORY:
+        raise _wrong("memory", "less than 8 EiB, or None for no limit", size)
     if count < _LEAST_MEMORY:
         raise _wrong("memory", f"{_LEAST_MEMORY >> 20} MiB or more, since Python itself takes part of it", size)
     return count

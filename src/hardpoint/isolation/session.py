@@ -172,13 +172,17 @@ class Session:
 
     def _running(self, place: int, doing: str) -> Worker:
         """The worker at a place, which is started if it does not run."""
-        with self._lock:
-            worker = self._workers[place]
-            if worker is None:
-                worker = self._workers[place] = self._start_again(doing)
-        return worker
+        while True:
+            with self._lock:
+                worker, pause = self._workers[place], 0.0
+                if worker is None and not (pause := self._pause(doing)):
+                    worker = self._workers[place] = self._start()
+            if worker is not None:
+                return worker
+            time.sleep(pause)  # without the lock, which other places of a pool want
 
-    def _start_again(self, doing: str) -> Worker:
+    def _pause(self, doing: str) -> float:
+        """Seconds until a worker may be started; the error if none will be."""
         if self._died is not None and self._isolation.restart == "never":
             kind, how = self._died
             raise kind(f"{self._plugin.path}: {doing} cannot be called: the worker died before, and restart is 'never' "
@@ -189,9 +193,9 @@ class Session:
                 f"failed, the last so: {self._died[1]}; mend it, and load it again",
                 path=self._plugin.path,
             )
-        if self._failures:
-            time.sleep(max(0.0, self._failures[-1] + _PAUSE * 2 ** len(self._failures) - time.monotonic()))
-        return self._start()
+        if not self._failures:
+            return 0.0
+        return max(0.0, self._failures[-1] + _PAUSE * 2.0 ** len(self._failures) - time.monotonic())
 
     def _start(self, *, again: bool = True) -> Worker:
         try:
