@@ -72,6 +72,10 @@ def test_libraries_and_folders(complete: Complete) -> None:
     assert complete("hardpoint check nowhere/") == []
 
 
+def test_checks(complete: Complete) -> None:
+    assert {"file.fits", "file.exports"} <= set(complete("hardpoint test english.so --only file."))
+
+
 def test_sources(complete: Complete) -> None:
     assert complete("hardpoint build ") == ["exam.c", "plugins/"]
 

@@ -81,6 +81,15 @@ def test_it_builds_and_passes_its_tests_at_once(run: Run, new: New, tmp_path: Pa
     assert re.fullmatch(r"own\.so: fits \w+ \d\.\d \(own 0\.1\.0\)\n", checked.stdout)
 
 
+def test_make_fails_as_often_as_it_does_not_fit(run: Run, new: New, tmp_path: Path) -> None:
+    need("c")
+    new("own", "--contract", "greeter")
+    source = tmp_path / "own/own.c"
+    source.write_text(re.sub(r",\s+\.lang = own_lang", "", source.read_text()))
+    for _ in range(2):
+        assert "problem slot-empty\n" in run("make", folder="own").stdout
+
+
 @pytest.mark.parametrize("lang", COMPILERS)
 def test_the_wheel_has_the_library_and_no_python(run: Run, new: New, tmp_path: Path, lang: str) -> None:
     need(lang)

@@ -103,11 +103,6 @@ def contents(wheel: Path) -> list[str]:
     return [name for name in names if ".dist-info/" not in name and not name.endswith("/")]
 
 
-def test_the_wheel_carries_the_library_and_nothing_else(plugin_wheel: Path) -> None:
-    assert plugin_wheel.name == f"low_german-0.1.0-py3-none-linux_{os.uname().machine}.whl"
-    assert contents(plugin_wheel) == ["hardpoint_plugins/low-german/low-german.so"]
-
-
 def test_the_projects_own_tests_pass_where_hardpoint_is_installed(project: Path, environment: Environment) -> None:
     assert "3 passed" in environment.run("make", "test", cwd=project)
 

@@ -36,6 +36,10 @@ class _Words(BaseCompleter):
         metavar = str(action.metavar)
         if metavar.endswith("MODULE:CLASS"):
             return [*metavar.split("|")[:-1], *_contracts()]
+        if metavar == "CHECK":
+            from ..conformance import choose
+
+            return [check.name for check in choose([], [])]
         if metavar == "SRC":
             return list(_files(prefix, SUFFIXES))
         if action.dest == "file":

@@ -45,6 +45,8 @@ wheel:
 clean:
 \trm -rf {" ".join([library, *made.split(), "build", "dist", ".pytest_cache", "*.egg-info"])}
 
+# A library that does not fit is not kept: the next `make` would find nothing to do.
+.DELETE_ON_ERROR:
 .PHONY: all test wheel clean
 """
 
