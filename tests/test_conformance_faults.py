@@ -41,7 +41,7 @@ class Fault(NamedTuple):
 
 
 TIMEOUT = 4
-"""Seconds: threads call and memory is watched for a share of them, and 54 plugins are taken through the whole kit."""
+"""Seconds: threads call and memory is watched for a share of them, and each fault's plugin is taken through the whole kit."""
 HARDENED = ("-Wl,-z,relro,-z,now", "-lm", "-pthread")
 FAULTS = [
     Fault("-Wl,-z,execstack", "file.fits", "failed", "a stack that is not executable"),
@@ -51,6 +51,7 @@ FAULTS = [
     Fault("-Wl,-rpath,/opt/lib", "file.runpath", "warning", "it names /opt/lib, which another machine need not have"),
     Fault("-DLOAD_CRASHES", "load.opens", "crashed", "SIGABRT in: loading the library"),
     Fault("-DLOAD_ROUNDS", "load.state", "failed", "changed the floating-point mode of the process"),
+    Fault("-DLOAD_HANDLES", "load.state", "warning", "changed the handler of signal 10 of the process"),
     Fault("-DLOAD_IS_SLOW", "load.time", "warning", "and every host pays that"),
     Fault("-DNEEDS_CONFIG", "lifecycle.create", "failed", "a config is needed; if it needs a config, give it with --config"),
     Fault("-DDESTROY_CRASHES", "lifecycle.create", "crashed", "SIGABRT in: destroy"),

@@ -1,12 +1,13 @@
 /* A plugin for the contract of tests/test_conformance_faults.py that has no fault, or the one that a -D names.
  *
  * Each fault shows in one check of the conformance kit and in no other. */
+#include <fcntl.h>
 #include <fenv.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
-#include <fcntl.h>
 
 #include "faulty.h"
 
@@ -21,12 +22,14 @@ static atomic_int alive, made;
 
 /* -- loading -- */
 
-#if defined LOAD_CRASHES || defined LOAD_ROUNDS || defined LOAD_IS_SLOW
+#if defined LOAD_CRASHES || defined LOAD_ROUNDS || defined LOAD_HANDLES || defined LOAD_IS_SLOW
 __attribute__((constructor)) static void on_load(void) {
 #if defined LOAD_CRASHES
     abort();
 #elif defined LOAD_ROUNDS
     fesetround(FE_UPWARD);
+#elif defined LOAD_HANDLES
+    signal(SIGUSR1, SIG_IGN);
 #else
     usleep(150000);
 #endif

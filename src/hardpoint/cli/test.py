@@ -21,6 +21,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from .arguments import contracts_in
+from .call import _seconds
 from .contracts import known, named
 from .output import coloured, print_json, printable, warn
 
@@ -46,7 +47,7 @@ def configure(parser: ArgumentParser) -> None:
                         help="make only this check, topic (calls) or pattern (*.bounds); can be repeated")  # fmt: skip
     parser.add_argument("--skip", action="append", default=[], metavar="CHECK", help="leave it out; can be repeated")
     parser.add_argument("--seed", type=int, help="what random input is made from; by default another one each time")
-    parser.add_argument("--timeout", type=_positive, metavar="S", help="seconds that a check may take (30)")
+    parser.add_argument("--timeout", type=_seconds, metavar="S", help="seconds that a check may take (30)")
     parser.add_argument("--jobs", type=_count, metavar="N", help="checks at once; by default as many as there are CPUs")
     parser.add_argument("--in-process", action="store_true",
                         help="make all checks in this process, for a debugger; a crash ends it")  # fmt: skip
@@ -129,16 +130,6 @@ def _summarize(reports: Sequence[Report], seconds: float) -> None:
 def _as_dict(report: Report) -> dict[str, object]:
     outcomes = [outcome._asdict() for outcome in report.outcomes]
     return {"file": report.path, "contract": report.contract, "seed": report.seed, "checks": outcomes}
-
-
-def _positive(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < 1e9:
-        raise argparse.ArgumentTypeError(f"a timeout is seconds above 0, such as 2 or 0.5, not {text!r}")
-    return seconds
 
 
 def _count(text: str) -> int:

@@ -32,7 +32,11 @@ def state(subject: Subject) -> None:
         warnings.simplefilter("always", HardpointWarning)
         _ = subject.opened
     if caught:
-        raise FailedError(str(caught[0].message))
+        message = str(caught[0].message)
+        changed = message.partition(" changed ")[2].partition(" of the process")[0].split(", ")
+        # The runtime of Go has handlers of signals, and cannot be told not to; hosts go on with their own.
+        only_handlers = all(each.startswith("the handler of signal") for each in changed)
+        raise (WarnedError if only_handlers else FailedError)(message)
 
 
 @check("load.time", needs=("load.opens",))
