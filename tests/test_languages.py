@@ -11,10 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import cache
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from conftest import ROOT, how
+from elftools.elf.elffile import ELFFile
 
 import hardpoint
 from hardpoint.contracts import Greeter
@@ -22,7 +23,10 @@ from hardpoint.contracts import Greeter
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Fresh, Way
+    from conftest import Fresh, RunPython, Way
+
+# Go's runtime has handlers of its own; a test below has the sentence.
+pytestmark = pytest.mark.filterwarnings("ignore:loading .* changed the handler of signal 7")
 
 Language = Literal["rust", "zig", "go"]
 NAMES = ["World", "", "Wörld", "日本語 🛩️", "a\0b", "%s%n{}", "x" * 511, "y" * 10_000, "ß" * 1_000_000]
@@ -54,7 +58,7 @@ def missing(language: Language, oldest: tuple[int, int] | None = None) -> str | 
     return None
 
 
-def make(folder: Path, language: Language, scratch: Path, *words: str) -> None:
+def make(folder: Path, scratch: Path, *words: str) -> None:
     """`make` in a folder, with the compilers' caches in `scratch`."""
     env = {
         **os.environ,
@@ -77,22 +81,39 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("languages")
 
 
-@pytest.fixture(scope="session", params=["rust", "zig"])
+@cache
+def build(language: Language, scratch: Path) -> Path:
+    folder = scratch / language
+    make(ROOT / f"native_plugins/english_{language}", scratch, f"BUILD={folder}")
+    return folder / "english.so"
+
+
+@pytest.fixture(scope="session", params=["rust", "zig", "go"])
 def port(request: pytest.FixtureRequest, scratch: Path) -> Path:
     """english.so in each language."""
     language: Language = request.param
     if why := missing(language):
         pytest.skip(why)
-    build = scratch / language
-    make(ROOT / f"native_plugins/english_{language}", language, scratch, f"BUILD={build}")
-    return build / "english.so"
+    return build(language, scratch)
 
 
 def test_it_fits_and_says_so(port: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "hardpoint", "check", str(port)], capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stdout) == (0, f"{port}: fits greeter 1.0 (english 1.0.0)\n"), done.stderr
+    first, *others = done.stdout.splitlines()
+    assert (done.returncode, first) == (0, f"{port}: fits greeter 1.0 (english 1.0.0)"), done.stderr
+    # Go's runtime reaches what is a thread's own by a fixed offset.
+    assert [line for line in others if line.startswith("  warning")] == (
+        ["  warning static-tls"] if port.parent.name == "go" else []
+    )
+
+
+def test_it_exports_its_vtable_and_nothing_else(port: Path) -> None:
+    with port.open("rb") as file:
+        symbols: Any = ELFFile(file).get_section_by_name(".dynsym")
+        exported = [s.name for s in symbols.iter_symbols() if s.name and s["st_shndx"] != "SHN_UNDEF"]
+    assert exported == ["hardpoint_greeter_v1"]
 
 
 def test_it_says_what_the_one_in_c_says(port: Path, english: Path, fresh: Fresh, way: Way) -> None:
@@ -122,3 +143,29 @@ def test_many_threads_call_one_instance_and_many(port: Path, fresh: Fresh, way: 
                 return plugin.greet(name) == f"Hello, {name}! Nice to meet you."
 
         assert all(pool.map(call, range(400)))
+
+
+def test_a_worker_of_256_mebibytes_is_enough(port: Path, fresh: Fresh) -> None:
+    how_isolated = hardpoint.Isolation(memory="256MiB", timeout=20)
+    with hardpoint.loaded(fresh(port), Greeter, isolated=how_isolated) as plugin:
+        assert [plugin.greet(name) for name in NAMES] == [f"Hello, {name}! Nice to meet you." for name in NAMES]
+
+
+def test_the_handlers_of_go_are_put_back_and_that_is_said(scratch: Path, run_python: RunPython) -> None:
+    if why := missing("go"):
+        pytest.skip(why)
+    path = build("go", scratch)
+    code = f"""
+import signal, warnings, hardpoint, hardpoint.contracts
+def interrupted(*_): print("interrupted")
+signal.signal(signal.SIGINT, interrupted)
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    plugin = hardpoint.load({str(path)!r}, hardpoint.contracts.Greeter)
+print(*[warning.message for warning in caught])
+signal.raise_signal(signal.SIGINT)
+print(plugin.lang(), signal.getsignal(signal.SIGPIPE) is signal.SIG_IGN, signal.getsignal(signal.SIGSEGV))
+"""
+    handlers = ", ".join(f"the handler of signal {number}" for number in (7, 8, 11, 13, 23))
+    said = f"{handlers} of the process; this was put back. Its start-up code should leave the process alone"
+    assert run_python(code).stdout == f"loading {path} changed {said}\ninterrupted\nEnglish True 0\n"

@@ -1,0 +1,20 @@
+// A greeter that speaks English.
+package main
+
+// #include "greeter.h"
+// typedef const char hp_char; // what the slots take: cgo has no word for const
+import "C"
+
+import "unsafe"
+
+//export english_greet
+func english_greet(_ unsafe.Pointer, name *C.hp_char, nameLen C.size_t, out *C.hp_out) C.hp_status {
+	return call(out, func() error {
+		return write(out, "Hello, "+text(name, nameLen)+"! Nice to meet you.")
+	})
+}
+
+//export english_lang
+func english_lang(_ unsafe.Pointer, out *C.hp_out) C.hp_status {
+	return call(out, func() error { return write(out, "English") })
+}

@@ -1,0 +1,3 @@
+module english
+
+go 1.19
