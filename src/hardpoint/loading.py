@@ -113,11 +113,10 @@ def load_file(
             if isolated:
                 from .isolation.host import isolate  # what it needs costs milliseconds, and few ask for it
 
-                plugin = isolate(file, fit, isolated, config, binding, allow=allow)
+                made = isolate(file, fit, isolated, config, binding, allow=allow)
             else:
-                opened = open_plugin(file, fit, binding)
-    if not isolated:
-        plugin = make_object(opened, config)
+                made = open_plugin(file, fit, binding)
+    plugin = made if isolated else make_object(made, config)
     _instance(plugin).origin = Origin(found.absolute, contract, config, binding, isolated, sha256 is not None)
     return plugin
 
