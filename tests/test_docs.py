@@ -6,13 +6,19 @@ import os
 import re
 import shutil
 import sys
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pages import ROOT, blocks, follow
+from test_refusals import INCOMPATIBLE
+
+import hardpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conftest import Compiler
 
 PAGES = sorted(
@@ -53,3 +59,68 @@ def test_what_the_readme_shows_is_what_there_is() -> None:
 def test_its_links_lead_somewhere(page: str) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (ROOT / page).read_text()):
         assert ((ROOT / page).parent / target).exists(), target
+
+
+# -- what is made from the code ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tools(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+    """The modules that make pages, which stand beside them."""
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    return import_module
+
+
+def test_every_problem_is_described_in_the_words_of_the_source(tools: Callable[[str], Any]) -> None:
+    assert tools("problems").faults() == []
+
+
+def test_the_described_problems_are_those_of_broken_libraries(tools: Callable[[str], Any]) -> None:
+    """Where tests/test_refusals.py has a library with that problem, the page quotes what is said of it."""
+    said = {(case.code, case.needs, case.found, case.fix) for case in INCOMPATIBLE.values()}
+    codes = {code for code, *_ in said}
+    shown = {
+        (code, entry["needs"], entry["found"], entry["do"])
+        for group in tools("problems").described()
+        for code, entry in group.codes.items()
+        if code in codes
+    }
+    assert {code for code, *_ in shown} == codes
+    assert shown <= said
+
+
+def test_a_problem_that_is_not_described_is_found(tools: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    problems = tools("problems")
+    groups = problems.described()
+    groups[0].codes["gone"] = groups[0].codes.pop("file-kind")
+    groups[1].codes["manifest-twice"]["found"] = "2 of them"
+    groups[1].codes["manifest-twice"]["do"] = "think"
+    monkeypatch.setattr(problems, "described", lambda: groups)
+    assert sorted(re.sub(r":\d+", "", fault) for fault in problems.faults()) == [
+        "docs/problems.toml: gone is in no source",
+        "docs/problems.toml: manifest-twice has an example that is not what the source says",
+        "file.py: file-kind is not in docs/problems.toml",
+    ]
+
+
+def test_the_picture_is_what_its_source_says(tools: Callable[[str], Any]) -> None:
+    """`python docs/stages.py` draws it anew."""
+    assert (ROOT / "docs/stages.svg").read_text() == tools("stages").picture()
+
+
+def test_the_api_page_has_every_public_name() -> None:
+    page = (ROOT / "docs/api.md").read_text()
+    there = re.findall(r"^\.\. (?:auto\w+|data):: (\w+)$", page, re.MULTILINE)
+    assert sorted(there) == sorted(hardpoint.__all__)
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (ROOT / "docs/index.md").read_text()
+    listed = {name for block in re.findall(r"```{toctree}\n(.*?)```", index, re.DOTALL) for name in block.split()}
+    pages = {page.stem for page in (ROOT / "docs").glob("*.md")} - {"index"}
+    assert pages <= listed
+
+
+def test_few_blocks_are_left_alone() -> None:
+    """What no test can run: a virtual environment's activation, containers, a cluster."""
+    assert sum(block.language == "sh" for page in PAGES for block in blocks(page)) < 12
