@@ -30,7 +30,7 @@ _MOST = 64
 
 def eager(sock: _socket.socket, sleep: Callable[[Any], int]) -> Callable[[Any], int]:
     """`sleep`, which receives from the socket into a buffer, with a look beforehand while that pays."""
-    if len(os.sched_getaffinity(0)) < 2:
+    if os.cpu_count() == 1:  # not sched_getaffinity: it may change, and the other side's is another
         return sleep
     receive_into, give_way = sock.recv_into, os.sched_yield
     trust, rest, vain = 0, 0, _REST
