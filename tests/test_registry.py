@@ -268,11 +268,11 @@ def test_a_class_that_is_no_contract(folder: Path) -> None:
 # -- all of them -------------------------------------------------------------------------------------------------------
 
 
-def test_load_all_keeps_what_failed(folder: Path, tmp_path: Path, plugin: Callable[..., Path], way: Way) -> None:
+def test_load_all_keeps_what_failed(folder: Path, compiler: Compiler, plugin: Callable[..., Path], way: Way) -> None:
     plugin(folder / "z/english.so")  # is shadowed
     plugin(folder / "empty.so", "empty", "1.0.0", "-DGREET=NULL")
     (folder / "text.so").write_text("text")
-    shutil.copy("/lib/" + os.uname().machine + "-linux-gnu/libc.so.6", folder / "dependency.so")
+    shutil.copy(compiler.text("dependency", "int get(void); int get(void) { return 1; }"), folder / "dependency.so")
     plugins = hardpoint.Registry([folder]).load_all(Greeter, **how(way))
     assert {name: each.lang() for name, each in plugins.items()} == {"english": "English", "spanish": "Español"}
     assert list(plugins.failed) == ["empty", f"{folder}/text.so"]
