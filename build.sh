@@ -132,7 +132,9 @@ case ${1:-build} in
         ;;
     docs)
         environment docs .venv-docs
-        .venv-docs/bin/python -m sphinx --quiet --nitpicky --fail-on-warning --keep-going --doctree-dir build/doctrees docs build/docs
+        # All of it anew each time: a page that did not change keeps its warnings to itself, and an old sidebar.
+        .venv-docs/bin/python -m sphinx --quiet --fresh-env --write-all --nitpicky --fail-on-warning --keep-going \
+            --doctree-dir build/doctrees docs build/docs
         echo "build.sh: build/docs/index.html" >&2
         ;;
     bench)

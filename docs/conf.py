@@ -25,6 +25,7 @@ nitpick_ignore_regex = [(r"py:.*", r"(?!hardpoint\.).*|hardpoint\..*\._\w+")]
 myst_enable_extensions = ["deflist", "attrs_block"]
 myst_heading_anchors = 3
 
+smartquotes = False  # options start with two dashes, in prose too
 default_role = "literal"  # docstrings are prose, with code in single backticks
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"

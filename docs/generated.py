@@ -40,19 +40,20 @@ _ANEW = ["api", "command-line", "errors", *(page.removesuffix(".md") for page in
 
 
 def commands() -> str:
-    """Each command's --help, as it is printed."""
+    """Each command's --help: what is laid out in columns as it is printed, and prose as prose."""
     os.environ["COLUMNS"] = "88"
     parser = cli._parser()  # noqa: SLF001 - the one that main uses
-    [subparsers] = [action for action in parser._actions if hasattr(action, "choices") and action.choices]  # noqa: SLF001
-    parts = [_fenced(_help(parser, "hardpoint"))]
-    for name, command in subparsers.choices.items():
-        parts.append(f"## hardpoint {name}\n\n{_fenced(_help(command, f'hardpoint {name}'))}")
+    [choices] = [action.choices for action in parser._actions if isinstance(action.choices, dict)]  # noqa: SLF001
+    parts = [_help(parser)]
+    for name, command in choices.items():
+        parts += [f"## hardpoint {name}", _help(command)]
     return "\n\n".join(parts)
 
 
-def _help(parser: ArgumentParser, name: str) -> str:
-    parser.prog = name
-    return parser.format_help()
+def _help(parser: ArgumentParser) -> str:
+    epilog, parser.epilog = parser.epilog or "", None
+    rest = [_fenced(part) if "\n  " in part else _escaped(part) for part in epilog.strip().split("\n\n")]
+    return "\n\n".join([_fenced(parser.format_help()), *rest])
 
 
 def _fenced(text: str) -> str:
@@ -71,7 +72,8 @@ _WRITERS: dict[str, Callable[[], str]] = {"commands": commands, "problems": prob
 def _write(_app: Sphinx, _page: str, source: list[str]) -> None:
     text = _linked(source[0], DOCS)
     text = _INCLUDE.sub(lambda include: _included(DOCS / include[1]), text)
-    source[0] = _MARK.sub(lambda mark: _WRITERS[mark[1]](), text)
+    text = _MARK.sub(lambda mark: _WRITERS[mark[1]](), text)
+    source[0] = text.replace("\n\n```\n", "\n```\n")  # a doctest ends in an empty line
 
 
 def _included(page: Path) -> str:
@@ -105,9 +107,22 @@ def _escaped(line: str) -> str:
     return "`".join(parts)
 
 
+def _fields(
+    _app: Sphinx, _what: str, name: str, made: Any, _options: Any, signature: str | None, result: str | None
+) -> tuple[str | None, str | None]:
+    """A record is made of its fields; those that only hardpoint makes are shown without."""
+    if not isinstance(made, type) or not hasattr(made, "_field_defaults"):
+        return signature, result
+    if name not in {"hardpoint.Isolation", "hardpoint.Problem"}:
+        return "", result
+    given = made._field_defaults
+    return f"({', '.join(f'{field}={given[field]!r}' if field in given else field for field in made._fields)})", result
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """What Sphinx calls: the pages that are made from code are made anew each time."""
     app.connect("source-read", _write)
     app.connect("autodoc-process-docstring", _plain)
+    app.connect("autodoc-process-signature", _fields)
     app.connect("env-get-outdated", lambda *_: _ANEW)
     return {"parallel_read_safe": True, "version": "1"}

@@ -149,5 +149,10 @@ def _group(group: Group) -> str:
 def _code(name: str, entry: dict[str, Any]) -> str:
     warning = " This is a warning: the file is loaded all the same." if entry.get("warning") else ""
     example = "\n".join(f"{word:<6} {entry[word]}" for word in ("needs", "found", "do"))
-    parts = [f"#### {name}", f"{entry['cause']}{warning}", f"```text\n{example}\n```", entry.get("more", "")]
+    parts = [
+        f"#### {name}",
+        f"{entry['cause']}{warning}",
+        f"{{.wrapped}}\n```text\n{example}\n```",
+        entry.get("more", ""),
+    ]
     return "\n\n".join(part for part in parts if part)

@@ -116,7 +116,11 @@ def test_the_api_page_has_every_public_name() -> None:
 
 def test_every_page_is_in_the_index() -> None:
     index = (ROOT / "docs/index.md").read_text()
-    listed = {name for block in re.findall(r"```{toctree}\n(.*?)```", index, re.DOTALL) for name in block.split()}
+    listed = {
+        name
+        for block in re.findall(r"```{toctree}\n(.*?)```", index, re.DOTALL)
+        for name in re.findall(r"^(?:.*<)?([\w-]+)>?$", block, re.MULTILINE)
+    }
     pages = {page.stem for page in (ROOT / "docs").glob("*.md")} - {"index"}
     assert pages <= listed
 
