@@ -15,6 +15,7 @@ from pages import ROOT, blocks, follow
 from test_refusals import INCOMPATIBLE
 
 import hardpoint
+from hardpoint.libc import ffi
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,3 +129,21 @@ def test_every_page_is_in_the_index() -> None:
 def test_few_blocks_are_left_alone() -> None:
     """What no test can run: a virtual environment's activation, containers, a cluster."""
     assert sum(block.language == "sh" for page in PAGES for block in blocks(page)) < 12
+
+
+@pytest.mark.parametrize("struct", ["hp_out", "hp_host"])
+def test_the_abi_has_every_field_at_its_place(struct: str) -> None:
+    page = (ROOT / "docs/abi.md").read_text()
+    section = page.split(f"\n## {struct}\n")[1].split("\n## ")[0].split("\n### ")[0]
+    rows = re.findall(r"^\| (\d+) \| `(\w+)` \|", section, re.MULTILINE)
+    fields = ffi.typeof(struct).fields
+    assert [(name, int(offset)) for offset, name in rows] == [(name, field.offset) for name, field in fields]
+
+
+def test_the_abi_has_every_field_of_the_vtable_at_its_place() -> None:
+    page = (ROOT / "docs/abi.md").read_text()
+    section = page.split("\n## The vtable\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (\d+) \| \d+ \| `([\w.]+)` \|", section, re.MULTILINE)
+    there = {f"head.{name}": field.offset for name, field in ffi.typeof("hp_head").fields}
+    there |= {name: field.offset for name, field in ffi.typeof("hp_vtable").fields if name != "head"}
+    assert {name: int(offset) for offset, name in rows} == there
