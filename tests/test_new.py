@@ -222,7 +222,7 @@ def test_names_that_languages_have_words_for(run: Run, new: New, tmp_path: Path,
 
 REFUSED = {
     "scorer": "argument --contract: a contract is greeter, transformer, or MODULE:CLASS such as scorer:Scorer",
-    "nowhere:Nothing": "argument --contract: nowhere:Nothing cannot be had: ModuleNotFoundError: No module named 'nowhere'",
+    "nowhere:Nothing": "argument --contract: nowhere:Nothing cannot be had: there is no module nowhere here or among what is installed; name its folder in PYTHONPATH",
     "broken:Broken": "argument --contract: broken:Broken cannot be had: SyntaxError",
 }
 

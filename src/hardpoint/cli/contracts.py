@@ -32,4 +32,6 @@ def named(text: str) -> Contract:
         why = f"{type(error).__name__}: {error}"
         if isinstance(error, ImportError) and (error.path or "").endswith(f"/{module}.so"):
             why = f"Python takes the library {error.path} for that module; give the library another name or folder"
+        elif isinstance(error, ModuleNotFoundError) and error.name == module:
+            why = f"there is no module {module} here or among what is installed; name its folder in PYTHONPATH"
         raise argparse.ArgumentTypeError(f"{text} cannot be had: {why}") from error

@@ -6,6 +6,7 @@ import os
 from textwrap import fill
 from typing import TYPE_CHECKING
 
+from ..compiler import include_folder
 from .project import RELEASE
 
 if TYPE_CHECKING:
@@ -18,25 +19,31 @@ SAMPLES = {kind: _QUOTED.get(kind, "{}").format(word) for kind, word in _WORDS.i
 """An argument of each kind, as Python has it."""
 
 
-def makefile(project: Project, rule: str, *, made: str = "") -> str:
+def makefile(project: Project, rule: str, *, made: str = "", module: str | None = None) -> str:
     """The Makefile around `rule`, which makes the library; `made` is what else `make clean` removes.
+
+    `module` is the path of what the language has instead of the C header, which is then not part of the project.
 
     In every language: `make` makes the library, `make test` runs the tests, `make wheel` makes dist/*.whl. A rule has
     $(PYTHON) and $(HARDPOINT), and depends on `project.header` where there is one.
     """
-    library, header = project.library, _header_rule(project)
+    library, header = project.library, _header_rule(project, module)
     return f"""\
 # make: {library} · make test · make wheel: dist/*.whl · make clean
 PYTHON ?= python3
 # -P: nothing of this folder is imported by chance, such as {library} for a module of that name.
 HARDPOINT = $(PYTHON) -P -m hardpoint
-
+{_contract(project)}
 all: {library}
 
 {rule.strip()}
 {header}
 test: all
 \t$(PYTHON) -P -m pytest
+
+# The conformance kit.
+check: all
+\t$(HARDPOINT) test {library}{"" if project.is_brought else " $(CONTRACT)"}
 
 # With what is installed here: the same hardpoint that the tests ran with. It needs setuptools.
 wheel:
@@ -47,8 +54,16 @@ clean:
 
 # A library that does not fit is not kept: the next `make` would find nothing to do.
 .DELETE_ON_ERROR:
-.PHONY: all test wheel clean
+.PHONY: all test check wheel clean
 """
+
+
+def _contract(project: Project) -> str:
+    """How hardpoint finds the contract's class, which knows what no manifest tells: which methods came @since a version."""
+    if project.is_brought:
+        return ""
+    folder = "export PYTHONPATH := contract$(if $(PYTHONPATH),:$(PYTHONPATH))\n" if project.module_file else ""
+    return f"CONTRACT = --contract {project.source}\n{folder}"
 
 
 def wrapped(start: str, arguments: str) -> str:
@@ -62,28 +77,36 @@ def build_rule(project: Project, source: str) -> str:
     """The rule of a language that `hardpoint build` compiles."""
     words, needs = f"build {source} -o $@", source
     if project.header:
-        words += " -- -Icontract"
+        words += " $(CONTRACT) -- -Icontract"
         needs += f" {project.header}"
     return f"{project.library}: {needs}\n\t$(HARDPOINT) {words}"
 
 
-def _header_rule(project: Project) -> str:
-    """How the contract's header is made again, once its class has changed."""
+def _header_rule(project: Project, module: str | None) -> str:
+    """How the contract's header is made again, once its class has changed; or what the language has instead."""
     if project.header is None or project.module_file is None:
         return ""
-    header, module = os.path.basename(project.header), os.path.basename(project.module_file)
-    command = f"$(HARDPOINT) header {project.source} >{header}.new && mv {header}.new {header}"
-    return f"\n{project.header}: contract/{module}\n\tcd contract && {command}\n"
+    made = module or project.header
+    words = f"{project.source} --lang rust" if module else project.source
+    path = os.path.relpath(made, "contract")
+    command = f"$(HARDPOINT) header {words} >{path}.new && mv {path}.new {path}"
+    return f"\n{made}: contract/{os.path.basename(project.module_file)}\n\tcd contract && {command}\n"
 
 
-def files(project: Project, source: str, needs: str) -> dict[str, str]:
-    """What is the same in every language; `source` is the file that the author goes on with."""
+def copied(name: str) -> str:
+    """A file that comes with hardpoint, for a language whose compilers look nowhere but in the project."""
+    with open(os.path.join(include_folder(), name), encoding="utf-8") as file:
+        return file.read()
+
+
+def files(project: Project, own: dict[str, str], needs: str) -> dict[str, str]:
+    """What is the same in every language; `own` is what is the language's, the source that the author goes on with first."""
     found = {
         "pyproject.toml": _pyproject(project),
         "setup.py": _SETUP.replace("@name@", project.name),
         "MANIFEST.in": _MANIFEST,
         f"tests/test_{project.identifier}.py": _tests(project),
-        "README.md": _readme(project, source, needs),
+        "README.md": _readme(project, own, needs),
         ".gitignore": _IGNORED,
     }
     if project.module_file:
@@ -216,15 +239,16 @@ def test_{method.name}(plugin: {project.class_name}) -> None:
 """
 
 
-def _readme(project: Project, source: str, needs: str) -> str:
-    contract = project.contract
+def _readme(project: Project, own: dict[str, str], needs: str) -> str:
+    contract, source = project.contract, next(iter(own))
+    released = next(path for path, text in own.items() if f'"{RELEASE}"' in text)
     methods = "\n".join(f"- `{method.text}`" for method in contract.methods)
     growing = ""
     if project.module_file:
         module = os.path.basename(project.module_file)
         growing = (
-            f"\nThe contract is [contract/{module}](contract/{module}), a copy; `make` writes its C header anew when it "
-            "is\nnewer. A plugin fits the hosts that have the same one.\n"
+            f"\nThe contract is [contract/{module}](contract/{module}), a copy; `make` writes what is made of it anew "
+            "when it is\nnewer. A plugin fits the hosts that have the same one.\n"
         )
     first = contract.methods[0]
     words = "".join(f" {_WORDS[parameter.kind]}" for parameter in first.parameters)
@@ -244,7 +268,7 @@ It needs:
 ```sh
 make            # {project.library}, checked
 make test
-hardpoint test {project.library}   # the conformance kit
+make check      # the conformance kit of `hardpoint test`
 hardpoint call ./{project.library} {first.name}{words}
 make wheel      # dist/*.whl
 ```
@@ -253,6 +277,6 @@ What next:
 
 1. Each TODO in [{source}]({source}) is a method.
 2. Each TODO in [tests/](tests) is what the method has to do.
-3. The release stands in the source and in [pyproject.toml](pyproject.toml), and a test compares them.
+3. The release stands in [{released}]({released}) and in [pyproject.toml](pyproject.toml), and a test compares them.
 4. `pip install dist/*.whl` puts the plugin where hosts find it.
 {growing}"""
