@@ -77,6 +77,12 @@ def english(compiler: Compiler) -> Path:
     return compiler.library("english/english.c")
 
 
+@pytest.fixture(scope="session")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where other languages' compilers keep what they made, once a session."""
+    return tmp_path_factory.mktemp("languages")
+
+
 class Fresh(Protocol):
     def __call__(self, library: Path, name: str | None = None) -> Path: ...
 

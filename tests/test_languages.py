@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import cache
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import pytest
 from conftest import ROOT, how
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.filterwarnings("ignore:loading .* changed the handler of signal 7")
 
 Language = Literal["rust", "zig", "go"]
+LANGUAGES: tuple[Language, ...] = get_args(Language)
 NAMES = ["World", "", "Wörld", "日本語 🛩️", "a\0b", "%s%n{}", "x" * 511, "y" * 10_000, "ß" * 1_000_000]
 COMMANDS = {
     "rust": ["rustc", "--version"],
@@ -58,27 +59,13 @@ def missing(language: Language, oldest: tuple[int, int] | None = None) -> str | 
     return None
 
 
-def make(folder: Path, scratch: Path, *words: str) -> None:
-    """`make` in a folder, with the compilers' caches in `scratch`."""
-    env = {
-        **os.environ,
-        **OFFLINE,
-        "GOCACHE": str(scratch / "go"),
-    }
-    done = subprocess.run(
-        ["make", "-C", str(folder), f"PYTHON={sys.executable}", *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=env,
-        timeout=540,
-    )
+def make(folder: Path, scratch: Path, *words: str) -> str:
+    """What `make` says in a folder, with Go's cache in `scratch`."""
+    env = {**os.environ, **OFFLINE, "GOCACHE": str(scratch / "go")}
+    command = ["make", "--no-print-directory", "-C", str(folder), f"PYTHON={sys.executable}", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env, timeout=540)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
-
-
-@pytest.fixture(scope="session")
-def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("languages")
+    return done.stdout
 
 
 @cache
@@ -88,7 +75,7 @@ def build(language: Language, scratch: Path) -> Path:
     return folder / "english.so"
 
 
-@pytest.fixture(scope="session", params=["rust", "zig", "go"])
+@pytest.fixture(scope="session", params=LANGUAGES)
 def port(request: pytest.FixtureRequest, scratch: Path) -> Path:
     """english.so in each language."""
     language: Language = request.param

@@ -55,9 +55,9 @@ def trait(contract: Contract) -> str:
     return f"{camel}Plugin" if camel in _TAKEN else camel
 
 
-def signature(method: Method) -> str:
-    """A method as the trait declares it, from `fn` to its result."""
-    names = _names(method)
+def signature(method: Method, unused: str = "") -> str:
+    """A method as the trait declares it, from `fn` to its result; `unused` goes before the names of its parameters."""
+    names = [unused + parameter.name for parameter in method.parameters] if unused else _names(method)
     arguments = ["&self", *(f"{name}: {_PARAMETERS[p.kind]}" for name, p in zip(names, method.parameters, strict=True))]
     if method.result in _OUT:
         arguments.append(f"out: &mut {_OUT[method.result][0]}")

@@ -37,4 +37,7 @@ def files(project: Project, lang: str) -> dict[str, str]:
     """Every file of the project: path -> text."""
     chosen = language(lang)
     own = chosen.files(project)
-    return {**own, **common.files(project, next(iter(own)), chosen.NEEDS)}
+    found = {**own, **common.files(project, own, chosen.NEEDS)}
+    if project.header and project.header not in own["Makefile"]:
+        del found[project.header]  # the language has a module of its own
+    return found
