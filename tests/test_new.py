@@ -137,6 +137,16 @@ def test_an_sdist_builds_too(run: Run, new: New, tmp_path: Path) -> None:
     run("make", "test", folder="own-0.1.0", check=True)
 
 
+def test_make_knows_which_methods_came_later(run: Run, new: New, tmp_path: Path) -> None:
+    """A manifest of 2.3 cannot tell a required slot that was forgotten from one that came @since; the class can."""
+    need("c")
+    shutil.copy(TESTS / "kinds.py", tmp_path)
+    new("own", "--contract", "kinds:Kinds")
+    source = tmp_path / "own/own.c"
+    source.write_text(re.sub(r"    \.\w+ = own_\w+,\n", "", source.read_text(), count=1))
+    assert "problem slot-empty\n" in run("make", folder="own").stdout
+
+
 def test_the_header_follows_the_contract(run: Run, new: New, tmp_path: Path) -> None:
     need("c")
     shutil.copy(TESTS / "kinds.py", tmp_path)
