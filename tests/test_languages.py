@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import pytest
 from conftest import ROOT, how
 from elftools.elf.elffile import ELFFile
+from pages import blocks
 
 import hardpoint
 from hardpoint.contracts import Greeter
@@ -156,3 +157,9 @@ print(plugin.lang(), signal.getsignal(signal.SIGPIPE) is signal.SIG_IGN, signal.
     handlers = ", ".join(f"the handler of signal {number}" for number in (7, 8, 11, 13, 23))
     said = f"{handlers} of the process; this was put back. Its start-up code should leave the process alone"
     assert run_python(code).stdout == f"loading {path} changed {said}\ninterrupted\nEnglish True 0\n"
+
+
+def test_the_page_on_languages_shows_the_ports() -> None:
+    shown = {block.language: block.text for block in blocks("docs/languages.md")}
+    assert shown["zig"] == (ROOT / "native_plugins/english_zig/english.zig").read_text()
+    assert shown["go"] == (ROOT / "native_plugins/english_go/src/english.go").read_text()

@@ -13,6 +13,9 @@ import pytest
 from conftest import TESTS
 from test_languages import LANGUAGES, Language, make, missing
 
+import hardpoint
+from hardpoint.contracts import Greeter
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -79,3 +82,44 @@ def test_the_wheel_has_the_library_and_no_python(new: New, scratch: Path) -> Non
 def test_names_that_languages_have_words_for(new: New, name: str, scratch: Path) -> None:
     """The contract has methods called fn, go, comptime and Self."""
     assert f"{name}.so: fits kinds 2.3 ({name} 0.1.0)" in make(new(name, "kinds:Kinds"), scratch)
+
+
+def test_the_conformance_kit_finds_nothing(new: New, scratch: Path) -> None:
+    """The plugins of the kit's own languages are in its tests; this one has every type."""
+    said = make(new("own", "kinds:Kinds"), scratch, "check")
+    assert re.search(r"^\d+ passed, \d+ skipped(, 2 warning)?; seed", said, re.MULTILINE), said
+
+
+@pytest.mark.parametrize("lang", ["go"], indirect=True)
+def test_a_panic_in_go_is_a_reason_and_a_nil_pointer_a_crash(new: New, scratch: Path) -> None:
+    folder = new("own", "greeter")
+    source = folder / "src/plugin.go"
+    greet, lang, _ = source.read_text().split('return write(out, "") // TODO')
+    source.write_text(
+        f'{greet}panic("at the " + text(name, name_len)){lang}return Failure{{260, *(*string)(nil)}}\n\t}})\n}}\n'
+    )
+    make(folder, scratch)
+    with hardpoint.loaded(folder / "own.so", Greeter, isolated=True) as plugin:
+        for _ in range(2):
+            with pytest.raises(hardpoint.CallError) as failed:
+                plugin.greet("disco")
+            assert (failed.value.status, failed.value.text) == (1, "panicked: at the disco")
+        with pytest.raises(hardpoint.CrashedError, match="SIGSEGV"):
+            plugin.lang()
+
+
+@pytest.mark.parametrize("lang", ["zig"], indirect=True)
+def test_a_panic_in_zig_ends_the_worker_and_is_said(new: New, scratch: Path) -> None:
+    folder = new("own", "greeter")
+    source = folder / "own.zig"
+    text = source.read_text().replace("    _ = name_len;\n", "")
+    greet, lang, rest = text.split('return hardpoint.write(out, "");')
+    failing = 'return hardpoint.fail(out, c.HP_AUTHOR, "{d} of {s}", .{ 3, "5" });'
+    source.write_text(f'{greet}if (name_len == 5) @panic("at the disco"); {failing}{lang}{failing}{rest}')
+    make(folder, scratch)
+    with hardpoint.loaded(folder / "own.so", Greeter, isolated=True) as plugin:
+        with pytest.raises(hardpoint.CrashedError, match=r"(?s)SIGABRT.*panic: at the disco"):
+            plugin.greet("disco")
+        with pytest.raises(hardpoint.CallError) as failed:
+            plugin.lang()
+        assert (failed.value.status, failed.value.text) == (256, "3 of 5")

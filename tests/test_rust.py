@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from conftest import ROOT, TESTS, how
 from kinds import Kinds
+from pages import blocks
 from test_languages import missing
 
 import hardpoint
@@ -147,6 +148,22 @@ def test_it_logs_and_its_instance_is_dropped(
         ("hardpoint.plugin.kinds", logging.ERROR, long),
         ("hardpoint.plugin.kinds", logging.INFO, "ended"),
     ]
+
+
+def test_the_exam_of_the_page_on_languages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: Way) -> None:
+    monkeypatch.syspath_prepend(ROOT / "examples/scorer")
+    from scorer import Scorer
+
+    [code] = [block.text for block in blocks("docs/languages.md") if block.language == "rust"]
+    compile_rust(tmp_path, code, Scorer)
+    exam = hardpoint.load(tmp_path / "lib.so", Scorer, config="5", **how(way))
+    assert (exam.score(b"forty-two", 10, 1.5, strict=True), exam.score(b"no", 10, 1.5, strict=False)) == (15.0, 7.5)
+    text = bytearray(b"room 101")
+    assert (exam.censor(text), bytes(text), exam.grade(50.0)) == (3, b"room xxx", "pass")
+    with pytest.raises(hardpoint.CallError, match=r"status 2 \(HP_INVALID\): -1 points cannot be earned$"):
+        exam.score(b"", -1, 1.0, strict=True)
+    with pytest.raises(hardpoint.CreateError, match=r"status 1 \(HP_FAILED\): invalid digit found in string$"):
+        hardpoint.load(tmp_path / "lib.so", Scorer, config="a long story", **how(way))
 
 
 COUNTER = """
