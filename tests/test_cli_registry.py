@@ -161,6 +161,7 @@ def test_list_escapes_what_a_terminal_would_obey(hardpoint: Hardpoint, plugins: 
     shown = hardpoint("list", "plugins")[1]
     assert "\x1b" not in shown
     assert "plugins/\\x1b[31m\\nred.so\n" in shown
+    assert "\nred.so" not in shown  # nor does a name pass for a line of its own below the table
 
 
 @pytest.mark.parametrize("rich", [True, False], ids=["rich", "without rich"])
@@ -244,6 +245,33 @@ def test_lock_has_shadowed_ones_and_leaves_out_what_is_broken(
     assert complaints.endswith("it is left out\n")
     entries = json.loads((tmp_path / "hardpoint.lock").read_text())["plugins"]
     assert [entry["release"] for entry in entries] == ["0.9", "1.0.0", "1.0.0"]
+
+
+def test_lock_says_what_cannot_be_loaded_under_it(hardpoint: Hardpoint, plugins: Path, compiler: Compiler) -> None:
+    libword = compiler.text("libword", "int word(void); int word(void) { return 1; }")
+    needing = compiler.library(
+        "english/english.c", "-Wl,--no-as-needed", f"-L{libword.parent}", "-lword", "-Wl,-rpath,$ORIGIN", name="needing"
+    )
+    shutil.copy(libword, plugins)
+    shutil.copy(needing, plugins / "english.so")
+    said = (
+        "hardpoint: plugins/english.so cannot be loaded under a lock: needs a pinned library that stands alone, found one "
+        "that needs libword.so beside it; load it without sha256= and without a lock, or link the plugin with what it "
+        "needs statically [pinned-origin]\n"
+    )
+    assert hardpoint("list", "plugins")[0] == 0
+    assert hardpoint("lock", "plugins") == (1, "hardpoint.lock: 2 plugins\n", said)
+    assert hardpoint("lock", "--check", "plugins") == (1, "hardpoint.lock: 2 plugins, all as locked\n", said)
+    assert "problem pinned-origin" in hardpoint("list", "--allow", "hardpoint.lock", "plugins")[1]
+    (plugins / "english.so").unlink()
+    assert hardpoint("lock", "plugins") == (0, "hardpoint.lock: 1 plugin\n", "")
+
+
+def test_lock_check_keeps_a_name_in_its_line(hardpoint: Hardpoint, plugins: Path) -> None:
+    hardpoint("lock", "plugins")
+    shutil.copy(plugins / "english.so", plugins / "a\nnew.so")
+    status, printed, _ = hardpoint("lock", "--check", "plugins")
+    assert (status, printed.count("\n"), "a\\nnew.so" in printed) == (1, 1, True)
 
 
 def test_lock_without_plugins(hardpoint: Hardpoint, tmp_path: Path) -> None:

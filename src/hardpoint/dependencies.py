@@ -47,7 +47,7 @@ def _check(name: str, elf: ElfFile, origin: str | None, seen: set[str]) -> Itera
 
 def _missing(name: str, elf: ElfFile, origin: str | None) -> Problem:
     if origin is None and resolve.uses_origin(elf):
-        fix = "load it without sha256=, or link the plugin with what it needs statically"
+        fix = "load it without sha256= and without a lock, or link the plugin with what it needs statically"
         return Problem("pinned-origin", "a pinned library that stands alone", f"one that needs {name} beside it", fix)
     fix = "install it (apt-file search finds the package), or put its folder into the plugin's RUNPATH"
     return Problem("needed-missing", f"the library {name}", "it nowhere that the dynamic linker looks", fix)

@@ -116,7 +116,7 @@ class Found:
         except StaleError:
             return [_CHANGED]
         except PluginNotFoundError:
-            return [_CHANGED._replace(found="none any more")]
+            return [_GONE]
         except HardpointError as error:
             return [Problem("file-unreadable", "a file that can be read", str(error), "look for it again")]
 

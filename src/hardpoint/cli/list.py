@@ -86,10 +86,7 @@ def _places(registry: Registry) -> list[dict[str, str]]:
 def _show(founds: list[Found]) -> None:
     """A table; then, for each that is not simply fine, why."""
     rows = [
-        tuple(
-            printable(word or "-").replace("\n", "\\n")
-            for word in (each.name, _contract(each), each.release, each.status, each.path)
-        )
+        tuple(_one_line(word or "-") for word in (each.name, _contract(each), each.release, each.status, each.path))
         for each in founds
     ]
     print_table(Table("", ("plugin", "contract", "release", "status", "file"), rows, words=5))
@@ -97,11 +94,16 @@ def _show(founds: list[Found]) -> None:
     for found in founds:
         if found.shadowed_by is not None:
             first = found.shadowed_by
-            print(printable(f"{found.path}: shadowed by {first.name} {first.release} in {first.path}"))
+            print(_one_line(f"{found.path}: shadowed by {first.name} {first.release} in {first.path}"))
         elif found.problems and found.status != "not a plugin":
-            print(printable(f"{found.path}: {found.status}"))
+            print(_one_line(f"{found.path}: {found.status}"))
             for problem in found.problems:
                 print_problem(problem)
+
+
+def _one_line(text: str) -> str:
+    """As it can be printed, without a line in a file's name that would pass for one of ours."""
+    return printable(text).replace("\n", "\\n")
 
 
 def _contract(found: Found) -> str:

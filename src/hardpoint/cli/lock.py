@@ -1,7 +1,8 @@
 """Write down the SHA-256 of each plugin, for hosts that load no other files: Registry.discover(allow="hardpoint.lock").
 
 Without FOLDER, the usual places are searched, as `hardpoint list` does. With --check nothing is written: what is there is
-held against the lock file, and what changed, is missing or is new is listed, with exit status 1.
+held against the lock file, and what changed, is missing or is new is listed, with exit status 1. A plugin that needs libraries
+beside it ($ORIGIN in its RUNPATH) cannot be loaded under a lock: that is said on stderr, with exit status 1 too.
 
 examples:
   hardpoint lock build/plugins
@@ -40,7 +41,8 @@ def run(arguments: Namespace) -> int:
     registry = search(arguments.folders)
     entries = _entries(registry)
     if arguments.check:
-        return _compare(read_lock(arguments.output), entries, arguments.output)
+        status = _compare(read_lock(arguments.output), entries, arguments.output)
+        return max(status, _warn_of_needy(arguments))
     if not entries:
         from ..errors import PluginNotFoundError
 
@@ -48,7 +50,23 @@ def run(arguments: Namespace) -> int:
         raise PluginNotFoundError(f"no plugin was found, and {arguments.output} is left as it is{searched}")
     write_lock(arguments.output, entries)
     print(printable(f"{arguments.output}: {len(entries)} plugin{'' if len(entries) == 1 else 's'}"))
-    return 0
+    return _warn_of_needy(arguments)
+
+
+def _warn_of_needy(arguments: Namespace) -> int:
+    """Say which plugins do not fit under the lock because they need what it does not cover; 1 if there are any.
+
+    They stay in it: a host that meets one is then told this reason, and not to write the lock anew.
+    """
+    needy = [
+        (found, problem)
+        for found in search(arguments.folders, arguments.output)
+        for problem in found.problems
+        if problem.code == "pinned-origin"
+    ]
+    for found, problem in needy:
+        warn(f"{found.path} cannot be loaded under a lock: {problem}")
+    return 1 if needy else 0
 
 
 def _entries(registry: Registry) -> list[dict[str, str]]:
@@ -81,7 +99,7 @@ def _compare(locked: list[dict[str, str]], there: list[dict[str, str]], lock: st
             f"{word:<7}  {entry['contract']} {entry['plugin']} {entry['release']}  {entry['file']}  {entry['sha256']}"
         )
     for line in lines:
-        print(printable(line))
+        print(printable(line).replace("\n", "\\n"))
     if not lines:
         print(printable(f"{lock}: {len(new)} plugin{'' if len(new) == 1 else 's'}, all as locked"))
     return 1 if lines else 0
