@@ -141,6 +141,19 @@ def test_the_users_flags_come_last(build: Build, tmp_path: Path) -> None:
     assert b"behind" in (tmp_path / "two.so").read_bytes()
 
 
+@pytest.mark.skipif(shutil.which("ar") is None, reason="there is no ar")
+def test_a_static_library_behind_the_dashes(build: Build, tmp_path: Path) -> None:
+    (tmp_path / "one.c").write_text("int one(void);\nint one(void) { return 1; }\n")
+    (tmp_path / "english.c").write_text(
+        f"int one(void);\n{ENGLISH.replace('hp_puts(out', 'hp_puts(one() ? out : NULL')}"
+    )
+    subprocess.run(["gcc", "-fPIC", "-c", "one.c"], cwd=tmp_path, check=True)
+    subprocess.run(["ar", "rcs", "libone.a", "one.o"], cwd=tmp_path, check=True)
+    for words in (["./libone.a"], ["one.o"], ["-Xlinker", "libone.a"]):
+        done = build("english.c", "--", *words)
+        assert (done.returncode, done.stdout, done.stderr) == (0, FITS, "")
+
+
 @pytest.mark.skipif(find_spec("ziglang") is None, reason="there is no ziglang")
 @pytest.mark.parametrize("name", ["english.c", "english.cpp"])
 def test_clang_in_several_words(build: Build, tmp_path: Path, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -24,6 +25,7 @@ SUFFIXES = (".c", *CXX_SUFFIXES)
 # At a link, they bring crtfastmath.o: code that makes the floats of whichever thread loads the library less exact, the
 # host's own among them. To the compiler they mean the plugin's own code alone (gcc 12 has no -mno-daz-ftz).
 _FAST_MATH = frozenset({"-Ofast", "-ffast-math", "-funsafe-math-optimizations", "-mdaz-ftz"})
+_LIBRARY = re.compile(r"[^-].*\.(a|o|so(\.[0-9]+)*)")
 
 
 class Language(Record):
@@ -89,16 +91,23 @@ def compile_library(sources: Sequence[str], target: str, extra: Sequence[str] = 
     commands = {language: find_compiler(language) for language in languages.values()}
     with tempfile.TemporaryDirectory(prefix=".hardpoint-build.", dir=folder) as temporary:
         objects: list[str] = []
+        compiled = _without_libraries(extra)
         for index, source in enumerate(sources):
             language = languages[source]
             objects.append(os.path.join(temporary, f"{index}.o"))
-            flags = [language.standard, "-O2", "-g", "-Wall", "-Wextra", *compile_flags(), *_users(language), *extra]
+            flags = [language.standard, "-O2", "-g", "-Wall", "-Wextra", *compile_flags(), *_users(language), *compiled]
             _run([*commands[language], *flags, "-c", source, "-o", objects[-1]], source, verbose=verbose)
         linker = CXX if CXX in commands else C
         users = [word for word in (*_users(linker), *_words("LDFLAGS"), *extra) if word not in _FAST_MATH]
         made = os.path.join(temporary, os.path.basename(target))
         _run([*commands[linker], *link_flags(), *objects, "-o", made, *users], target, verbose=verbose)
         os.replace(made, target)
+
+
+def _without_libraries(extra: Sequence[str]) -> list[str]:
+    """What the compiler is given: of a file for the linker, gcc warns that it does not link it."""
+    pairs = zip(("", *extra), extra, strict=False)
+    return [word for before, word in pairs if before == "-Xlinker" or not _LIBRARY.fullmatch(word)]
 
 
 def _users(language: Language) -> list[str]:
