@@ -110,6 +110,16 @@ def test_the_wheel_has_the_library_and_no_python(run: Run, new: New, tmp_path: P
         assert hardpoint.info(plugin).manifest.plugin == "low-german"
 
 
+def test_the_wheel_names_what_is_missing(run: Run, new: New, tmp_path: Path) -> None:
+    need("c")
+    new("moin", "--contract", "greeter")
+    settings = tmp_path / "moin/pyproject.toml"
+    settings.write_text(settings.read_text().replace("setuptools>=77", "setuptools>=7777"))
+    done = run("make", "wheel", folder="moin")
+    assert done.returncode == 2
+    assert "is incompatible with setuptools>=7777" in done.stderr
+
+
 def test_an_installed_wheel_is_found(run: Run, new: New, tmp_path: Path) -> None:
     need("c")
     new("moin", "--contract", "greeter")

@@ -53,7 +53,8 @@ def run(arguments: Namespace) -> int:
     _write(folder, files(project, arguments.lang), project)
     path = printable(folder)
     print(f"{path}: a plugin for {contract} in {LANGUAGES[arguments.lang]}. What next:\n")
-    print(f"  cd {path}\n  make         # {project.library}, checked\n  make test\n  make wheel   # dist/*.whl\n")
+    print(f"  cd {path}\n  make         # {project.library}, checked\n  make test    # your tests: pip install pytest")
+    print("  make check   # everybody's tests\n  make wheel   # dist/*.whl: pip install 'setuptools>=77'\n")
     print("Each TODO in it is yours; README.md has the rest.")
     return 0
 

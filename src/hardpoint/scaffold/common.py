@@ -29,7 +29,7 @@ def makefile(project: Project, rule: str, *, made: str = "", module: str | None 
     """
     library, header = project.library, _header_rule(project, module)
     return f"""\
-# make: {library} · make test · make wheel: dist/*.whl · make clean
+# make: {library} · make test · make check · make wheel: dist/*.whl · make clean
 PYTHON ?= python3
 # -P: nothing of this folder is imported by chance, such as {library} for a module of that name.
 HARDPOINT = $(PYTHON) -P -m hardpoint
@@ -45,9 +45,9 @@ test: all
 check: all
 \t$(HARDPOINT) test {library}{"" if project.is_brought else " $(CONTRACT)"}
 
-# With what is installed here: the same hardpoint that the tests ran with. It needs setuptools.
+# With what is installed here: the same hardpoint that the tests ran with; what is missing is named.
 wheel:
-\t$(PYTHON) -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+\t$(PYTHON) -m pip wheel --quiet --no-deps --no-build-isolation --check-build-dependencies --wheel-dir dist .
 
 clean:
 \trm -rf {" ".join([library, *made.split(), "build", "dist", ".pytest_cache", "*.egg-info"])}
