@@ -365,7 +365,12 @@ def test_a_contract_of_the_working_directory(run: Run, tmp_path: Path) -> None:
     assert "typedef struct probe_v1 {" in run("header", "mine:Probe").stdout
 
 
-@pytest.mark.parametrize("words", [[], ["frob"], ["call"], ["check"], ["check", "--frob", "x.so"]], ids=" ".join)
+def test_no_command_at_all_is_answered_by_the_help(run: Run) -> None:
+    done = run()
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", run("--help").stdout)
+
+
+@pytest.mark.parametrize("words", [["frob"], ["call"], ["check"], ["check", "--frob", "x.so"]], ids=" ".join)
 def test_wrong_usage(run: Run, words: list[str]) -> None:
     done = run(*words)
     assert (done.returncode, done.stdout) == (2, "")

@@ -174,7 +174,7 @@ def test_only_and_skip_take_names_topics_and_patterns(run: Run) -> None:
         (["x.so", "--skip", "zzz"], "there is no check 'zzz'; --list shows them all"),
         ([], "a FILE is missing: hardpoint test FILE"),
         (["x.so", "--timeout", "0"], "a timeout is seconds above 0, such as 2 or 0.5, not '0'"),
-        (["x.so", "--jobs", "0"], "checks at once are a number from 1 to 256, not '0'"),
+        (["x.so", "--jobs", "0"], "a count is a number from 1 to 256, not '0'"),
     ],
     ids=["only", "skip", "file", "timeout", "jobs"],
 )

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .guard import Arguments
     from .outcome import Plugin
 
-_ARGUMENTS: dict[str, tuple[Any, ...]] = {
+ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "str": (c_void_p, c_size_t),
     "bytes": (c_void_p, c_size_t),
     "bytearray": (c_void_p, c_size_t),
@@ -43,12 +43,15 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "float": (c_double,),
     "bool": (c_bool,),
 }
+"""What a parameter of each kind is in C."""
 _RESULTS: dict[str, Any] = {"int": c_int64, "float": c_double, "bool": c_uint8}
 _SCALAR_TYPES: dict[str, Any] = {"int": int, "float": float, "bool": bool}
 _PyBUF_SIMPLE, _PyBUF_WRITABLE, _PyBUF_READ = 0, 1, 0x100
 
 
-class _Struct(ctypes.Structure):
+class OutStruct(ctypes.Structure):
+    """hp_out."""
+
     _fields_ = (("data", c_void_p), ("len", c_size_t), ("cap", c_size_t), ("grow", c_void_p))
 
 
@@ -77,7 +80,7 @@ class _Out:
         self.data = self.cap = 0
         self.failed = False
         self.error: BaseException | None = None
-        self.struct = _Struct(grow=int(ffi.cast("uintptr_t", grow_callback)))
+        self.struct = OutStruct(grow=int(ffi.cast("uintptr_t", grow_callback)))
         self.address = ctypes.addressof(self.struct)
         outs[self.address] = ref(self)
 
@@ -143,7 +146,7 @@ def method(plugin: Plugin, method: Method, address: int, arguments: Arguments) -
 def _caller(plugin: Plugin, method: Method, address: int) -> Callable[[int, tuple[Any, ...]], Any]:
     """What calls the function, with the instance's pointer and the arguments in their order."""
     scalar_type = _RESULTS.get(method.result)
-    types = [kind for parameter in method.parameters for kind in _ARGUMENTS[parameter.kind]]
+    types = [kind for parameter in method.parameters for kind in ARGUMENTS[parameter.kind]]
     types += [c_void_p] if scalar_type else []
     function = CFUNCTYPE(c_int32, c_void_p, *types, c_void_p)(address)
     kinds = [(parameter.kind, method.where(index)) for index, parameter in enumerate(method.parameters)]

@@ -69,6 +69,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = _parser()
     if "_ARGCOMPLETE" in os.environ:  # a shell asks what might come next
         _complete(parser)
+    if not argv:
+        parser.print_help(sys.stderr)
+        parser.exit(2)
     arguments, rest = parser.parse_known_args(argv, argparse.Namespace(flags=flags))
     if rest:
         words: list[str] | None = getattr(arguments, "words", None)

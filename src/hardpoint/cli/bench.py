@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import HardpointError
 from .arguments import UsageError, contracts_in, convert, find_method
 from .contracts import known, named
+from .options import count
 from .output import print_json, print_table, printable, warn
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 _SIZE = re.compile(r"([0-9]{1,10})([kmg]?)i?b?", re.IGNORECASE)
 _SHIFTS = {"": 0, "k": 10, "m": 20, "g": 30}
-_MOST, _MOST_THREADS = 1 << 30, 256
+_MOST = 1 << 30
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -49,7 +50,7 @@ def configure(parser: ArgumentParser) -> None:
                         help="measure with text and buffers of these sizes, such as 1,1k,1m")  # fmt: skip
     parser.add_argument("--threads", type=_counts, default=(), metavar="COUNT,...",
                         help="measure calls of several threads together, too, such as 1,2")  # fmt: skip
-    parser.add_argument("--rounds", type=_count, metavar="COUNT", help="processes for each row (5; 2 if quick)")
+    parser.add_argument("--rounds", type=count, metavar="COUNT", help="processes for each row (5; 2 if quick)")
     parser.add_argument("--quick", action="store_true", help="a first impression, in a tenth of the time")
     parser.add_argument("--json", metavar="FILE", help="write the result as JSON; - for stdout, in place of the table")
     parser.add_argument("--plot", type=_picture, metavar="FILE.svg|png", help="draw the result (needs matplotlib)")
@@ -189,14 +190,8 @@ def _sizes(text: str) -> list[int]:
     return sizes
 
 
-def _count(text: str) -> int:
-    if not text.strip().isdecimal() or not 1 <= int(text) <= _MOST_THREADS:
-        raise argparse.ArgumentTypeError(f"a count is a number from 1 to {_MOST_THREADS}, not {text!r}")
-    return int(text)
-
-
 def _counts(text: str) -> tuple[int, ...]:
-    return tuple(dict.fromkeys(map(_count, text.split(","))))
+    return tuple(dict.fromkeys(map(count, text.split(","))))
 
 
 def _picture(text: str) -> str:

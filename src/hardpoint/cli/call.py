@@ -27,6 +27,7 @@ from ..isolation.options import Isolation, bytes_of
 from ..loading import close, info, load_contract, reload
 from .arguments import UsageError, contracts_in, convert, find_method, find_plugin
 from .contracts import named
+from .options import seconds
 from .output import print_json, status_of, warn
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--config", metavar="TEXT", help="what the plugin's create is given")
     parser.add_argument("--json", action="store_true", help="print a list of results as JSON")
     parser.add_argument("--isolated", action="store_true", help="run each plugin in a process of its own")
-    parser.add_argument("--timeout", type=_seconds, metavar="S",
+    parser.add_argument("--timeout", type=seconds, metavar="S",
                         help="seconds that loading and the call may take; needs --isolated")  # fmt: skip
     parser.add_argument("--memory", type=_size, metavar="SIZE",
                         help="memory that the plugin may take, such as 256MiB; needs --isolated")  # fmt: skip
@@ -223,19 +224,6 @@ def _show(outcome: _Outcome, *, many: bool) -> None:
             sys.stdout.buffer.write(label.encode() + value + b"\n")
         else:
             print(f"{label}{str(value).lower() if isinstance(value, bool) else value}")
-
-
-# -- the types of its options --------------------------------------------------------------------------------------------
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < 1e9:
-        raise argparse.ArgumentTypeError(f"a timeout is seconds above 0, such as 2 or 0.5, not {text!r}")
-    return seconds
 
 
 def _size(text: str) -> int:

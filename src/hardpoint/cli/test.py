@@ -14,15 +14,14 @@ examples:
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
 from .arguments import contracts_in
-from .call import _seconds
 from .contracts import known, named
+from .options import count, seconds
 from .output import coloured, print_json, printable, warn
 
 if TYPE_CHECKING:
@@ -47,8 +46,8 @@ def configure(parser: ArgumentParser) -> None:
                         help="make only this check, topic (calls) or pattern (*.bounds); can be repeated")  # fmt: skip
     parser.add_argument("--skip", action="append", default=[], metavar="CHECK", help="leave it out; can be repeated")
     parser.add_argument("--seed", type=int, help="what random input is made from; by default another one each time")
-    parser.add_argument("--timeout", type=_seconds, metavar="S", help="seconds that a check may take (30)")
-    parser.add_argument("--jobs", type=_count, metavar="N", help="checks at once; by default as many as there are CPUs")
+    parser.add_argument("--timeout", type=seconds, metavar="S", help="seconds that a check may take (30)")
+    parser.add_argument("--jobs", type=count, metavar="N", help="checks at once; by default as many as there are CPUs")
     parser.add_argument("--in-process", action="store_true",
                         help="make all checks in this process, for a debugger; a crash ends it")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
@@ -121,18 +120,12 @@ def _show(outcome: Outcome) -> None:
     sys.stdout.flush()
 
 
-def _summarize(reports: Sequence[Report], seconds: float) -> None:
+def _summarize(reports: Sequence[Report], took: float) -> None:
     counts: Counter[str] = Counter(outcome.status for report in reports for outcome in report.outcomes)
     told = ", ".join(f"{counts[status]} {status}" for status in _COLOURS if counts[status]) or "no check was made"
-    print(f"{told}; seed {reports[0].seed}; {seconds:.1f} s")
+    print(f"{told}; seed {reports[0].seed}; {took:.1f} s")
 
 
 def _as_dict(report: Report) -> dict[str, object]:
     outcomes = [outcome._asdict() for outcome in report.outcomes]
     return {"file": report.path, "contract": report.contract, "seed": report.seed, "checks": outcomes}
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 0 < int(text) <= 256):
-        raise argparse.ArgumentTypeError(f"checks at once are a number from 1 to 256, not {text!r}")
-    return int(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ctypes import CFUNCTYPE, addressof, c_int32, c_size_t, c_void_p, cast, memmove
 
 from ..abi import NO_MEMORY, OK
-from ..binding.ctypes import _Struct
+from ..binding.ctypes import OutStruct
 from . import pages
 from .pages import NONE, PAGE, READ_WRITE, Region, round_up
 
@@ -25,7 +25,7 @@ class Out:
         self.asked = 0
         """How often more room was wanted."""
         self._function = _GROW(lambda _, need: self.grow(need))
-        self.struct = _Struct(grow=cast(self._function, c_void_p).value)
+        self.struct = OutStruct(grow=cast(self._function, c_void_p).value)
         self.address = addressof(self.struct)
 
     def protection(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ctypes import CFUNCTYPE, c_int32, c_void_p
 from typing import TYPE_CHECKING, Any
 
-from ..binding.ctypes import _ARGUMENTS
+from ..binding.ctypes import ARGUMENTS
 from ..record import Record
 from ..signature import BUFFERS, SCALARS
 from . import pages
@@ -66,7 +66,7 @@ class Prepared:
         if method.result in SCALARS:
             self._result = caller.result_of(self._size)
             arguments.append(self._result)
-        types = [kind for parameter in method.parameters for kind in _ARGUMENTS[parameter.kind]]
+        types = [kind for parameter in method.parameters for kind in ARGUMENTS[parameter.kind]]
         types += [c_void_p] if self._result else []
         self._function = CFUNCTYPE(c_int32, c_void_p, *types, c_void_p)(caller.address_of(method))
         self._arguments = (*arguments, self._out.address)
