@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -17,6 +18,8 @@ from hardpoint.cli import main
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from collections.abc import Iterator
+
     from conftest import Compiler
 
 pytestmark = pytest.mark.usefixtures("alone")
@@ -27,9 +30,13 @@ class Hardpoint(Protocol):
 
 
 @pytest.fixture
-def hardpoint(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hardpoint:
+def hardpoint(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Hardpoint]:
     """Run a command in tmp_path: its status, and what it prints and complains of."""
     monkeypatch.chdir(tmp_path)
+    logger = logging.getLogger("hardpoint.plugin")
+    level, handlers = logger.level, [*logger.handlers]
 
     def run(*words: str | Path) -> tuple[int, str, str]:
         try:
@@ -39,7 +46,9 @@ def hardpoint(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: py
         shown = capfd.readouterr()
         return status, shown.out, shown.err
 
-    return run
+    yield run
+    logger.setLevel(level)  # which a command sets for as long as its process lives
+    logger.handlers[:] = handlers
 
 
 @pytest.fixture
