@@ -16,9 +16,8 @@ import pytest
 from hardpoint.cli import main
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from collections.abc import Iterator
+    from pathlib import Path
 
     from conftest import Compiler
 
