@@ -87,7 +87,7 @@ def test_names_that_languages_have_words_for(new: New, name: str, scratch: Path)
 def test_the_conformance_kit_finds_nothing(new: New, scratch: Path) -> None:
     """The plugins of the kit's own languages are in its tests; this one has every type."""
     said = make(new("own", "kinds:Kinds"), scratch, "check")
-    assert re.search(r"^\d+ passed, \d+ skipped(, 2 warning)?; seed", said, re.MULTILINE), said
+    assert re.search(r"^\d+ passed, \d+ skipped(, \d+ warning)?; seed", said, re.MULTILINE), said
 
 
 @pytest.mark.parametrize("lang", ["go"], indirect=True)
