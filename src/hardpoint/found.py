@@ -161,6 +161,6 @@ class Found:
 
 
 _CHANGED = Problem(
-    "file-changed", "the file that was found", "was replaced or rewritten since", "make the registry anew"
+    "file-changed", "the file that was found", "one that was replaced or rewritten since", "make the registry anew"
 )
 _GONE = Problem("file-changed", "the file that was found", "none any more", "make the registry anew")
