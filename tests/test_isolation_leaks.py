@@ -141,6 +141,28 @@ def test_no_worker_has_a_zombie(hostile_library: Path) -> None:
     assert eventually(lambda: spares(zygote))
 
 
+def test_a_close_that_a_signal_ends_leaves_nothing(hostile_library: Path, run_python: RunPython) -> None:
+    """Its handler's exception comes in the wait for a destroy that hangs."""
+    code = f"""
+import os, select, signal, sys
+sys.path.insert(0, {str(HERE)!r})
+import hardpoint
+from hostile import Hostile
+sys.unraisablehook = lambda told: print(told.exc_type.__name__)  # who closes gets none from a finalizer
+signal.signal(signal.SIGALRM, lambda *_: 1 / 0)
+hardpoint.load({str(hostile_library)!r}, Hostile, isolated=True)
+plugin = hardpoint.load({str(hostile_library)!r}, Hostile, config="destroy:spin", isolated=True)
+[pid] = hardpoint.info(plugin).isolation.workers
+watched = os.pidfd_open(pid)
+signal.setitimer(signal.ITIMER_REAL, 0.1)
+hardpoint.close(plugin)
+print(bool(select.select([watched], [], [], 10)[0]))
+fds = [f"/proc/self/fd/{{fd}}" for fd in os.listdir("/proc/self/fd")]
+print(sum("pidfd" in os.readlink(fd) for fd in fds if os.path.islink(fd)))
+"""
+    assert run_python(code).stdout == "ZeroDivisionError\nTrue\n1\n"  # that one is the test's
+
+
 def test_a_host_that_has_no_descriptors_left(hostile_library: Path, run_python: RunPython) -> None:
     """Each load or call is an error or works, and all is well once there are some again."""
     code = f"""

@@ -181,6 +181,13 @@ def test_dependencies_beside_a_locked_file_are_refused(compiler: Compiler, plugi
     assert "pinned-origin" in [problem.code for problem in found.problems]
 
 
+def test_digits_of_a_digest_in_either_case(plugins: Path, tmp_path: Path) -> None:
+    digest = hashlib.sha256((plugins / "english.so").read_bytes()).hexdigest()
+    made = lock(tmp_path / "hardpoint.lock", plugins / "english.so", sha256=digest.upper())
+    english = hardpoint.Registry([plugins], allow=made).load("english", Greeter)
+    assert (english.lang(), hardpoint.info(english).sha256) == ("English", digest)
+
+
 WRONG_LOCKS = {
     "not JSON": ("{", "cannot be read as a lock file: "),
     "no lock": ("[]", "is no lock file that `hardpoint lock` wrote; write it anew"),
@@ -188,6 +195,15 @@ WRONG_LOCKS = {
     "no plugins": ('{"hardpoint-lock": 1}', "is no lock file that `hardpoint lock` wrote"),
     "other fields": (
         '{"hardpoint-lock": 1, "plugins": [{"sha256": 1}]}',
+        "is no lock file that `hardpoint lock` wrote",
+    ),
+    "no digest": (
+        json.dumps(
+            {
+                "hardpoint-lock": 1,
+                "plugins": [dict.fromkeys(("contract", "plugin", "release", "file", "sha256"), "z" * 64)],
+            }
+        ),
         "is no lock file that `hardpoint lock` wrote",
     ),
     "nested": ("[" * 100_000, "cannot be read as a lock file: "),

@@ -165,7 +165,7 @@ def read_lock(path: str) -> list[dict[str, str]]:
     entries = content.get("plugins") if isinstance(content, dict) and content.get("hardpoint-lock") == FORMAT else None
     if not isinstance(entries, list) or not all(map(_is_entry, entries)):
         raise HardpointError(f"{path} is no lock file that `hardpoint lock` wrote; write it anew", path=path)
-    return entries
+    return [{**entry, "sha256": entry["sha256"].lower()} for entry in entries]  # by hand, as load's sha256= may be
 
 
 def _is_entry(entry: Any) -> bool:
@@ -174,6 +174,7 @@ def _is_entry(entry: Any) -> bool:
         and sorted(entry) == sorted(FIELDS)
         and all(isinstance(value, str) for value in entry.values())
         and len(entry["sha256"]) == 64
+        and not entry["sha256"].strip("0123456789abcdefABCDEF")
     )
 
 

@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import signal
+import sys
 import time
 from _thread import RLock
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ from .process import GoneError, Worker
 from .wire import FrameError, pack, unpack
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..binding.outcome import Plugin
     from ..preflight import Fit
     from ..signature import Method
@@ -78,10 +81,14 @@ class Session:
         """Which of the contract's methods the plugin has."""
         self._workers[0] = self._start()
 
-    def __del__(self) -> None:
+    def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         file = getattr(self, "_file", None)
-        if file and self._pid == os.getpid():  # a forked child may have closed it, and something else have its number
+        # A forked child may have closed it, and something else have its number; at exit nothing is left to do it with.
+        if file and not finalizing() and self._pid == os.getpid():
             os.close(file.fd)
+            for worker in getattr(self, "_workers", ()):
+                if worker is not None:  # a signal's handler came between, and nobody ever held the plugin
+                    worker.kill()
 
     @property
     def pinned(self) -> str | None:
@@ -152,15 +159,19 @@ class Session:
             workers = self._workers
             self._workers = [None for _ in workers]
         running = [worker for worker in workers if worker is not None]
-        for worker in running:
-            worker.ask_to_end()
-        until = time.monotonic() + _GRACE
         logger = logging.getLogger(f"hardpoint.plugin.{self._plugin.manifest.plugin}")
-        for worker in running:
-            if not worker.end(max(0.0, until - time.monotonic())):
-                logger.warning("%s: destroy took too long, and the worker was killed", self._plugin.path)
-            elif worker.wait():
-                logger.warning("%s", self._crashed("destroy", worker))
+        try:
+            for worker in running:
+                worker.ask_to_end()
+            until = time.monotonic() + _GRACE
+            for worker in running:
+                if not worker.end(max(0.0, until - time.monotonic())):
+                    logger.warning("%s: destroy took too long, and the worker was killed", self._plugin.path)
+                elif worker.wait():
+                    logger.warning("%s", self._crashed("destroy", worker))
+        finally:  # a signal's handler may have ended this, and nobody comes back for the workers
+            for worker in running:
+                worker.kill()
 
     def _claim(self) -> int:
         """The place in the pool with the fewest calls under way; one whose worker runs if there are several."""
