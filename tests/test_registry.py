@@ -209,6 +209,9 @@ def test_a_release_that_is_no_version_is_taken_without_a_specifier_alone(
 def test_what_is_no_specifier(folder: Path) -> None:
     with pytest.raises(ValueError, match=r"^release is a specifier such as '>=1\.2,<2', not 'newest'$"):
         hardpoint.Registry([folder]).load("english", Greeter, release="newest")
+    number: Any = 1.2
+    with pytest.raises(TypeError, match=r"^release is a specifier such as '>=1\.2,<2', not 1\.2$"):
+        hardpoint.Registry([folder]).load("english", Greeter, release=number)
 
 
 # -- no such name --------------------------------------------------------------------------------------------------------

@@ -175,6 +175,8 @@ class Registry:
             return candidates[0]
         from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
+        if not isinstance(release, str):
+            raise TypeError(f"release is a specifier such as '>=1.2,<2', not {release!r}")
         try:
             wanted = SpecifierSet(release)
         except InvalidSpecifier:
