@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from forge import Forge
@@ -97,6 +97,23 @@ def test_given_folders_are_the_only_ones(
     assert list(hardpoint.Registry()) == []
     with pytest.raises(TypeError, match="folders is a list or tuple of folders, not one folder; write"):
         hardpoint.Registry(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (None, "folders is a list or tuple of folders, not None"),
+        (3, "folders is a list or tuple of folders, not 3"),
+        (b"plugins", "folders is a list or tuple of folders, not one folder; write [b'plugins']"),
+        (["plugins", None], "each of folders is a str or an os.PathLike, not None"),
+    ],
+    ids=repr,
+)
+def test_what_is_no_list_of_folders(wrong: Any, said: str) -> None:
+    for make in (hardpoint.Registry, hardpoint.Registry.discover):
+        with pytest.raises(TypeError) as caught:
+            make(wrong)
+        assert str(caught.value) == said
 
 
 def test_the_users_folder(tmp_path: Path, plugin: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:

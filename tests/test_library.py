@@ -193,6 +193,9 @@ def test_another_digest_is_refused_before_anything_runs(
 def test_what_is_no_digest(english: Path, digest: str) -> None:
     with pytest.raises(ValueError, match=f"sha256 is 64 hexadecimal digits, not {digest!r}"):
         hardpoint.load(english, Greeter, sha256=digest)
+    number: Any = 12
+    with pytest.raises(TypeError, match=r"^sha256 is 64 hexadecimal digits, not 12$"):
+        hardpoint.load(english, Greeter, sha256=number)
 
 
 def test_pinned_libraries_one_after_the_other_never_mix(compiler: Compiler) -> None:
@@ -348,6 +351,8 @@ def test_a_library_has_one_binding_in_a_process(english: Path, fresh: Fresh) -> 
 def test_a_binding_that_there_is_not(english: Path) -> None:
     with pytest.raises(ValueError, match="binding is one of native, cffi, ctypes, not 'rust'"):
         hardpoint.load(english, Greeter, binding="rust")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^binding is one of native, cffi, ctypes, not \['rust'\]$"):
+        hardpoint.load(english, Greeter, binding=["rust"])  # type: ignore[arg-type]
 
 
 WITHOUT_NATIVE = """
@@ -391,6 +396,14 @@ def test_a_native_binding_that_cannot_be_imported_says_why(english: Path, run_py
 def test_what_is_no_contract(english: Path) -> None:
     with pytest.raises(TypeError, match="is not a contract: decorate a Protocol class with"):
         hardpoint.load(english, dict)
+
+
+@pytest.mark.parametrize("wrong", [None, 3, True, ["english.so"]], ids=repr)
+def test_what_is_no_path(wrong: Any) -> None:
+    for load in (hardpoint.load, lambda *words: hardpoint.loaded(*words).__enter__()):
+        with pytest.raises(TypeError) as caught:
+            load(wrong, Greeter)
+        assert str(caught.value) == f"path is a str or an os.PathLike, not {wrong!r}"
 
 
 def test_a_file_that_is_rewritten_while_it_is_loaded_is_refused(

@@ -214,6 +214,15 @@ def test_what_is_no_specifier(folder: Path) -> None:
         hardpoint.Registry([folder]).load("english", Greeter, release=number)
 
 
+@pytest.mark.parametrize("wrong", [None, 3, [], b"english"], ids=repr)
+def test_a_name_that_is_no_text(folder: Path, wrong: Any) -> None:
+    registry = hardpoint.Registry([folder])
+    for act in (lambda: registry.load(wrong, Greeter), lambda: registry.add(wrong, Transformer, Shout)):
+        with pytest.raises(TypeError) as caught:
+            act()
+        assert str(caught.value) == f"name is a plugin's name such as 'english', not {wrong!r}"
+
+
 # -- no such name --------------------------------------------------------------------------------------------------------
 
 

@@ -207,6 +207,18 @@ WRONG_LOCKS = {
         "is no lock file that `hardpoint lock` wrote",
     ),
     "nested": ("[" * 100_000, "cannot be read as a lock file: "),
+    "true in the place of its number": (
+        '{"hardpoint-lock": true, "plugins": []}',
+        "is no lock file that `hardpoint lock` wrote; write it anew",
+    ),
+    "a fraction in the place of its number": (
+        '{"hardpoint-lock": 1.0, "plugins": []}',
+        "is no lock file that `hardpoint lock` wrote; write it anew",
+    ),
+    "plugins twice": (
+        '{"hardpoint-lock": 1, "plugins": [], "plugins": []}',
+        "cannot be read as a lock file: a field that is given twice; write it anew",
+    ),
 }
 
 
@@ -225,6 +237,36 @@ def test_a_lock_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(hardpoint.HardpointError) as caught:
         hardpoint.Allow(tmp_path / "gone")
     assert str(caught.value) == f"{tmp_path}/gone: there is no such lock file; write it with `hardpoint lock`"
+
+
+def test_a_lock_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(hardpoint.HardpointError) as caught:
+        hardpoint.Registry(allow=tmp_path)
+    why = "give the path of a lock file that this user can read"
+    assert str(caught.value) == f"{tmp_path} cannot be read: Is a directory; {why}"
+    assert caught.value.path == str(tmp_path)
+    made = lock(tmp_path / "hardpoint.lock")
+    made.chmod(0)
+    root = os.geteuid() == 0
+    try:
+        if root:  # who could read it all the same
+            os.seteuid(NOBODY)
+        with pytest.raises(hardpoint.HardpointError) as caught:
+            hardpoint.Allow(made)
+    finally:
+        if root:
+            os.seteuid(0)
+    assert str(caught.value) == f"{made} cannot be read: Permission denied; {why}"
+
+
+@pytest.mark.parametrize("wrong", [3, True, ["hardpoint.lock"], hardpoint.Allow], ids=repr)
+def test_what_is_neither_a_policy_nor_a_lock(wrong: Any) -> None:
+    with pytest.raises(TypeError) as caught:
+        hardpoint.Registry(allow=wrong)
+    assert str(caught.value) == f"allow is an Allow or the path of a lock file, not {wrong!r}"
+    with pytest.raises(TypeError) as caught:
+        hardpoint.Allow(wrong)
+    assert str(caught.value) == f"Allow(lock=...) is a str or an os.PathLike, not {wrong!r}"
 
 
 # -- owners and modes ----------------------------------------------------------------------------------------------------
@@ -301,6 +343,29 @@ def test_owners_by_name_and_number(plugins: Path) -> None:
 def test_a_user_that_there_is_not() -> None:
     with pytest.raises(ValueError, match=r"^Allow\(owners=\.\.\.\): there is no user 'no-such-user' on this machine$"):
         hardpoint.Allow(owners=["no-such-user"])
+    with pytest.raises(ValueError, match=r"^Allow\(owners=\.\.\.\): there is no user 'a\\x00b' on this machine$"):
+        hardpoint.Allow(owners=["a\0b"])
+    for number in (-1, 2**32 - 1):
+        with pytest.raises(
+            ValueError, match=rf"^Allow\(owners=\.\.\.\): a user's id is a number from 0 .*, not {number}$"
+        ):
+            hardpoint.Allow(owners=[number])
+
+
+@pytest.mark.parametrize("wrong", [0, 1.5], ids=repr)
+def test_owners_that_are_no_list(wrong: Any) -> None:
+    with pytest.raises(TypeError) as caught:
+        hardpoint.Allow(owners=wrong)
+    assert str(caught.value) == f"Allow(owners=...) is a list or tuple of users' names and ids, not {wrong!r}"
+
+
+@pytest.mark.parametrize("wrong", [[None], [True], [1.5], ["root", b"root"], b"root"], ids=repr)
+def test_owners_that_are_no_users(wrong: Any) -> None:
+    """The bytes of b"root" would be ids, and True that of another user."""
+    with pytest.raises(TypeError) as caught:
+        hardpoint.Allow(owners=wrong)
+    user = wrong if isinstance(wrong, bytes) else wrong[-1]
+    assert str(caught.value) == f"Allow(owners=...): a user is a name or an id, not {user!r}"
 
 
 def test_both_at_once(plugins: Path, tmp_path: Path) -> None:

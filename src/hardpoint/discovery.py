@@ -22,7 +22,7 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from typing import TYPE_CHECKING
 
 from .errors import HardpointError, IncompatibleError, NotAPluginError, PluginNotFoundError, Problem, reasons
-from .file import open_library
+from .file import open_library, path_of
 from .manifest import Manifest
 from .preflight import read_library
 from .record import Record
@@ -74,9 +74,14 @@ class Candidate(Record):
 
 def given(folders: Iterable[str | os.PathLike[str]]) -> list[Place]:
     """The folders that the caller names."""
-    if isinstance(folders, (str, os.PathLike)):
-        raise TypeError(f"folders is a list or tuple of folders, not one folder; write [{os.fspath(folders)!r}]")
-    return [Place(os.fsdecode(folder), "given") for folder in folders]
+    needs = "folders is a list or tuple of folders"
+    if isinstance(folders, (str, bytes, os.PathLike)):
+        raise TypeError(f"{needs}, not one folder; write [{os.fspath(folders)!r}]")
+    try:
+        listed = [*folders]
+    except TypeError:
+        raise TypeError(f"{needs}, not {folders!r}") from None
+    return [Place(path_of(folder, "each of folders"), "given") for folder in listed]
 
 
 def usual() -> list[Place]:

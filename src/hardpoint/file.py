@@ -69,6 +69,14 @@ class LibraryFile:
             os.close(self.fd)
 
 
+def path_of(path: str | os.PathLike[str], what: str) -> str:
+    """A path as text. TypeError for what is none; `what` is how the caller knows it, such as `folder`."""
+    try:
+        return os.fsdecode(path)
+    except TypeError:
+        raise TypeError(f"{what} is a str or an os.PathLike, not {path!r}") from None
+
+
 def open_library(path: str | os.PathLike[str]) -> LibraryFile:
     """Open the file at `path`, which has to be a regular one. Never waits for another process, as a FIFO would.
 
@@ -116,8 +124,10 @@ def digest(file: LibraryFile) -> str:
 def pin(file: LibraryFile, sha256: str) -> LibraryFile:
     """A sealed copy of the file in memory (memfd_create(2)), whose bytes have this digest and can change no more.
 
-    IncompatibleError if the digest is another one. ValueError if `sha256` is not 64 hexadecimal digits.
+    IncompatibleError if the digest is another one. TypeError or ValueError if `sha256` is not 64 hexadecimal digits.
     """
+    if not isinstance(sha256, str):
+        raise TypeError(f"sha256 is 64 hexadecimal digits, not {sha256!r}")
     wanted = sha256.lower()
     if len(wanted) != 64 or not set(wanted) <= set("0123456789abcdef"):
         raise ValueError(f"sha256 is 64 hexadecimal digits, not {sha256!r}")

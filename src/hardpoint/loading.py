@@ -12,7 +12,7 @@ from .binding.convert import to_text
 from .binding.instance import Instance
 from .definition import contract_of
 from .errors import HardpointError, StaleError
-from .file import check_digest, digest, open_library, pin
+from .file import check_digest, digest, open_library, path_of, pin
 from .opening import Opened, check_binding, check_fit, make_object, open_plugin
 from .record import Record
 
@@ -90,6 +90,7 @@ def load_contract(
     isolated: bool | Isolation = False,
 ) -> Any:
     """As `load`, for a contract that need not have a class: a manifest's own, say."""
+    path = path_of(path, "path")
     check_binding(path, binding)
     text = encode(config)
     return load_file(open_library(path), contract, text, binding, isolated, sha256)
@@ -129,7 +130,11 @@ def encode(config: str | Mapping[str, Any] | None) -> bytes | None:
         raise TypeError(f"load() argument 'config' must be str, a mapping or None, not {type(config).__name__}")
     import json
 
-    text = json.dumps(dict(config), ensure_ascii=False, allow_nan=False)
+    try:
+        text = json.dumps(dict(config), ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"load() argument 'config' cannot travel as JSON: {error}") from error
     return to_text(text, "load() argument 'config'")
 
 

@@ -66,7 +66,7 @@ def _parse(description: bytes) -> dict[str, Any]:
         raise _MalformedError("a manifest that ends in a NUL", "one that does not")
     try:
         fields = json.loads(
-            description[:-1].decode(), object_pairs_hook=_without_duplicates, parse_constant=_without_constants
+            description[:-1].decode(), object_pairs_hook=without_duplicates, parse_constant=_without_constants
         )
     except RecursionError:
         raise _MalformedError("a manifest in JSON", "lists or objects that are nested too deep") from None
@@ -77,7 +77,7 @@ def _parse(description: bytes) -> dict[str, Any]:
     return fields
 
 
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Two fields of one name are refused: a name with a quote in it could otherwise forge the rest."""
     fields = dict(pairs)
     if len(fields) != len(pairs):

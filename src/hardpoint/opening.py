@@ -58,7 +58,7 @@ def check_binding(path: str | os.PathLike[str], binding: str | None) -> None:
             "relies on; start it with PYTHON_GIL=1, or with -X gil=1",
             path=os.fspath(path),
         )
-    if binding not in {None, *BINDINGS}:
+    if binding not in (None, *BINDINGS):
         raise ValueError(f"binding is one of {', '.join(BINDINGS)}, not {binding!r}")
     if binding == "native" and (why := why_not_native()):
         raise LoadError(

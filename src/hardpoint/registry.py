@@ -159,6 +159,7 @@ class Registry:
         from .python import Added  # few hosts have any
 
         wanted = contract_of(contract)
+        _check_name(name)
         found = Added(name, wanted, plugin)
         same = self._known.setdefault(found.key, [])
         if same and same[0].path is None:
@@ -168,6 +169,7 @@ class Registry:
         self._shadow(found.key)
 
     def _choose(self, name: str, contract: Contract, release: str | None) -> Found:
+        _check_name(name)
         candidates = self._known.get(_key(contract, name), [])
         if not candidates:
             raise unknown(self, name, contract)
@@ -190,6 +192,11 @@ class Registry:
             f"\n  {found.release or 'without a release'}: {found.path or repr(found)}" for found in candidates
         )
         raise PluginNotFoundError(f"{name} for {contract} is there in no release that is {release}; there are:{there}")
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str):
+        raise TypeError(f"name is a plugin's name such as 'english', not {name!r}")
 
 
 def _key(contract: Contract, name: str) -> tuple[str, str, str]:

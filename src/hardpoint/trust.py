@@ -7,7 +7,8 @@ import stat
 from typing import TYPE_CHECKING, Any
 
 from .errors import HardpointError, Problem
-from .file import digest
+from .file import digest, path_of
+from .manifest import without_duplicates
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 FIELDS = ("contract", "plugin", "release", "file", "sha256")
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
+_MOST_USER = (1 << 32) - 2  # chown(2) takes the last one for none
 
 
 class Allow:
@@ -29,7 +31,8 @@ class Allow:
     not write to, and whose folders up to the root are so, too; above the file's own, one with the sticky bit, such as /tmp,
     may be written to by all. That is what OpenSSH's StrictModes asks of its files.
 
-    HardpointError if there is no such lock file or it is malformed; ValueError for a user that there is not.
+    HardpointError if there is no such lock file or it is malformed; ValueError for a user that there is not, and TypeError
+    for what is no user at all.
     """
 
     __slots__ = ("_digests", "_owners", "lock")
@@ -37,14 +40,13 @@ class Allow:
     def __init__(
         self, lock: str | os.PathLike[str] | None = None, *, owners: Iterable[str | int] | None = None
     ) -> None:
-        self.lock = None if lock is None else os.fsdecode(lock)
+        self.lock = None if lock is None else path_of(lock, "Allow(lock=...)")
         self._digests: dict[tuple[str, str], set[str]] = {}
         for entry in [] if self.lock is None else read_lock(self.lock):
             self._digests.setdefault((entry["contract"], entry["plugin"]), set()).add(entry["sha256"])
         self._owners: frozenset[int] | None = None
         if owners is not None or lock is None:
-            wanted = [os.geteuid()] if owners is None else owners
-            self._owners = frozenset({0, *map(_user_id, [wanted] if isinstance(wanted, str) else wanted)})
+            self._owners = frozenset({0, *([os.geteuid()] if owners is None else _user_ids(owners))})
 
     def examine(self, file: LibraryFile, contract: str, plugin: str) -> tuple[str | None, list[Problem]]:
         """The digest that the open file has to be pinned to, if there is a lock; and why it may not be loaded."""
@@ -108,7 +110,11 @@ class Allow:
 
 def policy(allow: Allow | str | os.PathLike[str] | None) -> Allow | None:
     """What a registry's `allow` asks for; a path is a lock file's."""
-    return allow if allow is None or isinstance(allow, Allow) else Allow(allow)
+    if allow is None or isinstance(allow, Allow):
+        return allow
+    if not isinstance(allow, (str, bytes, os.PathLike)):
+        raise TypeError(f"allow is an Allow or the path of a lock file, not {allow!r}")
+    return Allow(allow)
 
 
 def _folders(*paths: str) -> Iterator[tuple[str, bool]]:
@@ -122,14 +128,27 @@ def _folders(*paths: str) -> Iterator[tuple[str, bool]]:
     yield from ((folder, False) for folder in above if folder not in own)
 
 
-def _user_id(user: str | int) -> int:
-    if isinstance(user, int):
+def _user_ids(owners: Iterable[str | int]) -> list[int]:
+    """The ids of users; one name may stand alone."""
+    try:
+        users = [owners] if isinstance(owners, (str, bytes)) else [*owners]  # bytes would be a list of ids
+    except TypeError:
+        raise TypeError(f"Allow(owners=...) is a list or tuple of users' names and ids, not {owners!r}") from None
+    return [*map(_user_id, users)]
+
+
+def _user_id(user: object) -> int:
+    if isinstance(user, int) and not isinstance(user, bool):
+        if not 0 <= user <= _MOST_USER:
+            raise ValueError(f"Allow(owners=...): a user's id is a number from 0 to {_MOST_USER}, not {user}")
         return user
+    if not isinstance(user, str):
+        raise TypeError(f"Allow(owners=...): a user is a name or an id, not {user!r}")
     import pwd  # only a policy that names users needs it
 
     try:
         return pwd.getpwnam(user).pw_uid
-    except KeyError:
+    except (KeyError, ValueError):  # the latter for a NUL
         raise ValueError(f"Allow(owners=...): there is no user {user!r} on this machine") from None
 
 
@@ -157,15 +176,22 @@ def read_lock(path: str) -> list[dict[str, str]]:
 
     try:
         with open(path, encoding="utf-8") as file:
-            content = json.load(file)
+            content = json.load(file, object_pairs_hook=without_duplicates)
     except FileNotFoundError:
         raise HardpointError(f"{path}: there is no such lock file; write it with `hardpoint lock`", path=path) from None
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        needs = "give the path of a lock file that this user can read"
+        raise HardpointError(f"{path} cannot be read: {error.strerror}; {needs}", path=path) from error
+    except (ValueError, RecursionError) as error:
         raise HardpointError(f"{path} cannot be read as a lock file: {error}; write it anew", path=path) from error
-    entries = content.get("plugins") if isinstance(content, dict) and content.get("hardpoint-lock") == FORMAT else None
+    entries = content.get("plugins") if isinstance(content, dict) and _is_ours(content.get("hardpoint-lock")) else None
     if not isinstance(entries, list) or not all(map(_is_entry, entries)):
         raise HardpointError(f"{path} is no lock file that `hardpoint lock` wrote; write it anew", path=path)
     return [{**entry, "sha256": entry["sha256"].lower()} for entry in entries]  # by hand, as load's sha256= may be
+
+
+def _is_ours(number: object) -> bool:
+    return type(number) is int and number == FORMAT  # neither true nor 1.0
 
 
 def _is_entry(entry: Any) -> bool:
