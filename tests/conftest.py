@@ -21,6 +21,8 @@ import hardpoint
 from hardpoint.definition import contract_of
 from hardpoint.header import render
 
+pytest.register_assert_rewrite("alike")
+
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
 WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Werror")

@@ -157,6 +157,8 @@ def test_a_static_library_behind_the_dashes(build: Build, tmp_path: Path) -> Non
 @pytest.mark.skipif(find_spec("ziglang") is None, reason="there is no ziglang")
 @pytest.mark.parametrize("name", ["english.c", "english.cpp"])
 def test_clang_in_several_words(build: Build, tmp_path: Path, name: str) -> None:
+    if name == "english.cpp" and not HAS_CXX:
+        pytest.skip("there is no C++ compiler, and zig would make a C++ library first, for minutes")
     (tmp_path / "english.cpp").write_text(ENGLISH_CPP)
     zig = f"{sys.executable} -m ziglang"
     done = build(name, CC=f"{zig} cc", CXX=f"{zig} c++")

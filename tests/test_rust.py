@@ -6,11 +6,11 @@ import logging
 import re
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
+from alike import Alike
 from conftest import ROOT, TESTS, how
 from kinds import Kinds
 from pages import blocks
@@ -60,33 +60,20 @@ def test_the_modules_that_come_along_are_what_the_command_prints(cls: type) -> N
     assert printed == (ROOT / f"contract/{cls.__name__.lower()}.rs").read_text()
 
 
-def test_every_type_goes_there_and_back(plugin: Kinds) -> None:
-    assert (plugin.text("日本\0"), plugin.text("")) == ("日本\0", "")
-    assert (plugin.raw(b"\xff\0x"), plugin.raw(b""), plugin.raw(bytes(100_000))) == (b"\xff\0x", b"", bytes(100_000))
-    value = bytearray(b"\x01\x80")
-    plugin.flip(value)
-    plugin.flip(bytearray())
-    assert value == b"\xfe\x7f"
+class TestAlike(Alike):
+    # A NUL is replaced, and what is too long is cut between two characters.
+    logged = (
+        (logging.WARNING, "hardpoint absent"),
+        (logging.ERROR, "x\ufffd" + "é" * 508 + "..."),
+        (logging.INFO, "ended"),
+    )
+
+
+def test_eight_parameters(plugin: Kinds) -> None:
     filled = bytearray(3)
     assert plugin.all(-1, 2.5, True, "é", b"\1\2", 3.5, 4, filled) == "-1 2.5 true é [1, 2] 3.5 4 [1, 7, 7]"
     assert filled == b"\1\7\7"
     assert plugin.all(0, 0.5, False, "", b"", 1.5, 0, bytearray()) == "0 0.5 false  [] 1.5 0 []"
-    assert (plugin.half(3.0), plugin.negate(True), plugin.unnamed(5, 3)) == (1.5, False, 2)
-    plugin.Self()
-
-
-def test_two_buffers_of_a_call_may_be_the_same_memory(plugin: Kinds) -> None:
-    value = bytearray(b"abcdef")
-    assert plugin.join(memoryview(value)[:5], memoryview(value)[1:]) == 5  # type: ignore[arg-type]
-    assert value == b"aabcde"
-
-
-def test_names_that_rust_has_words_for(plugin: Kinds) -> None:
-    assert plugin.fn(100, crate=1, crate_=2, Some=3, match=4, defer=5, func=6, var=7) == 72
-
-
-def test_a_method_that_came_later_is_there_if_it_is_implemented(plugin: Kinds) -> None:
-    assert (plugin.config(), plugin.comptime(), plugin.go(1)) == ("é", "the contract's", 2)
 
 
 @pytest.mark.parametrize(
@@ -110,44 +97,9 @@ def test_errors_and_panics_are_reasons(plugin: Kinds, way_to_fail: str, status: 
     assert plugin.text("and on it goes") == "and on it goes"
 
 
-def test_a_status_of_its_own(plugin: Kinds) -> None:
-    with pytest.raises(hardpoint.CallError, match=r"unnamed failed with status 263 .*: too far apart"):
-        plugin.unnamed(-(2**63), 1)
-
-
-def test_create_fails_with_a_reason(kinds: Path, fresh: Fresh, way: Way) -> None:
-    path = fresh(kinds)
-    with pytest.raises(
-        hardpoint.CreateError, match=r"create failed with status 2 \(HP_INVALID\): the config says refuse$"
-    ):
-        hardpoint.load(path, Kinds, config="refuse", **how(way))
+def test_a_panic_in_create_is_a_reason(kinds: Path, fresh: Fresh, way: Way) -> None:
     with pytest.raises(hardpoint.CreateError, match=r'panicked at lib.rs:\d+:\d+: the config says Some\("panic"\)$'):
-        hardpoint.load(path, Kinds, config="panic", **how(way))
-    hardpoint.close(hardpoint.load(path, Kinds, config="", **how(way)))
-
-
-def test_threads_share_an_instance(plugin: Kinds) -> None:
-    with ThreadPoolExecutor(8) as pool:
-        counts = list(pool.map(lambda _: plugin.count(), range(1000)))
-    assert sorted(counts) == list(range(1, 1001))
-
-
-def test_it_logs_and_its_instance_is_dropped(
-    kinds: Path, fresh: Fresh, way: Way, caplog: pytest.LogCaptureFixture
-) -> None:
-    with caplog.at_level(logging.DEBUG):
-        with hardpoint.loaded(fresh(kinds), Kinds, **how(way)) as plugin:
-            plugin.fail("log")
-        deadline = time.monotonic() + 10
-        while "ended" not in caplog.messages and time.monotonic() < deadline:
-            time.sleep(0.005)
-    # A NUL is replaced, and what is too long is cut between two characters.
-    long = "x\ufffd" + "é" * 508 + "..."
-    assert [(r.name, r.levelno, r.message) for r in caplog.records if r.name.startswith("hardpoint.plugin")] == [
-        ("hardpoint.plugin.kinds", logging.WARNING, "hardpoint absent"),
-        ("hardpoint.plugin.kinds", logging.ERROR, long),
-        ("hardpoint.plugin.kinds", logging.INFO, "ended"),
-    ]
+        hardpoint.load(fresh(kinds), Kinds, config="panic", **how(way))
 
 
 def test_the_exam_of_the_page_on_languages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: Way) -> None:

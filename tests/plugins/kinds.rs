@@ -114,7 +114,10 @@ impl Kinds for Plugin {
 
 impl since::config for Plugin {
     fn config(&self, out: &mut Text) -> Result<(), Error> {
-        out.push_str(self.config.as_deref().unwrap_or("absent"))
+        match &self.config {
+            Some(config) => write!(out, "config: {config}"),
+            None => out.push_str("absent"),
+        }
     }
 }
 
