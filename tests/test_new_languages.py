@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +20,6 @@ from hardpoint.contracts import Greeter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     New = Callable[..., Path]
 
@@ -61,6 +62,24 @@ def test_the_readme_says_where_the_release_stands(new: New, lang: Language) -> N
     folder = new("own", "kinds:Kinds")
     assert f"The release stands in [{place}]({place}) and in [pyproject.toml]" in (folder / "README.md").read_text()
     assert '"0.1.0"' in (folder / place).read_text()
+
+
+COPIES = {"rust": ["src/greeter.rs", "src/hardpoint.rs"], "zig": [], "go": ["src/hardpoint.go"]}
+
+
+@pytest.mark.parametrize("contract", ["greeter", "kinds:Kinds"])
+def test_the_readme_says_how_what_was_copied_is_renewed(new: New, lang: Language, contract: str) -> None:
+    folder = new("own", contract)
+    copies = [path for path in COPIES[lang] if contract == "greeter" or "greeter" not in path]
+    readme = (folder / "README.md").read_text()
+    commands = [line for line in readme.splitlines() if line.startswith("cp ")]
+    assert ("Copied from hardpoint" in readme, [line.split()[-1] for line in commands]) == (copies != [], copies)
+    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    for path, command in zip(copies, commands, strict=True):
+        came = (folder / path).read_text()
+        (folder / path).write_text("of an older hardpoint\n")
+        subprocess.run(command, shell=True, cwd=folder, env=env, check=True)
+        assert (folder / path).read_text() == came
 
 
 def test_a_contract_that_has_changed_is_taken_anew(new: New, lang: Language, scratch: Path) -> None:

@@ -23,7 +23,7 @@ class Language(Protocol):
     def files(self, project: Project, /) -> dict[str, str]:
         """All that is the language's own: path in the project -> text. The source that the author goes on with is first.
 
-        One of them is the Makefile, made by `common.makefile`.
+        One of them is the Makefile, made by `makefile`, and `common.header` is among them if the language compiles with it.
         """
         ...
 
@@ -37,7 +37,4 @@ def files(project: Project, lang: str) -> dict[str, str]:
     """Every file of the project: path -> text."""
     chosen = language(lang)
     own = chosen.files(project)
-    found = {**own, **common.files(project, own, chosen.NEEDS)}
-    if project.header and project.header not in own["Makefile"]:
-        del found[project.header]  # the language has a module of its own
-    return found
+    return {**own, **common.files(project, own, chosen.NEEDS)}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from ..header import arguments, comment
 from ..signature import BUFFERS, SCALARS
-from .common import build_rule, makefile, wrapped
+from .common import header
+from .makefile import build_rule, makefile
 from .project import RELEASE
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ NEEDS = "A C compiler: `apt-get install gcc libc6-dev make`."
 def files(project: Project) -> dict[str, str]:
     """The source and the Makefile."""
     source = f"{project.name}.c"
-    return {source: _source(project), "Makefile": makefile(project, build_rule(project, source))}
+    return {source: _source(project), **header(project), "Makefile": makefile(project, build_rule(project, source))}
 
 
 def _source(project: Project) -> str:
@@ -62,3 +64,10 @@ def _function(project: Project, method: Method) -> str:
     {done}
 }}
 """
+
+
+def wrapped(start: str, arguments: str) -> str:
+    """A function's head in C or C++, in lines of 120 characters that end behind a comma."""
+    glued = arguments.replace(" ", "\xa0").replace(",\xa0", ", ")
+    text = fill(f"{start}{glued}", 120, subsequent_indent=" " * len(start), break_long_words=False)
+    return text.replace("\xa0", " ")

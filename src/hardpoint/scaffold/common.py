@@ -1,12 +1,12 @@
-"""What the projects of all languages share: the wheel, the tests, the README, and how the Makefile goes."""
+"""What the projects of all languages share beside the Makefile: the contract, the wheel, the tests and the README."""
 
 from __future__ import annotations
 
 import os
-from textwrap import fill
 from typing import TYPE_CHECKING
 
 from ..compiler import include_folder
+from ..header import render
 from .project import RELEASE
 
 if TYPE_CHECKING:
@@ -19,84 +19,15 @@ SAMPLES = {kind: _QUOTED.get(kind, "{}").format(word) for kind, word in _WORDS.i
 """An argument of each kind, as Python has it."""
 
 
-def makefile(project: Project, rule: str, *, made: str = "", module: str | None = None) -> str:
-    """The Makefile around `rule`, which makes the library; `made` is what else `make clean` removes.
-
-    `module` is the path of what the language has instead of the C header, which is then not part of the project.
-
-    In every language: `make` makes the library, `make test` runs the tests, `make wheel` makes dist/*.whl. A rule has
-    $(PYTHON) and $(HARDPOINT), and depends on `project.header` where there is one.
-    """
-    library, header = project.library, _header_rule(project, module)
-    return f"""\
-# make: {library} · make test · make check · make wheel: dist/*.whl · make clean
-PYTHON ?= python3
-# -P: nothing of this folder is imported by chance, such as {library} for a module of that name.
-HARDPOINT = $(PYTHON) -P -m hardpoint
-{_contract(project)}
-all: {library}
-
-{rule.strip()}
-{header}
-test: all
-\t$(PYTHON) -P -m pytest
-
-# The conformance kit.
-check: all
-\t$(HARDPOINT) test {library}{"" if project.is_brought else " $(CONTRACT)"}
-
-# With what is installed here: the same hardpoint that the tests ran with; what is missing is named.
-wheel:
-\t$(PYTHON) -m pip wheel --quiet --no-deps --no-build-isolation --check-build-dependencies --wheel-dir dist .
-
-clean:
-\trm -rf {" ".join([library, *made.split(), "build", "dist", ".pytest_cache", "*.egg-info"])}
-
-# A library that does not fit is not kept: the next `make` would find nothing to do.
-.DELETE_ON_ERROR:
-.PHONY: all test check wheel clean
-"""
-
-
-def _contract(project: Project) -> str:
-    """How hardpoint finds the contract's class, which knows what no manifest tells: which methods came @since a version."""
-    if project.is_brought:
-        return ""
-    folder = "export PYTHONPATH := contract$(if $(PYTHONPATH),:$(PYTHONPATH))\n" if project.module_file else ""
-    return f"CONTRACT = --contract {project.source}\n{folder}"
-
-
-def wrapped(start: str, arguments: str) -> str:
-    """A function's head in C or C++, in lines of 120 characters that end behind a comma."""
-    glued = arguments.replace(" ", "\xa0").replace(",\xa0", ", ")
-    text = fill(f"{start}{glued}", 120, subsequent_indent=" " * len(start), break_long_words=False)
-    return text.replace("\xa0", " ")
-
-
-def build_rule(project: Project, source: str) -> str:
-    """The rule of a language that `hardpoint build` compiles."""
-    words, needs = f"build {source} -o $@", source
-    if project.header:
-        words += " $(CONTRACT) -- -Icontract"
-        needs += f" {project.header}"
-    return f"{project.library}: {needs}\n\t$(HARDPOINT) {words}"
-
-
-def _header_rule(project: Project, module: str | None) -> str:
-    """How the contract's header is made again, once its class has changed; or what the language has instead."""
-    if project.header is None or project.module_file is None:
-        return ""
-    made = module or project.header
-    words = f"{project.source} --lang rust" if module else project.source
-    path = os.path.relpath(made, "contract")
-    command = f"$(HARDPOINT) header {words} >{path}.new && mv {path}.new {path}"
-    return f"\n{made}: contract/{os.path.basename(project.module_file)}\n\tcd contract && {command}\n"
-
-
 def copied(name: str) -> str:
     """A file that comes with hardpoint, for a language whose compilers look nowhere but in the project."""
     with open(os.path.join(include_folder(), name), encoding="utf-8") as file:
         return file.read()
+
+
+def header(project: Project) -> dict[str, str]:
+    """The contract's C header, for a language that compiles with it; nothing where `hardpoint include` has it."""
+    return {project.header: render(project.contract)} if project.header else {}
 
 
 def files(project: Project, own: dict[str, str], needs: str) -> dict[str, str]:
@@ -112,10 +43,6 @@ def files(project: Project, own: dict[str, str], needs: str) -> dict[str, str]:
     if project.module_file:
         with open(project.module_file, encoding="utf-8") as file:
             found[f"contract/{os.path.basename(project.module_file)}"] = file.read()
-    if project.header:
-        from ..header import render
-
-        found[project.header] = render(project.contract)
     return found
 
 
@@ -171,7 +98,7 @@ class Wheel(bdist_wheel):
     """A wheel for this kind of machine and every Python."""
 
     def get_tag(self):
-        """As in @name@-0.1.0-py3-none-linux_x86_64.whl."""
+        """As in py3-none-linux_x86_64: of the three, only the machine counts."""
         return "py3", "none", super().get_tag()[2]
 
 
@@ -243,13 +170,6 @@ def _readme(project: Project, own: dict[str, str], needs: str) -> str:
     contract, source = project.contract, next(iter(own))
     released = next(path for path, text in own.items() if f'"{RELEASE}"' in text)
     methods = "\n".join(f"- `{method.text}`" for method in contract.methods)
-    growing = ""
-    if project.module_file:
-        module = os.path.basename(project.module_file)
-        growing = (
-            f"\nThe contract is [contract/{module}](contract/{module}), a copy; `make` writes what is made of it anew "
-            "when it is\nnewer. A plugin fits the hosts that have the same one.\n"
-        )
     first = contract.methods[0]
     words = "".join(f" {_WORDS[parameter.kind]}" for parameter in first.parameters)
     return f"""\
@@ -279,4 +199,34 @@ What next:
 2. Each TODO in [tests/](tests) is what the method has to do.
 3. The release stands in [{released}]({released}) and in [pyproject.toml](pyproject.toml), and a test compares them.
 4. `pip install dist/*.whl` puts the plugin where hosts find it.
-{growing}"""
+{_growing(project)}{_renewing(own)}"""
+
+
+def _growing(project: Project) -> str:
+    """What the README says of a contract that was copied."""
+    if project.module_file is None:
+        return ""
+    path = f"contract/{os.path.basename(project.module_file)}"
+    return f"""
+The contract is [{path}]({path}), a copy; `make` writes what is made of it anew when it is
+newer, and `touch {path}` has it do so with a newer hardpoint. A plugin fits the hosts that have the same contract.
+"""
+
+
+def _renewing(own: dict[str, str]) -> str:
+    """What the README says of the language's files that are hardpoint's own."""
+    there = os.listdir(include_folder())
+    names = {path: os.path.basename(path) for path in own}
+    paths = [path for path, name in names.items() if name in there and own[path] == copied(name)]
+    if not paths:
+        return ""
+    links = " and ".join(f"[{path}]({path})" for path in paths)
+    commands = "\n".join(f'cp "$(hardpoint include)/{names[path]}" {path}' for path in paths)
+    return f"""
+Copied from hardpoint, and good for later ones, too: {links}.
+What a newer hardpoint brings is had by copying again:
+
+```sh
+{commands}
+```
+"""

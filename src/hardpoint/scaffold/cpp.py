@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .common import build_rule, makefile, wrapped
+from .c import wrapped
+from .common import header
+from .makefile import build_rule, makefile
 from .project import RELEASE, described
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ _RESULTS = {
 def files(project: Project) -> dict[str, str]:
     """The source and the Makefile."""
     source = f"{project.name}.cpp"
-    return {source: _source(project), "Makefile": makefile(project, build_rule(project, source))}
+    return {source: _source(project), **header(project), "Makefile": makefile(project, build_rule(project, source))}
 
 
 def _source(project: Project) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..signature import BUFFERS, SCALARS
-from .common import copied, makefile
+from .common import copied, header
+from .makefile import makefile
 from .project import RELEASE, described
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ LDFLAGS = -s -w -extldflags '-Wl,--version-script=$(INCLUDE)/hardpoint.map,-z,re
         "src/plugin.c": _plugin(project),
         "src/hardpoint.go": copied("hardpoint.go"),
         "src/go.mod": f"module {project.identifier}_plugin\n\ngo 1.19\n",
+        **header(project),
         "Makefile": makefile(project, rule),
     }
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..rust import identifier, render, signature, trait
-from .common import copied, makefile
+from .common import copied
+from .makefile import makefile
 from .project import RELEASE, described
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 from ..signature import BUFFERS, SCALARS
-from .common import makefile
+from .common import header
+from .makefile import makefile
 from .project import RELEASE, described
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ _ZEROS = {"int": "0", "float": "0", "bool": "false"}
 def files(project: Project) -> dict[str, str]:
     """The source and the Makefile."""
     source = f"{project.name}.zig"
-    header = project.header or f"$(INCLUDE)/{project.contract.name}.h"
+    c_header = project.header or f"$(INCLUDE)/{project.contract.name}.h"
     rule = f"""\
 ZIG ?= $(PYTHON) -m ziglang
 # A target by name is for every machine of its kind; without one, Zig compiles for this very processor and glibc.
@@ -51,11 +52,11 @@ INCLUDE := $(shell $(HARDPOINT) include)
 \t    --dep c --dep hardpoint -Mroot={source} --dep c -Mhardpoint=$(INCLUDE)/hardpoint.zig -Mc=build/c.zig
 \t$(HARDPOINT) check $@ $(CONTRACT)
 
-build/c.zig: {header}
+build/c.zig: {c_header}
 \tmkdir -p build
-\t$(ZIG) translate-c -target $(TARGET) -lc -I$(INCLUDE) {header} >$@
+\t$(ZIG) translate-c -target $(TARGET) -lc -I$(INCLUDE) {c_header} >$@
 """
-    return {source: _source(project), "Makefile": makefile(project, rule)}
+    return {source: _source(project), **header(project), "Makefile": makefile(project, rule)}
 
 
 def _source(project: Project) -> str:

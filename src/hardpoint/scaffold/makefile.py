@@ -1,0 +1,76 @@
+"""The Makefile of a project: the same in every language around the rule that makes the library."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .project import Project
+
+
+def makefile(project: Project, rule: str, *, made: str = "", module: str | None = None) -> str:
+    """The Makefile around `rule`, which makes the library; `made` is what else `make clean` removes.
+
+    `module` is the path of what the language has instead of the C header.
+
+    In every language: `make` makes the library, `make test` runs the tests, `make wheel` makes dist/*.whl. A rule has
+    $(PYTHON) and $(HARDPOINT), and depends on `project.header` where there is one.
+    """
+    library, header = project.library, _header_rule(project, module)
+    return f"""\
+# make: {library} · make test · make check · make wheel: dist/*.whl · make clean
+PYTHON ?= python3
+# -P: nothing of this folder is imported by chance, such as {library} for a module of that name.
+HARDPOINT = $(PYTHON) -P -m hardpoint
+{_contract(project)}
+all: {library}
+
+{rule.strip()}
+{header}
+test: all
+\t$(PYTHON) -P -m pytest
+
+# The conformance kit.
+check: all
+\t$(HARDPOINT) test {library}{"" if project.is_brought else " $(CONTRACT)"}
+
+# With what is installed here: the same hardpoint that the tests ran with; what is missing is named.
+wheel:
+\t$(PYTHON) -m pip wheel --quiet --no-deps --no-build-isolation --check-build-dependencies --wheel-dir dist .
+
+clean:
+\trm -rf {" ".join([library, *made.split(), "build", "dist", ".pytest_cache", "*.egg-info"])}
+
+# A library that does not fit is not kept: the next `make` would find nothing to do.
+.DELETE_ON_ERROR:
+.PHONY: all test check wheel clean
+"""
+
+
+def _contract(project: Project) -> str:
+    """How hardpoint finds the contract's class, which knows what no manifest tells: which methods came @since a version."""
+    if project.is_brought:
+        return ""
+    folder = "export PYTHONPATH := contract$(if $(PYTHONPATH),:$(PYTHONPATH))\n" if project.module_file else ""
+    return f"CONTRACT = --contract {project.source}\n{folder}"
+
+
+def build_rule(project: Project, source: str) -> str:
+    """The rule of a language that `hardpoint build` compiles."""
+    words, needs = f"build {source} -o $@", source
+    if project.header:
+        words += " $(CONTRACT) -- -Icontract"
+        needs += f" {project.header}"
+    return f"{project.library}: {needs}\n\t$(HARDPOINT) {words}"
+
+
+def _header_rule(project: Project, module: str | None) -> str:
+    """How the contract's header is made again, once its class has changed; or what the language has instead."""
+    if project.header is None or project.module_file is None:
+        return ""
+    made = module or project.header
+    words = f"{project.source} --lang rust" if module else project.source
+    path = os.path.relpath(made, "contract")
+    command = f"$(HARDPOINT) header {words} >{path}.new && mv {path}.new {path}"
+    return f"\n{made}: contract/{os.path.basename(project.module_file)}\n\tcd contract && {command}\n"
