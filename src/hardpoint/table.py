@@ -18,13 +18,15 @@ class Table(NamedTuple):
 def plain(table: Table) -> str:
     """The table in aligned columns."""
     lines = [table.header, *table.rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(table.header))]
-    shown = [
-        "  ".join(["", *(cell.ljust(width) if column < table.words else cell.rjust(width)
-                         for column, (cell, width) in enumerate(zip(line, widths, strict=True)))])
-        for line in lines
-    ]  # fmt: skip
-    return "\n".join([*filter(None, [table.title]), *(line.rstrip() for line in shown)])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    shown = [_line(line, widths, table.words) for line in lines]
+    return "\n".join([*filter(None, [table.title]), *shown])
+
+
+def _line(cells: tuple[str, ...], widths: list[int], words: int) -> str:
+    pairs = enumerate(zip(cells, widths, strict=True))
+    aligned = [cell.ljust(width) if column < words else cell.rjust(width) for column, (cell, width) in pairs]
+    return "  ".join(["", *aligned]).rstrip()
 
 
 def show(table: Table) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ...abi import LAST_STATUS
 from ..check import FailedError, SkippedError, check
 from ..raw import spell
+from .calls import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from ..raw import Answer
     from ..subject import Subject
     from ..values import Values
-from .calls import KINDS
 
 _AFTER = tuple(f"calls.{kind}" for kind in KINDS)
 
@@ -32,40 +32,30 @@ def _judge(subject: Subject, find: Callable[[Method, Answer], str | None], *more
     return f"{subject.call_each(subject.caller(holders[0]), calls, judge):,} calls"
 
 
+def _judge_all(subject: Subject, is_fine: Callable[[Answer], bool], fault: str) -> str:
+    """Fail with `fault` if an answer is not fine; `{0}` in it is the answer."""
+    return _judge(subject, lambda _, answer: None if is_fine(answer) else fault.format(answer))
+
+
 @check("answers.status", after=_AFTER)
 def status(subject: Subject) -> str:
     """Every status is one: from 0 to 65535."""
-    return _judge(
-        subject,
-        lambda _, answer: (
-            None if 0 <= answer.status <= LAST_STATUS
-            else f"returned the status {answer.status}, and a status is from 0 to {LAST_STATUS}"
-        ),
-    )  # fmt: skip
+    fault = f"returned the status {{0.status}}, and a status is from 0 to {LAST_STATUS}"
+    return _judge_all(subject, lambda answer: 0 <= answer.status <= LAST_STATUS, fault)
 
 
 @check("answers.length", after=_AFTER)
 def length(subject: Subject) -> str:
     """No method says that it wrote more than there was room for."""
-    return _judge(
-        subject,
-        lambda _, answer: (
-            None if answer.length <= answer.cap
-            else f"says that it wrote {answer.length:,} bytes where there was room for {answer.cap:,}"
-        ),
-    )  # fmt: skip
+    fault = "says that it wrote {0.length:,} bytes where there was room for {0.cap:,}"
+    return _judge_all(subject, lambda answer: answer.length <= answer.cap, fault)
 
 
 @check("answers.struct", after=_AFTER)
 def struct(subject: Subject) -> str:
     """No method changes data, cap or grow of its hp_out."""
-    return _judge(
-        subject,
-        lambda _, answer: (
-            None if answer.intact
-            else "changed data, cap or grow of its hp_out, which only grow may (hp_write is the way to write)"
-        ),
-    )  # fmt: skip
+    fault = "changed data, cap or grow of its hp_out, which only grow may (hp_write is the way to write)"
+    return _judge_all(subject, lambda answer: answer.intact, fault)
 
 
 @check("answers.text", after=_AFTER)
