@@ -97,8 +97,6 @@ def _options(node: pytest.Item) -> dict[str, Any]:
 
 def _contract(config: pytest.Config, path: str, cls: object) -> Contract:
     """The contract of the marker, of the option or of the settings, or the only one that the library is for."""
-    from argparse import ArgumentTypeError
-
     from hardpoint.cli.arguments import contracts_in
     from hardpoint.cli.contracts import known, named
     from hardpoint.definition import contract_of
@@ -106,10 +104,7 @@ def _contract(config: pytest.Config, path: str, cls: object) -> Contract:
     if cls is not None:
         return contract_of(cls)
     if text := config.getoption("plugin_contract") or config.getini("hardpoint_contract"):
-        try:
-            return named(text)
-        except ArgumentTypeError as error:
-            raise ValueError(str(error)) from error
+        return named(text)
     contracts = known(contracts_in(path))
     if len(contracts) > 1:
         here = ", ".join(map(str, contracts))

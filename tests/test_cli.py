@@ -345,19 +345,32 @@ def test_header_and_include(run: Run) -> None:
     assert run("header", "hardpoint.contracts:Greeter").stdout == (folder / "greeter.h").read_text()
 
 
+NO_MODULE = "here or among what is installed; name its folder in PYTHONPATH"
 WRONG_CONTRACTS = {
     "Greeter": "a contract is named MODULE:CLASS, such as hardpoint.contracts:Greeter, not 'Greeter'",
-    "no.such:Thing": "no.such:Thing cannot be had: ModuleNotFoundError: No module named 'no'",
-    "hardpoint.contracts:Nobody": "AttributeError: module 'hardpoint.contracts' has no attribute 'Nobody'",
-    "collections:OrderedDict": "TypeError: <class 'collections.OrderedDict'> is not a contract",
+    "no.such:Thing": f"no.such:Thing cannot be had: there is no module no {NO_MODULE}",
+    "json.such:Thing": f"json.such:Thing cannot be had: there is no module json.such {NO_MODULE}",
+    "hardpoint.contracts:Nobody": "hardpoint.contracts:Nobody cannot be had: there is no Nobody in hardpoint.contracts; check the name",
+    "collections:OrderedDict": "collections:OrderedDict is no contract: decorate a Protocol class with @hardpoint.contract",
+    "json:dumps": "json:dumps is no contract: decorate a Protocol class with @hardpoint.contract",
+    "raises:Thing": "raises:Thing cannot be had: to import raises raised ZeroDivisionError: division by zero",
+    "needs:Thing": "needs:Thing cannot be had: to import needs raised ModuleNotFoundError: No module named 'nothing'",
+    "defines:Thing": "defines:Thing cannot be had: Thing cannot be a contract: it has no methods",
+}  # fmt: skip
+MODULES = {
+    "raises": "1 / 0",
+    "needs": "import nothing",
+    "defines": "import hardpoint, typing\n@hardpoint.contract('thing', version='1.0')\nclass Thing(typing.Protocol): ...",
 }
 
 
 @pytest.mark.parametrize("name", WRONG_CONTRACTS)
-def test_a_contract_that_cannot_be_had(run: Run, name: str) -> None:
-    done = run("header", name)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert WRONG_CONTRACTS[name] in done.stderr
+@pytest.mark.parametrize("words", [["header"], ["check", "gone.so", "--contract"]], ids=["header", "check"])
+def test_a_contract_that_cannot_be_had(run: Run, tmp_path: Path, words: list[str], name: str) -> None:
+    for module, code in MODULES.items():
+        (tmp_path / f"{module}.py").write_text(code)
+    done = run(*words, name)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"hardpoint: {WRONG_CONTRACTS[name]}\n")
 
 
 def test_a_contract_of_the_working_directory(run: Run, tmp_path: Path) -> None:

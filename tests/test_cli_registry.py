@@ -291,6 +291,34 @@ def test_lock_without_plugins(hardpoint: Hardpoint, tmp_path: Path) -> None:
     assert not (tmp_path / "hardpoint.lock").exists()
 
 
+WRONG_PLACES = {
+    "no/such.lock": "No such file or directory",
+    "plugins": "what is there is no file",
+    "plugins/english.so/my.lock": "Not a directory",
+    "fifo": "what is there is no file",
+}
+
+
+@pytest.mark.parametrize("place", WRONG_PLACES)
+def test_lock_where_nothing_can_be_written(hardpoint: Hardpoint, plugins: Path, tmp_path: Path, place: str) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    status, printed, said = hardpoint("lock", "-o", place, "plugins")
+    assert (status, printed) == (2, "")
+    fix = "name a file in a folder that is there and can be written to"
+    assert said == f"hardpoint: {place} cannot be written: {WRONG_PLACES[place]}; {fix}\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fifo", "plugins"]
+    assert sorted(path.name for path in plugins.iterdir()) == ["english.so", "uppercase.so"]
+
+
+def test_lock_through_a_link_leaves_the_link(hardpoint: Hardpoint, plugins: Path, tmp_path: Path) -> None:
+    """/dev/stdout is a link, and root could replace it."""
+    (tmp_path / "real.lock").touch()
+    (tmp_path / "hardpoint.lock").symlink_to("real.lock")
+    assert hardpoint("lock", plugins) == (0, "hardpoint.lock: 2 plugins\n", "")
+    assert (tmp_path / "hardpoint.lock").is_symlink()
+    assert json.loads((tmp_path / "real.lock").read_text())["hardpoint-lock"] == 1
+
+
 def test_lock_check_without_a_lock(hardpoint: Hardpoint, plugins: Path) -> None:
     assert hardpoint("lock", "--check", "plugins") == (
         1,

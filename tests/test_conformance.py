@@ -192,6 +192,18 @@ def test_what_is_no_plugin(run: Run, tmp_path: Path) -> None:
     assert (done.returncode, (tmp_path / "report.xml").exists()) == (4, False)
 
 
+def test_a_report_that_cannot_be_written_is_said_before_anything_runs(build: Build, run: Run, tmp_path: Path) -> None:
+    fix = "name a file in a folder that is there and can be written to"
+    for place in ("no/such/x.xml", "."):
+        done = run(build(), "--only", "file", "--junit", place)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == f"hardpoint: {place} cannot be written; {fix}\n"
+    done = run(build(), "--only", "file.fits", "--junit", "/dev/full")  # which shows it only when it is written to
+    assert done.returncode == 2
+    assert "passed    file.fits" in done.stdout
+    assert done.stderr == f"hardpoint: /dev/full cannot be written: No space left on device; {fix}\n"
+
+
 def test_a_seed_makes_the_same_input(build: Build) -> None:
     library = build("CRASHES_AT_RANDOM")
     details = [

@@ -63,6 +63,11 @@ def test_it_says_what_it_does_in_a_sentence(command: str) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
+def test_it_names_no_page_that_an_installed_package_has_not(command: str) -> None:
+    assert "docs/" not in help_of(command)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_each_option_is_described(command: str) -> None:
     parser = cli._parser()
     [commands] = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import TYPE_CHECKING, Any
@@ -205,8 +206,12 @@ def _is_entry(entry: Any) -> bool:
 
 
 def write_lock(path: str, entries: Sequence[dict[str, str]]) -> None:
-    """Write a lock file, by rename: a host that reads it meanwhile gets the old one or the new one."""
+    """Write a lock file, by rename: a host that reads it meanwhile gets the old one or the new one. OSError if it cannot be."""
     import json
+
+    path = os.path.realpath(path)  # a link would be replaced itself, even if it is /dev/stdout
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise FileExistsError(errno.EEXIST, "what is there is no file", path)
 
     text = json.dumps({"hardpoint-lock": FORMAT, "plugins": list(entries)}, indent=2)
     new = f"{path}.{os.getpid()}"

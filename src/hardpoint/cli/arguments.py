@@ -9,16 +9,13 @@ from ..errors import IncompatibleError, reasons
 from ..file import open_library
 from ..preflight import read_library
 from .contracts import described
+from .output import UsageError
 
 if TYPE_CHECKING:
     from ..found import Found
     from ..signature import Contract, Method
 
 _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-
-
-class UsageError(Exception):
-    """The words of the command do not fit the plugin."""
 
 
 def contracts_in(path: str) -> list[Contract]:

@@ -16,15 +16,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import sys
 from typing import TYPE_CHECKING, Any
 
-from ..errors import HardpointError
-from .arguments import UsageError, contracts_in, convert, find_method
+from .arguments import contracts_in, convert, find_method
 from .contracts import known, named
-from .options import count
+from .options import check_writable, count
 from .output import print_json, print_table, printable, warn
 
 if TYPE_CHECKING:
@@ -65,7 +63,7 @@ def run(arguments: Namespace) -> int:
         subject = _subject(arguments)
         old = _prepare(arguments)
         result = _measure(subject, _settings(arguments))
-    except (UsageError, WrongArgumentsError) as error:
+    except WrongArgumentsError as error:
         warn(str(error))
         return 2
     _give(result, old, arguments)
@@ -114,9 +112,7 @@ def _prepare(arguments: Namespace) -> dict[str, Any] | None:
 
         check_matplotlib()
     for path in filter(None, (arguments.plot, arguments.json if arguments.json != "-" else None)):
-        folder = os.path.dirname(path) or "."
-        if not os.access(path if os.path.exists(path) else folder, os.W_OK) or os.path.isdir(path):
-            raise HardpointError(f"{path} cannot be written; name a file in a folder that is there", path=path)
+        check_writable(path)
     if arguments.compare:
         from ..benchmark.compare import read_result
 

@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..errors import CrashedError, HardpointError
 from ..isolation.options import Isolation, bytes_of
 from ..loading import close, info, load_contract, reload
-from .arguments import UsageError, contracts_in, convert, find_method, find_plugin
+from .arguments import contracts_in, convert, find_method, find_plugin
 from .contracts import named
 from .options import seconds
-from .output import print_json, status_of, warn
+from .output import UsageError, print_json, status_of, warn
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -75,11 +75,7 @@ def run(arguments: Namespace) -> int:
 
         show_logs(verbose=arguments.verbose)
     if not _FILE.fullmatch(files[0]):
-        try:
-            file, arguments.contract = find_plugin(files[0], rest[0], arguments.contract)
-        except UsageError as error:
-            warn(str(error))
-            return 2
+        file, arguments.contract = find_plugin(files[0], rest[0], arguments.contract)
         files = [file]
     targets = [_Target(file, rest[0], rest[1:], arguments) for file in files]
     many = len(targets) > 1
@@ -189,9 +185,9 @@ def _round(targets: list[_Target], arguments: Namespace, *, many: bool) -> int:
     for target in targets:
         try:
             outcome = target.call()
-        except (UsageError, HardpointError) as error:
+        except HardpointError as error:
             warn(_told(error))
-            worst = max(worst, 2 if isinstance(error, UsageError) else status_of(error))
+            worst = max(worst, status_of(error))
             results.append({"file": target.path, "error": str(error)})
         else:
             results.append(

@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .list import search
+from .options import cannot_write
 from .output import printable, warn
 
 if TYPE_CHECKING:
@@ -48,7 +49,10 @@ def run(arguments: Namespace) -> int:
 
         searched = "".join(f"\n  searched {place.folder}: {what}" for place, what in registry.places)
         raise PluginNotFoundError(f"no plugin was found, and {arguments.output} is left as it is{searched}")
-    write_lock(arguments.output, entries)
+    try:
+        write_lock(arguments.output, entries)
+    except OSError as error:
+        raise cannot_write(arguments.output, error.strerror) from error
     print(printable(f"{arguments.output}: {len(entries)} plugin{'' if len(entries) == 1 else 's'}"))
     return _warn_of_needy(arguments)
 

@@ -24,7 +24,7 @@ from ..manifest import is_plugin_name
 from ..scaffold import LANGUAGES, files
 from ..scaffold.project import Project
 from .contracts import named
-from .output import printable
+from .output import UsageError, printable
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -79,7 +79,7 @@ def _contract(text: str) -> tuple[Contract, str]:
     """The contract, and `MODULE:CLASS` that it can be imported by."""
     text = _BROUGHT.get(text, text)
     if ":" not in text:
-        raise argparse.ArgumentTypeError(
+        raise UsageError(
             f"a contract is {', '.join(_BROUGHT)}, or MODULE:CLASS such as scorer:Scorer for the class Scorer in "
             f"scorer.py; not {text!r}"
         )

@@ -24,7 +24,13 @@ if TYPE_CHECKING:
     from ..errors import Problem
     from ..table import Table
 
+
+class UsageError(HardpointError):
+    """The words of the command cannot be meant."""
+
+
 _STATUS: tuple[tuple[type[HardpointError], int], ...] = (
+    (UsageError, 2),
     (PluginNotFoundError, 3),
     (NotAPluginError, 4),
     (IncompatibleError, 4),

@@ -2,7 +2,7 @@
 
 It runs on a plugin of any contract. Each check runs in a process of its own, so one that crashes or hangs is an outcome
 like any other. Without --contract, every plugin in the library is tested, as `hardpoint check` does it. The exit status
-is 1 if a check failed, crashed or timed out; warnings change nothing. docs/conformance.md tells what each check wants.
+is 1 if a check failed, crashed or timed out; warnings change nothing. --list tells what each check wants.
 
 examples:
   hardpoint test build/plugins/english.so
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from .arguments import contracts_in
 from .contracts import known, named
-from .options import count, seconds
+from .options import cannot_write, check_writable, count, seconds
 from .output import coloured, print_json, printable, warn
 
 if TYPE_CHECKING:
@@ -70,12 +70,12 @@ def run(arguments: Namespace) -> int:
         return 0
     if not arguments.file:
         arguments.command.error("a FILE is missing: hardpoint test FILE")
+    if arguments.junit:
+        check_writable(arguments.junit)
     start = time.monotonic()
     reports = _test(arguments)
     if arguments.junit:
-        from ..conformance import junit
-
-        junit.write(arguments.junit, reports)
+        _write(arguments.junit, reports)
     if arguments.json:
         print_json([_as_dict(report) for report in reports])
     else:
@@ -100,6 +100,15 @@ def _test(arguments: Namespace) -> list[Report]:
         )  # fmt: skip
         seed = reports[0].seed  # one for all
     return reports
+
+
+def _write(path: str, reports: Sequence[Report]) -> None:
+    from ..conformance import junit
+
+    try:
+        junit.write(path, reports)
+    except OSError as error:
+        raise cannot_write(path, error.strerror) from error
 
 
 def _ignore(_: Outcome) -> None:
