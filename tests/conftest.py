@@ -21,7 +21,7 @@ import hardpoint
 from hardpoint.definition import contract_of
 from hardpoint.header import render
 
-pytest.register_assert_rewrite("alike")
+pytest.register_assert_rewrite("alike", "languages")
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import cache
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from conftest import ROOT, how
 from elftools.elf.elffile import ELFFile
+from languages import LANGUAGES, Language, make, missing
 from pages import blocks
 
 import hardpoint
@@ -30,44 +27,7 @@ if TYPE_CHECKING:
 # Go's runtime has handlers of its own; a test below has the sentence.
 pytestmark = pytest.mark.filterwarnings("ignore:loading .* changed the handler of signal 7")
 
-Language = Literal["rust", "zig", "go"]
-LANGUAGES: tuple[Language, ...] = get_args(Language)
 NAMES = ["World", "", "Wörld", "日本語 🛩️", "a\0b", "%s%n{}", "x" * 511, "y" * 10_000, "ß" * 1_000_000]
-COMMANDS = {
-    "rust": ["rustc", "--version"],
-    "zig": [sys.executable, "-m", "ziglang", "version"],
-    "go": ["go", "version"],
-}
-OLDEST = {"rust": (1, 82), "zig": (0, 16), "go": (1, 19)}
-# Nothing is fetched. Zig alone keeps to its own cache: it has libc's parts in it, which other tests want too, and takes a minute.
-OFFLINE = {"GOPROXY": "off", "GOFLAGS": "-mod=mod", "GOTOOLCHAIN": "local", "CARGO_NET_OFFLINE": "true"}
-
-
-@cache
-def missing(language: Language, oldest: tuple[int, int] | None = None) -> str | None:
-    """Why its plugins cannot be built here; None if they can."""
-    if shutil.which("make") is None:
-        return "there is no make"
-    if language == "zig" and find_spec("ziglang") is None:
-        return "there is no ziglang"
-    command = COMMANDS[language]
-    oldest = oldest or OLDEST[language]
-    if shutil.which(command[0]) is None or (language == "rust" and shutil.which("cargo") is None):
-        return f"there is no {command[0]}"
-    said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    found = re.search(r"(\d+)\.(\d+)", said)
-    if found is None or tuple(map(int, found.groups())) < oldest:
-        return f"{said.strip()!r} is older than {oldest[0]}.{oldest[1]}"
-    return None
-
-
-def make(folder: Path, scratch: Path, *words: str) -> str:
-    """What `make` says in a folder, with Go's cache in `scratch`."""
-    env = {**os.environ, **OFFLINE, "GOCACHE": str(scratch / "go")}
-    command = ["make", "--no-print-directory", "-C", str(folder), f"PYTHON={sys.executable}", *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env, timeout=540)
-    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
-    return done.stdout
 
 
 @cache

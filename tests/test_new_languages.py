@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from conftest import TESTS
-from test_languages import LANGUAGES, Language, make, missing
+from languages import LANGUAGES, Language, make, missing
 
 import hardpoint
 from hardpoint.contracts import Greeter

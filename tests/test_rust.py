@@ -13,8 +13,8 @@ import pytest
 from alike import Alike
 from conftest import ROOT, TESTS, how
 from kinds import Kinds
+from languages import missing
 from pages import blocks
-from test_languages import missing
 
 import hardpoint
 from hardpoint.contracts import Greeter, Transformer
