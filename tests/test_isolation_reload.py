@@ -112,6 +112,18 @@ def test_a_new_file_that_does_not_fit_leaves_the_old_one_serving(
     assert plugin.count() == 3
 
 
+def test_a_file_that_is_gone_at_the_reload_is_named_as_it_was_given(
+    load_hostile: LoadHostile, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(path.parent)
+    plugin = load_hostile(Path(path.name))
+    path.unlink()
+    with pytest.raises(hardpoint.PluginNotFoundError) as caught:
+        hardpoint.reload(plugin)
+    assert str(caught.value) == f"{path.name}: there is no such file; check the path, or build the plugin"
+    assert caught.value.path == path.name
+
+
 def test_a_new_file_whose_create_dies_leaves_the_old_one_serving(load_hostile: LoadHostile, tmp_path: Path) -> None:
     trap = tmp_path / "trap"
     plugin = load_hostile(config=f"if:{trap}")

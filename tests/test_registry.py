@@ -127,9 +127,23 @@ def test_another_file_than_the_one_found_is_stale(folder: Path) -> None:
         registry.load("english", Greeter)
     assert (str(caught.value), caught.value.path) == (sentence, f"{folder}/english.so")
     assert next(iter(registry)).status == "does not fit"
+
+
+@pytest.mark.parametrize("isolated", [False, True], ids=["", "isolated"])
+def test_a_file_that_cannot_be_opened_any_more_is_named_as_it_was_given(
+    folder: Path, isolated: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    registry, path = hardpoint.Registry(["plugins"]), "plugins/english.so"
+    monkeypatch.chdir("/")
     (folder / "english.so").unlink()
-    with pytest.raises(hardpoint.PluginNotFoundError, match="there is no such file"):
-        registry.load("english", Greeter)
+    with pytest.raises(hardpoint.PluginNotFoundError) as gone:
+        registry.load("english", Greeter, isolated=isolated)
+    assert (str(gone.value), gone.value.path) == (f"{path} is gone since it was found; make the registry anew", path)
+    (folder / "english.so").mkdir()
+    with pytest.raises(hardpoint.NotAPluginError, match=rf"^{path} is not a plugin: .*, found a directory") as other:
+        registry.load("english", Greeter, isolated=isolated)
+    assert other.value.path == path
 
 
 def test_two_majors_are_two_plugins(compiler: Compiler, tmp_path: Path) -> None:

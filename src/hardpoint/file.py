@@ -77,16 +77,17 @@ def path_of(path: str | os.PathLike[str], what: str) -> str:
         raise TypeError(f"{what} is a str or an os.PathLike, not {path!r}") from None
 
 
-def open_library(path: str | os.PathLike[str]) -> LibraryFile:
+def open_library(path: str | os.PathLike[str], named: str | None = None) -> LibraryFile:
     """Open the file at `path`, which has to be a regular one. Never waits for another process, as a FIFO would.
 
-    Raises PluginNotFoundError if nothing is there, and NotAPluginError if it is no regular file or cannot be read.
+    `named` is how the caller named it, if that was in another way: relative to another folder, say. Raises PluginNotFoundError if nothing is there, and NotAPluginError if it is no regular file or cannot be read.
     """
-    name = os.fsdecode(path)
+    path = os.fsdecode(path)
+    name = named or path
     try:
         # Asked before it is opened, since opening a device can do something; and again after, since it can change.
-        _check_regular(name, os.stat(name).st_mode)
-        fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        _check_regular(name, os.stat(path).st_mode)
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
         raise PluginNotFoundError(
             f"{name}: there is no such file; check the path, or build the plugin", path=name
@@ -106,7 +107,7 @@ def open_library(path: str | os.PathLike[str]) -> LibraryFile:
         os.close(fd)
         raise
     # Not os.path.abspath: it folds `link/..` away, and dlopen would open another file than this one.
-    return LibraryFile(name, fd, name if name.startswith("/") else f"{os.getcwd()}/{name}", status)
+    return LibraryFile(name, fd, path if path.startswith("/") else f"{os.getcwd()}/{path}", status)
 
 
 def _check_regular(name: str, mode: int) -> None:

@@ -149,8 +149,11 @@ class Found:
 
     def open(self) -> LibraryFile:
         """The very file that was found. StaleError if that is another by now; else as `open_library`."""
-        file = open_library(self._absolute)
-        path = file.path = self.path or file.path
+        path = self.path or self._absolute
+        try:
+            file = open_library(self._absolute, path)
+        except PluginNotFoundError as error:
+            raise PluginNotFoundError(f"{path} is gone since it was found; {_GONE.fix}", path=path) from error
         if file.identity != self._identity:
             with file:
                 raise StaleError(f"{path} was replaced or rewritten since it was found; {_CHANGED.fix}", path=path)

@@ -160,8 +160,7 @@ def reload(plugin: object) -> None:
         )
     from .isolation.host import isolate  # it has been imported for the plugin
 
-    with open_library(about.session.library) as found:
-        found.path = about.plugin.path  # as its first caller named it; that may be relative to another folder
+    with open_library(about.session.library, about.plugin.path) as found:
         pinned = about.allow(found) if about.allow else about.session.pinned
         with nullcontext(found) if pinned is None else pin(found, pinned) as file:
             fit = check_fit(file, about.plugin.contract)
