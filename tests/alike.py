@@ -39,6 +39,13 @@ class Alike:
         assert value == b"\xfe\x7f"
         assert (plugin.half(3.0), plugin.negate(True), plugin.unnamed(5, 3)) == (1.5, False, 2)
 
+    def test_eight_parameters(self, plugin: Kinds) -> None:
+        filled = bytearray(3)
+        text = plugin.all(-1, 2.5, True, "é", b"\1\2", 3.5, 4, filled)
+        assert (text, filled) == ("-1 2.500000 true é [1, 2] 3.500000 4 [1, 7, 7]", b"\1\7\7")
+        assert plugin.all(0, 0.5, False, "", b"", 1.5, 0, bytearray()) == "0 0.500000 false  [] 1.500000 0 []"
+        assert plugin.all(0, 0.5, False, "", b"", 1.5, 0, bytearray(1)) == "0 0.500000 false  [] 1.500000 0 [9]"
+
     def test_two_buffers_of_a_call_may_be_the_same_memory(self, plugin: Kinds) -> None:
         value = bytearray(b"abcdef")
         assert plugin.join(memoryview(value)[:5], memoryview(value)[1:]) == 5  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The contract `kinds`: every type, and names that other languages have words for. tests/plugins/kinds.rs is a plugin for it."""
+"""The contract `kinds`: every type, and names that other languages have words for. tests/plugins/kinds.rs and kinds.cpp are plugins for it."""
 
 from typing import Protocol, runtime_checkable
 

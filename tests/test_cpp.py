@@ -76,13 +76,6 @@ class TestAlike(Alike):
     logged = ((logging.WARNING, "absent"), (logging.ERROR, "x" * 1021 + "..."), (logging.INFO, "ended"))
 
 
-def test_eight_parameters(plugin: Kinds) -> None:
-    filled = bytearray(3)
-    assert plugin.all(-1, 2.5, True, "é", b"\1\2", 3.5, 4, filled) == "-1 2.500000 true é 2 1 3.500000 4"
-    assert filled == b"\7\7\7"
-    assert plugin.all(0, 0.5, False, "", b"", 1.5, 0, bytearray()) == "0 0.500000 false  0 1.500000 0"
-
-
 @pytest.mark.parametrize(
     ("way_to_fail", "status", "text"),
     [

@@ -69,13 +69,6 @@ class TestAlike(Alike):
     )
 
 
-def test_eight_parameters(plugin: Kinds) -> None:
-    filled = bytearray(3)
-    assert plugin.all(-1, 2.5, True, "é", b"\1\2", 3.5, 4, filled) == "-1 2.5 true é [1, 2] 3.5 4 [1, 7, 7]"
-    assert filled == b"\1\7\7"
-    assert plugin.all(0, 0.5, False, "", b"", 1.5, 0, bytearray()) == "0 0.5 false  [] 1.5 0 []"
-
-
 @pytest.mark.parametrize(
     ("way_to_fail", "status", "text"),
     [

@@ -38,6 +38,14 @@ struct Texts {
     char padding[24] = {};
 };
 
+template <typename Buffer> std::string list(const Buffer &buffer) {
+    std::string text = "[";
+    for (const uint8_t byte : buffer) {
+        text += (text.size() > 1 ? ", " : "") + std::to_string(byte);
+    }
+    return text + "]";
+}
+
 class Kinds final : public Counting, public Texts {
 public:
     Kinds(hp::Host host, hp::Config config) : host_(host), has_config_(config), config_(config.value_or("absent")) {
@@ -70,10 +78,12 @@ public:
         for (uint8_t &byte : h) {
             byte = 7;
         }
+        if (h.size() > 0) {
+            h[0] = e.empty() ? 9 : e[0];
+        }
         out.write(std::to_string(a) + " " + std::to_string(b) + (c ? " true " : " false "));
         out.write(d);
-        out.write(" " + std::to_string(e.size()) + (e.empty() ? "" : " " + std::to_string(e[0])) + " ");
-        out.write(std::to_string(f) + " " + std::to_string(g));
+        out.write(" " + list(e) + " " + std::to_string(f) + " " + std::to_string(g) + " " + list(h));
     }
     static double half(double value) { return value / 2; }
     bool negate(bool value) const noexcept { return !value; }

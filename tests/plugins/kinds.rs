@@ -64,7 +64,7 @@ impl Kinds for Plugin {
         if !h.is_empty() {
             h.set(0, e.get(0).unwrap_or(9));
         }
-        write!(out, "{a} {b} {c} {d} {:?} {f} {g} {:?}", e.to_vec(), h.iter().collect::<Vec<_>>())
+        write!(out, "{a} {b:.6} {c} {d} {:?} {f:.6} {g} {:?}", e.to_vec(), h.iter().collect::<Vec<_>>())
     }
 
     fn half(&self, value: f64) -> Result<f64, Error> {
