@@ -336,6 +336,22 @@ def test_inspect_what_is_no_library(run: Run, path: str, status: int) -> None:
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (status, "", 1)
 
 
+STATUSES = {"check": 1, "doctor": 1, "inspect": 4, "test": 4, "bench": 4, "call": 4, "list": 1}
+
+
+@pytest.mark.parametrize("command", STATUSES)
+def test_the_exit_status_for_what_is_no_plugin_is_the_one_that_the_help_has(
+    run: Run, tmp_path: Path, command: str
+) -> None:
+    (tmp_path / "text.so").write_text("no library")
+    words = {"call": ["./text.so", "greet"], "list": ["."]}.get(command, ["text.so"])
+    assert run(command, *words).returncode == STATUSES[command]
+    finding = ("build", *(name for name, status in STATUSES.items() if status == 1))
+    whose = f"{', '.join(finding[:-1])} and {finding[-1]}"
+    told = f"  4  not a plugin, or one that does not fit (to {whose} that is a problem found: 1)\n"
+    assert told in run("--help").stdout
+
+
 # -- header, include, and the whole ------------------------------------------------------------------------------------
 
 

@@ -59,10 +59,12 @@ def test_it_fits_and_says_so(port: Path) -> None:
 
 
 def test_the_conformance_kit_finds_nothing(port: Path) -> None:
-    """But what Go's runtime cannot do without: storage of the static kind, handlers of signals, and some time to load."""
+    """But what Go's runtime cannot do without: storage of the static kind, and handlers of signals."""
     report = conformance.run(port, Greeter)
-    fine = {"passed", "skipped"} | ({"warning"} if port.parent.name == "go" else set())
-    assert [outcome for outcome in report.outcomes if outcome.status not in fine and outcome.name != "load.time"] == []
+    assert [outcome for outcome in report.outcomes if outcome.status not in {"passed", "skipped", "warning"}] == []
+    warned = {outcome.name for outcome in report.outcomes if outcome.status == "warning"}
+    warned -= {"load.time"}  # the machine may be busy
+    assert warned == ({"file.fits", "load.state"} if port.parent.name == "go" else set())
 
 
 def test_it_exports_its_vtable_and_nothing_else(port: Path) -> None:
@@ -123,7 +125,8 @@ signal.raise_signal(signal.SIGINT)
 print(plugin.lang(), signal.getsignal(signal.SIGPIPE) is signal.SIG_IGN, signal.getsignal(signal.SIGSEGV))
 """
     handlers = ", ".join(f"the handler of signal {number}" for number in (7, 8, 11, 13, 23))
-    said = f"{handlers} of the process; this was put back. Its start-up code should leave the process alone"
+    why = "Go's runtime does that in every plugin, and nothing is wrong with this one"
+    said = f"{handlers} of the process; this was put back. {why}"
     assert run_python(code).stdout == f"loading {path} changed {said}\ninterrupted\nEnglish True 0\n"
 
 

@@ -296,6 +296,37 @@ os.kill(os.getpid(), signal.SIGUSR1)
     assert f"loading {path} changed {changed}; this was put back" in done.stdout
 
 
+GO_NOTE = """
+__asm__(".pushsection .note.go.buildid, \\"a\\", @note\\n .long 4, 4, 4\\n .ascii \\"Go\\\\0\\\\0some\\"\\n .popsection");
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["-DDISTURB_SIGNAL"], "Go's runtime does that in every plugin, and nothing is wrong with this one"),
+        (["-DDISTURB_SIGNAL", "-DDISTURB_REST"], "Its start-up code should leave the process alone"),
+    ],
+    ids=["signals", "more"],
+)
+def test_the_handlers_of_gos_runtime_are_not_its_authors_affair(
+    compiler: Compiler, run_python: RunPython, words: list[str], why: str
+) -> None:
+    """The note is what Go's linker writes; the test needs no Go, and test_languages.py has one."""
+    note = compiler.folder / "go_note.c"
+    note.write_text(GO_NOTE)
+    for more, expected in (([str(note)], why), ([], "Its start-up code should leave the process alone")):
+        path = compiler.library("broken.c", *words, *more)
+        code = f"""
+import hardpoint, warnings
+from hardpoint.contracts import Greeter
+warnings.simplefilter("always")
+warnings.showwarning = lambda message, *_: print(message)
+hardpoint.load({str(path)!r}, Greeter)
+"""
+        assert run_python(code).stdout.endswith(f"of the process; this was put back. {expected}\n")
+
+
 def test_a_working_directory_that_is_gone_cannot_be_put_back(compiler: Compiler, run_python: RunPython) -> None:
     path = compiler.library("broken.c", "-DDISTURB_REST")
     code = f"""

@@ -64,6 +64,12 @@ def test_the_readme_says_where_the_release_stands(new: New, lang: Language) -> N
     assert '"0.1.0"' in (folder / place).read_text()
 
 
+@pytest.mark.parametrize("lang", ["go"], indirect=True)
+def test_the_readme_says_which_warning_is_expected_of_go(new: New) -> None:
+    readme = (new("own", "greeter") / "README.md").read_text()
+    assert "A `HardpointWarning` when the plugin is loaded is expected: Go's runtime sets handlers of signals" in readme
+
+
 COPIES = {"rust": ["src/greeter.rs", "src/hardpoint.rs"], "zig": [], "go": ["src/hardpoint.go"]}
 
 

@@ -14,6 +14,7 @@ from .libc import ffi, libc
 from .record import Record
 
 if TYPE_CHECKING:
+    from .elf import ElfFile
     from .file import LibraryFile
     from .manifest import Manifest
     from .preflight import Fit
@@ -78,7 +79,7 @@ def open_for_good(file: LibraryFile, fit: Fit) -> Library:
     if Identity.of(os.fstat(file.fd)) != file.identity:  # and known by what it was, so that it stays stale
         raise _stale(file, "the file was rewritten while it was being loaded")
     if changed:
-        _warn(file, changed)
+        _warn(file, changed, fit.elf)
     return library
 
 
@@ -124,11 +125,14 @@ _FIXES = {
 """What to do, by what stands in the loader's words."""
 
 
-def _warn(file: LibraryFile, changed: list[str]) -> None:
-    cause = " (gcc links such code in for -ffast-math)" if state.FLOATING in changed else ""
+def _warn(file: LibraryFile, changed: list[str], elf: ElfFile) -> None:
+    why = "Its start-up code should leave the process alone"
+    if state.FLOATING in changed:
+        why += " (gcc links such code in for -ffast-math)"
+    elif all(each.startswith(state.HANDLER) for each in changed) and any(note.owner == b"Go" for note in elf.notes()):
+        why = "Go's runtime does that in every plugin, and nothing is wrong with this one"
     warnings.warn(
-        f"loading {file.path} changed {', '.join(changed)} of the process; this was put back. "
-        f"Its start-up code should leave the process alone{cause}",
+        f"loading {file.path} changed {', '.join(changed)} of the process; this was put back. {why}",
         HardpointWarning,
         stacklevel=7,
     )

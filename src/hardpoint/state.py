@@ -14,7 +14,7 @@ _SIGNALS = tuple(number for number in range(1, 32) if number not in {9, 19})  # 
 _PLACES = tuple((number, _SIGACTION * index) for index, number in enumerate(_SIGNALS))
 _LC_ALL = 6
 _X86 = os.uname().machine == "x86_64"
-FLOATING = "the floating-point mode"
+FLOATING, HANDLER = "the floating-point mode", "the handler of signal"
 
 
 class State(Record):
@@ -46,7 +46,7 @@ def restore(before: State) -> list[str]:
     for index, (number, at) in enumerate(() if actions == actions_before else _PLACES):
         if any(is_[index] != was[index] for is_, was in zip(actions, actions_before, strict=True)):
             libc.sigaction(number, before.signals + at, ffi.NULL)
-            changed.append(f"the handler of signal {number}")
+            changed.append(f"{HANDLER} {number}")
     if now.locale != before.locale:
         libc.setlocale(_LC_ALL, before.locale)
         changed.append("the locale")

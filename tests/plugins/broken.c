@@ -132,6 +132,10 @@ __attribute__((constructor)) static void change(void) {
 #ifdef DISTURB_FLOATING
 __attribute__((constructor)) static void disturb_floating(void) { fesetround(FE_UPWARD); }
 #endif
+#ifdef DISTURB_SIGNAL
+static void caught(int number) { (void)number; }
+__attribute__((constructor)) static void disturb_signal(void) { signal(SIGUSR2, caught); }
+#endif
 #ifdef DISTURB_REST
 static void handler(int number) { (void)number; }
 __attribute__((constructor)) static void disturb_rest(void) {

@@ -27,7 +27,7 @@ exit status:
   1  problems were found, or a call failed
   2  wrong usage
   3  not found
-  4  not a plugin, or one that does not fit
+  4  not a plugin, or one that does not fit (to build, check, doctor and list that is a problem found: 1)
   5  an isolated plugin crashed, or took too long
 """
 

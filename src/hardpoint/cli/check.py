@@ -1,7 +1,8 @@
 """Say whether a library fits this host, and print every problem.
 
 Nothing of the plugin runs. Without --contract, a plugin for a contract that hardpoint brings is held against that one,
-and any other against what its own manifest says. The exit status is 1 if there are problems.
+and any other against what its own manifest says. The exit status is 1 if there are problems, and
+so it is for a file that is no plugin.
 
 examples:
   hardpoint check build/plugins/english.so

@@ -1,5 +1,7 @@
 """Show everything that is known of a library without running it.
 
+Whether it fits is what `hardpoint check` says. The exit status is 4 for a file that is no library.
+
 examples:
   hardpoint inspect build/plugins/english.so
   hardpoint inspect english.so --json

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from ..signature import Method
     from .project import Project
 
-NEEDS = "Go 1.19 or newer and a C compiler: `apt-get install golang-go gcc libc6-dev make`."
+NEEDS = """\
+Go 1.19 or newer and a C compiler: `apt-get install golang-go gcc libc6-dev make`.
+  A `HardpointWarning` when the plugin is loaded is expected: Go's runtime sets handlers of signals, and hosts put
+  theirs back."""
 
 _TAKEN = frozenset(
     "break case chan const continue default defer else fallthrough for func go goto if import interface map package range "
