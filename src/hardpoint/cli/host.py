@@ -70,10 +70,12 @@ def problems_of_host() -> list[Problem]:
         fix = "apt-get install python3-dev, or what brings the headers of this Python"
         problems.append(_warning("python-h-missing", "Python.h, for the native binding", f"no {_header()}", fix))
     isolation = _isolation()
-    for name, call, since in (("memfd", "memfd_create(2)", "3.17"), ("pidfd", "pidfd_open(2)", "5.3")):
-        if not isolation[name]:
-            fix = f"use a newer kernel (Linux {since} has it), or allow it in the container"
-            problems.append(_warning(f"{name}-missing", f"{call}, for isolated plugins", "none here", fix))
+    if not isolation["memfd"]:
+        fix = "use a newer kernel (Linux 3.17 has it), or allow it in the container"
+        problems.append(_warning("memfd-missing", "memfd_create(2), for isolated plugins", "none here", fix))
+    if not isolation["pidfd"]:
+        fix = "use a newer kernel (Linux 5.3 has it), or allow it in the container"
+        problems.append(_warning("pidfd-missing", "pidfd_open(2), for isolated plugins", "none here", fix))
     problems += [
         _warning(
             "search-path", f"the folder {place.folder} of $HARDPOINT_PATH", place.state, "make it, or leave it out"
