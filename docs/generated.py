@@ -1,4 +1,4 @@
-"""What the build writes into the pages: from the code the commands' help, the problems and the tree of errors; other files.
+"""What the build writes into the pages: what is made from code (the commands' help, problems, errors), and other files.
 
 A page has `<!-- generated: NAME -->` where something of the code stands. What a page includes is a page of the repository's, such as
 CONTRIBUTING.md, and the links in it are made the site's own.
@@ -36,6 +36,7 @@ _PAGES = {
     "contract/VERSIONING.md": "versioning.md",
 }
 """Pages of the repository's that are pages of the site, too."""
+# Sphinx cannot tell that what these are made of has changed.
 _ANEW = ["api", "command-line", "errors", *(page.removesuffix(".md") for page in _PAGES.values())]
 
 
@@ -81,7 +82,7 @@ def _included(page: Path) -> str:
 
 
 def _linked(text: str, folder: Path) -> str:
-    """The text with links that lead to the site's pages, from those of the repository; to a folder there is no link."""
+    """The text of a file in `folder`, its links made the site's own; those to a folder are dropped: it is no page."""
 
     def link(match: re.Match[str]) -> str:
         words, target, anchor = match[1], match[2], match[3] or ""

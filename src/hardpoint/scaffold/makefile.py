@@ -9,15 +9,15 @@ if TYPE_CHECKING:
     from .project import Project
 
 
-def makefile(project: Project, rule: str, *, made: str = "", module: str | None = None) -> str:
+def makefile(project: Project, rule: str, *, made: str = "", rust: str | None = None) -> str:
     """The Makefile around `rule`, which makes the library; `made` is what else `make clean` removes.
 
-    `module` is the path of what the language has instead of the C header.
+    `rust` is the path of the contract's module in Rust, where that is generated instead of the C header.
 
     In every language: `make` makes the library, `make test` runs the tests, `make wheel` makes dist/*.whl. A rule has
     $(PYTHON) and $(HARDPOINT), and depends on `project.header` where there is one.
     """
-    library, header = project.library, _header_rule(project, module)
+    library, header = project.library, _header_rule(project, rust)
     return f"""\
 # make: {library} · make test · make check · make wheel: dist/*.whl · make clean
 PYTHON ?= python3
@@ -65,12 +65,12 @@ def build_rule(project: Project, source: str) -> str:
     return f"{project.library}: {needs}\n\t$(HARDPOINT) {words}"
 
 
-def _header_rule(project: Project, module: str | None) -> str:
-    """How the contract's header is made again, once its class has changed; or what the language has instead."""
+def _header_rule(project: Project, rust: str | None) -> str:
+    """How the contract's header is made again, once its class has changed; or the module in Rust."""
     if project.header is None or project.module_file is None:
         return ""
-    made = module or project.header
-    words = f"{project.source} --lang rust" if module else project.source
+    made = rust or project.header
+    words = f"{project.source} --lang rust" if rust else project.source
     path = os.path.relpath(made, "contract")
     command = f"$(HARDPOINT) header {words} >{path}.new && mv {path}.new {path}"
     return f"\n{made}: contract/{os.path.basename(project.module_file)}\n\tcd contract && {command}\n"

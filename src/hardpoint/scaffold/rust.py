@@ -41,7 +41,7 @@ CARGO ?= cargo
         module: render(project.contract),
         "src/hardpoint.rs": copied("hardpoint.rs"),
         "Cargo.toml": _cargo(project),
-        "Makefile": makefile(project, rule, made="target", module=module),
+        "Makefile": makefile(project, rule, made="target", rust=module),
     }
 
 
