@@ -13,6 +13,7 @@ import socket
 import struct
 import subprocess
 import threading
+from io import FileIO
 from typing import TYPE_CHECKING, Any
 
 import msgpack
@@ -53,12 +54,12 @@ class Fake:
         self.started: Callable[[list[int]], None] = lambda _: None
         """What it does with its ends of pipe, records and counter."""
 
-    def fork(self, worker: Any) -> tuple[int, int, socket.socket]:
+    def fork(self, worker: Any) -> tuple[int, FileIO, socket.socket]:
         process = subprocess.Popen(["sleep", "600"])
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         threading.Thread(target=self._serve, args=(process, mine), daemon=True).start()
         threading.Thread(target=self._wait, args=(process, worker), daemon=True).start()
-        return process.pid, os.pidfd_open(process.pid), theirs
+        return process.pid, FileIO(os.pidfd_open(process.pid)), theirs
 
     def _wait(self, process: subprocess.Popen[bytes], worker: Any) -> None:
         worker.has_ended(-process.wait())

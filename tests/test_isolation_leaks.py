@@ -163,6 +163,53 @@ print(sum("pidfd" in os.readlink(fd) for fd in fds if os.path.islink(fd)))
     assert run_python(code).stdout == "ZeroDivisionError\nTrue\n1\n"  # that one is the test's
 
 
+def test_a_signal_that_comes_between_any_two_steps_leaves_nothing(hostile_library: Path, run_python: RunPython) -> None:
+    """Its handler raises before a function starts or after one in C returned: a profiler does so at each of these."""
+    code = f"""
+import gc, os, sys
+sys.path.insert(0, {str(HERE)!r})
+import hardpoint
+from hostile import Hostile
+from processes import children, eventually, parent, workers
+sys.unraisablehook = lambda told: None  # who closes gets none from a finalizer
+steps = 0
+def use(broken_off_at):
+    global steps
+    steps = 0
+    def profile(frame, event, function):
+        global steps
+        if event in ("call", "c_return") and "hardpoint/isolation/" in frame.f_code.co_filename:
+            steps += 1
+            if steps == broken_off_at:
+                done.append((frame.f_code.co_name, frame.f_lineno, event))
+                raise KeyboardInterrupt
+    sys.setprofile(profile)
+    try:
+        with hardpoint.loaded({str(hostile_library)!r}, Hostile, isolated=True) as plugin:
+            plugin.count()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.setprofile(None)
+def descriptors():
+    gc.collect()
+    return len(os.listdir("/proc/self/fd"))
+with hardpoint.loaded({str(hostile_library)!r}, Hostile, isolated=True) as plugin:
+    zygote = parent(workers(plugin)[0])
+assert eventually(lambda: len(children(zygote)) == 1)
+before, done, at = descriptors(), [], 0
+while len(done) == at:
+    at += 1
+    use(at)
+    # At most the process that is ready for the next worker, and one of which it is not known that it was asked for.
+    if not eventually(lambda: descriptors() <= before and len(children(zygote)) <= 2, 10):
+        print(*done[-1], before, descriptors(), len(children(zygote)))
+        break
+print(at > 150, steps > 150)
+"""
+    assert run_python(code).stdout == "True True\n"
+
+
 def test_a_host_that_has_no_descriptors_left(hostile_library: Path, run_python: RunPython) -> None:
     """Each load or call is an error or works, and all is well once there are some again."""
     code = f"""

@@ -15,10 +15,11 @@ import select
 import threading
 from _thread import RLock
 from collections import deque
-from contextlib import ExitStack
 from typing import Any
 
 from ..logs import LONGEST, record_of
+from .descriptors import own_pair
+from .shared import memory
 
 _CHUNK = 1 << 16
 _LINE = 2000
@@ -40,32 +41,23 @@ class Output:
         self._records_to = logging.getLogger(f"hardpoint.plugin.{name}")
         self._rest = b""
         self._reported = 0
-        with ExitStack() as undo:
-            self.pipe, pipe = os.pipe2(os.O_CLOEXEC)
-            undo.callback(os.close, self.pipe)
-            undo.callback(os.close, pipe)
-            os.set_blocking(self.pipe, False)
-            self.records, records = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_NONBLOCK)
-            undo.callback(self.records.close)
-            undo.callback(records.close)
-            counter = os.memfd_create("hardpoint-dropped", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-            undo.callback(os.close, counter)
-            os.ftruncate(counter, mmap.PAGESIZE)
-            seal(counter)
-            self._dropped = mmap.mmap(counter, mmap.PAGESIZE)
-            undo.pop_all()
-        self.theirs = (pipe, records.detach(), counter)
+        self.pipe, pipe = own_pair(os.pipe2, os.O_CLOEXEC)
+        os.set_blocking(self.pipe.fileno(), False)
+        self.records, records = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_NONBLOCK)
+        counter = memory("hardpoint-dropped")
+        os.ftruncate(counter.fileno(), mmap.PAGESIZE)
+        self._dropped = mmap.mmap(counter.fileno(), mmap.PAGESIZE)
+        self.theirs = (pipe, records, counter)
 
     def passed_on(self) -> None:
         """Close what the worker has now."""
-        for fd in self.theirs:
-            os.close(fd)
+        for each in self.theirs:
+            each.close()
 
     def read_lines(self) -> bool:
         """Read once from the pipe; False if that was the end."""
-        try:
-            data = os.read(self.pipe, _CHUNK)
-        except BlockingIOError:
+        data = self.pipe.read(_CHUNK)
+        if data is None:  # somebody else was quicker, or nobody wrote
             return True
         *lines, self._rest = (self._rest + data).split(b"\n")
         if whole := len(self._rest) // _LINE * _LINE if data else len(self._rest):
@@ -97,16 +89,9 @@ class Output:
         try:
             self.read_records()
         finally:
-            os.close(self.pipe)
+            self.pipe.close()
             self.records.close()
             self.ended.set()
-
-
-def seal(fd: int) -> None:
-    """Keep a worker from making memory smaller, which would have the host die of SIGBUS."""
-    import fcntl
-
-    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
 
 
 class Reader:
@@ -125,9 +110,15 @@ class Reader:
     def add(self, output: Output) -> None:
         """Read what comes from there."""
         # The pipe last: with its end, which may have come already, both go.
-        for fd, read in ((output.records.fileno(), self._records), (output.pipe, self._lines)):
-            self._outputs[fd] = (read, output)
-            self._poll.register(fd, select.EPOLLIN)
+        reads = {output.records.fileno(): self._records, output.pipe.fileno(): self._lines}
+        try:
+            for fd, read in reads.items():
+                self._outputs[fd] = (read, output)
+                self._poll.register(fd, select.EPOLLIN)
+        except BaseException:  # a signal's handler came between
+            for fd in reads:
+                self._outputs.pop(fd, None)
+            raise
 
     def _read(self) -> None:
         while True:
@@ -156,7 +147,7 @@ class Reader:
 
     def _lines(self, output: Output) -> None:
         if not output.read_lines():
-            for fd in (output.pipe, output.records.fileno()):
+            for fd in (output.pipe.fileno(), output.records.fileno()):
                 self._poll.unregister(fd)
                 del self._outputs[fd]
             output.close()

@@ -6,6 +6,7 @@ import _socket
 import os
 import select
 import signal
+import sys
 import time
 from _thread import RLock, allocate_lock
 from contextlib import closing, suppress
@@ -15,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from . import spawner, wire
 from .eager import eager
 from .output import Output, reader
-from .shared import Shared
-from .spawner import has_ended
+from .shared import Shared, memory
+from .spawner import is_readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 class GoneError(Exception):
     """The worker is gone, or has to go; the message says why if that is not its exit status."""
+
+
+inherited: list[Any] = []
+"""What a forked child has of its parent and never closes: it may have done so before, and others have the numbers."""
 
 
 class Connection:
@@ -50,10 +55,10 @@ class Worker:
 
     def __init__(self, name: str, timeout: float | None) -> None:
         self._timeout = timeout
+        self._host = os.getpid()
         self._lock = RLock()
         self.free: list[Connection] = []
         """Connections that no call has; taking one out of a list is atomic."""
-        self._pidfd = -1
         self._ended = allocate_lock()
         self._ended.acquire()
         self.status: int | None = None
@@ -74,25 +79,35 @@ class Worker:
             raise
         reads.add(self.output)
 
+    def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not hasattr(self, "_control"):
+            return
+        if finalizing():  # nothing is left to kill it with, and it ends by itself
+            self._let_go()
+        elif self._host != os.getpid():
+            inherited.append(self.__dict__)
+        else:  # a signal's handler came between, and nobody else does it
+            self.kill()
+
     def load(self, library: int, request: list[Any], config: bytes | None) -> Any:
         """Have it load the plugin; its answer. It has a connection from then on, whose memory a large request takes.
 
         BlockingIOError if that takes too long; GoneError, OSError or FrameError if there is none.
         """
         try:
-            shared = Shared.make()
+            shared = Shared(memory("hardpoint"))
 
             def hand_over(*fds: int) -> None:
                 parts = wire.pack(request), config
                 placed = [part if part is None or len(part) <= wire.INLINE else shared.put(part) for part in parts]
-                wire.send(self._control, placed, (library, *self.output.theirs, *fds))
+                wire.send(self._control, placed, (library, *(each.fileno() for each in self.output.theirs), *fds))
                 spawner.ask()  # while this one loads, and nobody has anything to do but wait for it
 
             self.free.append(self._connect(shared, hand_over))
         finally:
             self.output.passed_on()
-        if self._timeout is not None:
-            _wait(self._control, self._timeout)
+        if self._timeout is not None and not is_readable(self._control, self._timeout):
+            raise BlockingIOError
         answer, _ = wire.receive(self._control)
         if answer is None:
             raise GoneError
@@ -105,7 +120,7 @@ class Worker:
         try:
             return self.free.pop()
         except IndexError:
-            return self._connect(Shared.make(), self._hand_over)
+            return self._connect(Shared(memory("hardpoint")), self._hand_over)
 
     def _connect(self, shared: Shared, hand_over: Callable[..., None]) -> Connection:
         try:
@@ -127,7 +142,7 @@ class Worker:
         until = None if self._timeout is None else time.monotonic() + self._timeout
         while True:
             with self._lock:
-                if self._pidfd < 0:
+                if self._pidfd.closed:
                     raise GoneError
                 poll = select.poll()
                 poll.register(self._control, select.POLLOUT)
@@ -143,20 +158,22 @@ class Worker:
             connection.close()
             return
         self.free.append(connection)
-        if self._pidfd < 0:  # it was killed meanwhile, and what was free then is closed
+        if self._pidfd.closed:  # it was killed meanwhile, and what was free then is closed
             self._close_free()
 
     def kill(self, why: str = "") -> None:
         """End it now, and let go of it."""
         with self._lock:
-            if self._pidfd >= 0:
-                pidfd, self._pidfd = self._pidfd, -1  # before it is closed: its number may be another's right behind
-                if not has_ended(pidfd):
-                    self.was_killed, self.killed_for = True, why
-                    with suppress(ProcessLookupError):
-                        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-                os.close(pidfd)
-            self._control.close()
+            if not self._pidfd.closed and not is_readable(self._pidfd):
+                self.was_killed, self.killed_for = True, why
+                with suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(self._pidfd.fileno(), signal.SIGKILL)
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self._pidfd.close()
+        self._control.close()
+        self.output.passed_on()  # else it never ends
         self._close_free()
 
     def _close_free(self) -> None:
@@ -169,12 +186,12 @@ class Worker:
     def ask_to_end(self) -> None:
         """Have it end its instance and then itself."""
         with self._lock, suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):  # gone, or it does not read
-            if self._pidfd >= 0:
+            if not self._pidfd.closed:
                 wire.send(self._control, wire.END, (), _socket.MSG_DONTWAIT)
 
     def end(self, seconds: float) -> bool:
         """Wait for the end that it was asked for; False if it took longer than that, and was killed."""
-        in_time = self._pidfd < 0 or has_ended(self._pidfd, seconds)
+        in_time = self._pidfd.closed or is_readable(self._pidfd, seconds)
         self.kill()
         return in_time
 
@@ -193,14 +210,6 @@ class Worker:
 
 def _milliseconds(seconds: float) -> int:
     return ceil(min(seconds, 2_000_000.0) * 1000)  # poll takes an int of C
-
-
-def _wait(sock: _socket.socket, seconds: float) -> None:
-    """BlockingIOError if nothing comes in that time."""
-    poll = select.poll()
-    poll.register(sock, select.POLLIN)
-    if not poll.poll(_milliseconds(seconds)):
-        raise BlockingIOError
 
 
 def _in_time(sock: _socket.socket, seconds: float) -> Callable[[Any], int]:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from ..abi import SERIAL, UNSUPPORTED
 from ..errors import CallError, CrashedError, HardpointError, LoadError, TimedOutError
 from ..file import LibraryFile, digest
+from .descriptors import own
 from .frames import checked, error_of, place
 from .options import InForce, limits
-from .process import GoneError, Worker
+from .process import GoneError, Worker, inherited
 from .wire import FrameError, pack, unpack
 
 if TYPE_CHECKING:
@@ -54,9 +55,11 @@ class Session:
         self._pid = os.getpid()
         self._serial = bool(fit.vtable and fit.vtable.flags & SERIAL)
         try:
-            self._file = LibraryFile(file.path, os.dup(file.fd), file.loader_path, os.fstat(file.fd), file.pinned)
+            self._kept = own(os.dup, file.fd)
         except OSError as error:
             raise self._cannot("loading", error) from error
+        fd = self._kept.fileno()
+        self._file = LibraryFile(file.path, fd, file.loader_path, os.fstat(fd), file.pinned)
         self._lock = RLock()
         methods = [[method.name, method.parameters, *method[2:5]] for method in contract.methods]
         self.library = file.loader_path
@@ -82,13 +85,12 @@ class Session:
         self._workers[0] = self._start()
 
     def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        file = getattr(self, "_file", None)
-        # A forked child may have closed it, and something else have its number; at exit nothing is left to do it with.
-        if file and not finalizing() and self._pid == os.getpid():
-            os.close(file.fd)
-            for worker in getattr(self, "_workers", ()):
-                if worker is not None:  # a signal's handler came between, and nobody ever held the plugin
-                    worker.kill()
+        if not hasattr(self, "_kept"):
+            return
+        if finalizing() or self._pid == os.getpid():
+            self._kept.close()
+        else:
+            inherited.append(self._kept)
 
     @property
     def pinned(self) -> str | None:

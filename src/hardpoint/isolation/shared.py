@@ -8,28 +8,33 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import wire
+from .descriptors import own
+
+if TYPE_CHECKING:
+    from io import FileIO
 
 _GRAIN, _KEPT = 1 << 16, 1 << 22
+
+
+def memory(name: str) -> FileIO:
+    """New memory, of no size yet."""
+    file = own(os.memfd_create, name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
+    return file
 
 
 class Shared:
     """A mapping of the memory behind a descriptor, which follows it when it grows. It closes the descriptor."""
 
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
+    def __init__(self, file: FileIO) -> None:
+        self._file = file
+        self.fd = file.fileno()
         self._map: mmap.mmap | None = None
         self._size = 0
         self._used = 0
-
-    @classmethod
-    def make(cls) -> Shared:
-        """New memory, of no size yet."""
-        fd = os.memfd_create("hardpoint", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
-        return cls(fd)
 
     @property
     def is_large(self) -> bool:
@@ -75,5 +80,5 @@ class Shared:
 
     def close(self) -> None:
         """Close the descriptor; the mapping goes with the last view of it."""
-        os.close(self.fd)
+        self._file.close()
         self._map = None

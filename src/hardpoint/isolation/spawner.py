@@ -11,12 +11,16 @@ import signal
 import sys
 from _thread import RLock, start_new_thread
 from contextlib import closing, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from ..errors import LoadError
 from . import wire
+from .descriptors import own, own_passed
 
 if TYPE_CHECKING:
+    from io import FileIO
+
     from .process import Worker
 
 _KEPT = ("LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "TZ")
@@ -46,8 +50,8 @@ class Spawner:
     def __init__(self) -> None:
         self._control, control = wire.pair()
         self._events, events = wire.pair()
-        self._lock = RLock()
-        self._workers: dict[int, Worker] = {}
+        self._lock, self._asking = RLock(), RLock()
+        self._workers: WeakValueDictionary[int, Worker] = WeakValueDictionary()
         self._asked = False
         """Whether it has been asked for a process that nobody has as yet."""
         with closing(control), closing(events):
@@ -60,49 +64,45 @@ class Spawner:
         self.alive = True
         start_new_thread(self._watch, ())
 
-    def ask(self) -> None:
-        """Have a process made ready for the next worker, unless there is one, or somebody waits for one."""
-        if self._lock.acquire(blocking=False):
-            try:
-                self._ask(ahead=True)
-            finally:
-                self._lock.release()
+    def ask(self, *, ahead: bool = True) -> bool:
+        """Have a process made ready for the next worker, unless there is one, or somebody waits for one: whether that is so."""
+        with self._asking:
+            # An answer may be there that a signal's handler kept from being counted.
+            was_asked = self._asked or is_readable(self._control)
+            if not was_asked:
+                with suppress(OSError):  # it has ended, and whoever wants a process finds out
+                    wire.send(self._control, ahead)
+                    self._asked = True
+            return was_asked
 
-    def _ask(self, *, ahead: bool) -> None:
-        if not self._asked:
-            with suppress(OSError):  # it has ended, and whoever wants a process finds out
-                wire.send(self._control, ahead)
-                self._asked = True
-
-    def fork(self, worker: Worker) -> tuple[int, int, _socket.socket] | None:
+    def fork(self, worker: Worker) -> tuple[int, FileIO, _socket.socket] | None:
         """A process for a worker: its pid, a descriptor for it and the socket on which it waits; None if the zygote is gone.
 
         OSError if there can be no process.
         """
         with self._lock:
-            while True:
-                was_asked = self._asked
-                self._ask(ahead=False)
-                pid, fds = self._answer()
+            while self.alive:
+                was_asked = self.ask(ahead=False)
+                pid, passed = self._answer()
                 if pid is None:
                     self.alive = False
-                    return None
-                if len(fds) == 2 and not has_ended(fds[0]):
+                    break
+                if len(passed) == 2 and not is_readable(passed[0]):
                     self._workers[pid] = worker
-                    return pid, fds[0], _socket.socket(fileno=fds[1])
-                for fd in fds:
-                    os.close(fd)
+                    return pid, *passed
+                for each in passed:
+                    each.close()
                 if not was_asked:  # one that had to wait may have been killed, or there was no room for it then
-                    number = -pid if pid < 0 else errno.ECHILD if len(fds) == 2 else errno.EMFILE
+                    number = -pid if pid < 0 else errno.ECHILD if len(passed) == 2 else errno.EMFILE
                     raise OSError(number, os.strerror(number))
+        return None
 
-    def _answer(self) -> tuple[int | None, list[int]]:
-        poll = select.poll()
-        poll.register(self._control, select.POLLIN)
+    def _answer(self) -> tuple[int | None, list[Any]]:
         with suppress(BrokenPipeError, ConnectionResetError):  # it has ended
-            if poll.poll(_PATIENCE * 1000):
+            if is_readable(self._control, _PATIENCE):
+                pid, _ = wire.receive(self._control, flags=_socket.MSG_PEEK)
                 self._asked = False  # before it is: a signal's handler may end this in between
-                return wire.receive(self._control, 2)
+                return pid, own_passed(self._control)
             os.kill(self._pid, signal.SIGKILL)
         return None, []
 
@@ -114,6 +114,7 @@ class Spawner:
                     worker = self._workers.pop(pid, None)
                 if worker is not None:
                     worker.has_ended(status)
+                worker = None  # nor is it held until there is another
         finally:
             self._end()
 
@@ -129,11 +130,14 @@ class Spawner:
             os.waitpid(self._pid, 0)
 
 
-def has_ended(pidfd: int, seconds: float = 0) -> bool:
-    """Whether the process has ended, or does in that time."""
+def is_readable(what: FileIO | _socket.socket, seconds: float = 0) -> bool:
+    """Whether there is something to read, or is in that time; of a pidfd, whether the process has ended."""
     poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(seconds * 1000))
+    try:
+        poll.register(what, select.POLLIN)
+    except ValueError:  # another thread has closed it
+        return True
+    return bool(poll.poll(min(seconds, 2_000_000.0) * 1000))  # it takes an int of C
 
 
 def python() -> str:
@@ -156,22 +160,22 @@ def _homes() -> list[str]:
 
 def _spawn(control: int, events: int) -> int:
     """Start the zygote. It gets nothing of the host's but its stderr: no other descriptor, no signal ignored or blocked."""
-    high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in (control, events)]  # a host may have no stdin
+    high = [own(fcntl.fcntl, fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in (control, events)]  # a host may have no stdin
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-        (os.POSIX_SPAWN_DUP2, high[0], 3),
-        (os.POSIX_SPAWN_DUP2, high[1], 4),
+        (os.POSIX_SPAWN_DUP2, high[0].fileno(), 3),
+        (os.POSIX_SPAWN_DUP2, high[1].fileno(), 4),
     ]
     environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    own = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    words = [python(), "-I", "-S", "-c", _BOOT, str(os.getpid()), "3", "4", own, *sys.path, *_homes()]
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    words = [python(), "-I", "-S", "-c", _BOOT, str(os.getpid()), "3", "4", package, *sys.path, *_homes()]
     default = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
     try:
         return os.posix_spawn(words[0], words, environment, file_actions=actions, setsigmask=(), setsigdef=default)
     finally:
-        for fd in high:
-            os.close(fd)
+        for each in high:
+            each.close()
 
 
 _spawner: Spawner | None = None
@@ -187,7 +191,7 @@ def spawner() -> Spawner:
         return _spawner
 
 
-def fork(worker: Worker) -> tuple[int, int, _socket.socket]:
+def fork(worker: Worker) -> tuple[int, FileIO, _socket.socket]:
     """A process for a worker: its pid, a descriptor for it and the socket on which it waits. OSError if there can be none."""
     for _ in range(2):  # the zygote may have died unnoticed; then there is another
         if got := spawner().fork(worker):

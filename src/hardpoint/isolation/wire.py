@@ -63,10 +63,11 @@ def send(sock: _socket.socket, frame: Any, fds: tuple[int, ...] = (), flags: int
         sock.send(pack(frame), flags)  # the call that a sandboxed worker still has
 
 
-def receive(sock: _socket.socket, most: int = 0) -> tuple[Any, list[int]]:
-    """A frame, and at most so many descriptors that came with it; (None, []) at the end of the stream."""
+def receive(sock: _socket.socket, most: int = 0, flags: int = 0) -> tuple[Any, list[int]]:
+    """A frame, and at most so many descriptors that came with it; (None, []) at the end. `flags` are as for recvmsg(2)."""
     fds = array.array("i")
-    data, ancillary, _, _ = sock.recvmsg(LIMIT, _socket.CMSG_SPACE(most * 4) if most else 0, _socket.MSG_CMSG_CLOEXEC)
+    room = _socket.CMSG_SPACE(most * 4) if most else 0
+    data, ancillary, _, _ = sock.recvmsg(LIMIT, room, flags | _socket.MSG_CMSG_CLOEXEC)
     for level, kind, content in ancillary:
         if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
             fds.frombytes(content[: len(content) // 4 * 4])

@@ -6,6 +6,7 @@ import _socket
 import _thread
 import mmap
 import os
+from io import FileIO
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import _cffi_backend
@@ -83,7 +84,7 @@ def _start(control: _socket.socket) -> NoReturn:
     for number in (1, 2):
         os.dup2(output, number)
     os.close(output)
-    shared = Shared(memory)
+    shared = Shared(FileIO(memory))
     request, config = (shared.copy(each) for each in placed)
     applied: list[str] = []
     try:
@@ -110,7 +111,7 @@ def _start(control: _socket.socket) -> NoReturn:
             for fd in fds:
                 os.close(fd)
             continue
-        _thread.start_new_thread(_serve, (_socket.socket(fileno=fds[0]), Shared(fds[1]), methods, calls))
+        _thread.start_new_thread(_serve, (_socket.socket(fileno=fds[0]), Shared(FileIO(fds[1])), methods, calls))
 
 
 def _check(
