@@ -34,7 +34,7 @@ def language(name: str) -> Language:
 
 
 def files(project: Project, lang: str) -> dict[str, str]:
-    """Every file of the project: path -> text."""
+    """Every file of the project: path -> text, in the order to write them: what make makes of the contract's class is younger."""
     chosen = language(lang)
     own = chosen.files(project)
-    return {**own, **common.files(project, own, chosen.NEEDS)}
+    return {**common.files(project, own, chosen.NEEDS), **own}
