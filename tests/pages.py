@@ -1,14 +1,15 @@
 """A page's code blocks, done as they say: files are written, C is compiled, commands are run and their output compared.
 
-What becomes of a block is said by its language, and by `file=NAME` behind it:
+What becomes of a block is said by its language, and by what stands behind it:
 
     file=NAME       written to that file; C that has a plugin's macro is written to the plugin's name without saying so
+    from=FILE       stands so in that file of the project
+    by=FILE         done by that file of the project, which has each of its lines, or reads them: it names the page
     c               compiled, if it is written nowhere
     console         each command after a $ is run by bash, and its output compared; ... stands for any text; cd lasts
     pycon           a session of Python, as a doctest; all of a page's are one session
     python          run, if it is written nowhere
     json, toml      parsed
-    text, sh        left alone: what is no code, and what no test can run
 """
 
 from __future__ import annotations
@@ -38,6 +39,11 @@ class Block(NamedTuple):
     language: str
     text: str
     file: str | None
+    """Where it is written to."""
+    source: str | None
+    """Where it is from."""
+    by: str | None
+    """What does it, if `follow` does not."""
     line: int
 
 
@@ -48,10 +54,11 @@ def blocks(page: str) -> list[Block]:
 
 
 def _block(match: re.Match[str], whole: str) -> Block:
-    file = re.search(r"file=(\S+)", match["rest"])
+    said = dict(re.findall(r"(file|from|by)=(\S+)", match["rest"]))
     plugin = re.search(r'_PLUGIN\("(\w+)"', match["text"]) if match["language"] == "c" else None
-    name = file[1] if file else f"{plugin[1]}.c" if plugin else None
-    return Block(match["language"], match["text"], name, whole[: match.start()].count("\n") + 1)
+    file = said.get("file", f"{plugin[1]}.c" if plugin else None)
+    line = whole[: match.start()].count("\n") + 1
+    return Block(match["language"], match["text"], file, said.get("from"), said.get("by"), line)
 
 
 def commands(text: str) -> list[tuple[str, str]]:
@@ -66,7 +73,9 @@ def follow(page: str, folder: Path, compiler: Compiler) -> None:
     here = folder
     for block in blocks(page):
         where = f"{page}:{block.line}"
-        if block.file is not None:
+        if block.by or block.source:
+            _look_up(page, block, where)
+        elif block.file is not None:
             (folder / block.file).parent.mkdir(parents=True, exist_ok=True)
             (folder / block.file).write_text(block.text)
         elif block.language == "console":
@@ -87,7 +96,15 @@ def follow(page: str, folder: Path, compiler: Compiler) -> None:
         elif block.language in {"json", "toml"}:
             {"json": json.loads, "toml": tomllib.loads}[block.language](block.text)
         else:
-            assert block.language in {"text", "sh"}, f"{where}: nothing is known of {block.language}"
+            raise AssertionError(f"{where}: nothing does {block.language}")
+
+
+def _look_up(page: str, block: Block, where: str) -> None:
+    if block.by is not None:
+        lines, doer = block.text.splitlines(), (ROOT / block.by).read_text()
+        assert page in doer or set(lines) <= set(doer.splitlines()), f"{where}: {block.by} does not do this"
+    if block.source is not None:
+        assert block.text in (ROOT / block.source).read_text(), f"{where}: {block.source} has other words"
 
 
 def _run(where: str, command: str, printed: str, folder: Path) -> None:
@@ -97,9 +114,23 @@ def _run(where: str, command: str, printed: str, folder: Path) -> None:
         stdin=subprocess.DEVNULL, env={**os.environ, "COLUMNS": "100"},
     )  # fmt: skip
     found = done.stdout if own else done.stdout + done.stderr
-    pattern = ".*".join(map(re.escape, printed.split("...")))
-    if not re.fullmatch(pattern, found, re.DOTALL):
+    if not _agrees(found, printed):
         raise AssertionError(f"{where}: {command}\nprints\n{found}\nand not\n{printed}")
+
+
+def _agrees(found: str, printed: str) -> bool:
+    """Whether that is what is printed, with any text for ...; a regular expression took 15 s for a dump that is full of dots."""
+    first, *others = printed.split("...")
+    if not others:
+        return found == printed
+    *middle, last = others
+    place = len(first)
+    for part in middle:
+        place = found.find(part, place)
+        if place < 0:
+            return False
+        place += len(part)
+    return found.startswith(first) and found.endswith(last) and place + len(last) <= len(found)
 
 
 def _converse(where: str, text: str, session: dict[str, object]) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 from conftest import ROOT
+from pages import blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,6 +114,24 @@ def test_isolation_loses_nothing(run: Run) -> None:
 def test_bench(run: Run) -> None:
     rows = [line.split()[0] for line in run("bench", ENGLISH, "greet", "World", "--rounds", "1").splitlines() if line]
     assert {"floor", "python", "native", "cffi", "ctypes", "isolated"} <= set(rows)
+
+
+def test_the_commands_of_the_page(run: Run, english: Path, tmp_path: Path) -> None:
+    """Those of docs/container.md, with this image's name, and a folder for $PWD."""
+    (tmp_path / "plugins").mkdir()
+    shutil.copy(english, tmp_path / "plugins/mine.so")
+    tmp_path.chmod(0o755)
+    commands = "".join(block.text for block in blocks("docs/container.md") if block.by).replace("\\\n", "")
+    for command in commands.splitlines():
+        program, subcommand, *words = shlex.split(command, comments=True)
+        if subcommand == "build":  # which the fixture did
+            assert [program, *words] in (
+                ["docker", "-t", "hardpoint", "."],
+                ["docker", "-t", "hardpoint", "--build-arg", "RELEASE=trixie", "."],
+            )
+        else:
+            assert (program, subcommand) == ("docker", "run")
+            docker("run", *[IMAGE if word == "hardpoint" else word.replace("$PWD", str(tmp_path)) for word in words])
 
 
 def test_no_compiler_not_root_and_no_shell_at_the_entry(run: Run) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from pages import follow
+from pages import blocks, follow
 from test_shipping import Environment
 
 if TYPE_CHECKING:
@@ -46,3 +48,14 @@ def test_shipping(stranger: Path, compiler: Compiler) -> None:
         if shutil.which(tool) is None:
             pytest.skip(f"there is no {tool}")
     follow("docs/shipping.md", stranger, compiler)
+
+
+@pytest.mark.skipif(find_spec("ziglang") is None, reason="there is no ziglang")
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the page names x86-64")
+def test_shipping_for_an_old_glibc(stranger: Path) -> None:
+    """What docs/shipping.md has for it, which takes a compiler that is no part of the page."""
+    subprocess.run(["hardpoint", "new", "low-german", "--contract", "greeter"], check=True, stdout=subprocess.DEVNULL)
+    [block] = [block for block in blocks("docs/shipping.md") if block.by]
+    subprocess.run(["bash", "-euc", block.text], cwd=stranger / "low-german", check=True)
+    assert b"clang" in (stranger / "low-german/low-german.so").read_bytes()
+    assert len(list((stranger / "low-german/dist").glob("*.whl"))) == 1
