@@ -164,3 +164,29 @@ except hardpoint.LoadError as error:
 def test_a_request_of_any_length(english: Path, tmp_path: Path) -> None:
     with hardpoint.loaded(english, Greeter, isolated=Isolation(read=[tmp_path] * 10_000)) as plugin:
         assert plugin.lang() == "English"
+
+
+WITHOUT_CLOSE_RANGE = """
+import os, hardpoint
+from hardpoint.contracts import Greeter
+from hardpoint.isolation import seccomp
+from hardpoint.libc import libc
+close_range = 436
+seccomp._prepared[False, False] = (  # in place of a worker's filter
+    seccomp._do(seccomp._LOAD, seccomp._NUMBER) + seccomp._do(seccomp._IF_EQUAL, close_range, 0, 1)
+    + seccomp._UNKNOWN + seccomp._ALLOWED
+)
+assert libc.prctl(38, 1, 0, 0, 0) == 0  # PR_SET_NO_NEW_PRIVS
+assert seccomp.install(network=False, processes=False) is None
+high = os.dup2(os.open({english!r}, os.O_RDONLY), 900)  # one that workers shall not have
+with hardpoint.loaded({english!r}, Greeter, isolated=hardpoint.Isolation(sandbox=False)) as plugin:
+    print(plugin.greet("World"))
+    print(os.listdir(f"/proc/{{hardpoint.info(plugin).isolation.workers[0]}}/fd"))
+"""
+
+
+def test_a_python_without_close_range(english: Path, run_python: RunPython) -> None:
+    """As one that was built on an older glibc, or on Linux before 5.9: closing two thousand million numbers takes minutes."""
+    greeting, descriptors = run_python(WITHOUT_CLOSE_RANGE.format(english=str(english))).stdout.splitlines()
+    assert greeting == "Hello, World! Nice to meet you."
+    assert max(int(each) for each in eval(descriptors)) < 20

@@ -18,7 +18,7 @@ from .descriptors import own
 from .frames import checked, error_of, place
 from .options import InForce, limits
 from .process import GoneError, Worker, inherited
-from .wire import FrameError, pack, unpack
+from .wire import NO_MEMORY, FrameError, pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -286,6 +286,8 @@ class Session:
         elif status is not None:
             code = os.WEXITSTATUS(status)
             how = f"exited with status {code}"
+            if code == NO_MEMORY and (memory := self._isolation.memory) is not None:
+                how, doing = "ran out of memory", f"{doing}: needs more than Isolation(memory={memory!r}); give it more"
         said = "".join(f"\n  | {line}" for line in lines) or "; it wrote nothing to stdout or stderr"
         return CrashedError(
             f"{self._plugin.path}: the worker {how} in {doing}{said}",

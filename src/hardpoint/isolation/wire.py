@@ -23,6 +23,8 @@ LIMIT = 1 << 18
 """Bytes in a frame: nine inline payloads and more."""
 CONNECT, END = 1, 0
 """What the host sends on a worker's first socket once it has loaded: two descriptors for calls, or that it shall end."""
+NO_MEMORY = 71
+"""The status with which a worker exits that has no memory left for its own part."""
 PLACE = 1
 """The type of the extension that stands for a payload in shared memory."""
 PLACED = struct.Struct("<QQ")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _socket
 import _thread
+import errno
 import mmap
 import os
 from io import FileIO
@@ -24,6 +25,7 @@ from ..preflight import Fit, read_elf
 from ..signature import Contract, Method, Parameter
 from ..vtable import Vtable
 from . import crash, sandbox, wire
+from .descriptors import close_from
 from .eager import eager
 from .shared import Shared
 
@@ -50,7 +52,7 @@ def main(zygote: int, control: int, *, ahead: bool) -> NoReturn:
     if os.getppid() != zygote:
         os._exit(0)
     os.dup2(control, _CONTROL, inheritable=False)
-    os.closerange(_CONTROL + 1, 1 << 16)
+    close_from(_CONTROL + 1)
     if ahead:
         _rehearse()
     _start(_socket.socket(fileno=_CONTROL))
@@ -98,8 +100,9 @@ def _start(control: _socket.socket) -> NoReturn:
         wire.send(control, [1, told(error, None), applied, ""])
         os._exit(0)
     os.close(library)
-    wire.send(control, [0, [call is not None for call in calls], applied, binding or opening.default_binding()])
+    # Before it is said that all is well: the plugin's threads may have left no memory for the stack of this one.
     _thread.start_new_thread(_serve, (_socket.socket(fileno=connection), shared, methods, calls))
+    wire.send(control, [0, [call is not None for call in calls], applied, binding or opening.default_binding()])
     while True:
         request, fds = wire.receive(control, 2)
         if request is None:
@@ -178,13 +181,20 @@ def told(error: HardpointError, shared: Shared | None) -> list[Any]:
     return [type(error).__name__, str(error), status, data]
 
 
+def lacks_memory(error: Exception) -> bool:
+    """Whether it is raised where there is no memory; to start a thread takes some for its stack."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError) or str(error) == "can't start new thread"
+
+
 def _serve(sock: _socket.socket, shared: Shared, methods: list[Method], calls: list[Call | None]) -> None:
     """Answer the calls of one connection, one after the other, until the host closes it."""
     crash.guard()
-    buffer = wire.buffer()
-    view = memoryview(buffer)
     receive, send, unpack, pack, inline = eager(sock, sock.recv_into), sock.send, wire.unpack, wire.pack, wire.INLINE
     try:
+        buffer = wire.buffer()
+        view = memoryview(buffer)
         while size := receive(buffer):
             index, *arguments = unpack(view[:size])
             if index < 0:  # there is more to it
@@ -199,8 +209,9 @@ def _serve(sock: _socket.socket, shared: Shared, methods: list[Method], calls: l
                 shared.begin()
                 reply[1] = shared.put(reply[1])
             send(pack(reply))
-    except OSError:  # the host has given up this one
-        pass
+    except (OSError, MemoryError) as error:  # else the host has given up this one
+        if lacks_memory(error):
+            os._exit(wire.NO_MEMORY)
     finally:
         sock.close()
         shared.close()
