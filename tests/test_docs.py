@@ -38,7 +38,7 @@ WITH_CODE = [page for page in PAGES if blocks(page) and page not in STRANGERS]
 
 @pytest.fixture
 def folder(compiler: Compiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the plugins that ./build.sh makes and the example of a contract, as the pages have it."""
+    """A folder with the plugins that ./build.sh makes and the example of a contract, as docs/tour.md has it made."""
     (tmp_path / "build/plugins").mkdir(parents=True)
     for source in (ROOT / "native_plugins").glob("*/*.c"):
         library = compiler.library(f"{source.parent.name}/{source.name}")
@@ -77,6 +77,7 @@ def test_no_block_is_passed_over() -> None:
         ("docs/benchmarks.md", "tests/test_docs.py"),
         ("docs/container.md", "tests/test_container.py"),
         ("docs/languages.md", "tests/test_rust.py"),
+        ("docs/tour.md", "tests/test_docs.py"),
         ("docs/shipping.md", "tests/test_writing_plugins.py"),
         ("docs/writing-plugins.md", "tests/test_writing_plugins.py"),
     }
@@ -189,6 +190,15 @@ def test_the_api_page_has_every_public_name() -> None:
     page = (ROOT / "docs/api.md").read_text()
     there = re.findall(r"^\.\. (?:auto\w+|data):: (\w+)$", page, re.MULTILINE)
     assert sorted(there) == sorted(hardpoint.__all__)
+
+
+def test_the_house_is_laid_out_as_contributing_says() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    source = ROOT / "src/hardpoint"
+    found = [*source.glob("*.py"), *source.glob("isolation/*.py"), *source.glob("conformance/*.py")]
+    folders = [f"{path.parent.name}/" for path in source.glob("*/__init__.py") if path.parent.name != "contracts"]
+    names = folders + [path.name for path in found if not path.name.startswith("_")]
+    assert [name for name in names if f"`{name}`" not in page] == []
 
 
 def test_every_page_is_in_the_index() -> None:

@@ -11,7 +11,7 @@ class Scorer(Protocol):
     """Scores answers to questions."""
 
     @hardpoint.quick
-    def score(self, answer: bytes, points: int, weight: float, strict: bool) -> float:  # noqa: FBT001
+    def score(self, answer: bytes, points: int, weight: float, strict: bool) -> float:
         """The points that an answer earns, weighted."""
         ...
 

@@ -8,9 +8,9 @@ import "C"
 import "unsafe"
 
 //export english_greet
-func english_greet(_ unsafe.Pointer, name *C.hp_char, nameLen C.size_t, out *C.hp_out) C.hp_status {
+func english_greet(_ unsafe.Pointer, name *C.hp_char, size C.size_t, out *C.hp_out) C.hp_status {
 	return call(out, func() error {
-		return write(out, "Hello, "+text(name, nameLen)+"! Nice to meet you.")
+		return write(out, "Hello, "+text(name, size)+"! Nice to meet you.")
 	})
 }
 
