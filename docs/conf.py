@@ -24,7 +24,9 @@ nitpick_ignore_regex = [(r"py:.*", r"(?!hardpoint\.).*|hardpoint\..*\._\w+")]
 
 myst_enable_extensions = ["deflist", "attrs_block"]
 myst_heading_anchors = 3
-myst_html_meta = {"description": "hardpoint loads compiled plugins into Python: checked first, typed, fast, or in a sandbox."}
+myst_html_meta = {
+    "description": "hardpoint loads compiled plugins into Python: checked first, typed, fast, or in a sandbox."
+}
 
 smartquotes = False  # options start with two dashes, in prose too
 default_role = "literal"  # docstrings are prose, with code in single backticks
