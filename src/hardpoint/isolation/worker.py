@@ -25,6 +25,7 @@ from ..preflight import Fit, read_elf
 from ..signature import Contract, Method, Parameter
 from ..vtable import Vtable
 from . import crash, sandbox, wire
+from .descriptors import close_from
 from .eager import eager
 from .shared import Shared
 
@@ -51,7 +52,7 @@ def main(zygote: int, control: int, *, ahead: bool) -> NoReturn:
     if os.getppid() != zygote:
         os._exit(0)
     os.dup2(control, _CONTROL, inheritable=False)
-    os.closerange(_CONTROL + 1, 1 << 16)
+    close_from(_CONTROL + 1)
     if ahead:
         _rehearse()
     _start(_socket.socket(fileno=_CONTROL))

@@ -16,6 +16,7 @@ from contextlib import closing
 
 from .. import opening, system
 from . import crash, wire, worker
+from .descriptors import close_from
 
 
 def _prepare() -> None:
@@ -120,7 +121,7 @@ def _reap(events: _socket.socket) -> None:
 
 def boot(host: str, control: str, events: str) -> None:
     """Start from the command line that spawner writes."""
-    os.closerange(5, (1 << 31) - 1)  # what the host lets its children inherit
+    close_from(5)  # what the host lets its children inherit
     for fd in (control, events):
         os.set_inheritable(int(fd), False)
     main(int(host), _socket.socket(fileno=int(control)), _socket.socket(fileno=int(events)))
