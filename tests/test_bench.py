@@ -295,8 +295,7 @@ def test_ctrl_c_ends_it_and_its_processes(english: Path) -> None:
     words = [sys.executable, "-m", "hardpoint", "bench", str(english), "--rounds", "100"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
-        while "round 2" not in process.stderr.readline():
-            pass
+        assert any("round 2" in line for line in iter(process.stderr.readline, ""))
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         process.send_signal(signal.SIGINT)
         printed, errors = process.communicate(timeout=30)
