@@ -17,4 +17,5 @@ public:
 using plugin = hp::Plugin<English>;
 
 GREETER_PLUGIN("english_cpp", "1.0.0", p.create = plugin::create, p.destroy = plugin::destroy,
-               p.greet = plugin::method<&English::greet>, p.lang = plugin::method<&English::lang>);
+               p.greet = plugin::method<&English::greet>,
+               p.lang = plugin::method<&English::lang>);
