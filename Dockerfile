@@ -41,7 +41,7 @@ RUN mkdir -p /build/plugins \
 FROM debian:${RELEASE}-slim AS python
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3 \
-    && rm -rf /var/lib/apt/lists/* /var/cache/debconf/* /var/log/*.log /var/log/apt /usr/share/doc/*
+    && rm -rf /var/lib/apt/lists/* /var/cache/debconf/* /var/log/*.log /var/log/apt
 
 # ---- a user's own image: a host application, and a plugin that comes as a wheel -----------------------------------------
 FROM build AS parts
