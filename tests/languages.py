@@ -23,7 +23,13 @@ COMMANDS = {
 }
 OLDEST = {"rust": (1, 82), "zig": (0, 16), "go": (1, 19)}
 # Nothing is fetched. Zig alone keeps to its own cache: it has libc's parts in it, which other tests want too, and takes a minute.
-OFFLINE = {"GOPROXY": "off", "GOFLAGS": "-mod=mod", "GOTOOLCHAIN": "local", "CARGO_NET_OFFLINE": "true"}
+OFFLINE = {
+    "GOPROXY": "off",
+    "GOFLAGS": "-mod=mod",
+    "GOTOOLCHAIN": "local",
+    "CARGO_NET_OFFLINE": "true",
+    "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+}
 
 
 @cache

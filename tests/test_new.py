@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import zipfile
 from typing import TYPE_CHECKING, Protocol
 
@@ -147,8 +146,7 @@ def test_an_sdist_builds_too(run: Run, new: New, tmp_path: Path) -> None:
     new("own", "--contract", "kinds:Kinds")
     code = "from setuptools.build_meta import build_sdist; build_sdist('dist')"
     run(sys.executable, "-c", code, folder="own", check=True)
-    with tarfile.open(tmp_path / "own/dist/own-0.1.0.tar.gz") as archive:
-        archive.extractall(tmp_path, filter="data")
+    subprocess.run(["tar", "-xf", "own/dist/own-0.1.0.tar.gz"], cwd=tmp_path, check=True)
     assert not list((tmp_path / "own-0.1.0").rglob("*.so"))
     run("make", "test", folder="own-0.1.0", check=True)
 

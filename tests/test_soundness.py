@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -219,6 +220,14 @@ def test_a_damaged_program_header(forge: Forge, kind: str, field: int, value: in
     _refused(forge.write(), sentence)
 
 
+def test_notes_that_are_padded_in_the_file_alone(forge: Forge) -> None:
+    """As binutils 2.35 writes them for a build id of a length that is no multiple of 4."""
+    at = 64 + 56 * forge.segments.index("PT_NOTE")
+    (size,) = struct.unpack_from("<Q", forge.data, at + 40)
+    forge.segment("PT_NOTE", 40, size - 2)
+    assert hardpoint.load(forge.write(), Greeter).lang() == "English"
+
+
 def test_segments_that_overlap(forge: Forge) -> None:
     forge.segment("PT_LOAD", 16, 0x1000, index=2)
     _refused(forge.write(), "^segments that overlap, are out of order or badly sized, at 0x1000$")
@@ -336,6 +345,8 @@ def test_two_relocations_of_one_word(forge: Forge) -> None:
 def test_packed_relocations_that_go_back_and_out(compiler: Compiler, tmp_path: Path) -> None:
     library = compiler.library("english/english.c", "-Wl,-z,pack-relative-relocs")
     forge = Forge(library, tmp_path / "damaged.so")
+    if ".relr.dyn" not in forge.sections:
+        pytest.skip("the linker packs no relocations")
     forge.put(".relr.dyn", 8, "<Q", 0x10)
     _refused(forge.write(), "^packed relocations that go back, to 0x10$")
     forge.put(".relr.dyn", 8, "<Q", (1 << 64) - 1)

@@ -373,6 +373,21 @@ static const struct {
     {"orphan", try_orphan}, {"crash", try_crash},
 };
 
+/* strerrorname_np(3) came with glibc 2.32. */
+static const char *error_name(int code) {
+    static const struct {
+        int code;
+        const char *name;
+    } names[] = {{EACCES, "EACCES"}, {EBADF, "EBADF"}, {EFAULT, "EFAULT"}, {EINVAL, "EINVAL"}, {EMFILE, "EMFILE"},
+                 {ENOMEM, "ENOMEM"}, {ENOSYS, "ENOSYS"}, {EPERM, "EPERM"}, {ESRCH, "ESRCH"}};
+    for (size_t i = 0; i < COUNT(names); i++) {
+        if (names[i].code == code) {
+            return names[i].name;
+        }
+    }
+    return strerror(code);
+}
+
 static hp_status attempt(
     void *self, const char *what, size_t what_len, const char *argument, size_t argument_len, hp_out *out) {
     char text[4096] = "";
@@ -381,7 +396,7 @@ static hp_status attempt(
     for (size_t i = 0; i < COUNT(attempts); i++) {
         if (strlen(attempts[i].name) == what_len && memcmp(attempts[i].name, what, what_len) == 0) {
             const long result = attempts[i].function(text);
-            return hp_puts(out, result >= 0 ? "done" : strerrorname_np(errno));
+            return hp_puts(out, result >= 0 ? "done" : error_name(errno));
         }
     }
     return hp_fail(out, HP_INVALID, "there is no attempt of that name");
