@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shlex
 import shutil
@@ -64,7 +65,8 @@ class Compiler:
 
     def text(self, name: str, code: str, *words: str) -> Path:
         """The library made of C in a string; `name` is the file's."""
-        source = self.folder / f"{name}.c"
+        source = self.folder / hashlib.sha256(code.encode()).hexdigest()[:16] / f"{name}.c"
+        source.parent.mkdir(exist_ok=True)
         source.write_text(code)
         return self.library(str(source), *words)
 
