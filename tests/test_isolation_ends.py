@@ -76,6 +76,7 @@ for pid in pids:
     os.kill(pid, signal.SIGSTOP)
 os._exit(0)
 """,
+    "frozen-zygote": "os.kill(zygote, signal.SIGSTOP); os.kill(os.getpid(), signal.SIGKILL)",
     "exec": "os.execv('/bin/true', ['true'])",
     "fork-that-lives-on": """
 if os.fork() == 0:

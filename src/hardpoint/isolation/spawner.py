@@ -9,7 +9,7 @@ import os
 import select
 import signal
 import sys
-from _thread import RLock, start_new_thread
+from _thread import RLock, allocate_lock, start_new_thread
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
@@ -54,15 +54,18 @@ class Spawner:
         self._workers: WeakValueDictionary[int, Worker] = WeakValueDictionary()
         self._asked = False
         """Whether it has been asked for a process that nobody has as yet."""
-        with closing(control), closing(events):
-            try:
-                self._pid = _spawn(control.fileno(), events.fileno())
-            except BaseException:
-                self._control.close()
-                self._events.close()
-                raise
+        self._failed: BaseException | None = None
         self.alive = True
-        start_new_thread(self._watch, ())
+        self._started = allocate_lock()
+        self._started.acquire()
+        start_new_thread(self._run, (control, events))
+        try:
+            self._started.acquire()
+            if self._failed:
+                raise self._failed
+        except BaseException:
+            self._control.shutdown(_socket.SHUT_RDWR)  # which ends a zygote, now or once it has started
+            raise
 
     def ask(self, *, ahead: bool = True) -> bool:
         """Have a process made ready for the next worker, unless there is one, or somebody waits for one: whether that is so."""
@@ -105,6 +108,18 @@ class Spawner:
                 return pid, own_passed(self._control)
             os.kill(self._pid, signal.SIGKILL)
         return None, []
+
+    def _run(self, control: _socket.socket, events: _socket.socket) -> None:
+        """Start the zygote, and watch it on the same thread: it is killed when that ends (PR_SET_PDEATHSIG)."""
+        try:
+            with closing(control), closing(events):
+                self._pid = _spawn(control.fileno(), events.fileno())
+        except BaseException as error:  # noqa: BLE001 - it is the one's who waits
+            self._failed = error
+            return
+        finally:
+            self._started.release()
+        self._watch()
 
     def _watch(self) -> None:
         try:

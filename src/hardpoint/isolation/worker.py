@@ -43,14 +43,19 @@ _RAW = {"str": "bytes"}
 def _nobody() -> None: ...
 
 
+def die_with(parent: int) -> None:
+    """End this process when its parent does, even if it is stopped then."""
+    libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(0)
+
+
 def main(zygote: int, control: int, *, ahead: bool) -> NoReturn:
     """Wait for the host's request, and become a worker; it ends when the host closes its side of the connection.
 
     `ahead` says that the host has nothing to ask for as yet.
     """
-    libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
-    if os.getppid() != zygote:
-        os._exit(0)
+    die_with(zygote)
     os.dup2(control, _CONTROL, inheritable=False)
     close_from(_CONTROL + 1)
     if ahead:

@@ -42,8 +42,7 @@ def main(host: int, control: _socket.socket, events: _socket.socket) -> None:
         watched = os.pidfd_open(host)
     except ProcessLookupError:
         return
-    if os.getppid() != host:
-        return
+    worker.die_with(host)
     _prepare()
     woken, wakes = _socket.socketpair(
         _socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC
