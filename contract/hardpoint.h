@@ -142,8 +142,8 @@ typedef struct hp_head {
  *            among 0-31, and refuses the plugin for one among 32-63.
  *   create   makes an instance. `config` is the host's text for this plugin (NULL, 0 when there is none; not NULL when it
  *            is empty). On success it stores in *self, which is NULL on entry and may stay so, whatever the methods shall
- *            get as `self`; on failure the reason is in `out`, *self is ignored and destroy is not called. Runs on the
- *            loading thread. NULL: no state, `self` is NULL.
+ *            get as `self`; on failure the reason is in `out`, *self is ignored and destroy is not called. Any thread,
+ *            also while another instance is made. NULL: no state, `self` is NULL.
  *   destroy  ends an instance, once, on any thread, after its last call has returned, with what create stored. Perhaps
  *            never, when the process exits. NULL: nothing to end.
  *   query    the door for later additions: a pointer to what `id` names, valid for good, or NULL. `id` is NUL-terminated

@@ -351,7 +351,7 @@ template <class T, auto M> struct Method {
 /* A class as a plugin: what goes into the vtable's slots.
  *
  * Its constructor takes (hp::Host, hp::Config), (hp::Config), (hp::Host) or nothing; the first that there is, is used. It
- * runs on the loading thread, and when it throws, loading fails with the reason. `create` and `destroy` go together, and are
+ * runs on any thread, and when it throws, loading fails with the reason. `create` and `destroy` go together, and are
  * left out where all methods are static. */
 template <class T> struct Plugin {
     static hp_status create(const hp_host *host, const char *config, std::size_t config_len, void **self, hp_out *out) {

@@ -224,7 +224,7 @@ impl io::Write for Bytes {
 
 /// An instance that has state. One without (`struct English;`) needs none of this, and the host refuses a config for it.
 pub trait Create: Sized {
-    /// Makes one, on the loading thread. `config` is the host's text for this plugin, if there is one.
+    /// Makes one, on any thread. `config` is the host's text for this plugin, if there is one.
     fn create(config: Option<&str>, host: Host) -> Result<Self, Error>;
 }
 
