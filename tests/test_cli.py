@@ -240,6 +240,44 @@ def test_check_prints_every_problem_of_a_library_with_malformed_manifests_alone(
     assert done.stdout.count("  problem manifest-malformed\n") == 2
 
 
+NAMES = {
+    "constexpr() -> int": "its name is taken by C or C++; choose another",
+    "def() -> int": "its name is taken by Python; choose another",
+    "count(x: int, x: int) -> int": "two of its parameters have the name 'x'",
+    f"count({', '.join(['int'] * 9)}, /) -> int": "it has 9 parameters; at most 8 are allowed",
+}
+
+
+@pytest.mark.parametrize("method", NAMES)
+def test_check_says_why_a_method_in_a_manifest_cannot_be(run: Run, compiler: Compiler, method: str) -> None:
+    words = ['-DCONTRACT="counter"', f'-DMETHODS="[\\"{method}\\"]"']
+    path = compiler.library("broken.c", *words)
+    assert (
+        run("check", path).stdout
+        == f"""\
+{path}: is not a plugin that fits here
+  problem manifest-malformed
+    needs  a manifest that describes its methods
+    found  {method!r}, which cannot be a method of a contract: {NAMES[method]}
+    do     rebuild the plugin with the contract's header
+"""
+    )
+
+
+def test_check_says_who_has_taken_the_name_of_a_contract_in_a_manifest(run: Run, compiler: Compiler) -> None:
+    path = compiler.library("broken.c", '-DCONTRACT="time"')
+    assert (
+        run("check", path).stdout
+        == f"""\
+{path}: is not a plugin that fits here
+  problem manifest-malformed
+    needs  the manifest's field 'contract' to be a contract's name, like 'greeter'
+    found  the name 'time', which is taken by a header of the system; choose another
+    do     rebuild the plugin with its contract's header, which writes the manifest
+"""
+    )
+
+
 def test_check_holds_known_contracts_against_our_own(run: Run, compiler: Compiler) -> None:
     done = run("check", compiler.library("broken.c", '-DMETHODS="[\\"sing() -> str\\", \\"lang() -> str\\"]"'))
     assert done.returncode == 1

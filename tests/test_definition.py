@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import textwrap
+from types import new_class
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import pytest
@@ -91,16 +92,22 @@ def test_what_is_no_class_at_all_is_refused() -> None:
         mark(["x"])
 
 
-NAMES = ["", "Greeter", "gréeter", "1st", "a-b", "_a", "a.b", "greeter\n", "a" * 65, "int", "class", "errno", "hp", "hp_x",
-         "hardpoint", "hardpoint_x", "greeter_v1", "create", "string", "stdio", 5, None]  # fmt: skip
+LOWER = "is no lower-case ASCII identifier of at most 64 characters that starts with a letter"
+NAMES: dict[object, str] = {
+    **dict.fromkeys(
+        ["", "Greeter", "gréeter", "1st", "a-b", "_a", "a.b", "greeter\n", "a" * 65, "EOF", 5, None], LOWER
+    ),
+    **dict.fromkeys(["int", "class", "errno"], "is taken by C or C++; choose another"),
+    **dict.fromkeys(["string", "stdio", "time"], "is taken by a header of the system; choose another"),
+    **dict.fromkeys(["hp", "hp_x", "hardpoint", "hardpoint_x"], "is taken by the header's own prefix; choose another"),
+    "create": "is taken by the generated header; choose another",
+    "greeter_v1": "ends in a version; leave that out",
+}
 
 
 @pytest.mark.parametrize("name", NAMES, ids=repr)
 def test_a_bad_contract_name_is_refused(name: object) -> None:
-    assert refusal(GREET, name=name) == (
-        "Greeter cannot be a contract: a contract's name is a lower-case ASCII identifier of at most 64 characters that "
-        f"C and the header leave free and that has no version in it, such as 'greeter', not {name!r}"
-    )
+    assert refusal(GREET, name=name) == f"Greeter cannot be a contract: it has the name {name!r}, which {NAMES[name]}"
 
 
 VERSIONS = [
@@ -196,12 +203,31 @@ PARAMETER_NAMES = {
 @pytest.mark.parametrize("name", PARAMETER_NAMES)
 def test_a_bad_parameter_name_is_refused(name: str) -> None:
     owner = PARAMETER_NAMES[name]
-    why = (
-        f"has a name that is taken by {owner}; choose another"
-        if owner
-        else "needs an ASCII name that starts with a letter"
+    why = f"is taken by {owner}; choose another" if owner else IDENTIFIER.removeprefix("its name ")
+    assert refusal(f"def greet(self, x: int, {name}: str) -> str: ...") == (
+        f"Greeter.greet cannot be a method of a contract: the name of parameter {name!r} {why}"
     )
-    assert refusal(f"def greet(self, x: int, {name}: str) -> str: ...") == f"Greeter.greet: parameter {name!r} {why}"
+
+
+@pytest.mark.parametrize("name", ["def", "from", "None"])
+def test_a_word_of_pythons_is_refused_where_no_source_has_it(name: str) -> None:
+    """Nobody could call such a method, or pass such an argument by its name."""
+
+    def greet(self: object, name: str) -> None: ...
+
+    def refusal_of(method: str) -> str:
+        made = new_class("Greeter", (Protocol,), exec_body=lambda members: members.update({method: greet}))
+        with pytest.raises(hardpoint.DefinitionError) as caught:
+            hardpoint.contract("greeter", version="1.0")(made)
+        return str(caught.value)
+
+    why = "is taken by Python; choose another"
+    assert refusal_of(name) == f"Greeter.{name} cannot be a method of a contract: its name {why}"
+    greet.__code__ = greet.__code__.replace(co_varnames=("self", name))
+    greet.__annotations__ = {name: str, "return": str}
+    assert (
+        refusal_of("greet") == f"Greeter.greet cannot be a method of a contract: the name of parameter {name!r} {why}"
+    )
 
 
 def test_names_that_are_free_where_they_stand() -> None:
@@ -225,7 +251,8 @@ def test_every_macro_of_the_headers_is_taken(compiler: Compiler) -> None:
 @pytest.mark.parametrize("order", ["x: {0}, x_len: int", "x_len: int, x: {0}", "x: {0}, x_len: int, /"])
 def test_the_name_of_a_buffers_length_is_taken(kind: str, order: str) -> None:
     assert refusal(f"def greet(self, {order.format(kind)}) -> str: ...") == (
-        "Greeter.greet: parameter 'x_len' has the name of the length of 'x' in C; choose another"
+        "Greeter.greet cannot be a method of a contract: parameter 'x_len' has the name of the length of 'x' in C; "
+        "choose another"
     )
 
 
@@ -258,7 +285,9 @@ def test_a_signature_that_c_does_not_have_is_refused(case: str) -> None:
 
 def test_nine_parameters_are_refused() -> None:
     names = ", ".join(f"{name}: int" for name in "abcdefghi")
-    assert refusal(f"def greet(self, {names}) -> str: ...") == "Greeter.greet has 9 parameters; a method has at most 8"
+    assert refusal(f"def greet(self, {names}) -> str: ...") == (
+        "Greeter.greet cannot be a method of a contract: it has 9 parameters; at most 8 are allowed"
+    )
 
 
 def test_a_manifest_that_no_plugin_could_have_is_refused(compiler: Compiler, tmp_path: Path) -> None:

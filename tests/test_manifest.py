@@ -115,6 +115,7 @@ MACRO = "change it where the plugin's macro is used"
 JSON = "a manifest in JSON"
 OBJECT = "a manifest that is a JSON object"
 CONTRACT = "the manifest's field 'contract' to be a contract's name, like 'greeter'"
+IDENTIFIER = "which is no lower-case ASCII identifier of at most 64 characters that starts with a letter"
 VERSION = "the manifest's field {!r} to be MAJOR.MINOR with a major from 1 on, like '1.0'"
 PLUGIN = "the manifest's field 'plugin' to be like 'english' ([a-z][a-z0-9_-]{0,63})"
 RELEASE = "the manifest's field 'release' to be like '1.0.0' ([0-9A-Za-z.+_-]{1,64})"
@@ -147,10 +148,13 @@ MALFORMED: dict[str, tuple[bytes, str, str]] = {
     "huge number": (b"9" * 4000 + b"\0", OBJECT, "a number"),
     "truth": (note(True), OBJECT, "true or false"),
     "null": (note(None), OBJECT, "null"),
-    "contract in upper case": (changed(contract="Greeter"), CONTRACT, "'Greeter'"),
-    "contract with a major": (changed(contract="greeter_v1"), CONTRACT, "'greeter_v1'"),
-    "contract of C's": (changed(contract="int"), CONTRACT, "'int'"),
-    "contract empty": (changed(contract=""), CONTRACT, "''"),
+    "contract in upper case": (changed(contract="Greeter"), CONTRACT, f"the name 'Greeter', {IDENTIFIER}"),
+    "contract empty": (changed(contract=""), CONTRACT, f"the name '', {IDENTIFIER}"),
+    "contract with a major": (changed(contract="greeter_v1"), CONTRACT, "the name 'greeter_v1', which ends in a version; leave that out"),
+    "contract of C's": (changed(contract="int"), CONTRACT, "the name 'int', which is taken by C or C++; choose another"),
+    "contract of a slot": (changed(contract="create"), CONTRACT, "the name 'create', which is taken by the generated header; choose another"),
+    "contract of a header": (changed(contract="time"), CONTRACT, "the name 'time', which is taken by a header of the system; choose another"),
+    "contract of hardpoint.h": (changed(contract="hp_x"), CONTRACT, "the name 'hp_x', which is taken by the header's own prefix; choose another"),
     "ABI with three parts": (changed(abi="1.0.0"), VERSION.format("abi"), "'1.0.0'"),
     "ABI 0": (changed(abi="0.9"), VERSION.format("abi"), "'0.9'"),
     "ABI beyond 16 bits": (changed(abi="1.65536"), VERSION.format("abi"), "'1.65536'"),

@@ -447,6 +447,11 @@ INCOMPATIBLE = {
         SMALL,
         "symbol-size", "hardpoint_greeter_v1 to have 64 bytes, for 2 methods", "56",
     ),
+    "vtable that is not aligned": Case(
+        ["-DSYMBOL_IS_ODD"],
+        "vtable-alignment", "hardpoint_greeter_v1 at a multiple of 8 bytes", "it 4 bytes behind one",
+        "align it to 8 bytes, as every compiler does that is not told otherwise",
+    ),
     "vtable with another size in it": Case(
         ["-DSIZE=56"], "vtable-size", "a vtable that says it has 64 bytes", "56",
     ),
@@ -491,6 +496,9 @@ def test_a_plugin_that_does_not_fit(compiler: Compiler, ran: Path, name: str) ->
         str(error)
         == f"{path} does not fit greeter 1.0: needs {case.needs}, found {case.found}; {case.fix} [{case.code}]"
     )
+    with pytest.raises(hardpoint.IncompatibleError) as caught:
+        hardpoint.load(path, Greeter, isolated=True)
+    assert (str(caught.value), caught.value.problems) == (str(error), problems(error))
     assert not ran.exists(), "code of the plugin ran"
 
 

@@ -9,18 +9,15 @@ from types import FunctionType
 from typing import Any, ForwardRef, Protocol, TypeVar, runtime_checkable
 
 from .errors import DefinitionError
-from .reserved import owner_of
+from .reserved import check_contract_name, check_name
 from .signature import (
     KINDS,
     MAX_MANIFEST,
-    MAX_PARAMETERS,
     RESULTS,
     Contract,
     Method,
     Parameter,
-    check_contract_name,
-    find_length,
-    is_identifier,
+    check_parameters,
     parse_version,
 )
 
@@ -89,6 +86,9 @@ def _read_class(cls: Any, name: object, version: object, scope: Mapping[str, obj
         raise refuse(f"it inherits from {', '.join(others)}; a contract inherits from Protocol alone")
     try:
         check_contract_name(name)
+    except ValueError as error:
+        raise refuse(f"it has {error}") from None
+    try:
         major, minor = parse_version(version)
     except ValueError as error:
         raise refuse(str(error)) from None
@@ -161,10 +161,10 @@ def _read_method(where: str, name: str, value: Any, version: tuple[int, int], sc
     if not isinstance(value, FunctionType):
         raise refuse("a contract has methods and nothing else: no attributes, properties, static or class methods")
     code = value.__code__
-    if not is_identifier(name):
-        raise refuse("its name needs to be an ASCII identifier of at most 64 characters that starts with a letter")
-    if owner := owner_of(name, slot=True):
-        raise refuse(f"its name is taken by {owner}; choose another")
+    try:
+        check_name(name, "its name", slot=True)
+    except ValueError as error:
+        raise refuse(str(error)) from None
     if code.co_flags & (0x04 | 0x08):
         rest = "*" if code.co_flags & 0x04 else "**"
         rest += code.co_varnames[code.co_argcount + code.co_kwonlyargcount]
@@ -179,7 +179,10 @@ def _read_method(where: str, name: str, value: Any, version: tuple[int, int], sc
         )
     if code.co_varnames[: code.co_argcount][:1] != ("self",):
         raise refuse("it needs `self` as its first parameter")
-    parameters = _read_parameters(where, value, scope)
+    try:
+        parameters = _read_parameters(where, value, scope)
+    except ValueError as error:
+        raise refuse(str(error)) from None
     return Method(
         name,
         parameters,
@@ -192,23 +195,15 @@ def _read_method(where: str, name: str, value: Any, version: tuple[int, int], sc
 
 
 def _read_parameters(where: str, function: FunctionType, scope: Mapping[str, object]) -> tuple[Parameter, ...]:
+    """A method's parameters. ValueError for names, or a number of them, that it cannot have."""
     code = function.__code__
     names = code.co_varnames[1 : code.co_argcount]
-    if len(names) > MAX_PARAMETERS:
-        raise DefinitionError(f"{where} has {len(names)} parameters; a method has at most {MAX_PARAMETERS}")
     parameters: list[Parameter] = []
     for index, name in enumerate(names, start=1):
-        if not is_identifier(name):
-            raise DefinitionError(f"{where}: parameter {name!r} needs an ASCII name that starts with a letter")
-        if owner := owner_of(name, slot=False):
-            raise DefinitionError(f"{where}: parameter {name!r} has a name that is taken by {owner}; choose another")
+        check_name(name, f"the name of parameter {name!r}", slot=False)
         kind = _read_kind(where, name, function, KINDS, scope)
         parameters.append(Parameter(name, kind, index < code.co_posonlyargcount))
-    if clash := find_length(parameters):
-        buffer, name = clash
-        raise DefinitionError(
-            f"{where}: parameter {name!r} has the name of the length of {buffer.name!r} in C; choose another"
-        )
+    check_parameters(parameters)
     return tuple(parameters)
 
 

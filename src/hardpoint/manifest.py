@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from .errors import Problem
 from .record import Record
-from .signature import MAX_MANIFEST, check_contract_name, parse_version
+from .reserved import check_contract_name
+from .signature import MAX_MANIFEST, parse_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,9 +140,9 @@ def _contract(fields: dict[str, Any]) -> str:
     name = _field(fields, "contract")
     try:
         check_contract_name(name)
-    except ValueError:
+    except ValueError as error:
         needs = "the manifest's field 'contract' to be a contract's name, like 'greeter'"
-        raise _MalformedError(needs, _spelt(name)) from None
+        raise _MalformedError(needs, str(error) if isinstance(name, str) else _spelt(name)) from None
     return str(name)
 
 

@@ -1,4 +1,6 @@
-"""Names that a contract cannot use, because C, C++ or the generated header needs them."""
+"""Names that contracts, methods and parameters cannot have: C, C++, Python or the generated header needs them."""
+
+from keyword import iskeyword
 
 C_WORDS = frozenset(
     "auto break case char const continue default do double else enum extern float for goto if inline int long "
@@ -32,12 +34,45 @@ ARGUMENTS = frozenset("self result out".split())
 _LANGUAGE = C_WORDS | CXX_WORDS | MACROS | TYPES
 
 
+def is_identifier(name: str) -> bool:
+    """Whether it is a letter, then letters, digits and `_`, all ASCII, at most 64."""
+    return len(name) <= 64 and name.isascii() and name.isidentifier() and name[0] != "_"
+
+
 def owner_of(name: str, *, slot: bool) -> str | None:
     """Who has taken `name`, as a method (`slot`) or else as a parameter; None if it is free."""
+    if owner := _owner_in_c(name, SLOTS if slot else ARGUMENTS):
+        return owner
+    return "Python" if iskeyword(name) else None
+
+
+def _owner_in_c(name: str, own: frozenset[str]) -> str | None:
     if name in _LANGUAGE:
         return "C or C++"
     if len(name) > 2 and name.isupper():  # as EOF, EINVAL and INT_MAX are, and some 450 others
         return "C, where upper case is for macros"
-    if name in (SLOTS if slot else ARGUMENTS):
+    if name in own:
         return "the generated header"
     return "the header's own prefix" if name.startswith(("hp_", "hardpoint")) else None
+
+
+def check_name(name: str, what: str, *, slot: bool) -> None:
+    """Raise ValueError, which calls the name `what`, unless a method (`slot`) or else a parameter can have it."""
+    if not is_identifier(name):
+        raise ValueError(f"{what} needs to be an ASCII identifier of at most 64 characters that starts with a letter")
+    if owner := owner_of(name, slot=slot):
+        raise ValueError(f"{what} is taken by {owner}; choose another")
+
+
+def check_contract_name(name: object) -> None:
+    """Raise ValueError unless `name` can be a contract's name: it becomes part of C names, and a header's."""
+    if not isinstance(name, str) or not is_identifier(name) or not name.islower():
+        raise ValueError(
+            f"the name {name!r}, which is no lower-case ASCII identifier of at most 64 characters that starts with a letter"
+        )
+    owner = "the header's own prefix" if name == "hp" else _owner_in_c(name, SLOTS)
+    if owner := owner or ("a header of the system" if name in HEADERS else None):
+        raise ValueError(f"the name {name!r}, which is taken by {owner}; choose another")
+    stem = name.rstrip("0123456789")
+    if stem != name and stem.endswith("_v"):
+        raise ValueError(f"the name {name!r}, which ends in a version; leave that out")

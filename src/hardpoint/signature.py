@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from keyword import iskeyword
 from typing import TYPE_CHECKING, TypeAlias
 
 from .record import Record
-from .reserved import HEADERS, owner_of
+from .reserved import check_contract_name, check_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,11 +46,6 @@ SCALARS = frozenset({"int", "float", "bool"})
 MAX_PARAMETERS = 8
 MAX_MANIFEST = 4096
 """Bytes in a manifest with its NUL: HP_MANIFEST_MAX in hardpoint.h."""
-
-
-def is_identifier(name: str) -> bool:
-    """Whether a method or a parameter may be called so: a letter, then letters, digits and `_`, all ASCII, at most 64."""
-    return len(name) <= 64 and name.isascii() and name.isidentifier() and name[0] != "_"
 
 
 class Parameter(Record):
@@ -155,26 +149,16 @@ def _parse_number(text: str) -> int | None:
     return int(text) if plain and int(text) <= 0xFFFF else None
 
 
-def check_contract_name(name: object) -> None:
-    """Raise ValueError unless `name` can be a contract's name: it becomes part of C names."""
-    if (
-        not isinstance(name, str)
-        or not is_identifier(name)
-        or not name.islower()
-        or name == "hp"
-        or name in HEADERS
-        or owner_of(name, slot=True)
-        or _ends_in_version(name)
-    ):
-        raise ValueError(
-            f"a contract's name is a lower-case ASCII identifier of at most 64 characters that C and the header "
-            f"leave free and that has no version in it, such as 'greeter', not {name!r}"
-        )
-
-
-def _ends_in_version(name: str) -> bool:
-    stem = name.rstrip("0123456789")
-    return stem != name and stem.endswith("_v")
+def check_parameters(parameters: Sequence[Parameter]) -> None:
+    """Raise ValueError unless a method can have these parameters: so many, and each of a name of its own."""
+    if len(parameters) > MAX_PARAMETERS:
+        raise ValueError(f"it has {len(parameters)} parameters; at most {MAX_PARAMETERS} are allowed")
+    names = [parameter.name for parameter in parameters]
+    if len(set(names)) < len(names):
+        raise ValueError(f"two of its parameters have the name {max(names, key=names.count)!r}")
+    if clash := find_length(parameters):
+        buffer, name = clash
+        raise ValueError(f"parameter {name!r} has the name of the length of {buffer.name!r} in C; choose another")
 
 
 def find_length(parameters: Sequence[Parameter]) -> tuple[Parameter, str] | None:
@@ -199,22 +183,19 @@ def parse_method(text: str) -> Method:
     for index, part in enumerate(part for part in parts if part != "/"):
         name, colon, kind = part.rpartition(": ")
         parameters.append(Parameter(name if colon else f"_{index + 1}", kind, index < slash))
-    if result in RESULTS.values() and all(p.kind in KINDS.values() for p in parameters):
-        method = Method(called, tuple(parameters), result)
-        names = {parameter.name for parameter in parameters}
-        if (
-            method.text == text
-            and len(names) == len(parameters) <= MAX_PARAMETERS
-            and all(_is_free(p.name, slot=False) or p.positional_only for p in parameters)
-            and _is_free(method.name, slot=True)
-            and find_length(parameters) is None
-        ):
-            return method
-    raise ValueError(f"a method's text is like 'greet(name: str) -> str', not {text!r}")
-
-
-def _is_free(name: str, *, slot: bool) -> bool:
-    return is_identifier(name) and not iskeyword(name) and owner_of(name, slot=slot) is None
+    method = Method(called, tuple(parameters), result)
+    known = result in RESULTS.values() and all(parameter.kind in KINDS.values() for parameter in parameters)
+    if not known or method.text != text:
+        raise ValueError(f"{text!r}, which is not like 'greet(name: str) -> str'")
+    try:
+        check_name(called, "its name", slot=True)
+        check_parameters(parameters)
+        for parameter in parameters:
+            if not parameter.positional_only:
+                check_name(parameter.name, f"the name of parameter {parameter.name!r}", slot=False)
+    except ValueError as error:
+        raise ValueError(f"{text!r}, which cannot be a method of a contract: {error}") from None
+    return method
 
 
 def contract_from_texts(name: str, version: str, texts: tuple[str, ...]) -> Contract:
@@ -225,8 +206,11 @@ def contract_from_texts(name: str, version: str, texts: tuple[str, ...]) -> Cont
     check_contract_name(name)
     major, minor = parse_version(version)
     methods = tuple(parse_method(text)._replace(since=minor) for text in texts)
-    if not methods or len({method.name for method in methods}) != len(methods):
-        raise ValueError("a contract has at least one method, and no two of one name")
+    names = [method.name for method in methods]
+    if len(set(names)) < len(names):
+        raise ValueError(f"two methods of the name {max(names, key=names.count)!r}")
+    if not methods:
+        raise ValueError("no methods")
     return Contract(name, major, minor, methods)
 
 

@@ -106,6 +106,13 @@ hp_status SYMBOL(void) { return (hp_status)copy[0] + lang(NULL, NULL); }
 extern const greeter_v1 SYMBOL;
 HP_EXPORT_ const void *use(void);
 const void *use(void) { return copy[0] == 0 ? (const void *)copy : (const void *)&SYMBOL; }
+#elif defined SYMBOL_IS_ODD /* 4 bytes behind a multiple of 8, where no compiler puts it by itself */
+static const struct __attribute__((packed, aligned(8))) {
+    uint32_t before;
+    greeter_v1 v1;
+} home __attribute__((used)) = {0, {.head = {SIZE, MAJOR, MINOR, copy}, .flags = FLAGS, SLOTS}};
+__asm__(".globl hardpoint_greeter_v1\n.type hardpoint_greeter_v1, %object\n"
+        ".set hardpoint_greeter_v1, home + 4\n.size hardpoint_greeter_v1, 64");
 #elif defined SYMBOL_IS_EMPTY
 HP_EXPORT_ extern greeter_v1 SYMBOL;
 greeter_v1 SYMBOL;

@@ -64,8 +64,8 @@ PLACES = {
         "contract": "contract-other contract-major manifest-twice",
         "abi": "abi-major abi-minor",
         "methods": "method-order method-differs method-missing method-unknown",
-        "vtable": "symbol-missing symbol-type symbol-size vtable-empty vtable-size vtable-abi vtable-flags "
-        "vtable-manifest slot-empty slot-not-code",
+        "vtable": "symbol-missing symbol-type symbol-size vtable-empty vtable-alignment vtable-size vtable-abi "
+        "vtable-flags vtable-manifest slot-empty slot-not-code",
     }.items()
     for code in codes.split()
 }
