@@ -6,6 +6,7 @@ import hashlib
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -23,6 +24,9 @@ from hardpoint.definition import contract_of
 from hardpoint.header import render
 
 pytest.register_assert_rewrite("alike", "languages")
+
+# A shell's `&` may leave Ctrl-C ignored, and so it would be in each process that a test interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
