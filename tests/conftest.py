@@ -164,7 +164,10 @@ def run_python() -> RunPython:
     """Run Python code in a process of its own; for what may kill it, or must not be done in this one."""
 
     def run(code: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run([sys.executable, "-uc", code], capture_output=True, text=True, check=False, timeout=120)
+        forks = "ignore:This process:DeprecationWarning"  # from 3.12 on, of a fork while there are threads
+        done = subprocess.run(
+            [sys.executable, "-W", forks, "-uc", code], capture_output=True, text=True, check=False, timeout=120
+        )
         if check:
             assert (done.returncode, done.stderr) == (0, ""), done.stderr
         return done

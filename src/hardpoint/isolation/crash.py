@@ -4,8 +4,12 @@ from __future__ import annotations
 
 try:
     from ._crash import guard, install
+
+    KNOWS_PLUGINS = True
 except ImportError:  # it was built without a compiler; faulthandler tells the signal, and where Python was
     import faulthandler
+
+    KNOWS_PLUGINS = False
 
     def install() -> None:
         """Have fatal signals told on stderr, also in processes that are forked from this one."""
@@ -15,4 +19,4 @@ except ImportError:  # it was built without a compiler; faulthandler tells the s
         """Nothing: only the thread that called `install` has a stack for the handler, for the day that its own is full."""
 
 
-__all__ = ["guard", "install"]
+__all__ = ["KNOWS_PLUGINS", "guard", "install"]
