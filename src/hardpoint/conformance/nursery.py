@@ -139,7 +139,7 @@ def main(request: int, answers: int) -> None:
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
-    if crash.KNOWS_PLUGINS:  # else it would tell of the kit's own functions, behind which the plugin's last words are not seen
+    if crash.KNOWS_PLUGINS:  # else it would tell of the kit's own functions, and hide the plugin's last words
         crash.install()
     fields, names, jobs = json.loads(os.pread(request, os.fstat(request).st_size, 0))
     os.close(request)
