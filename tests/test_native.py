@@ -292,7 +292,7 @@ try:
     import hardpoint
     from hardpoint.contracts import Greeter
     print(hardpoint.load({path!r}, Greeter))
-except (ImportError, hardpoint.LoadError) as error:
+except Exception as error:
     print(error)
 sys.stdout.flush()
 '''.format(repr(sys.path))
