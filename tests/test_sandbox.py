@@ -54,7 +54,7 @@ class Escape(Protocol):
 @pytest.fixture(scope="session")
 def library(compiler: Compiler) -> Path:
     compiler.header(Escape)
-    return compiler.library("escape.c", "-pthread", "-Wno-infinite-recursion")
+    return compiler.library("escape.c", "-pthread", "-ldl", "-Wno-infinite-recursion")
 
 
 @pytest.fixture(scope="module")
@@ -551,7 +551,8 @@ def test_libraries_of_its_own_are_found_and_their_folder_is_not_opened(compiler:
     paths = f"-Wl,--no-as-needed,--disable-new-dtags,-rpath,$ORIGIN:$ORIGIN/inner,-rpath-link,{inner}"
     library = tmp_path / "escape.so"
     shutil.copy(
-        compiler.library("escape.c", "-pthread", "-Wno-infinite-recursion", f"-L{tmp_path}", paths, "-louter"), library
+        compiler.library("escape.c", "-pthread", "-ldl", "-Wno-infinite-recursion", f"-L{tmp_path}", paths, "-louter"),
+        library,
     )
     (tmp_path / "secret").write_text("")
     with hardpoint.loaded(library, Escape, isolated=True) as plugin:
@@ -673,7 +674,7 @@ def test_without_the_extension_python_tells_the_signal(run_python: RunPython) ->
 def test_a_crash_under_the_loaders_lock_is_told_and_does_not_hang(compiler: Compiler) -> None:
     """The thread that dies cannot name the functions while the other one has the lock, and is not waited for."""
     compiler.header(Escape)
-    library = compiler.library("escape.c", "-pthread", "-Wno-infinite-recursion", "-DAT_START")
+    library = compiler.library("escape.c", "-pthread", "-ldl", "-Wno-infinite-recursion", "-DAT_START")
     with pytest.raises(hardpoint.CrashedError, match="the worker was killed by SIGSEGV in loading") as caught:
         hardpoint.load(library, Escape, isolated=Isolation(timeout=30))
     assert "SIGSEGV" in caught.value.stderr or "Segmentation fault" in caught.value.stderr
