@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from pathlib import Path
@@ -38,6 +39,12 @@ def field(pid: int, at: int) -> str:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[at]
     except OSError:
         return ""
+
+
+def freeze(pid: int) -> None:
+    """Stop a process with SIGSTOP, and wait until all of its threads have: they go on for a while on a busy machine."""
+    os.kill(pid, signal.SIGSTOP)
+    assert eventually(lambda: all(field(int(task), 0) == "T" for task in os.listdir(f"/proc/{pid}/task")))
 
 
 def parent(pid: int) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hostile import Hostile
-from processes import children, eventually, field, gone, parent, workers
+from processes import children, eventually, field, freeze, gone, parent, workers
 
 import hardpoint
 from hardpoint import Isolation
@@ -65,7 +65,7 @@ def test_one_that_was_killed_is_no_trouble(
 def test_one_that_is_frozen_is_killed_when_its_time_is_up(load_hostile: LoadHostile, hostile_library: Path) -> None:
     plugin = load_hostile()
     waited = spare_of(plugin)
-    os.kill(waited, signal.SIGSTOP)
+    freeze(waited)
     with pytest.raises(hardpoint.TimedOutError, match="loading took longer than"):
         hardpoint.load(hostile_library, Hostile, isolated=Isolation(timeout=0.3))
     assert gone(waited)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hostile import Hostile
-from processes import children, eventually, gone, parent, runs, workers, zygotes_of
+from processes import children, eventually, freeze, gone, parent, runs, workers, zygotes_of
 
 import hardpoint
 from hardpoint import Isolation
@@ -268,7 +268,7 @@ def test_a_zygote_that_a_plugin_stopped_does_not_stop_the_host(
     monkeypatch.setattr("hardpoint.isolation.spawner._PATIENCE", 0.5)
     with hardpoint.loaded(hostile_library, Hostile, isolated=True) as plugin:
         zygote = parent(workers(plugin)[0])
-        os.kill(zygote, signal.SIGSTOP)
+        freeze(zygote)
         for _ in range(2):  # one process was ready, and another cannot be made
             with hardpoint.loaded(hostile_library, Hostile, isolated=True) as other:
                 assert other.count() == 1

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hostile import SHORT
-from processes import eventually, runs, together, workers
+from processes import eventually, freeze, runs, together, workers
 
 import hardpoint
 from hardpoint import CrashedError, Isolation, TimedOutError
@@ -84,7 +84,7 @@ def test_a_destroy_that_hangs_is_ended_within_a_second(
 def test_a_frozen_worker_is_closed_within_a_second(load_hostile: LoadHostile) -> None:
     plugin = load_hostile()
     [pid] = workers(plugin)
-    os.kill(pid, signal.SIGSTOP)
+    freeze(pid)
     start = time.monotonic()
     hardpoint.close(plugin)
     assert time.monotonic() - start < 1
@@ -95,7 +95,7 @@ def test_a_pool_of_frozen_workers_is_closed_within_a_second(load_hostile: LoadHo
     plugin = load_hostile(isolated=Isolation(workers=4))
     pids = together(*[lambda: plugin.nap(200)] * 4)
     for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
+        freeze(pid)
     start = time.monotonic()
     hardpoint.close(plugin)
     assert time.monotonic() - start < 1
@@ -104,7 +104,7 @@ def test_a_pool_of_frozen_workers_is_closed_within_a_second(load_hostile: LoadHo
 
 def test_a_call_of_a_frozen_worker_times_out(load_hostile: LoadHostile) -> None:
     plugin = load_hostile(isolated=SHORT)
-    os.kill(workers(plugin)[0], signal.SIGSTOP)
+    freeze(workers(plugin)[0])
     with pytest.raises(TimedOutError, match=r"count took longer than 0\.5 s"):
         plugin.count()
     assert plugin.count() == 1

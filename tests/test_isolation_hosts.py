@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import pytest
 from probe import Probe
-from processes import together, workers
+from processes import freeze, together, workers
 
 import hardpoint
 from hardpoint import Isolation
@@ -87,7 +87,7 @@ def test_a_method_that_was_looked_up_before_a_reload(load_hostile: LoadHostile) 
 def test_many_callers_of_a_worker_that_does_not_read(load_hostile: LoadHostile) -> None:
     plugin = load_hostile(isolated=Isolation(timeout=0.5))
     [pid] = workers(plugin)
-    os.kill(pid, signal.SIGSTOP)
+    freeze(pid)
     errors = together(*[plugin.count] * 330)
     assert {type(each) for each in errors} <= {hardpoint.TimedOutError, hardpoint.CrashedError, int}
     assert plugin.count() > 0

@@ -221,7 +221,7 @@ static long try_files(const char *count) {
 
 static long try_memory(const char *mebibytes) {
     const size_t size = (size_t)atoi(mebibytes) << 20;
-    char *memory = malloc(size);
+    char *volatile memory = malloc(size); /* volatile: or the compiler makes do without the memory */
     if (memory == NULL) {
         return -1;
     }

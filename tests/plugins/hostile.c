@@ -30,7 +30,7 @@ static int overflow(volatile char *above) {
 }
 
 static void spin(void) {
-    for (volatile int turn = 0;; turn++) {
+    for (;;) {
     }
 }
 

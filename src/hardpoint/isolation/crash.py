@@ -8,12 +8,16 @@ try:
     KNOWS_PLUGINS = True
 except ImportError:  # it was built without a compiler; faulthandler tells the signal, and where Python was
     import faulthandler
+    import sys
 
     KNOWS_PLUGINS = False
 
     def install() -> None:
         """Have fatal signals told on stderr, also in processes that are forked from this one."""
-        faulthandler.enable(file=2, all_threads=False)
+        if sys.version_info >= (3, 14):  # its C stack takes the loader's lock, which the dying thread may wait for
+            faulthandler.enable(file=2, all_threads=False, c_stack=False)
+        else:
+            faulthandler.enable(file=2, all_threads=False)
 
     def guard() -> None:
         """Nothing: only the thread that called `install` has a stack for the handler, for the day that its own is full."""
