@@ -229,8 +229,9 @@ static void stumble(const char *text, size_t len) {
     (void)((const volatile char *)text)[len];
 #elif defined KEEPS_INPUT
     static const char *_Atomic last;
-    if (last != NULL) {
-        (void)*(const volatile char *)last;
+    const char *kept = last; /* read once: another thread may set it to NULL */
+    if (kept != NULL) {
+        (void)*(const volatile char *)kept;
     }
     last = len > 0 ? text : NULL;
 #elif defined LEAKS
