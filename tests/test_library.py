@@ -283,7 +283,7 @@ from hardpoint.contracts import Greeter
 def state():
     return 0.1 + 0.2, ctypes.CDLL("libm.so.6").fegetround(), signal.getsignal(signal.SIGUSR1), locale.setlocale(locale.LC_ALL), os.getcwd()
 warnings.simplefilter("always")
-warnings.showwarning = lambda message, category, file, *_: print(category.__name__, file, message)
+warnings.showwarning = lambda message, category, file, *_: print(category.__name__, file, message, message.path, message.changed)
 before = state()
 hardpoint.load({str(path)!r}, Greeter)
 assert state() == before, (before, state())
@@ -294,6 +294,7 @@ os.kill(os.getpid(), signal.SIGUSR1)
     assert done.stdout.startswith("HardpointWarning <string> loading ")
     changed = "the floating-point mode, the handler of signal 10, the locale, the working directory of the process"
     assert f"loading {path} changed {changed}; this was put back" in done.stdout
+    assert done.stdout.endswith(f" {path} {tuple(changed.removesuffix(' of the process').split(', '))}\n")
 
 
 GO_NOTE = """

@@ -136,6 +136,19 @@ def test_nothing_is_left_open_after_a_refusal(english: Path, fresh: Fresh) -> No
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+def test_errors_travel_whole(english: Path) -> None:
+    """What a pool's worker raises arrives with all its fields."""
+    with pytest.raises(hardpoint.IncompatibleError) as refused:
+        hardpoint.load(english, Transformer)
+    crashed = hardpoint.CrashedError("it crashed", path="a.so", signal=11, stderr="last words")
+    failed = hardpoint.CallError("it failed", path="a.so", status=256, text="why")
+    warning = hardpoint.HardpointWarning("it changed", path="a.so", changed=["the locale"])
+    for sent in (refused.value, crashed, failed, warning):
+        came = pickle.loads(pickle.dumps(sent))
+        assert (type(came), str(came), vars(came)) == (type(sent), str(sent), vars(sent))
+        assert came.path
+
+
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_multiprocessing(compiler: Any, method: str) -> None:
     uppercase = hardpoint.load(compiler.library("uppercase/uppercase.c"), Transformer)

@@ -136,4 +136,9 @@ class ClosedError(HardpointError):
 
 
 class HardpointWarning(UserWarning):
-    """Something that was put right, and that somebody should know of."""
+    """Loading a library changed the process, and that was put right; `changed` names what, `path` the file."""
+
+    def __init__(self, message: str, *, path: str | None = None, changed: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.path = path
+        self.changed = tuple(changed)

@@ -131,11 +131,8 @@ def _warn(file: LibraryFile, changed: list[str], elf: ElfFile) -> None:
         why += " (gcc links such code in for -ffast-math)"
     elif all(each.startswith(state.HANDLER) for each in changed) and any(note.owner == b"Go" for note in elf.notes()):
         why = "Go's runtime does that in every plugin, and nothing is wrong with this one"
-    warnings.warn(
-        f"loading {file.path} changed {', '.join(changed)} of the process; this was put back. {why}",
-        HardpointWarning,
-        stacklevel=7,
-    )
+    message = f"loading {file.path} changed {', '.join(changed)} of the process; this was put back. {why}"
+    warnings.warn(HardpointWarning(message, path=file.path, changed=changed), stacklevel=7)
 
 
 def _is_mapped(file: LibraryFile, address: int) -> bool:

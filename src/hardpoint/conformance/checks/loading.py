@@ -7,6 +7,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from ...errors import HardpointWarning
+from ...state import HANDLER
 from ..check import FailedError, SkippedError, WarnedError, check
 
 if TYPE_CHECKING:
@@ -31,12 +32,10 @@ def state(subject: Subject) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", HardpointWarning)
         _ = subject.opened
-    if caught:
-        message = str(caught[0].message)
-        changed = message.partition(" changed ")[2].partition(" of the process")[0].split(", ")
+    for warning in (each.message for each in caught if isinstance(each.message, HardpointWarning)):
         # The runtime of Go has handlers of signals, and cannot be told not to; hosts go on with their own.
-        only_handlers = all(each.startswith("the handler of signal") for each in changed)
-        raise (WarnedError if only_handlers else FailedError)(message)
+        only_handlers = all(each.startswith(HANDLER) for each in warning.changed)
+        raise (WarnedError if only_handlers else FailedError)(str(warning))
 
 
 @check("load.time", needs=("load.opens",))
