@@ -8,11 +8,12 @@ import json
 import multiprocessing
 import os
 import pickle
+import runpy
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 from conftest import ROOT, TESTS, how
@@ -24,7 +25,7 @@ from hardpoint.loading import load_contract
 from hardpoint.signature import contract_from_texts
 
 if TYPE_CHECKING:
-    from conftest import Fresh, Way
+    from conftest import Compiler, Fresh, Way
 
 
 def shout(transformer: Transformer, text: str) -> str:
@@ -147,6 +148,47 @@ def test_errors_travel_whole(english: Path) -> None:
         came = pickle.loads(pickle.dumps(sent))
         assert (type(came), str(came), vars(came)) == (type(sent), str(sent), vars(sent))
         assert came.path
+
+
+NOTEBOOK = """
+from __future__ import annotations
+import sys
+from typing import Protocol, runtime_checkable
+import cloudpickle, hardpoint
+
+@hardpoint.contract("scorer", version="1.1")
+@runtime_checkable
+class Scorer(Protocol):
+    def score(self, answer: hardpoint.Buffer, points: int, weight: float, strict: bool) -> float: ...
+    def censor(self, text: hardpoint.WritableBuffer) -> int: ...
+    @hardpoint.since("1.1")
+    def grade(self, score: float) -> str:
+        return f"{score / 2:.0%}"
+
+def work(path):
+    exam = hardpoint.load(path, Scorer)
+    return exam.score(b"x", 3, 1.0, False), exam.grade(1.0), isinstance(exam, Scorer)
+
+sys.stdout.buffer.write(cloudpickle.dumps((work, Scorer)))
+"""
+
+
+def test_a_contract_of_a_notebook_goes_where_its_functions_go(compiler: Compiler) -> None:
+    """Dask and Ray send what stands in a notebook or script by value, with cloudpickle."""
+    compiler.header(runpy.run_path(str(ROOT / "examples/scorer/scorer.py"))["Scorer"])
+    exam = compiler.library(str(ROOT / "examples/scorer/exam.c"))
+    sent = subprocess.run([sys.executable, "-c", NOTEBOOK], capture_output=True, check=True, timeout=60).stdout
+    code = "import pickle, sys; work, _ = pickle.load(sys.stdin.buffer); print(work(sys.argv[1]))"
+    done = subprocess.run([sys.executable, "-c", code, exam], input=sent, capture_output=True, check=True, timeout=60)
+    assert done.stdout.decode() == "(1.5, '50%', True)\n"
+
+
+def test_a_class_that_borrows_from_a_contract_is_none() -> None:
+    class Borrower(Protocol):
+        greet = Greeter.greet  # type: ignore[misc]
+
+    with pytest.raises(TypeError, match="Borrower'> is not a contract"):
+        hardpoint.load("any.so", Borrower)
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])

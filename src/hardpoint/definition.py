@@ -26,6 +26,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 # A side table, never an attribute of the class: an attribute would become a member of the protocol (seen).
 _contracts: dict[object, Contract] = {}
+_MARK = "__hardpoint_contract__"
 
 
 def quick(method: _F) -> _F:
@@ -59,7 +60,10 @@ def contract(name: str, *, version: str) -> Callable[[_C], _C]:
 
     def register(cls: _C) -> _C:
         local = sys._getframe(1).f_locals  # noqa: SLF001 - annotations may use names that are local to the caller
-        _contracts[cls] = _read_class(cls, name, version, local)
+        made = _contracts[cls] = _read_class(cls, name, version, local)
+        for method in made.methods:
+            if method.function is not None:
+                vars(method.function)[_MARK] = made
         return cls
 
     return register
@@ -68,9 +72,22 @@ def contract(name: str, *, version: str) -> Callable[[_C], _C]:
 def contract_of(cls: object) -> Contract:
     """The contract that a class was decorated with. TypeError if it is no contract."""
     try:
-        return _contracts[cls]
-    except (KeyError, TypeError):
-        raise TypeError(f"{cls!r} is not a contract: decorate a Protocol class with @hardpoint.contract") from None
+        found = _contracts.get(cls) or _sent_along(cls)
+    except TypeError:  # it cannot be a key, or has no attributes
+        found = None
+    if found is None:
+        raise TypeError(f"{cls!r} is not a contract: decorate a Protocol class with @hardpoint.contract")
+    return found
+
+
+def _sent_along(cls: object) -> Contract | None:
+    """The contract of a class that came by value, as cloudpickle sends a notebook's or a script's: its methods have it."""
+    source = f"{getattr(cls, '__module__', '')}:{getattr(cls, '__qualname__', '')}"
+    for value in vars(cls).values():
+        made = vars(value).get(_MARK) if isinstance(value, FunctionType) else None
+        if isinstance(made, Contract) and made.source == source:
+            return _contracts.setdefault(cls, made)
+    return None
 
 
 def _read_class(cls: Any, name: object, version: object, scope: Mapping[str, object]) -> Contract:
