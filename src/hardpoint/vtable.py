@@ -6,7 +6,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from .abi import HEAD_SIZE, SERIAL
-from .elf import STT_OBJECT, ElfError
+from .elf import PT_NOTE, STT_OBJECT, ElfError
 from .errors import Problem
 from .record import Record
 from .soundness import is_code
@@ -107,9 +107,14 @@ def _check_manifest_copy(elf: ElfFile, symbol: Symbol, manifest: Manifest, fille
         text = elf.read_at(copy, len(manifest.text) + 1, "the manifest") if copy else b""
     except ElfError:
         text = b""
-    if text == manifest.text + b"\0":
-        return []
-    return [Problem("vtable-manifest", "a vtable with the note's manifest", "another one", REBUILD)]
+    if text != manifest.text + b"\0":
+        return [Problem("vtable-manifest", "a vtable with the note's manifest", "another one", REBUILD)]
+    notes = (segment for segment in elf.segments if segment.type == PT_NOTE)
+    if any(note.address <= copy < note.address + note.memory_size for note in notes):
+        needs, found = "a vtable with a copy of the manifest", "a pointer to the note itself"
+        fix = "make a copy of it, as the contract's macro does: patchelf and auditwheel move the note, and leave the pointer"
+        return [Problem("manifest-not-copied", needs, found, fix, fatal=False)]
+    return []
 
 
 def _check_slots(elf: ElfFile, symbol: Symbol, contract: Contract, filled: Filled, data: bytes) -> list[Problem]:

@@ -65,7 +65,7 @@ PLACES = {
         "abi": "abi-major abi-minor",
         "methods": "method-order method-differs method-missing method-unknown",
         "vtable": "symbol-missing symbol-type symbol-size vtable-empty vtable-alignment vtable-size vtable-abi "
-        "vtable-flags vtable-manifest slot-empty slot-not-code",
+        "vtable-flags vtable-manifest manifest-not-copied slot-empty slot-not-code",
     }.items()
     for code in codes.split()
 }
