@@ -35,7 +35,8 @@ def _calls(results: Results) -> Table:
         )
     base = peers[results["base"]]["title"]
     return Table(
-        f"What a call costs, in nanoseconds (median ± half the quartiles' distance, over processes; x is to: {base})",
+        f"What a call costs, in nanoseconds (median ± half the quartiles' distance, over processes); x is how many times the "
+        f"{base} it takes, by the ratios within rounds, and so not quite the quotient of the column",
         ["peer", "version", 'greet("World")', "x", "lang()", "x"],
         rows,
         {2, 3, 4, 5},
@@ -75,7 +76,7 @@ def _startup(startup: dict[str, Any]) -> Table:
     rows.append(["ctypes.CDLL, one more library", f"{seconds['cdll'] * 1e6:.0f} µs", ""])
     for name, text in (("further", "hardpoint.load, one more library"), ("elf", "of that, reading the file")):
         rows.append([text, f"{seconds[name] * 1e6:.0f} µs", f"x {seconds[name] / seconds['cdll']:.1f}"])
-    rows.append([f"{plugins} plugins", f"{seconds['many']:.2f} s", ""])
+    rows.append([f"hardpoint.load, {plugins} libraries together", f"{seconds['many']:.2f} s", ""])
     return Table("Before the first call", ["", "time", "beside the bare one"], rows, {1, 2})
 
 

@@ -111,7 +111,9 @@ def _escaped(line: str) -> str:
 def _fields(
     _app: Sphinx, _what: str, name: str, made: Any, _options: Any, signature: str | None, result: str | None
 ) -> tuple[str | None, str | None]:
-    """A record is made of its fields; those that only hardpoint makes are shown without."""
+    """A record is made of its fields; what only hardpoint makes, and what is a protocol, is shown without."""
+    if name == "hardpoint.Found" or getattr(made, "_is_protocol", False):
+        return "", result
     if not isinstance(made, type) or not hasattr(made, "_field_defaults"):
         return signature, result
     if name not in {"hardpoint.Isolation", "hardpoint.Problem"}:

@@ -263,7 +263,7 @@ def test_odd_files_stay_with_their_problems_and_stop_nothing(
         "malformed": "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)",
         "nowhere": "a link that leads nowhere",
         "null": "a character device",
-        "short": f"5000 bytes, while the table of section headers needs {english.stat().st_size}",
+        "short": f"5000 bytes, while the table of section headers would end at {english.stat().st_size}",
         "socket": "a socket",
         "stripped": "none, though it has the symbol hardpoint_greeter_v1",
         "text": "a file that starts with b'GROUP ( '",

@@ -428,7 +428,7 @@ INCOMPATIBLE = {
     ),
     "a method too few": Case(
         [text("METHODS", f'["{GREET}"]'), *SMALL],
-        "method-missing", f"the method {LANG}", "1 methods that end before it",
+        "method-missing", f"the method {LANG}", "a list of 1 that ends before it",
     ),
     "a method too many": Case(
         [text("METHODS", f'["{GREET}", "{LANG}", "bow() -> None"]'), "-DTYPE=const large_v1",
@@ -449,7 +449,7 @@ INCOMPATIBLE = {
     ),
     "vtable that is not aligned": Case(
         ["-DSYMBOL_IS_ODD"],
-        "vtable-alignment", "hardpoint_greeter_v1 at a multiple of 8 bytes", "it 4 bytes behind one",
+        "vtable-alignment", "hardpoint_greeter_v1 at a multiple of 8 bytes", "an address 4 bytes past one",
         "align it to 8 bytes, as every compiler does that is not told otherwise",
     ),
     "vtable with another size in it": Case(

@@ -768,7 +768,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"processes": 4}, "Isolation(processes=...) is True or False, not 4"),
     ({"read": 7}, "Isolation(read=...) is a path, or a list or tuple of paths, not 7"),
     ({"write": [7]}, "Isolation(write=...) is a path, or a list or tuple of paths, not [7]"),
-    ({"read": "/nowhere"}, "Isolation(read=...) is what is there already: make it first, not '/nowhere'"),
+    ({"read": "/nowhere"}, "Isolation(read=...) names '/nowhere', which is not there; make it first"),
 ]  # fmt: skip
 
 

@@ -196,7 +196,7 @@ class ElfFile:
 
     def _within(self, offset: int, size: int, what: str) -> None:
         if offset + size > self.size:
-            raise ElfError("elf-truncated", f"{self.size} bytes, while {what} needs {offset + size}")
+            raise ElfError("elf-truncated", f"{self.size} bytes, while {what} would end at {offset + size}")
 
     # -- the parts -----------------------------------------------------------------------------------------------------
 

@@ -47,16 +47,19 @@ class Found:
         self.manifest = manifest
         """What it says of itself; None if it says nothing that can be read."""
         self.name = manifest.plugin if manifest else None
+        """The plugin's name; None if there is no manifest that can be read."""
         self.contract = manifest.contract if manifest else None
         """The contract's name."""
         self.version = dotted(manifest.version) if manifest else None
         """The contract's version that it was written against."""
         self.release = manifest.release if manifest else None
+        """The plugin's own version."""
         self.path: str | None = candidate.path
         """The file, relative if its place was given so; None for a Python plugin that was added."""
         self.error = None if manifest else candidate.error
         """Why nothing of the file can be loaded, if it says no name; what load raises."""
         self.place = place
+        """Where it was found."""
         self.shadowed_by: Found | None = None
         """The plugin that is loaded under this name, if it is another."""
         self.shadows: tuple[Found, ...] = ()

@@ -170,7 +170,7 @@ def _check_methods(manifest: Manifest, contract: Contract) -> list[Problem]:
     ]
     minor = manifest.version[1]
     problems += [
-        Problem("method-missing", f"the method {method.text}", f"{len(found)} methods that end before it", REBUILD)
+        Problem("method-missing", f"the method {method.text}", f"a list of {len(found)} that ends before it", REBUILD)
         for method in contract.methods[len(found) :]
         if method.since <= minor
     ]

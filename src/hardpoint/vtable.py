@@ -61,7 +61,7 @@ def _check_numbers(vtable: Vtable, symbol: Symbol, manifest: Manifest) -> list[P
     if behind := symbol.address % 8:
         fix = "align it to 8 bytes, as every compiler does that is not told otherwise"
         needs = f"{symbol.name} at a multiple of 8 bytes"
-        problems.append(Problem("vtable-alignment", needs, f"it {behind} bytes behind one", fix))
+        problems.append(Problem("vtable-alignment", needs, f"an address {behind} bytes past one", fix))
     if vtable.size != symbol.size:
         needs = f"a vtable that says it has {symbol.size} bytes"
         problems.append(Problem("vtable-size", needs, f"{vtable.size}", REBUILD))

@@ -93,7 +93,7 @@ def _paths(option: str, given: Any) -> list[str]:
             raise _wrong(option, "a path, or a list or tuple of paths", given)
         path = os.path.join(os.getcwd(), os.fspath(each))
         if not os.path.exists(path):
-            raise _wrong(option, "what is there already: make it first", os.fspath(each))
+            raise ValueError(f"Isolation({option}=...) names {os.fspath(each)!r}, which is not there; make it first")
         paths.append(path)
     return paths
 
