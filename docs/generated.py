@@ -82,7 +82,7 @@ def _included(page: Path) -> str:
 
 
 def _linked(text: str, folder: Path) -> str:
-    """The text of a file in `folder`, its links made the site's own; those to a folder are dropped: it is no page."""
+    """The text of a file in `folder`, its links made the site's own; those to a folder become its path: it is no page."""
 
     def link(match: re.Match[str]) -> str:
         words, target, anchor = match[1], match[2], match[3] or ""
@@ -91,7 +91,7 @@ def _linked(text: str, folder: Path) -> str:
             return match[0]  # Sphinx says so
         name = str(path.relative_to(ROOT))
         if path.is_dir():
-            return words
+            return f"`{name}/`"
         return f"[{words}]({_PAGES.get(name) or os.path.relpath(path, DOCS)}{anchor})"
 
     return _LINK.sub(link, text)
