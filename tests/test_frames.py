@@ -253,7 +253,7 @@ def test_a_buffer_of_another_size_is_a_crash(fake: Fake, probe: Probe, content: 
 
 
 def test_an_answer_that_never_comes(fake: Fake, probe_library: Path) -> None:
-    with hardpoint.loaded(probe_library, Probe, isolated=hardpoint.Isolation(timeout=0.2)) as probe, \
+    with hardpoint.loaded(probe_library, Probe, isolated=hardpoint.Isolation(timeout=1.0)) as probe, \
             pytest.raises(hardpoint.TimedOutError):  # fmt: skip
         probe.text("x")
 

@@ -85,7 +85,7 @@ def test_a_method_that_was_looked_up_before_a_reload(load_hostile: LoadHostile) 
 
 
 def test_many_callers_of_a_worker_that_does_not_read(load_hostile: LoadHostile) -> None:
-    plugin = load_hostile(isolated=Isolation(timeout=0.5))
+    plugin = load_hostile(isolated=Isolation(timeout=2.0))
     [pid] = workers(plugin)
     freeze(pid)
     errors = together(*[plugin.count] * 330)

@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 
 
 def loads(hostile_library: Path) -> dict[str, Callable[[], Any]]:
-    quick = Isolation(timeout=0.2)
+    quick = Isolation(timeout=1.0)
 
     def load_and_close() -> None:
         with hardpoint.loaded(hostile_library, Hostile, isolated=True) as plugin:
