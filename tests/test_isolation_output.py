@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hostile import Hostile
-from processes import eventually
+from processes import eventually, gone, workers
 
 import hardpoint
 
@@ -140,6 +141,31 @@ def test_more_records_than_are_read_are_dropped_and_counted(plugin: Hostile, cap
         lambda: len(lines(caplog, RECORDS)) + sum(int(line.split()[0]) for line in lines(caplog, dropped)) == 20_000
     ), (seen, lines(caplog, dropped))
     assert len(lines(caplog, RECORDS)) < 20_000
+
+
+def test_records_that_are_waiting_when_the_worker_ends_are_not_lost(
+    plugin: Hostile, caplog: pytest.LogCaptureFixture
+) -> None:
+    ended = threading.Event()
+
+    class Late(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:  # noqa: ARG002 - a Handler's
+            ended.wait(20)
+
+    late = Late()
+    logging.getLogger(RECORDS).addHandler(late)
+    try:
+        plugin.chat(30, "x", 1000)  # the socket holds more of these than are read in a row
+        [pid] = workers(plugin)
+        hardpoint.close(plugin)
+        assert gone(pid)
+    finally:
+        ended.set()
+        logging.getLogger(RECORDS).removeHandler(late)
+    dropped = "hardpoint.plugin"
+    assert eventually(
+        lambda: len(lines(caplog, RECORDS)) + sum(int(line.split()[0]) for line in lines(caplog, dropped)) == 1000
+    ), (len(lines(caplog, RECORDS)), lines(caplog, dropped))
 
 
 FLOOD = f"""

@@ -28,6 +28,8 @@ _LAST = 20
 """Lines of its output that are kept for the error, should the worker die."""
 _TURN = 64
 """Log records of one worker that are read in a row."""
+_REST = 4096
+"""Log records that are read when a worker has ended: more than a socket holds, and no end of them all the same."""
 
 
 class Output:
@@ -70,9 +72,9 @@ class Output:
                 self._lines_to.info("%s", text)
         return bool(data)
 
-    def read_records(self) -> None:
+    def read_records(self, most: int = _TURN) -> None:
         """Pass on the log records that are there, but let others have their turn."""
-        for _ in range(_TURN):
+        for _ in range(most):
             try:
                 datagram = self.records.recv(LONGEST)
             except OSError:
@@ -87,7 +89,7 @@ class Output:
     def close(self) -> None:
         """All was read."""
         try:
-            self.read_records()
+            self.read_records(_REST)
         finally:
             self.pipe.close()
             self.records.close()
