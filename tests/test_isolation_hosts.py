@@ -62,10 +62,27 @@ def test_a_serial_plugin_is_usable_after_a_call_was_given_up(compiler: Compiler,
         assert plugin.text("x") == "x"
 
 
-def test_a_default_timeout_of_sockets_is_not_isolations(english: Path) -> None:
+SLOW = """
+#include <unistd.h>
+#include "greeter.h"
+static hp_status create(const hp_host *host, const char *config, size_t config_len, void **self, hp_out *out) {
+    (void)host, (void)config, (void)config_len, (void)self, (void)out;
+    usleep(400000);
+    return HP_OK;
+}
+static hp_status greet(void *self, const char *name, size_t name_len, hp_out *out) {
+    return (void)self, hp_write(out, name, name_len);
+}
+static hp_status lang(void *self, hp_out *out) { return (void)self, hp_puts(out, "English"); }
+GREETER_PLUGIN("slow", "1.0.0", .create = create, .greet = greet, .lang = lang);
+"""
+
+
+def test_a_default_timeout_of_sockets_is_not_isolations(compiler: Compiler) -> None:
+    slow = compiler.text("slow", SLOW)
     socket.setdefaulttimeout(0.2)
     try:
-        with hardpoint.loaded(english, Greeter, isolated=True) as plugin:
+        with hardpoint.loaded(slow, Greeter, isolated=True) as plugin:
             time.sleep(0.4)
             assert plugin.lang() == "English"
     finally:

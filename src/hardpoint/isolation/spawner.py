@@ -105,7 +105,10 @@ class Spawner:
             if is_readable(self._control, _PATIENCE):
                 pid, _ = wire.receive(self._control, flags=_socket.MSG_PEEK)
                 self._asked = False  # before it is: a signal's handler may end this in between
-                return pid, own_passed(self._control)
+                passed = own_passed(self._control)
+                for each in passed[1:]:
+                    each.setblocking(True)  # socket.setdefaulttimeout would make it otherwise
+                return pid, passed
             os.kill(self._pid, signal.SIGKILL)
         return None, []
 
