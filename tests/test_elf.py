@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from conftest import Compiler
 
 NOT_LIBRARIES = {"elf-type", "elf-debug", "elf-class"}
-TYPES = {0: "STT_NOTYPE", 1: "STT_OBJECT", 2: "STT_FUNC", 6: "STT_TLS", 10: "STT_LOOS"}
+TYPES = {0: "STT_NOTYPE", 1: "STT_OBJECT", 2: "STT_FUNC", 3: "STT_SECTION", 6: "STT_TLS", 10: "STT_LOOS"}
 NOTES = {1: "NT_GNU_ABI_TAG", 2: "NT_GNU_HWCAP", 3: "NT_GNU_BUILD_ID", 4: "NT_GNU_GOLD_VERSION",
          5: "NT_GNU_PROPERTY_TYPE_0"}  # fmt: skip
+MACHINE, SWAPPED = {"x86_64": ("x86-64", 62 << 8), "aarch64": ("AArch64", 183 << 8)}[os.uname().machine]
 SECTIONS = {0: "SHN_UNDEF", 0xFFF1: "SHN_ABS"}
 MANY = 2000
 """Symbols up to which every one is compared; of more, one in so many that about this number is."""
@@ -275,10 +276,10 @@ def test_a_file_that_is_no_elf_is_named(tmp_path: Path, start: bytes, what: str)
 @pytest.mark.parametrize(
     ("offset", "new", "code", "sentence"),
     [
-        (4, b"\1", "elf-class", "a 32-bit little-endian ELF file for x86-64"),
-        (5, b"\2", "elf-class", "a 64-bit big-endian ELF file for machine 15872"),
+        (4, b"\1", "elf-class", f"a 32-bit little-endian ELF file for {MACHINE}"),
+        (5, b"\2", "elf-class", f"a 64-bit big-endian ELF file for machine {SWAPPED}"),
         (4, b"\1\2\1" + bytes(9) + b"\0\2\0\x16", "elf-class", "a 32-bit big-endian ELF file for s390x"),
-        (4, b"\x09", "elf-class", "a ? little-endian ELF file for x86-64"),
+        (4, b"\x09", "elf-class", f"a ? little-endian ELF file for {MACHINE}"),
         (16, b"\1\0", "elf-type", "an object file (.o)"),
         (16, b"\4\0", "elf-type", "a core dump"),
         (16, b"\x99\0", "elf-type", "an ELF file of type 153"),
@@ -316,6 +317,12 @@ def test_object_files_archives_programs_and_debug_companions(compiler: Compiler,
         "elf-debug",
         "only debug information: the code was kept in another file",
     )
+    data = bytearray((tmp_path / "main.debug").read_bytes())
+    with (tmp_path / "main.debug").open("rb") as file:
+        last = max(at for at, each in enumerate(ELFFile(file).iter_segments()) if each["p_type"] == "PT_LOAD")
+    struct.pack_into("<Q", data, 64 + 56 * last + 8, 1 << 20)  # as on AArch64: empty, and beyond the end of the file
+    (tmp_path / "far.debug").write_bytes(data)
+    assert _refusal(tmp_path / "far.debug")[0] == "elf-debug"
     for words in (["-pie", "-fPIE"], ["-no-pie"]):
         compiler.run(*words, "-o", f"{tmp_path}/program", str(source))
         with opened(tmp_path / "program") as fd:

@@ -137,11 +137,11 @@ class ElfFile:
         self.loads = [segment for segment in self.segments if segment.type == PT_LOAD]
         self.tls = next((segment for segment in self.segments if segment.type == PT_TLS and segment.memory_size), None)
         """The thread-local storage, if it has any; an empty one the loader passes over."""
-        self.code = [(load.address, load.address + load.memory_size) for load in self.loads if load.flags & PF_X]
-        """Where executable memory starts and ends."""
+        self.code = self._code()
+        """Where code starts and ends."""
+        self._check_code()  # of a .debug companion, empty segments may be said to lie beyond the end of the file
         for load in self.loads:
             self._within(load.offset, load.file_size, "a segment")
-        self._check_code()
         self.dynamic: dict[int, int] = {}
         """The dynamic section's entries by tag; as the loader does: of two with one tag the last counts."""
         self._names: dict[int, str] = {}
@@ -215,6 +215,14 @@ class ElfFile:
                 "elf-class", f"a {bits} {order}-endian ELF file for {MACHINES.get(machine, f'machine {machine}')}"
             )
         return start
+
+    def _code(self) -> list[tuple[int, int]]:
+        """The executable sections, or segments if there are none: for AArch64, linkers put constants into these as well."""
+        segments = [(load.address, load.address + load.memory_size) for load in self.loads if load.flags & PF_X]
+        sections = [(address, address + size) for _, flags, address, _, size in self.sections if flags & SHF_EXECUTABLE]
+        if not sections:
+            return segments
+        return [(at, to) for at, to in sections if any(start <= at and to <= end for start, end in segments)]
 
     def _check_code(self) -> None:
         """A .debug companion (objcopy --only-keep-debug) has every header of the library and none of its contents."""

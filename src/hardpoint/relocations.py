@@ -63,6 +63,8 @@ def is_code(elf: ElfFile, address: int | None) -> bool:
     """Whether an address is in executable memory of the library; None, an address of elsewhere, may be."""
     if address is None:
         return True
+    if elf.machine == EM_AARCH64 and address & 3:  # to jump there is SIGBUS
+        return False
     for start, end in elf.code:  # noqa: SIM110 - any() takes thrice as long, and this is asked of every function
         if start <= address < end:
             return True

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from .elf import ElfFile
 
 _NEWER_GLIBC = {"GLIBC_ABI_DT_RELR": (2, 36)}
+_DT_RELA, _DT_RELASZ, _TLS_TPREL = 7, 8, (0x06, 0x04)  # R_AARCH64_TLS_TPREL, 1030
+_PAGE = os.sysconf("SC_PAGESIZE")
+"""Bytes: 4096 on x86-64; Linux for AArch64 is built with 4096, 16384 or 65536."""
 
 
 def host_glibc() -> tuple[int, int] | None:
@@ -54,7 +57,7 @@ def check_system(elf: ElfFile, origin: str | None) -> list[Problem]:
     """Why the library cannot be loaded here, whatever plugin it holds. `origin` is what $ORIGIN stands for, or None."""
     problems = [*_check_machine(elf), *_check_libc(elf), *_check_flags(elf)]
     if elf.machine == host_machine():  # the libraries here say nothing about another machine's
-        problems += _check_needed(elf, origin)
+        problems += [*_check_pages(elf), *_check_needed(elf, origin)]
     return problems
 
 
@@ -72,6 +75,17 @@ def _check_machine(elf: ElfFile) -> list[Problem]:
         return []
     found = MACHINES.get(elf.machine, f"machine {elf.machine}")
     return [Problem("elf-machine", f"a library for {MACHINES[machine]}", found, f"build it for {MACHINES[machine]}")]
+
+
+def _check_pages(elf: ElfFile) -> list[Problem]:
+    """The loader maps whole pages of this kernel. Segments for smaller ones it refuses, or maps over each other and dies."""
+    end = 0
+    for load in elf.loads:
+        if (load.address - load.offset) % _PAGE or load.address // _PAGE * _PAGE < end:
+            needs = f"segments for this kernel's pages of {_PAGE} bytes"
+            return [Problem("page-size", needs, "ones for smaller pages", "link it with -Wl,-z,max-page-size=65536")]
+        end = -(-(load.address + load.memory_size) // _PAGE) * _PAGE
+    return []
 
 
 def oldest_glibc(elf: ElfFile) -> tuple[int, int] | None:
@@ -125,7 +139,15 @@ def _check_flags(elf: ElfFile) -> list[Problem]:
         problems.append(
             Problem("executable-stack", "a stack that is not executable", "a library that asks for one", fix)
         )
-    if elf.static_tls:
+    if elf.static_tls or _takes_static_tls(elf):
         fix = "compile it without -ftls-model=initial-exec if loading it fails for want of thread-local storage"
         problems.append(Problem("static-tls", "thread-local storage of the dynamic kind", "static", fix, fatal=False))
     return problems
+
+
+def _takes_static_tls(elf: ElfFile) -> bool:
+    """Whether a relocation says so; for AArch64, GNU ld sets no flag."""
+    if elf.machine != EM_AARCH64 or _DT_RELA not in elf.dynamic:
+        return False
+    table = elf.read_at(elf.dynamic[_DT_RELA], elf.dynamic.get(_DT_RELASZ, 0), "the relocations")
+    return _TLS_TPREL in {*zip(table[8::24], table[9::24], strict=False)}  # the type's two bytes that are not 0

@@ -39,7 +39,7 @@ _STEPS = {
 _LIBRARY = {
     "host": "hardpoint runs on this machine and its libc",
     "path": "the dynamic loader takes its path as it stands",
-    "machine": "it is for this machine",
+    "machine": "it is for this machine, and for pages of this kernel's size",
     "libc": "it was built for glibc, and for none newer than this one",
     "memory": "it wants no executable stack and no scarce storage",
     "dependencies": "the libraries that it needs are here, and have what it needs",
@@ -57,7 +57,7 @@ PLACES = {
         "manifest": "manifest-malformed",
         "host": "host-libc host-machine",
         "path": "path-token",
-        "machine": "elf-machine",
+        "machine": "elf-machine page-size",
         "libc": "libc-musl glibc-version",
         "memory": "executable-stack static-tls",
         "dependencies": "needed-missing needed-damaged version-missing sanitizer pinned-origin",
