@@ -170,7 +170,9 @@ def run_python() -> RunPython:
         )
         if check:
             lines = done.stderr.splitlines(keepends=True)
-            said = "".join(line for line in lines if not line.endswith(": destroy took too long, and the worker was killed\n"))
+            said = "".join(
+                line for line in lines if not line.endswith(": destroy took too long, and the worker was killed\n")
+            )
             assert (done.returncode, said) == (0, ""), done.stderr  # a busy machine is slow to end workers
         return done
 
