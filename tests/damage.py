@@ -31,7 +31,7 @@ SECONDS = 10
 FIELDS = {".dynstr": 1, ".gnu.version": 2, ".gnu.hash": 4, ".hash": 4, ".gnu.version_r": 4}
 TABLES = {".dynamic", ".dynsym", ".rela.dyn", ".rela.plt", ".relr.dyn", ".init_array", ".fini_array"}
 CXX_NAMES = {".dynsym", ".dynstr", ".gnu.hash", ".gnu.version", ".gnu.version_r"}
-KNOWN_TYPES = {0, 1, 6, 7, 8, 16, 17, 18, 36, 37}
+KNOWN_TYPES = {0, 1, 6, 7, 8, 16, 17, 18, 36, 37, 257, *range(1025, 1033)}  # of x86-64, then of AArch64
 PT_GNU_RELRO, DT_INIT, DT_FINI = 0x6474E552, 12, 13
 
 

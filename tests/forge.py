@@ -20,6 +20,7 @@ class Forge:
             elf: Any = ELFFile(file)
             self.sections = {section.name: int(section["sh_offset"]) for section in elf.iter_sections()}
             self.sizes = {section.name: int(section["sh_size"]) for section in elf.iter_sections()}
+            self.locals = int(elf.get_section_by_name(".dynsym")["sh_info"])
             self.segments = [str(segment["p_type"]) for segment in elf.iter_segments()]
             self.tags = [str(tag.entry["d_tag"]) for tag in elf.get_section_by_name(".dynamic").iter_tags()]
 

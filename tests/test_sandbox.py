@@ -294,12 +294,12 @@ CALLS = [
     Call("open_tree", "-100 0 0", "EFAULT"),
     Call("fsopen", "0 0", "EFAULT", root=True),
     Call("reboot", "0 0 0", "EINVAL", root=True),
-    Call("init_module", "0 0 0", "EFAULT", root=True),
+    Call("init_module", "0 4096 0", "EFAULT", root=True),
     Call("kexec_load", "0 99 0 0", "EINVAL", root=True),
     Call("setgroups", "99999999 0", "EINVAL", root=True),
     Call("settimeofday", "8 0", "EFAULT", root=True),
     Call("fanotify_init", "0xffffff 0", "EINVAL", root=True),
-    Call("open_by_handle_at", "-1 8 0", "EFAULT", root=True),
+    Call("open_by_handle_at", "-100 8 0", "EFAULT", root=True),
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import struct
@@ -109,9 +110,13 @@ def test_a_truncated_library_is_refused_at_every_length(english: Path, tmp_path:
 # -- one damage each -------------------------------------------------------------------------------------------------
 
 
+SEPARATE = "-Wl,-z,separate-code,-z,max-page-size=4096"  # as linkers do by themselves for x86-64
+OFFSET_TABLE, THREAD_LOCAL_OFFSET, INDIRECT = (1025, 1030, 1032) if os.uname().machine == "aarch64" else (6, 18, 37)
+
+
 @pytest.fixture
-def forge(english: Path, tmp_path: Path) -> Forge:
-    return Forge(english, tmp_path / "damaged.so")
+def forge(compiler: Compiler, tmp_path: Path) -> Forge:
+    return Forge(compiler.library("english/english.c", SEPARATE), tmp_path / "damaged.so")
 
 
 def _refused(path: Path, sentence: str) -> None:
@@ -168,7 +173,7 @@ def test_a_dynamic_section_without_an_end(forge: Forge) -> None:
         ("GNU_HASH", 0x238, "a section at 0x[0-9a-f]+ that the dynamic entry 0x6ffffef5 says to be another"),
         ("SYMTAB", 8, "a section at 0x[0-9a-f]+ that the dynamic entry 0x6 says to be another"),
         ("RELACOUNT", 4000, "4000 relative relocations, more than there are at all"),
-        ("RELACOUNT", 9, "a relocation of type 6 among the relative ones"),
+        ("RELACOUNT", 9, f"a relocation of type {OFFSET_TABLE} among the relative ones"),
     ],
 )
 def test_a_dynamic_entry_with_a_wrong_value(forge: Forge, entry: str, value: int, sentence: str) -> None:
@@ -245,7 +250,7 @@ def test_a_segment_of_other_bytes_of_the_file(forge: Forge) -> None:
         ((1, 6, 0, 6), "a GNU hash table of 1 buckets and 0 filter words"),
         ((1, 6, 3, 6), "a GNU hash table of 1 buckets and 3 filter words"),
         ((1 << 31, 6, 1, 6), "the GNU hash table at address 0x[0-9a-f]+, where the file has nothing"),
-        ((2, 7, 1, 6), "a GNU hash table that points before its first symbol"),
+        ((2, 7, 1, 6), "a GNU hash table that points (before its first|behind the last) symbol"),
     ],
 )
 def test_a_damaged_gnu_hash_table(forge: Forge, values: tuple[int, ...], sentence: str) -> None:
@@ -289,7 +294,8 @@ def test_a_hash_table_with_a_circle(compiler: Compiler, tmp_path: Path) -> None:
     ],
 )
 def test_a_damaged_symbol(forge: Forge, field: int, layout: str, value: int, sentence: str) -> None:
-    forge.put(".dynsym", 24 + field, layout, *([value, 0] if layout == "<IQ" else [value]))
+    undefined = forge.locals * 24  # the first that is global
+    forge.put(".dynsym", undefined + field, layout, *([value, 0] if layout == "<IQ" else [value]))
     _refused(forge.write(), f"^{sentence}$")
 
 
@@ -317,9 +323,15 @@ def test_a_version_of_a_library_that_is_not_needed(forge: Forge) -> None:
         (1, 0, "<Q", 0x10, "a relocation of 0x10, which cannot be written to"),
         (1, 8, "<I", 5, "a relocation of type 5 among the relative ones"),
         (-1, 8, "<I", 5, "a relocation of type 5 by a symbol of type [0-9]+, which no linker writes"),
-        (-1, 8, "<I", 18, "a relocation of type 18 by a symbol of type [0-9]+, which no linker writes"),
-        (-1, 8, "<Q", 18, "a relocation of thread-local storage that is not there"),
-        (-1, 8, "<Q", 37, "an indirect function at 0x0, where there is no code"),
+        (
+            -1,
+            8,
+            "<I",
+            THREAD_LOCAL_OFFSET,
+            "a relocation of type [0-9]+ by a symbol of type [0-9]+, which no linker writes",
+        ),
+        (-1, 8, "<Q", THREAD_LOCAL_OFFSET, "a relocation of thread-local storage that is not there"),
+        (-1, 8, "<Q", INDIRECT, "an indirect function at 0x0, where there is no code"),
         (-1, 12, "<I", 900, "a relocation by symbol 900 of [0-9]+"),
         (0, 16, "<Q", 8, "a start or end function that is not in the file, listed at 0x[0-9a-f]+"),
     ],
