@@ -200,7 +200,7 @@ def test_another_machine(tmp_path: Path) -> None:
 
 def test_segments_for_smaller_pages(compiler: Compiler, monkeypatch: pytest.MonkeyPatch) -> None:
     """Linux for AArch64 may have larger ones than 4 KiB; here this one is believed to."""
-    monkeypatch.setattr("hardpoint.system._PAGE", 16384)
+    monkeypatch.setattr("hardpoint.system.PAGE", 16384)
     path = compiler.library("english/english.c", "-Wl,-z,max-page-size=4096")
     [problem] = problems(refused(path, hardpoint.IncompatibleError))
     assert problem == (
@@ -347,6 +347,23 @@ def test_a_damaged_library_beside_the_plugin(compiler: Compiler, fresh: Fresh, t
     [problem] = problems(refused(path, hardpoint.IncompatibleError))
     assert (problem.code, problem.needs) == ("needed-damaged", "the library libneighbour7.so in good order")
     assert problem.found.startswith(f"{helper} with 5000 bytes, while")
+
+
+def test_a_library_for_smaller_pages_beside_the_plugin(
+    compiler: Compiler, fresh: Fresh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hardpoint.dependencies.PAGE", 16384)
+    helper = dependency(
+        compiler, tmp_path, "int help(void) { return 0; }", "-Wl,-soname,libneighbour8.so,-z,max-page-size=4096"
+    )
+    helper = helper.rename(tmp_path / "libneighbour8.so")
+    words = ["-Wl,--no-as-needed", str(helper), f"-Wl,-rpath,{tmp_path}"]
+    [problem] = problems(refused(compiler.library("english/english.c", *words), hardpoint.IncompatibleError))
+    assert problem[:3] == (
+        "needed-damaged",
+        "the library libneighbour8.so in good order",
+        f"{helper} with segments for smaller pages than this kernel's of 16384 bytes",
+    )
 
 
 def test_a_host_without_descriptors_says_nothing_about_the_file(english: Path, run_python: RunPython) -> None:

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from . import resolve
-from .elf import GLIBC, ElfError, ElfFile
+from .elf import GLIBC, PAGE, ElfError, ElfFile
 from .errors import Problem
 from .soundness import examine
 
@@ -75,8 +75,7 @@ def _check_order(name: str, path: str, seen: set[str]) -> Iterator[Problem]:
         yield Problem("needed-damaged", f"the library {name}", f"{path}: {error.strerror}", "check its permissions")
         return
     try:
-        elf = ElfFile(fd)
-        examine(elf)
+        elf = _in_good_order(fd)
     except (ElfError, OSError) as error:
         yield Problem("needed-damaged", f"the library {name} in good order", f"{path} with {error}", "install it again")
     else:
@@ -85,3 +84,12 @@ def _check_order(name: str, path: str, seen: set[str]) -> Iterator[Problem]:
                 yield from _check_order(further, found, seen)
     finally:
         os.close(fd)
+
+
+def _in_good_order(fd: int) -> ElfFile:
+    """The library that is open; ElfError if it would kill the dynamic loader."""
+    elf = ElfFile(fd)
+    examine(elf)
+    if not elf.fits_pages(PAGE):
+        raise ElfError("elf-damaged", f"segments for smaller pages than this kernel's of {PAGE} bytes")
+    return elf

@@ -49,6 +49,8 @@ _VERNAUX = struct.Struct("<IHHII")  # hash flags other name next
 _VERDEF = struct.Struct("<HHHHIII")  # version flags ndx cnt hash aux next
 _VERDAUX = struct.Struct("<II")  # name next
 
+PAGE = os.sysconf("SC_PAGESIZE")
+"""Bytes in a page of this kernel: 4096 on x86-64, and 4096, 16384 or 65536 on AArch64."""
 WHOLE = 1 << 16
 """Bytes up to which a file is read in one go; of a larger one only what is needed is read: with 1 << 20, 500 manifests in
 files of 0.9 MB took twice the time, and all checks of libraries in between a tenth more."""
@@ -254,6 +256,18 @@ class ElfFile:
     def executable(self) -> bool:
         """Whether it is a program and no library; a position-independent one has a flag, or what only programs have."""
         return self.type == 2 or bool(self.dynamic.get(DT_FLAGS_1, 0) & DF_1_PIE) or DT_DEBUG in self.dynamic
+
+    def fits_pages(self, size: int) -> bool:
+        """Whether its segments can be mapped by whole pages of `size` bytes, of which none belongs to two.
+
+        Others the loader refuses, or maps over each other, and dies.
+        """
+        end = 0
+        for load in self.loads:
+            if (load.address - load.offset) % size or load.address // size * size < end:
+                return False
+            end = -(-(load.address + load.memory_size) // size) * size
+        return True
 
     @property
     def executable_stack(self) -> bool:

@@ -7,7 +7,7 @@ import sys
 from functools import cache
 from typing import TYPE_CHECKING
 
-from .elf import EM_AARCH64, EM_X86_64, GLIBC, MACHINES
+from .elf import EM_AARCH64, EM_X86_64, GLIBC, MACHINES, PAGE
 from .errors import Problem
 
 if TYPE_CHECKING:
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 _NEWER_GLIBC = {"GLIBC_ABI_DT_RELR": (2, 36)}
 _DT_RELA, _DT_RELASZ, _TLS_TPREL = 7, 8, (0x06, 0x04)  # R_AARCH64_TLS_TPREL, 1030
-_PAGE = os.sysconf("SC_PAGESIZE")
-"""Bytes: 4096 on x86-64; Linux for AArch64 is built with 4096, 16384 or 65536."""
 
 
 def host_glibc() -> tuple[int, int] | None:
@@ -78,14 +76,10 @@ def _check_machine(elf: ElfFile) -> list[Problem]:
 
 
 def _check_pages(elf: ElfFile) -> list[Problem]:
-    """The loader maps whole pages of this kernel. Segments for smaller ones it refuses, or maps over each other and dies."""
-    end = 0
-    for load in elf.loads:
-        if (load.address - load.offset) % _PAGE or load.address // _PAGE * _PAGE < end:
-            needs = f"segments for this kernel's pages of {_PAGE} bytes"
-            return [Problem("page-size", needs, "ones for smaller pages", "link it with -Wl,-z,max-page-size=65536")]
-        end = -(-(load.address + load.memory_size) // _PAGE) * _PAGE
-    return []
+    if elf.fits_pages(PAGE):
+        return []
+    needs = f"segments for this kernel's pages of {PAGE} bytes"
+    return [Problem("page-size", needs, "ones for smaller pages", "link it with -Wl,-z,max-page-size=65536")]
 
 
 def oldest_glibc(elf: ElfFile) -> tuple[int, int] | None:
