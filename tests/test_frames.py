@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from conftest import RunPython
 
 PLACE = 1
 LOADED = [0, [True] * len(contract_of(Probe).methods), [], "native"]
@@ -393,3 +394,19 @@ def test_random_frames(fake: Fake, probe: Probe) -> None:
     assert min(outcomes.values()) > 0
     assert outcomes["crash"] > CASES / 3
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
+
+
+def test_msgpack_without_its_extension_keeps_the_frames_of_threads_apart(run_python: RunPython) -> None:
+    """As on a Python that there is no wheel of it for, and with MSGPACK_PUREPYTHON."""
+    code = """
+import os, sys
+os.environ["MSGPACK_PUREPYTHON"] = "1"
+from concurrent.futures import ThreadPoolExecutor
+from hardpoint.isolation.wire import Packer, pack, unpack
+assert Packer.__module__ == "msgpack.fallback"
+sys.setswitchinterval(1e-6)
+frames = [[1, str(number) * 20, number] for number in range(20_000)]
+with ThreadPoolExecutor(8) as pool:
+    print([*pool.map(unpack, pool.map(pack, frames))] == frames)
+"""
+    assert run_python(code).stdout == "True\n"

@@ -12,10 +12,11 @@ import _socket
 import array
 import mmap
 import struct
+from functools import partial
 from typing import Any
 
 from msgpack import ExtType as ExtType  # noqa: PLC0414 - given on
-from msgpack import Packer, UnpackException, unpackb
+from msgpack import Packer, UnpackException, packb, unpackb
 
 INLINE = 1 << 14
 """Bytes of one argument or result up to which it travels in the frame."""
@@ -30,6 +31,10 @@ PLACE = 1
 PLACED = struct.Struct("<QQ")
 
 pack = Packer(unicode_errors="surrogateescape").pack  # a path may be no text
+if (
+    Packer.__module__ == "msgpack.fallback"
+):  # in Python, where it has no extension: one for all threads would mix their frames up
+    pack = partial(packb, unicode_errors="surrogateescape")
 
 
 class FrameError(Exception):
