@@ -64,8 +64,44 @@ def test_options_travel(english: Path) -> None:
         other = pickle.loads(pickle.dumps(plugin))
         in_force = hardpoint.info(other).isolation
         assert in_force is not None
-        assert in_force.options == hardpoint.Isolation(timeout=7.5, read=[Path("/etc")])
+        assert in_force.options == hardpoint.Isolation(timeout=7.5, read=("/etc",))
         hardpoint.close(other)
+
+
+def test_paths_of_a_sandbox_stay_what_they_were(
+    english: Path, fresh: Fresh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In another folder, a reload and what is unpickled must not open that folder's `data` to the plugin."""
+    for folder in ("here", "there"):
+        (tmp_path / folder / "data").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    with hardpoint.loaded(fresh(english), Greeter, isolated=hardpoint.Isolation(write="data")) as plugin:
+        monkeypatch.chdir(tmp_path / "there")
+        hardpoint.reload(plugin)
+        other = pickle.loads(pickle.dumps(plugin))
+        for each in (plugin, other):
+            in_force = hardpoint.info(each).isolation
+            assert in_force is not None
+            assert in_force.options.write == (str(tmp_path / "here/data"),)
+        hardpoint.close(other)
+
+
+def test_a_pinned_one_is_found_from_another_folder(
+    english: Path, fresh: Fresh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = fresh(english)
+    monkeypatch.chdir(tmp_path)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    with hardpoint.loaded(path.name, Greeter, sha256=sha256, isolated=True) as plugin:
+        monkeypatch.chdir("/")
+        for _ in range(2):
+            hardpoint.reload(plugin)
+            assert hardpoint.info(plugin).library == str(path)
+
+
+def test_a_method_travels_by_pickle(english: Path, fresh: Fresh, way: Way) -> None:
+    with hardpoint.loaded(fresh(english), Greeter, **how(way)) as plugin:
+        assert pickle.loads(pickle.dumps(plugin.greet))("you") == "Hello, you! Nice to meet you."
 
 
 def test_a_relative_path(english: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,8 +157,9 @@ def test_one_whose_file_is_gone_cannot_leave(english: Path, fresh: Fresh) -> Non
 def test_a_closed_one_cannot_leave(english: Path, fresh: Fresh, way: Way) -> None:
     plugin = hardpoint.load(fresh(english), Greeter, **how(way))
     hardpoint.close(plugin)
-    with pytest.raises(hardpoint.ClosedError):
+    with pytest.raises(hardpoint.ClosedError) as caught:
         pickle.dumps(plugin)
+    assert str(caught.value) == "a plugin object cannot be copied or pickled: english was closed; load it again"
 
 
 def test_nothing_is_left_open_after_a_refusal(english: Path, fresh: Fresh) -> None:
@@ -181,6 +218,25 @@ def test_a_contract_of_a_notebook_goes_where_its_functions_go(compiler: Compiler
     code = "import pickle, sys; work, _ = pickle.load(sys.stdin.buffer); print(work(sys.argv[1]))"
     done = subprocess.run([sys.executable, "-c", code, exam], input=sent, capture_output=True, check=True, timeout=60)
     assert done.stdout.decode() == "(1.5, '50%', True)\n"
+
+
+def test_contracts_that_share_a_method_arrive_both() -> None:
+    code = """
+import sys
+from typing import Protocol
+import cloudpickle, hardpoint
+class Walker(Protocol):
+    def step(self) -> int: ...
+class Dancer(Protocol):
+    step = Walker.step
+for cls in (Walker, Dancer):
+    hardpoint.contract(cls.__name__.lower(), version="1.0")(cls)
+sys.stdout.buffer.write(cloudpickle.dumps((Walker, Dancer)))
+"""
+    sent = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=60).stdout
+    code = "import pickle, sys; from hardpoint.definition import contract_of; print(*map(contract_of, pickle.load(sys.stdin.buffer)))"
+    done = subprocess.run([sys.executable, "-c", code], input=sent, capture_output=True, check=True, timeout=60)
+    assert done.stdout.decode() == "walker 1.0 dancer 1.0\n"
 
 
 def test_a_class_that_borrows_from_a_contract_is_none() -> None:

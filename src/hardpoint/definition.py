@@ -63,7 +63,7 @@ def contract(name: str, *, version: str) -> Callable[[_C], _C]:
         made = _contracts[cls] = _read_class(cls, name, version, local)
         for method in made.methods:
             if method.function is not None:
-                vars(method.function)[_MARK] = made
+                vars(method.function).setdefault(_MARK, {})[made.source] = made
         return cls
 
     return register
@@ -73,7 +73,7 @@ def contract_of(cls: object) -> Contract:
     """The contract that a class was decorated with. TypeError if it is no contract."""
     try:
         found = _contracts.get(cls) or _sent_along(cls)
-    except TypeError:  # it cannot be a key, or has no attributes
+    except TypeError:  # it cannot be a key
         found = None
     if found is None:
         raise TypeError(f"{cls!r} is not a contract: decorate a Protocol class with @hardpoint.contract")
@@ -82,11 +82,13 @@ def contract_of(cls: object) -> Contract:
 
 def _sent_along(cls: object) -> Contract | None:
     """The contract of a class that came by value, as cloudpickle sends a notebook's or a script's: its methods have it."""
-    source = f"{getattr(cls, '__module__', '')}:{getattr(cls, '__qualname__', '')}"
+    if not isinstance(cls, type):
+        return None
+    source = f"{cls.__module__}:{cls.__qualname__}"
     for value in vars(cls).values():
-        made = vars(value).get(_MARK) if isinstance(value, FunctionType) else None
-        if isinstance(made, Contract) and made.source == source:
-            return _contracts.setdefault(cls, made)
+        marks = vars(value).get(_MARK, {}) if isinstance(value, FunctionType) else {}
+        if source in marks:
+            return _contracts.setdefault(cls, marks[source])
     return None
 
 

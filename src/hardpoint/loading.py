@@ -118,7 +118,9 @@ def load_file(
             else:
                 made = open_plugin(file, fit, binding)
     plugin = made if isolated else make_object(made, config)
-    _instance(plugin).origin = Origin(found.absolute, contract, config, binding, isolated, sha256 is not None)
+    instance = _instance(plugin)
+    how = instance.about.options if isolated else False  # with absolute paths
+    instance.origin = Origin(found.absolute, contract, config, binding, how, sha256 is not None)
     return plugin
 
 

@@ -66,8 +66,13 @@ class Instance:
         """What a call of `method` has to hold. ClosedError if there may be none."""
         holder = self._holder
         if holder is None or self._process != _process[0]:
-            raise self._closed(method)
+            raise self._closed(f"{method} cannot be called")
         return holder
+
+    def check_open(self) -> None:
+        """ClosedError if it cannot be opened elsewhere as it is here."""
+        if self._holder is None or self._process != _process[0]:
+            raise self._closed("a plugin object cannot be copied or pickled")
 
     def nested(self, method: str) -> CallError:
         """The error for a call from within a call on the same thread, which would wait for itself."""
@@ -88,8 +93,8 @@ class Instance:
         self._holder, self.about = other._holder, other.about
         other.close()
 
-    def _closed(self, method: str) -> ClosedError:
+    def _closed(self, what: str) -> ClosedError:
         why = "was closed; load it again"
         if self._process != _process[0]:
             why = "was loaded before this process was forked; load it again here"
-        return ClosedError(f"{method} cannot be called: {self.name} {why}", path=self.path)
+        return ClosedError(f"{what}: {self.name} {why}", path=self.path)

@@ -21,7 +21,7 @@ class PluginObject:
     def __reduce_ex__(self, _: object) -> Any:
         """What opens it again where it is unpickled, or copied; ClosedError if it is closed."""
         instance = self._instance  # type: ignore[attr-defined]  # loading gives it
-        instance.hold("pickle")
+        instance.check_open()
         return instance.origin.reduce(instance)
 
 

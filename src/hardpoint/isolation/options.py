@@ -55,7 +55,10 @@ class InForce(Record):
 
 
 def checked(isolated: bool | Isolation) -> Isolation:  # noqa: FBT001 - as load's argument
-    """What load's `isolated` asks for. TypeError or ValueError, naming the option, for what it cannot be."""
+    """What load's `isolated` asks for, its paths absolute: it may be asked for again from another folder, or elsewhere.
+
+    TypeError or ValueError, naming the option, for what it cannot be.
+    """
     if not isinstance(isolated, (bool, Isolation)):
         raise TypeError(f"isolated is True, False or an Isolation(...), not {type(isolated).__name__}")
     options = isolated if isinstance(isolated, Isolation) else Isolation()
@@ -73,19 +76,17 @@ def checked(isolated: bool | Isolation) -> Isolation:  # noqa: FBT001 - as load'
         if not isinstance(getattr(options, name), bool):
             raise _wrong(name, "True or False", getattr(options, name))
     limits(options)
-    return options
+    return options._replace(read=_paths("read", options.read), write=_paths("write", options.write))
 
 
 def limits(options: Isolation) -> dict[str, Any]:
-    """What a worker is told of them: sizes as numbers, paths as lists. ValueError as `checked` has it."""
+    """What a worker is told of checked options: sizes as numbers. ValueError as `checked` has it."""
     told = options._asdict()
     told["memory"] = None if options.memory is None else bytes_of(options.memory)
-    for name in ("read", "write"):
-        told[name] = _paths(name, told[name])
     return told
 
 
-def _paths(option: str, given: Any) -> list[str]:
+def _paths(option: str, given: Any) -> tuple[str, ...]:
     """Absolute paths: `..` and links in them are for the kernel to follow, as it does for the plugin."""
     paths = []
     for each in given if isinstance(given, (list, tuple)) else [given]:
@@ -95,7 +96,7 @@ def _paths(option: str, given: Any) -> list[str]:
         if not os.path.exists(path):
             raise ValueError(f"Isolation({option}=...) names {os.fspath(each)!r}, which is not there; make it first")
         paths.append(path)
-    return paths
+    return tuple(paths)
 
 
 def _is_number(value: Any, kind: type | tuple[type, ...]) -> bool:

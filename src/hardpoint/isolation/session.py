@@ -62,9 +62,7 @@ class Session:
         self._file = LibraryFile(file.path, fd, file.loader_path, os.fstat(fd), file.pinned)
         self._lock = RLock()
         methods = [[method.name, method.parameters, *method[2:5]] for method in contract.methods]
-        self.library = file.loader_path
-        if file.pinned:
-            self.library = file.path if file.path.startswith("/") else f"{os.getcwd()}/{file.path}"
+        self.library = file.absolute
         """What dlopen is given in a worker, an absolute path; of a pinned file, the one that it was copied from."""
         self._request = [
             file.path, self.library, list(file.identity), file.pinned, contract.name, [contract.major, contract.minor], methods,
