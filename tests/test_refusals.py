@@ -359,10 +359,12 @@ def test_a_library_for_smaller_pages_beside_the_plugin(
     helper = helper.rename(tmp_path / "libneighbour8.so")
     words = ["-Wl,--no-as-needed", str(helper), f"-Wl,-rpath,{tmp_path}"]
     [problem] = problems(refused(compiler.library("english/english.c", *words), hardpoint.IncompatibleError))
-    assert problem[:3] == (
-        "needed-damaged",
-        "the library libneighbour8.so in good order",
-        f"{helper} with segments for smaller pages than this kernel's of 16384 bytes",
+    assert problem == (
+        "page-size",
+        "the library libneighbour8.so with segments for this kernel's pages of 16384 bytes",
+        f"{helper} with ones for smaller pages",
+        "link it with -Wl,-z,max-page-size=65536, or install one for this kernel",
+        True,
     )
 
 

@@ -17,6 +17,7 @@ from forge import Forge
 from probe import Probe
 
 import hardpoint
+from hardpoint.cli import main
 from hardpoint.contracts import Greeter
 
 if TYPE_CHECKING:
@@ -151,6 +152,28 @@ def test_a_dynamic_section_of_zeros(forge: Forge) -> None:
     for at in range(0, forge.sizes[".dynamic"], 8):
         forge.put(".dynamic", at, "<Q", 0)
     _refused(forge.write(), "^a dynamic section without strings or symbols$")
+
+
+def test_more_sections_of_code_than_any_linker_makes(forge: Forge) -> None:
+    """Each function is looked for in all of them."""
+    struct.pack_into("<Q", forge.data, 40, len(forge.data))
+    struct.pack_into("<HH", forge.data, 60, 200, 0)
+    forge.data += struct.pack("<IIQQQQIIQQ", 0, 1, 4, 0x1000, 0x1000, 1, 0, 0, 1, 0) * 200
+    _refused(forge.write(), "200 sections of code")
+
+
+def test_relocations_that_end_nowhere_in_a_library_for_another_machine(
+    forge: Forge, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody needs to read them, since it cannot be loaded here; nor is there a manifest to hold it against."""
+    other = {"x86_64": 183, "aarch64": 62}[os.uname().machine]
+    struct.pack_into("<H", forge.data, 18, other)
+    forge.entry("RELASZ", value=1 << 40)
+    forge.data = forge.data.replace(b'{"abi"', b'["abi"')
+    path = forge.write()
+    for command in ("check", "doctor"):
+        assert main([command, str(path)]) == 1
+        assert "elf-machine" in capsys.readouterr().out
 
 
 def test_a_dynamic_section_without_an_end(forge: Forge) -> None:

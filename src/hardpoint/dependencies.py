@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _SANITIZER = r"lib[atl]san\.so.*|libhwasan\.so.*|libclang_rt\..*san.*"
-_SYSTEM = ("/usr/lib", "/lib")
+_SYSTEM = ("/usr/lib/", "/usr/lib64/", "/lib/", "/lib64/")
 
 
 def check_needed(elf: ElfFile, origin: str | None) -> list[Problem]:
@@ -67,7 +67,7 @@ def _check_order(name: str, path: str, seen: set[str]) -> Iterator[Problem]:
 
     What such a library lacks in turn is the dynamic loader's to say: it knows search paths that are inherited.
     """
-    if path.startswith(_SYSTEM):
+    if os.path.realpath(path).startswith(_SYSTEM):
         return
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -75,21 +75,17 @@ def _check_order(name: str, path: str, seen: set[str]) -> Iterator[Problem]:
         yield Problem("needed-damaged", f"the library {name}", f"{path}: {error.strerror}", "check its permissions")
         return
     try:
-        elf = _in_good_order(fd)
+        elf = ElfFile(fd)
+        examine(elf)
     except (ElfError, OSError) as error:
         yield Problem("needed-damaged", f"the library {name} in good order", f"{path} with {error}", "install it again")
     else:
+        if not elf.fits_pages(PAGE):
+            needs = f"the library {name} with segments for this kernel's pages of {PAGE} bytes"
+            fix = "link it with -Wl,-z,max-page-size=65536, or install one for this kernel"
+            yield Problem("page-size", needs, f"{path} with ones for smaller pages", fix)
         for further in _unseen(elf, seen):
             if found := resolve.find(further, elf, os.path.dirname(path)):
                 yield from _check_order(further, found, seen)
     finally:
         os.close(fd)
-
-
-def _in_good_order(fd: int) -> ElfFile:
-    """The library that is open; ElfError if it would kill the dynamic loader."""
-    elf = ElfFile(fd)
-    examine(elf)
-    if not elf.fits_pages(PAGE):
-        raise ElfError("elf-damaged", f"segments for smaller pages than this kernel's of {PAGE} bytes")
-    return elf

@@ -25,6 +25,7 @@ TYPES = {1: "an object file (.o)", 2: "an executable", 3: "a shared object", 4: 
 PT_LOAD, PT_DYNAMIC, PT_NOTE, PT_PHDR, PT_TLS, PT_GNU_STACK, PT_GNU_RELRO = 1, 2, 4, 6, 7, 0x6474E551, 0x6474E552
 PF_X, PF_W, PF_R = 1, 2, 4
 DT_NEEDED, DT_HASH, DT_STRTAB, DT_SYMTAB, DT_STRSZ, DT_SONAME, DT_RPATH = 1, 4, 5, 6, 10, 14, 15
+DT_RELA, DT_RELASZ, R_AARCH64_TLS_TPREL = 7, 8, 1030
 DT_DEBUG, DT_RUNPATH, DT_FLAGS, DT_FLAGS_1, DT_GNU_HASH = 21, 29, 30, 0x6FFFFFFB, 0x6FFFFEF5
 DT_VERDEF, DT_VERNEED = 0x6FFFFFFC, 0x6FFFFFFE
 DF_STATIC_TLS, DF_1_PIE = 0x10, 0x08000000
@@ -224,6 +225,8 @@ class ElfFile:
         sections = [(address, address + size) for _, flags, address, _, size in self.sections if flags & SHF_EXECUTABLE]
         if not sections:
             return segments
+        if len(sections) > _MOST_SEGMENTS:  # each function is looked for in all of them
+            raise ElfError("elf-damaged", f"{len(sections)} sections of code")
         return [(at, to) for at, to in sections if any(start <= at and to <= end for start, end in segments)]
 
     def _check_code(self) -> None:
@@ -277,7 +280,17 @@ class ElfFile:
     @property
     def static_tls(self) -> bool:
         """Whether it needs thread-local storage that is in short supply once the process runs."""
-        return bool(self.dynamic.get(DT_FLAGS, 0) & DF_STATIC_TLS)
+        return bool(self.dynamic.get(DT_FLAGS, 0) & DF_STATIC_TLS) or self._has_thread_offsets()
+
+    def _has_thread_offsets(self) -> bool:
+        """Whether a relocation asks for static storage: for AArch64, GNU ld sets no flag."""
+        if self.machine != EM_AARCH64 or DT_RELA not in self.dynamic:
+            return False
+        try:
+            table = self.read_at(self.dynamic[DT_RELA], self.dynamic.get(DT_RELASZ, 0), "the relocations")
+        except ElfError:  # which is for those to say who look at every relocation
+            return False
+        return R_AARCH64_TLS_TPREL in {low | high << 8 for low, high in zip(table[8::24], table[9::24], strict=False)}
 
     def notes(self, kind: int = PT_NOTE) -> list[Note]:
         """Every note of every segment of that kind; ElfError if one is cut short."""

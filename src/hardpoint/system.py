@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from .elf import ElfFile
 
 _NEWER_GLIBC = {"GLIBC_ABI_DT_RELR": (2, 36)}
-_DT_RELA, _DT_RELASZ, _TLS_TPREL = 7, 8, (0x06, 0x04)  # R_AARCH64_TLS_TPREL, 1030
 
 
 def host_glibc() -> tuple[int, int] | None:
@@ -133,15 +132,7 @@ def _check_flags(elf: ElfFile) -> list[Problem]:
         problems.append(
             Problem("executable-stack", "a stack that is not executable", "a library that asks for one", fix)
         )
-    if elf.static_tls or _takes_static_tls(elf):
+    if elf.static_tls:
         fix = "compile it without -ftls-model=initial-exec if loading it fails for want of thread-local storage"
         problems.append(Problem("static-tls", "thread-local storage of the dynamic kind", "static", fix, fatal=False))
     return problems
-
-
-def _takes_static_tls(elf: ElfFile) -> bool:
-    """Whether a relocation says so; for AArch64, GNU ld sets no flag."""
-    if elf.machine != EM_AARCH64 or _DT_RELA not in elf.dynamic:
-        return False
-    table = elf.read_at(elf.dynamic[_DT_RELA], elf.dynamic.get(_DT_RELASZ, 0), "the relocations")
-    return _TLS_TPREL in {*zip(table[8::24], table[9::24], strict=False)}  # the type's two bytes that are not 0
