@@ -17,7 +17,9 @@ from conftest import CAN_BUILD_NATIVE, ROOT, make_wheel
 def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Made of a copy: setuptools writes into the tree that it packs."""
     folder = tmp_path_factory.mktemp("sdist")
-    ignored = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__", "*.so", "target")
+    ignored = shutil.ignore_patterns(
+        ".git", ".venv*", ".*_cache", ".hypothesis", "build", "*.egg-info", "__pycache__", "*.so", "target"
+    )
     shutil.copytree(ROOT, folder / "tree", symlinks=True, ignore=ignored)
     code = "import sys, setuptools.build_meta as backend; backend.build_sdist(sys.argv[1])"
     subprocess.run([sys.executable, "-c", code, folder], cwd=folder / "tree", capture_output=True, check=True)
@@ -38,7 +40,8 @@ def test_a_wheel_of_the_sdist_is_the_trees(sdist: Path, wheel: Path, tmp_path: P
         for each in (wheel, made)
     )
     assert ours == theirs
-    assert (tree / "tests/conftest.py").exists()
+    for name in ("tests/conftest.py", "SECURITY.md", "Dockerfile", ".ci/run"):
+        assert (tree / name).exists(), name
     assert (tree / "build.sh").stat().st_mode & 0o100
 
 
