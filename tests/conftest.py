@@ -169,11 +169,7 @@ def run_python() -> RunPython:
             [sys.executable, "-W", forks, "-uc", code], capture_output=True, text=True, check=False, timeout=120
         )
         if check:
-            lines = done.stderr.splitlines(keepends=True)
-            said = "".join(
-                line for line in lines if not line.endswith(": destroy took too long, and the worker was killed\n")
-            )
-            assert (done.returncode, said) == (0, ""), done.stderr  # a busy machine is slow to end workers
+            assert (done.returncode, done.stderr) == (0, ""), done.stderr
         return done
 
     return run

@@ -199,7 +199,8 @@ print("parent", plugin.count())
 def test_a_child_that_is_forked_while_others_load_and_call(hostile_library: Path, run_python: RunPython) -> None:
     """It inherits their locks as they are. (It would wait for ever for a module that another thread was importing.)"""
     code = f"""
-import faulthandler, os, sys, threading
+import faulthandler, logging, os, sys, threading
+logging.disable(logging.WARNING)  # a busy machine takes too long to end a worker, now and then
 sys.path.insert(0, {str(HERE)!r})
 import hardpoint
 from hostile import Hostile

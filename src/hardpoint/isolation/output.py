@@ -29,7 +29,7 @@ _LAST = 20
 _TURN = 64
 """Log records of one worker that are read in a row."""
 _REST = 4096
-"""Log records that are read when a worker has ended: more than a socket holds, and no end of them all the same."""
+"""Log records that are read when a worker has ended: more than a socket holds, unless net.core.wmem_default was raised."""
 
 
 class Output:

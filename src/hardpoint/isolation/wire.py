@@ -30,10 +30,9 @@ PLACE = 1
 """The type of the extension that stands for a payload in shared memory."""
 PLACED = struct.Struct("<QQ")
 
-pack = Packer(unicode_errors="surrogateescape").pack  # a path may be no text
-if (
-    Packer.__module__ == "msgpack.fallback"
-):  # in Python, where it has no extension: one for all threads would mix their frames up
+pack: Any = Packer(unicode_errors="surrogateescape").pack  # a path may be no text
+# Without its extension it is in Python, and one Packer for all threads would mix their frames up.
+if Packer.__module__ == "msgpack.fallback":
     pack = partial(packb, unicode_errors="surrogateescape")
 
 

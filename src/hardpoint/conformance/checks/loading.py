@@ -32,7 +32,8 @@ def state(subject: Subject) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", HardpointWarning)
         _ = subject.opened
-    for warning in (each.message for each in caught if isinstance(each.message, HardpointWarning)):
+    warning = next((each.message for each in caught if isinstance(each.message, HardpointWarning)), None)
+    if warning is not None:
         # The runtime of Go has handlers of signals, and cannot be told not to; hosts go on with their own.
         only_handlers = all(each.startswith(HANDLER) for each in warning.changed)
         raise (WarnedError if only_handlers else FailedError)(str(warning))
