@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from conftest import how
 from kinds import Kinds
-from processes import eventually
+from processes import eventually, silence
 
 import hardpoint
 
@@ -81,6 +81,7 @@ class Alike:
         self, kinds: Path, fresh: Fresh, way: Way, caplog: pytest.LogCaptureFixture
     ) -> None:
         with caplog.at_level(logging.DEBUG):
+            silence(caplog)
             with hardpoint.loaded(fresh(kinds), Kinds, **how(way)) as plugin:
                 plugin.fail("log")
             eventually(lambda: "ended" in caplog.messages)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
@@ -13,6 +14,8 @@ import hardpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import pytest
 
 PATIENCE = 20.0
 """Seconds until something that should be soon counts as never: a machine may be busy."""
@@ -26,6 +29,16 @@ def eventually(what: Callable[[], object], seconds: float = PATIENCE) -> bool:
             return False
         time.sleep(0.01)
     return True
+
+
+def silence(caplog: pytest.LogCaptureFixture) -> None:
+    """Wait until nothing more is logged by instances of earlier tests, which may end late on a busy machine."""
+    gc.collect()
+    heard = -1
+    while len(caplog.records) != heard:
+        heard = len(caplog.records)
+        time.sleep(0.1)
+    caplog.clear()
 
 
 def runs(pid: int) -> bool:
