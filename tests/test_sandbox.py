@@ -282,7 +282,7 @@ CALLS = [
     Call("mq_open", "0 0 0 0", "EFAULT"),
     Call("personality", "0xffffffff", "done"),
     Call("setuid", f"{os.getuid()}", "done"),
-    Call("setpriority", "0 0 0", "done"),
+    Call("setpriority", "9 0 0", "EINVAL"),
     Call("perf_event_open", "0 0 0 0 0", "EFAULT"),
     Call("process_madvise", "-1 0 0 0 0", "EBADF"),
     Call("kcmp", "0 0 99 0 0", "ESRCH"),
