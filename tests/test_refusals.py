@@ -349,6 +349,16 @@ def test_a_damaged_library_beside_the_plugin(compiler: Compiler, fresh: Fresh, t
     assert problem.found.startswith(f"{helper} with 5000 bytes, while")
 
 
+def test_a_damaged_library_on_a_path_that_begins_as_the_systems(compiler: Compiler, tmp_path: Path) -> None:
+    helper = dependency(compiler, tmp_path, "int help(void) { return 0; }", "-Wl,-soname,libneighbour9.so")
+    helper = helper.rename(tmp_path / "libneighbour9.so")
+    words = ["-Wl,--no-as-needed", str(helper), f"-Wl,-rpath,/usr/lib/../..{tmp_path}"]
+    path = compiler.library("english/english.c", *words)
+    helper.write_bytes(helper.read_bytes()[:5000])
+    [problem] = problems(refused(path, hardpoint.IncompatibleError))
+    assert (problem.code, problem.needs) == ("needed-damaged", "the library libneighbour9.so in good order")
+
+
 def test_a_library_for_smaller_pages_beside_the_plugin(
     compiler: Compiler, fresh: Fresh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -503,6 +513,10 @@ INCOMPATIBLE = {
     ),
     "a slot that is no function": Case(
         ["-DGREET=(void *)copy", "-Wno-pedantic"], "slot-not-code", f"a function for {GREET}", "a pointer to something else",
+    ),
+    "a slot that is no function, in a segment that holds functions too": Case(
+        ["-DGREET=(void *)copy", "-Wno-pedantic", "-Wl,-z,noseparate-code"],
+        "slot-not-code", f"a function for {GREET}", "a pointer to something else",
     ),
     "a vtable that running code would fill": Case(
         ["-DSYMBOL_IS_EMPTY"], "vtable-empty", "hardpoint_greeter_v1 to be a constant in the file",

@@ -176,6 +176,14 @@ def test_relocations_that_end_nowhere_in_a_library_for_another_machine(
         assert "elf-machine" in capsys.readouterr().out
 
 
+def test_static_storage_of_threads_that_no_flag_tells(forge: Forge, capsys: pytest.CaptureFixture[str]) -> None:
+    """GNU ld for AArch64 sets none, and only R_AARCH64_TLS_TPREL says so."""
+    struct.pack_into("<H", forge.data, 18, 183)
+    forge.put(".rela.dyn", 8, "<I", 1030)
+    assert main(["inspect", "--json", str(forge.write())]) == 0
+    assert json.loads(capsys.readouterr().out)["static_tls"] is True
+
+
 def test_a_dynamic_section_without_an_end(forge: Forge) -> None:
     for at in range(0, forge.sizes[".dynamic"], 16):
         if forge.get(".dynamic", at, "<Q") == 0:
