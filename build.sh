@@ -65,7 +65,7 @@ environment() {
     stamp=$folder/.hardpoint
     find_python
     wanted="$PWD $PYTHON $("$PYTHON" -VV)"
-    state=$(cat pyproject.toml src/hardpoint/binding/_*.[ch] src/hardpoint/isolation/_*.c contract/hardpoint.h ${requirements:+"$requirements"} | cksum)
+    state=$(cat pyproject.toml src/hardpoint/binding/_*.[ch] src/hardpoint/isolation/worker/_*.c contract/hardpoint.h ${requirements:+"$requirements"} | cksum)
     state+=$("$PYTHON" -c 'import os, sysconfig; print(os.path.exists(sysconfig.get_path("include") + "/Python.h"))')
     if [[ $(head -n 1 "$stamp" 2>/dev/null) != "$wanted" ]]; then
         echo "build.sh: making $folder" >&2
@@ -145,7 +145,7 @@ case ${1:-build} in
             --plot build/bench/results.svg "${@:2}"
         ;;
     clean)
-        rm -rf .venv .venv-bench .venv-docs build src/hardpoint.egg-info src/hardpoint/*/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
+        rm -rf .venv .venv-bench .venv-docs build src/hardpoint.egg-info src/hardpoint/*/*.so src/hardpoint/*/*/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
         find . -name __pycache__ -prune -exec rm -rf {} +
         ;;
     *) fail "unknown command '$1'" "usage: ./build.sh [build|run|test|lint|docs|bench|clean]" ;;

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 import hardpoint
 from benchmarks.workshop import CONTRACT, compiler
+from hardpoint.authoring.c_header import render
 from hardpoint.contracts import Greeter
-from hardpoint.definition import contract_of
-from hardpoint.header import render
+from hardpoint.definition.decorators import contract_of
 
 if TYPE_CHECKING:
     import argparse

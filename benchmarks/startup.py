@@ -32,11 +32,11 @@ from typing import TYPE_CHECKING
 
 import hardpoint
 from hardpoint.contracts import Greeter
-from hardpoint.definition import contract_of
-from hardpoint.elf import ElfFile
-from hardpoint.manifest import Manifest, read_manifests
-from hardpoint.soundness import examine
-from hardpoint.vtable import find_vtable
+from hardpoint.definition.decorators import contract_of
+from hardpoint.elf.integrity import examine
+from hardpoint.elf.reader import ElfFile
+from hardpoint.preflight.manifest import Manifest, read_manifests
+from hardpoint.preflight.vtable import find_vtable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

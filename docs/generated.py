@@ -112,7 +112,7 @@ def _fields(
     _app: Sphinx, _what: str, name: str, made: Any, _options: Any, signature: str | None, result: str | None
 ) -> tuple[str | None, str | None]:
     """A record is made of its fields; what only hardpoint makes, and what is a protocol, is shown without."""
-    if name == "hardpoint.Found" or getattr(made, "_is_protocol", False):
+    if name == "hardpoint.FoundPlugin" or getattr(made, "_is_protocol", False):
         return "", result
     if not isinstance(made, type) or not hasattr(made, "_field_defaults"):
         return signature, result

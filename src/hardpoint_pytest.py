@@ -20,7 +20,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from hardpoint.signature import Contract
+    from hardpoint.definition.model import Contract
 
 _HOW = (
     "run pytest --plugin=FILE, or set hardpoint_plugin = FILE in pytest's settings, such as [tool.pytest.ini_options] "
@@ -99,7 +99,7 @@ def _contract(config: pytest.Config, path: str, cls: object) -> Contract:
     """The contract of the marker, of the option or of the settings, or the only one that the library is for."""
     from hardpoint.cli.arguments import contracts_in
     from hardpoint.cli.contracts import known, named
-    from hardpoint.definition import contract_of
+    from hardpoint.definition.decorators import contract_of
 
     if cls is not None:
         return contract_of(cls)

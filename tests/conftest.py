@@ -20,8 +20,8 @@ from hostile import Hostile
 from probe import Probe
 
 import hardpoint
-from hardpoint.definition import contract_of
-from hardpoint.header import render
+from hardpoint.authoring.c_header import render
+from hardpoint.definition.decorators import contract_of
 
 pytest.register_assert_rewrite("alike", "languages")
 
@@ -29,6 +29,9 @@ pytest.register_assert_rewrite("alike", "languages")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TESTS = Path(__file__).parent
+SUPPORT = TESTS / "support"
+IMPORTABLE = [str(TESTS), str(SUPPORT)]
+"""For sys.path of processes that tests start."""
 ROOT = TESTS.parent
 WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Werror")
 LIBRARY = ("-std=gnu11", "-O2", "-fPIC", "-fvisibility=hidden", "-shared", "-Wl,-z,defs,-z,noexecstack", *WARNINGS)
@@ -181,7 +184,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HARDPOINT_PATH", raising=False)
     monkeypatch.delenv("XDG_DATA_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("hardpoint.discovery.SYSTEM", [str(tmp_path / "system")])
+    monkeypatch.setattr("hardpoint.registry.discovery.SYSTEM", [str(tmp_path / "system")])
 
 
 class LoadHostile(Protocol):

@@ -16,11 +16,13 @@ from conftest import ROOT, TESTS, WARNINGS
 from probe import Probe
 
 import hardpoint
-from hardpoint import abi, cdef, logs, signature
 from hardpoint.contracts import Greeter
-from hardpoint.elf import ElfFile
-from hardpoint.libc import ffi
-from hardpoint.manifest import Manifest, read_manifests
+from hardpoint.definition import model
+from hardpoint.elf.reader import ElfFile
+from hardpoint.ffi import abi, cdef
+from hardpoint.ffi.libc import ffi
+from hardpoint.inprocess import host_log
+from hardpoint.preflight.manifest import Manifest, read_manifests
 
 if TYPE_CHECKING:
     from conftest import Compiler
@@ -133,18 +135,18 @@ def test_the_host_has_the_same_numbers() -> None:
         abi.UNSUPPORTED,
     ]
     assert abi.LAST_STATUS == 65535
-    assert NUMBERS["HP_MANIFEST_MAX"] == signature.MAX_MANIFEST
+    assert NUMBERS["HP_MANIFEST_MAX"] == model.MAX_MANIFEST
 
 
 def test_the_host_keeps_what_the_header_promises() -> None:
     assert abi.OUT_SIZE >= 512
-    assert FROZEN["hp_log_record"][""][1] + NUMBERS["HP_LOG_MAX"] < logs.LONGEST
+    assert FROZEN["hp_log_record"][""][1] + NUMBERS["HP_LOG_MAX"] < host_log.LONGEST
 
 
 def test_the_committed_cffi_module_is_the_one_that_its_source_gives(tmp_path: Path) -> None:
     made = tmp_path / "_ffi.py"
     cdef.write(str(made))
-    assert (ROOT / "src/hardpoint/_ffi.py").read_text() == made.read_text()
+    assert (ROOT / "src/hardpoint/ffi/_ffi.py").read_text() == made.read_text()
 
 
 # ---- notes -----------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
+from conftest import SUPPORT
 from probe import Probe
 
 import hardpoint.binding
@@ -21,14 +22,14 @@ from hardpoint.benchmark.process import Process
 from hardpoint.benchmark.subject import ROWS, Case, Subject
 from hardpoint.binding import default
 from hardpoint.cli import main
-from hardpoint.definition import contract_of
+from hardpoint.definition.decorators import contract_of
 
 if TYPE_CHECKING:
     from conftest import Compiler
 
 QUICK = ("--quick", "--rounds", "1")
 NAMES = [row.name for row in ROWS if default() == "native" or row.binding != "native"]
-TESTS = {"PYTHONPATH": str(Path(__file__).parent)}
+TESTS = {"PYTHONPATH": str(SUPPORT)}
 
 
 class Run(Protocol):

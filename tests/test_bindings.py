@@ -17,7 +17,7 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, get_type_hints, runtime_checkable
 
 import pytest
-from conftest import how
+from conftest import IMPORTABLE, how
 from probe import Probe
 
 import hardpoint
@@ -227,7 +227,7 @@ def test_methods_are_introspected_like_pythons(probe: Probe) -> None:
     assert probe.text.__name__ == "text"
     assert probe.text.__qualname__ == "Probe.text"
     assert probe.text.__doc__ == "The same text."
-    assert str(inspect.signature(probe.fill)) == "(value: hardpoint.signature.WritableBuffer, byte: int) -> int"
+    assert str(inspect.signature(probe.fill)) == "(value: hardpoint.definition.model.WritableBuffer, byte: int) -> int"
     assert inspect.signature(probe.unnamed).parameters["left"].kind is inspect.Parameter.POSITIONAL_ONLY
 
 
@@ -600,7 +600,7 @@ def test_a_handler_that_raises_does_not_end_the_log(
 def test_a_filter_that_hangs_does_not_hold_up_the_exit(probe_library: Path, way: Way, run_python: RunPython) -> None:
     code = f"""
 import logging, sys, threading, hardpoint
-sys.path.insert(0, {os.path.dirname(__file__)!r})
+sys.path[:0] = {IMPORTABLE!r}
 from probe import Probe
 logging.getLogger("hardpoint.plugin.probe").addFilter(lambda record: threading.Event().wait())
 probe = hardpoint.load({str(probe_library)!r}, Probe, **{how(way)!r})
@@ -613,7 +613,7 @@ for number in range(2000):
 def test_what_was_logged_before_the_exit_arrives(probe_library: Path, way: Way, run_python: RunPython) -> None:
     code = f"""
 import logging, sys, hardpoint
-sys.path.insert(0, {os.path.dirname(__file__)!r})
+sys.path[:0] = {IMPORTABLE!r}
 from probe import Probe
 logging.basicConfig(format="%(name)s %(message)s", stream=sys.stdout)
 probe = hardpoint.load({str(probe_library)!r}, Probe, **{how(way)!r})
@@ -667,7 +667,7 @@ def test_a_signal_at_any_point_of_a_growing_result_harms_nobody(
     """In a process of its own: memory that was freed and is used again would kill it, now or later."""
     code = f"""
 import hardpoint, random, signal, sys
-sys.path.insert(0, {os.path.dirname(__file__)!r})
+sys.path[:0] = {IMPORTABLE!r}
 from probe import Probe
 class Stop(Exception): pass
 def stop(*_): raise Stop
@@ -695,7 +695,7 @@ def test_exceptions_at_any_point_leave_no_lock_and_no_instance_behind(
     serial = compiler.library("probe.c", "-pthread", "-DSERIAL")
     code = f"""
 import hardpoint, random, signal, sys, threading
-sys.path.insert(0, {os.path.dirname(__file__)!r})
+sys.path[:0] = {IMPORTABLE!r}
 from probe import Probe
 class Stop(Exception): pass
 def stop(*_): raise Stop

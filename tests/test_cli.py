@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
+from conftest import SUPPORT
 from probe import Probe
 
 import hardpoint
@@ -285,7 +286,7 @@ def test_check_holds_known_contracts_against_our_own(run: Run, compiler: Compile
 
 
 def test_check_against_a_contract_of_ones_own(run: Run, probe: Path, english: Path) -> None:
-    env = {"PYTHONPATH": str(TESTS)}
+    env = {"PYTHONPATH": str(SUPPORT)}
     assert run("check", probe).returncode == 0
     assert run("check", probe, "--contract", "probe:Probe", env=env).returncode == 0
     done = run("check", english, "--contract", "probe:Probe", env=env)
@@ -428,7 +429,7 @@ def test_a_contract_that_cannot_be_had(run: Run, tmp_path: Path, words: list[str
 
 
 def test_a_contract_of_the_working_directory(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text((TESTS / "probe.py").read_text())
+    (tmp_path / "mine.py").write_text((SUPPORT / "probe.py").read_text())
     assert "typedef struct probe_v1 {" in run("header", "mine:Probe").stdout
 
 

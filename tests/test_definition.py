@@ -17,16 +17,16 @@ from hypothesis import strategies as st
 
 import hardpoint
 from hardpoint import Buffer, WritableBuffer
-from hardpoint.definition import contract_of
-from hardpoint.header import render
-from hardpoint.reserved import owner_of
+from hardpoint.authoring.c_header import render
+from hardpoint.definition.decorators import contract_of
+from hardpoint.definition.reserved_names import owner_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import Compiler
 
-    from hardpoint.signature import Contract
+    from hardpoint.definition.model import Contract
 
 PREAMBLE = """
 import abc, functools, hardpoint, typing

@@ -19,9 +19,9 @@ from test_refusals import INCOMPATIBLE
 
 import hardpoint
 from hardpoint.contracts import Greeter, Transformer
-from hardpoint.definition import contract_of
-from hardpoint.libc import ffi
-from hardpoint.signature import contract_from_texts
+from hardpoint.definition.decorators import contract_of
+from hardpoint.definition.model import contract_from_texts
+from hardpoint.ffi.libc import ffi
 
 if TYPE_CHECKING:
     from collections.abc import Callable

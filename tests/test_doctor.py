@@ -98,7 +98,7 @@ def test_what_a_kernel_lacks_for_isolation(doctor: Any, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(os, "memfd_create", lacking)
     monkeypatch.setattr(os, "pidfd_open", lacking)
-    monkeypatch.setattr("hardpoint.isolation.landlock.version", lambda: 0)
+    monkeypatch.setattr("hardpoint.isolation.worker.landlock.version", lambda: 0)
     status, printed = doctor()
     assert status == 0
     assert re.search(r"^  isolation no Landlock, (no )?seccomp, no memfd, no pidfd$", printed, re.MULTILINE)

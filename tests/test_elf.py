@@ -14,12 +14,13 @@ import pytest
 from elftools.elf.elffile import ELFFile
 
 import hardpoint
-from hardpoint import elf as elf_module
 from hardpoint.contracts import Greeter
-from hardpoint.elf import DT_RPATH, DT_RUNPATH, DT_SONAME, ElfError, ElfFile
+from hardpoint.elf import reader as elf_module
+from hardpoint.elf.constants import DT_RPATH, DT_RUNPATH, DT_SONAME, EM_AARCH64
+from hardpoint.elf.integrity import examine
+from hardpoint.elf.reader import ElfError, ElfFile
 from hardpoint.file import open_library
-from hardpoint.preflight import read_library
-from hardpoint.soundness import examine
+from hardpoint.preflight.checks import read_library
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -300,7 +301,7 @@ def test_another_machine_is_read_like_any_library(english: Path, tmp_path: Path)
     struct.pack_into("<H", data, 18, 183)
     target.write_bytes(data)
     with opened(target) as fd:
-        assert ElfFile(fd).machine == elf_module.EM_AARCH64
+        assert ElfFile(fd).machine == EM_AARCH64
 
 
 def test_object_files_archives_programs_and_debug_companions(compiler: Compiler, english: Path, tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hardpoint.elf import ElfError, ElfFile
-from hardpoint.soundness import examine
+from hardpoint.elf.integrity import examine
+from hardpoint.elf.reader import ElfError, ElfFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -22,7 +22,7 @@ from probe import Probe
 from processes import eventually
 
 import hardpoint
-from hardpoint.definition import contract_of
+from hardpoint.definition.decorators import contract_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -98,7 +98,7 @@ class Fake:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     fake = Fake()
-    monkeypatch.setattr("hardpoint.isolation.spawner.fork", fake.fork)
+    monkeypatch.setattr("hardpoint.isolation.host.spawner.fork", fake.fork)
     return fake
 
 

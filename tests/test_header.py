@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 import hardpoint
 from hardpoint import Buffer, WritableBuffer, contract, since
+from hardpoint.authoring.c_header import render
 from hardpoint.contracts import Greeter, Transformer
-from hardpoint.definition import contract_of
-from hardpoint.header import render
-from hardpoint.reserved import owner_of
+from hardpoint.definition.decorators import contract_of
+from hardpoint.definition.reserved_names import owner_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from conftest import IMPORTABLE, TESTS
 from hostile import Hostile
 from probe import Probe
 from processes import eventually, runs, workers
@@ -21,9 +22,6 @@ from hardpoint.contracts import Transformer
 
 if TYPE_CHECKING:
     from conftest import LoadHostile, RunPython
-
-
-HERE = Path(__file__).parent
 
 
 def test_info_tells_how_it_is_kept(load_hostile: LoadHostile, hostile_library: Path) -> None:
@@ -133,7 +131,7 @@ def test_what_is_refused_is_refused_before_any_process_starts(
 ) -> None:
     code = f"""
 import sys
-sys.path.insert(0, {str(HERE)!r})
+sys.path[:0] = {IMPORTABLE!r}
 import hardpoint
 from hardpoint.contracts import Greeter, Transformer
 from processes import children
@@ -143,7 +141,7 @@ def refused(kind, path, contract=Greeter, **options):
     except kind as error:
         print(type(error).__name__, children())
 refused(hardpoint.PluginNotFoundError, "/nowhere.so")
-refused(hardpoint.NotAPluginError, {str(HERE / "conftest.py")!r})
+refused(hardpoint.NotAPluginError, {str(TESTS / "conftest.py")!r})
 refused(hardpoint.IncompatibleError, {str(english)!r}, Transformer)
 refused(hardpoint.IncompatibleError, {str(english)!r}, sha256="0" * 64)
 refused(ValueError, {str(english)!r}, sha256="0")
@@ -186,7 +184,7 @@ def test_a_host_that_blocks_signals_learns_all_the_same_how_a_worker_died(
     """They would be blocked in the processes that it starts."""
     code = f"""
 import signal, sys
-sys.path.insert(0, {str(HERE)!r})
+sys.path[:0] = {IMPORTABLE!r}
 signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 import hardpoint
@@ -206,7 +204,7 @@ def test_a_host_without_stdin_stdout_and_stderr(hostile_library: Path, tmp_path:
     said = tmp_path / "said"
     code = f"""
 import os, sys
-sys.path.insert(0, {str(HERE)!r})
+sys.path[:0] = {IMPORTABLE!r}
 import hardpoint
 from hostile import Hostile
 for fd in range(3):

@@ -7,10 +7,10 @@ import signal
 import subprocess
 import sys
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from conftest import IMPORTABLE
 from hostile import Hostile
 from processes import children, eventually, freeze, gone, parent, runs, workers, zygotes_of
 
@@ -18,10 +18,9 @@ import hardpoint
 from hardpoint import Isolation
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from conftest import RunPython
-
-
-HERE = Path(__file__).parent
 
 
 def litter() -> set[str]:
@@ -34,7 +33,7 @@ def litter() -> set[str]:
 
 START = f"""
 import os, signal, sys, threading, time
-sys.path.insert(0, {str(HERE)!r})
+sys.path[:0] = {IMPORTABLE!r}
 import hardpoint
 from hostile import Hostile
 from processes import children, parent, workers
@@ -125,7 +124,7 @@ def test_a_host_that_ends_at_once_leaves_nothing(hostile_library: Path) -> None:
     """While the zygote, or a worker, is just starting."""
     code = f"""
 import os, sys, threading, time
-sys.path.insert(0, {str(HERE)!r})
+sys.path[:0] = {IMPORTABLE!r}
 import hardpoint
 from hostile import Hostile
 threading.Thread(target=lambda: hardpoint.load({str(hostile_library)!r}, Hostile, isolated=True).nap(60_000), daemon=True).start()
@@ -162,7 +161,7 @@ def test_a_daemon_that_a_plugin_wants_is_not_there(hostile_library: Path) -> Non
 def test_a_forked_child_has_plugins_of_its_own(hostile_library: Path, run_python: RunPython) -> None:
     code = f"""
 import os, sys, threading
-sys.path.insert(0, {str(HERE)!r})
+sys.path[:0] = {IMPORTABLE!r}
 import hardpoint
 from hostile import Hostile
 plugin = hardpoint.load({str(hostile_library)!r}, Hostile, isolated=hardpoint.Isolation(timeout=30))
@@ -201,7 +200,7 @@ def test_a_child_that_is_forked_while_others_load_and_call(hostile_library: Path
     code = f"""
 import faulthandler, logging, os, sys, threading
 logging.disable(logging.WARNING)  # a busy machine takes too long to end a worker, now and then
-sys.path.insert(0, {str(HERE)!r})
+sys.path[:0] = {IMPORTABLE!r}
 import hardpoint
 from hostile import Hostile
 with hardpoint.loaded({str(hostile_library)!r}, Hostile, isolated=True) as plugin:
@@ -264,7 +263,7 @@ def test_the_zygote_dies_between_loads(hostile_library: Path) -> None:
 def test_a_zygote_that_a_plugin_stopped_does_not_stop_the_host(
     hostile_library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hardpoint.isolation.spawner._PATIENCE", 0.5)
+    monkeypatch.setattr("hardpoint.isolation.host.spawner._PATIENCE", 0.5)
     with hardpoint.loaded(hostile_library, Hostile, isolated=True) as plugin:
         zygote = parent(workers(plugin)[0])
         freeze(zygote)
@@ -277,7 +276,7 @@ def test_a_zygote_that_a_plugin_stopped_does_not_stop_the_host(
 def test_a_host_that_waits_for_all_its_children(hostile_library: Path, run_python: RunPython) -> None:
     code = f"""
 import os, signal, sys, threading, time
-sys.path.insert(0, {str(HERE)!r})
+sys.path[:0] = {IMPORTABLE!r}
 import hardpoint
 from hostile import Hostile
 from processes import parent, workers

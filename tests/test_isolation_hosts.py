@@ -186,8 +186,8 @@ def test_a_request_of_any_length(english: Path, tmp_path: Path) -> None:
 WITHOUT_CLOSE_RANGE = """
 import os, hardpoint
 from hardpoint.contracts import Greeter
-from hardpoint.isolation import seccomp
-from hardpoint.libc import libc
+from hardpoint.isolation.worker import seccomp
+from hardpoint.ffi.libc import libc
 close_range = 436
 seccomp._prepared[False, False] = (  # in place of a worker's filter
     seccomp._do(seccomp._LOAD, seccomp._NUMBER) + seccomp._do(seccomp._IF_EQUAL, close_range, 0, 1)

@@ -7,10 +7,10 @@ import os
 import signal
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from conftest import IMPORTABLE
 from hostile import Hostile
 from processes import eventually, held, parent, runs, spares, workers
 
@@ -19,11 +19,9 @@ from hardpoint import Isolation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from conftest import RunPython
-
-
-HERE = Path(__file__).parent
 
 
 def loads(hostile_library: Path) -> dict[str, Callable[[], Any]]:
@@ -109,7 +107,7 @@ def settled() -> tuple[int, int, int]:
 def test_loads_leave_no_memory_behind(hostile_library: Path, run_python: RunPython) -> None:
     code = f"""
 import logging, sys
-sys.path.insert(0, {str(HERE)!r})
+sys.path[:0] = {IMPORTABLE!r}
 import hardpoint
 from hostile import Hostile
 logging.disable(logging.WARNING)  # a busy machine takes too long to end a worker, now and then
@@ -146,7 +144,7 @@ def test_a_close_that_a_signal_ends_leaves_nothing(hostile_library: Path, run_py
     """Its handler's exception comes in the wait for a destroy that hangs."""
     code = f"""
 import os, select, signal, sys
-sys.path.insert(0, {str(HERE)!r})
+sys.path[:0] = {IMPORTABLE!r}
 import hardpoint
 from hostile import Hostile
 sys.unraisablehook = lambda told: print(told.exc_type.__name__)  # who closes gets none from a finalizer
@@ -168,7 +166,7 @@ def test_a_signal_that_comes_between_any_two_steps_leaves_nothing(hostile_librar
     """Its handler raises before a function starts or after one in C returned: a profiler does so at each of these."""
     code = f"""
 import gc, os, sys
-sys.path.insert(0, {str(HERE)!r})
+sys.path[:0] = {IMPORTABLE!r}
 import hardpoint
 from hostile import Hostile
 from processes import children, eventually, parent, workers
@@ -215,7 +213,7 @@ def test_a_host_that_has_no_descriptors_left(hostile_library: Path, run_python: 
     """Each load or call is an error or works, and all is well once there are some again."""
     code = f"""
 import os, resource, sys
-sys.path.insert(0, {str(HERE)!r})
+sys.path[:0] = {IMPORTABLE!r}
 import hardpoint
 from hostile import Hostile
 with hardpoint.loaded({str(hostile_library)!r}, Hostile, isolated=True) as plugin:

@@ -6,19 +6,20 @@ import logging
 import os
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from conftest import IMPORTABLE
 from hostile import Hostile
 from processes import eventually, gone, workers
 
 import hardpoint
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from conftest import Compiler, RunPython
 
-HERE = Path(__file__).parent
 OUTPUT, RECORDS = "hardpoint.plugin.hostile.output", "hardpoint.plugin.hostile"
 
 
@@ -170,7 +171,7 @@ def test_records_that_are_waiting_when_the_worker_ends_are_not_lost(
 
 FLOOD = f"""
 import logging, resource, sys
-sys.path.insert(0, {str(HERE)!r})
+sys.path[:0] = {IMPORTABLE!r}
 import hardpoint
 from hostile import Hostile
 
@@ -216,7 +217,7 @@ def test_the_hosts_own_output_gets_nothing(hostile_library: Path, run_python: Ru
     """Neither when all goes well, nor when it crashes, nor when the host just ends."""
     code = f"""
 import sys
-sys.path.insert(0, {str(HERE)!r})
+sys.path[:0] = {IMPORTABLE!r}
 import hardpoint
 from hostile import Hostile
 plugin = hardpoint.load({str(hostile_library)!r}, Hostile, isolated=True)
@@ -236,7 +237,7 @@ other.write("at the end", 1)
 def test_what_was_written_before_the_host_ends_arrives(hostile_library: Path, run_python: RunPython) -> None:
     code = f"""
 import logging, sys
-sys.path.insert(0, {str(HERE)!r})
+sys.path[:0] = {IMPORTABLE!r}
 import hardpoint
 from hostile import Hostile
 logging.basicConfig(level=1, stream=sys.stdout, format="%(name)s %(levelname)s %(message)s")
@@ -251,7 +252,7 @@ plugin.chat(40, "a record", 1)
 def test_a_handler_that_raises_stops_nothing(hostile_library: Path, run_python: RunPython) -> None:
     code = f"""
 import logging, sys, threading, time
-sys.path.insert(0, {str(HERE)!r})
+sys.path[:0] = {IMPORTABLE!r}
 import hardpoint
 from hostile import Hostile
 seen, raised = [], []

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import hardpoint
-import hardpoint.library
+import hardpoint.inprocess.library
 from hardpoint.contracts import Greeter, Transformer
 
 if TYPE_CHECKING:
@@ -122,8 +122,8 @@ OTHER_WAYS: dict[str, list[tuple[str, object]]] = {
     # Where fstat(2) and the mapping tell other numbers of one file.
     "as on overlayfs": [("os.major", lambda _: -1)],
     # No file knows that request.
-    "as before Linux 6.11": [("hardpoint.library._PROCMAP_QUERY", 0)],
-    "both": [("os.major", lambda _: -1), ("hardpoint.library._PROCMAP_QUERY", 0)],
+    "as before Linux 6.11": [("hardpoint.inprocess.library._PROCMAP_QUERY", 0)],
+    "both": [("os.major", lambda _: -1), ("hardpoint.inprocess.library._PROCMAP_QUERY", 0)],
 }
 
 
@@ -442,13 +442,13 @@ def test_a_file_that_is_rewritten_while_it_is_loaded_is_refused(
     english: Path, fresh: Fresh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = fresh(english)
-    check = hardpoint.library._is_mapped
+    check = hardpoint.inprocess.library._is_mapped
 
     def rewrite(file: Any, address: int) -> bool:
         os.utime(path, (1, 1))
         return check(file, address)
 
-    monkeypatch.setattr("hardpoint.library._is_mapped", rewrite)
+    monkeypatch.setattr("hardpoint.inprocess.library._is_mapped", rewrite)
     with pytest.raises(hardpoint.StaleError, match="the file was rewritten while it was being loaded"):
         hardpoint.load(path, Greeter)
     monkeypatch.undo()
@@ -467,7 +467,7 @@ def test_the_way_up_from_a_link_is_the_links_own(english: Path, spanish: Path, t
 
 
 def test_the_kernel_is_asked_with_a_struct_of_its_size() -> None:
-    assert hardpoint.library._QUERY_SIZE == 104  # struct procmap_query
+    assert hardpoint.inprocess.library._QUERY_SIZE == 104  # struct procmap_query
 
 
 def test_an_error_behind_the_loading_of_a_pinned_library_spoils_no_other(
@@ -505,7 +505,7 @@ def test_many_threads_load_at_once(english: Path, spanish: Path, fresh: Fresh) -
 
 def test_a_python_without_its_gil(english: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a free-threaded build answers the one question that is asked."""
-    monkeypatch.setattr("hardpoint.opening._has_gil", lambda: False)
+    monkeypatch.setattr("hardpoint.inprocess.plugin._has_gil", lambda: False)
     with pytest.raises(hardpoint.LoadError) as caught:
         hardpoint.load(english, Greeter)
     assert str(caught.value) == (

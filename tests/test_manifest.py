@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardpoint import Problem
-from hardpoint.elf import Note
-from hardpoint.manifest import Manifest, read_manifests
-from hardpoint.signature import MAX_MANIFEST
+from hardpoint.definition.model import MAX_MANIFEST
+from hardpoint.elf.reader import Note
+from hardpoint.preflight.manifest import Manifest, read_manifests
 
 if TYPE_CHECKING:
-    from hardpoint.elf import ElfFile
+    from hardpoint.elf.reader import ElfFile
 
 
 class Notes:

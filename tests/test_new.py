@@ -11,7 +11,7 @@ import zipfile
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
-from conftest import TESTS
+from conftest import SUPPORT
 
 import hardpoint
 from hardpoint.contracts import Greeter
@@ -75,7 +75,7 @@ def need(lang: str) -> None:
 def test_it_builds_and_passes_its_tests_at_once(run: Run, new: New, tmp_path: Path, lang: str, contract: str) -> None:
     need(lang)
     if module := CONTRACTS[contract]:
-        shutil.copy(TESTS / module, tmp_path)
+        shutil.copy(SUPPORT / module, tmp_path)
     said = new("own", "--contract", contract, "--lang", lang).stdout
     assert said.startswith(f"own: a plugin for {contract.partition(':')[0]} ")
     made = run("make", folder="own", check=True)
@@ -142,7 +142,7 @@ def test_an_installed_wheel_is_found(run: Run, new: New, tmp_path: Path) -> None
 
 def test_an_sdist_builds_too(run: Run, new: New, tmp_path: Path) -> None:
     need("c")
-    shutil.copy(TESTS / "kinds.py", tmp_path)
+    shutil.copy(SUPPORT / "kinds.py", tmp_path)
     new("own", "--contract", "kinds:Kinds")
     code = "from setuptools.build_meta import build_sdist; build_sdist('dist')"
     run(sys.executable, "-c", code, folder="own", check=True)
@@ -154,7 +154,7 @@ def test_an_sdist_builds_too(run: Run, new: New, tmp_path: Path) -> None:
 def test_make_knows_which_methods_came_later(run: Run, new: New, tmp_path: Path) -> None:
     """A manifest of 2.3 cannot tell a required slot that was forgotten from one that came @since; the class can."""
     need("c")
-    shutil.copy(TESTS / "kinds.py", tmp_path)
+    shutil.copy(SUPPORT / "kinds.py", tmp_path)
     new("own", "--contract", "kinds:Kinds")
     source = tmp_path / "own/own.c"
     source.write_text(re.sub(r"    \.\w+ = own_\w+,\n", "", source.read_text(), count=1))
@@ -163,7 +163,7 @@ def test_make_knows_which_methods_came_later(run: Run, new: New, tmp_path: Path)
 
 def test_the_header_follows_the_contract(run: Run, new: New, tmp_path: Path) -> None:
     need("c")
-    shutil.copy(TESTS / "kinds.py", tmp_path)
+    shutil.copy(SUPPORT / "kinds.py", tmp_path)
     new("own", "--contract", "kinds:Kinds")
     run("make", folder="own", check=True)
     contract = tmp_path / "own/contract/kinds.py"
@@ -177,7 +177,7 @@ def test_the_header_follows_the_contract(run: Run, new: New, tmp_path: Path) -> 
 def test_a_plugin_may_be_called_as_its_contracts_module(run: Run, new: New, tmp_path: Path) -> None:
     """kinds.so beside kinds.py would be imported in its place."""
     need("c")
-    shutil.copy(TESTS / "kinds.py", tmp_path)
+    shutil.copy(SUPPORT / "kinds.py", tmp_path)
     new("kinds", "--contract", "kinds:Kinds")
     run("make", "test", folder="kinds", check=True)
     done = run(sys.executable, "-m", "hardpoint", "check", "kinds.so", "--contract", "kinds:Kinds", folder="kinds")
@@ -238,7 +238,7 @@ def test_names_that_will_not_do(new: New, tmp_path: Path, name: str, sentence: s
 def test_names_that_languages_have_words_for(run: Run, new: New, tmp_path: Path, lang: str, name: str) -> None:
     """The contract has methods called fail, as in hp_fail, and Self."""
     need(lang)
-    shutil.copy(TESTS / "kinds.py", tmp_path)
+    shutil.copy(SUPPORT / "kinds.py", tmp_path)
     new(name, "--contract", "kinds:Kinds", "--lang", lang)
     assert f"{name}.so: fits kinds 2.3 ({name} 0.1.0)\n" in run("make", folder=name, check=True).stdout
 
@@ -278,7 +278,7 @@ def test_a_folder_with_something_in_it_is_left_alone(new: New, tmp_path: Path) -
 
 def test_a_contract_that_cannot_be_copied_leaves_nothing(new: New, tmp_path: Path) -> None:
     (tmp_path / "beside.py").write_text("VERSION = '2.3'\n")
-    text = (TESTS / "kinds.py").read_text()
+    text = (SUPPORT / "kinds.py").read_text()
     (tmp_path / "kinds.py").write_text(f"import beside\n{text}")
     done = new("moin", "--contract", "kinds:Kinds", check=False)
     assert done.stderr == (

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import TESTS
+from conftest import SUPPORT
 from languages import LANGUAGES, Language, make, missing
 
 import hardpoint
@@ -39,7 +39,7 @@ def new(tmp_path: Path, lang: Language) -> New:
     """Start a project in the language; its folder."""
 
     def command(name: str, contract: str) -> Path:
-        shutil.copy(TESTS / "kinds.py", tmp_path)
+        shutil.copy(SUPPORT / "kinds.py", tmp_path)
         words = ["new", name, "--contract", contract, "--lang", lang]
         subprocess.run([sys.executable, "-m", "hardpoint", *words], cwd=tmp_path, check=True, capture_output=True)
         return tmp_path / name

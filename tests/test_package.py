@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import shutil
 import subprocess
@@ -50,33 +49,13 @@ def test_a_contract_is_read_when_it_is_asked_for(run_python: RunPython) -> None:
     assert done.stderr.endswith("AttributeError: module 'hardpoint.contracts' has no attribute 'Nobody'\n")
 
 
-STAGES = ["record", "errors", "reserved", "abi", "version", "signature", "definition", "header", "rust", "file", "elf", "manifest", "relocations", "soundness", "resolve",
-          "dependencies", "system", "vtable", "preflight", "_ffi", "libc", "state", "library", "logs", "binding", "opening", "isolation", "loading", "waiting", "contracts", "described", "discovery", "trust", "found", "python", "registry", "table", "compiler", "scaffold", "benchmark", "conformance"]  # fmt: skip
-
-
-BESIDE = {SOURCE / name for name in ("__init__.py", "__main__.py", "_ffi.py", "cdef.py")}
-MODULES = [path for path in SOURCE.rglob("*.py") if "cli" not in path.parts and path not in BESIDE]
-
-
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: "-".join(path.relative_to(SOURCE).parts))
-def test_imports_run_one_way(path: Path) -> None:
-    """Each stage imports only the ones before it; the command line stands on top and is imported by none."""
-    parts = path.resolve().relative_to(SOURCE).parts if path.resolve().is_relative_to(SOURCE) else ("contracts",)
-    place = parts[0].removesuffix(".py")
-    for node in ast.walk(ast.parse(path.read_text())):
-        # From the package itself, not from a neighbour in a folder.
-        if isinstance(node, ast.ImportFrom) and node.level == len(parts):
-            for target in [node.module.partition(".")[0]] if node.module else [name.name for name in node.names]:
-                assert STAGES.index(target) <= STAGES.index(place), f"{place} imports {target}"
-
-
 def test_the_wheel_is_whole(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     modules = {str(path.relative_to(SOURCE.parent)) for path in SOURCE.rglob("*.py")}
     contracts = {f"hardpoint/contracts/{path.name}" for path in (ROOT / "contract").glob("*.*")}
     assert modules | contracts | {"hardpoint/py.typed"} <= names
     assert not any(name.startswith(("tests", "examples", "contract/")) for name in names)
-    for extension in ("hardpoint/binding/_native.", "hardpoint/isolation/_crash."):
+    for extension in ("hardpoint/binding/_native.", "hardpoint/isolation/worker/_crash."):
         assert any(name.startswith(extension) for name in names if name.endswith(".so")) == CAN_BUILD_NATIVE
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from conftest import Binding, Compiler
 
-    from hardpoint.signature import Method
+    from hardpoint.definition.model import Method
 
 BATCHES = int(os.environ.get("HARDPOINT_BATCHES", "3"))
 BINDINGS: tuple[Binding, ...] = ("native", "cffi", "ctypes") if CAN_BUILD_NATIVE else ("cffi", "ctypes")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 import hardpoint
-from hardpoint.record import Record
+from hardpoint.fields import Fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from conftest import RunPython
 
 
-class Point(Record):
+class Point(Fields):
     """A record with a default, a property and a method of its own."""
 
     x: int

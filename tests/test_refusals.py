@@ -200,7 +200,7 @@ def test_another_machine(tmp_path: Path) -> None:
 
 def test_segments_for_smaller_pages(compiler: Compiler, monkeypatch: pytest.MonkeyPatch) -> None:
     """Linux for AArch64 may have larger ones than 4 KiB; here this one is believed to."""
-    monkeypatch.setattr("hardpoint.system.PAGE", 16384)
+    monkeypatch.setattr("hardpoint.preflight.platform.PAGE", 16384)
     path = compiler.library("english/english.c", "-Wl,-z,max-page-size=4096")
     [problem] = problems(refused(path, hardpoint.IncompatibleError))
     assert problem == (
@@ -362,7 +362,7 @@ def test_a_damaged_library_on_a_path_that_begins_as_the_systems(compiler: Compil
 def test_a_library_for_smaller_pages_beside_the_plugin(
     compiler: Compiler, fresh: Fresh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hardpoint.dependencies.PAGE", 16384)
+    monkeypatch.setattr("hardpoint.preflight.dependencies.PAGE", 16384)
     helper = dependency(
         compiler, tmp_path, "int help(void) { return 0; }", "-Wl,-soname,libneighbour8.so,-z,max-page-size=4096"
     )

@@ -81,7 +81,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     code += f"\nconst signature signatures[] = {{\n{table}}};\nconst int signature_count = {len(named)};\n"
     written = tmp_path_factory.mktemp("registers") / "signatures.c"
     written.write_text(code)
-    return [str(TESTS / "registers.c"), str(written)]
+    return [str(TESTS / "plugins/registers.c"), str(written)]
 
 
 def _build(compiler: list[str], sources: list[str], program: Path) -> Path:

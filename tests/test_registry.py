@@ -581,9 +581,9 @@ def test_python_plugins_alone_need_no_inspect(run_python: RunPython, folder: Pat
 
 def test_what_is_exported_late(run_python: RunPython) -> None:
     code = (
-        "import sys, hardpoint\nprint('hardpoint.registry' in sys.modules)\n"
-        "from hardpoint import *\nprint(Registry is hardpoint.Registry, Allow.__name__, Found.__name__)\nhardpoint.Nobody"
+        "import sys, hardpoint\nprint('hardpoint.registry.registry' in sys.modules)\n"
+        "from hardpoint import *\nprint(Registry is hardpoint.Registry, Allow.__name__, FoundPlugin.__name__)\nhardpoint.Nobody"
     )
     done = run_python(code, check=False)
-    assert done.stdout == "False\nTrue Allow Found\n"
+    assert done.stdout == "False\nTrue Allow FoundPlugin\n"
     assert done.stderr.endswith("AttributeError: module 'hardpoint' has no attribute 'Nobody'\n")

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hardpoint import resolve
-from hardpoint.elf import ElfFile
+from hardpoint.elf import search_path
+from hardpoint.elf.reader import ElfFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +65,7 @@ def test_needed_libraries_of_the_machine_are_found_where_ldd_finds_them() -> Non
             for name in elf.needed:
                 if name not in theirs or name.startswith("ld-linux"):
                     continue
-                found = resolve.find(name, elf, str(path.parent))
+                found = search_path.find(name, elf, str(path.parent))
                 where = theirs[name]
                 assert (found is None) == (where is None), f"{path} needs {name}: {found}, not {where}"
                 if found and where:
@@ -94,9 +94,9 @@ def _link(compiler: Compiler, folder: Path, *words: str) -> Path:
 def test_origin_in_a_runpath(pair: Path) -> None:
     with opened(pair / "libuser.so") as elf:
         assert elf.needed[0] == "libhpbase.so"
-        assert resolve.find("libhpbase.so", elf, str(pair)) == f"{pair}/lib/libhpbase.so"
-        assert resolve.find("libhpbase.so", elf, "/nowhere") is None
-        assert resolve.uses_origin(elf)
+        assert search_path.find("libhpbase.so", elf, str(pair)) == f"{pair}/lib/libhpbase.so"
+        assert search_path.find("libhpbase.so", elf, "/nowhere") is None
+        assert search_path.uses_origin(elf)
     assert _ldd(pair / "libuser.so")["libhpbase.so"] == f"{pair}/lib/libhpbase.so"
 
 
@@ -112,16 +112,16 @@ def test_origin_in_a_runpath(pair: Path) -> None:
 def test_other_search_paths(compiler: Compiler, pair: Path, words: str, origin: bool) -> None:
     library = _link(compiler, pair, words.replace("{folder}", str(pair)))
     with opened(library) as elf:
-        assert resolve.find("libhpbase.so", elf, str(pair)) == f"{pair}/lib/libhpbase.so"
-        assert resolve.uses_origin(elf) == origin
-        assert (resolve.find("libhpbase.so", elf, None) is None) == origin
+        assert search_path.find("libhpbase.so", elf, str(pair)) == f"{pair}/lib/libhpbase.so"
+        assert search_path.uses_origin(elf) == origin
+        assert (search_path.find("libhpbase.so", elf, None) is None) == origin
 
 
 def test_a_library_that_is_nowhere(compiler: Compiler, pair: Path) -> None:
     library = _link(compiler, pair)
     with opened(library) as elf:
-        assert resolve.find("libhpbase.so", elf, str(pair)) is None
-        assert not resolve.uses_origin(elf)
+        assert search_path.find("libhpbase.so", elf, str(pair)) is None
+        assert not search_path.uses_origin(elf)
     assert _ldd(library)["libhpbase.so"] is None
 
 
@@ -133,9 +133,9 @@ def test_ld_library_path_goes_before_runpath_and_after_rpath(
     code = f"""
 import os
 from hardpoint import resolve
-from hardpoint.elf import ElfFile
+from hardpoint.elf.reader import ElfFile
 elf = ElfFile(os.open("{pair}/libuser.so", os.O_RDONLY))
-print(resolve.find("libhpbase.so", elf, "{pair}"))
+print(search_path.find("libhpbase.so", elf, "{pair}"))
 """
     monkeypatch.setenv("LD_LIBRARY_PATH", f"/nowhere:{other}")
     for words, folder in (("--enable-new-dtags", other), ("--disable-new-dtags", pair / "lib")):
@@ -150,11 +150,11 @@ def test_what_is_loaded_already_is_known_by_its_own_name(compiler: Compiler, pai
     code = f"""
 import ctypes, os, sys
 from hardpoint import resolve
-from hardpoint.elf import ElfFile
+from hardpoint.elf.reader import ElfFile
 elf = ElfFile(os.open("{pair}/libuser.so", os.O_RDONLY))
-print(resolve.find("libhpbase.so.1", elf, None))
+print(search_path.find("libhpbase.so.1", elf, None))
 ctypes.CDLL("{pair}/libhpbase.so.1.2.3")
-print(resolve.find("libhpbase.so.1", elf, None))
+print(search_path.find("libhpbase.so.1", elf, None))
 """
     assert run_python(code).stdout == f"None\n{pair}/libhpbase.so.1.2.3\n"
 
@@ -164,10 +164,10 @@ def test_a_needed_name_with_a_slash_is_a_path(compiler: Compiler, pair: Path) ->
     compiler.run("-shared", "-fPIC", "-o", str(target), f"{pair}/user.c", f"{pair}/lib/libhpbase.so")
     with opened(target) as elf:
         assert elf.needed[0] == f"{pair}/lib/libhpbase.so"
-        assert resolve.find(elf.needed[0], elf, None) == f"{pair}/lib/libhpbase.so"
-        assert resolve.find("$ORIGIN/lib/libhpbase.so", elf, str(pair)) == f"{pair}/lib/libhpbase.so"
-        assert resolve.find("$ORIGIN/lib/libhpbase.so", elf, None) is None
-        assert resolve.find("./missing/libhpbase.so", elf, str(pair)) is None
+        assert search_path.find(elf.needed[0], elf, None) == f"{pair}/lib/libhpbase.so"
+        assert search_path.find("$ORIGIN/lib/libhpbase.so", elf, str(pair)) == f"{pair}/lib/libhpbase.so"
+        assert search_path.find("$ORIGIN/lib/libhpbase.so", elf, None) is None
+        assert search_path.find("./missing/libhpbase.so", elf, str(pair)) is None
 
 
 def test_a_file_of_another_machine_is_passed_over(compiler: Compiler, pair: Path) -> None:
@@ -179,14 +179,14 @@ def test_a_file_of_another_machine_is_passed_over(compiler: Compiler, pair: Path
     (wrong / "libhpbase.so").write_bytes(data)
     library = _link(compiler, pair, f"-Wl,-rpath,{wrong}:{pair}/lib")
     with opened(library) as elf:
-        assert resolve.find("libhpbase.so", elf, str(pair)) == f"{pair}/lib/libhpbase.so"
+        assert search_path.find("libhpbase.so", elf, str(pair)) == f"{pair}/lib/libhpbase.so"
     assert _ldd(library)["libhpbase.so"] == f"{pair}/lib/libhpbase.so"
 
 
 def test_the_versions_that_a_library_has() -> None:
     with opened(sys.executable) as elf:
-        libc = resolve.find("libc.so.6", elf, None)
+        libc = search_path.find("libc.so.6", elf, None)
     assert libc is not None
-    assert "GLIBC_2.17" in (resolve.versions_of(libc) or set())
-    assert resolve.versions_of("/nowhere") is None
-    assert resolve.versions_of(__file__) is None
+    assert "GLIBC_2.17" in (search_path.versions_of(libc) or set())
+    assert search_path.versions_of("/nowhere") is None
+    assert search_path.versions_of(__file__) is None

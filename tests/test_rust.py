@@ -17,9 +17,9 @@ from languages import missing
 from pages import blocks
 
 import hardpoint
+from hardpoint.authoring.rust_module import render
 from hardpoint.contracts import Greeter, Transformer
-from hardpoint.definition import contract_of
-from hardpoint.rust import render
+from hardpoint.definition.decorators import contract_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import pytest
-from conftest import CAN_BUILD_NATIVE
+from conftest import CAN_BUILD_NATIVE, IMPORTABLE
 
 import hardpoint
 from hardpoint.contracts import Greeter
-from hardpoint.isolation import landlock, seccomp
 from hardpoint.isolation.options import Isolation
+from hardpoint.isolation.worker import landlock, seccomp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -495,7 +495,7 @@ def test_the_hosts_environment_stays_with_the_host(run_python: RunPython, librar
     done = run_python(f"""
 import os, sys
 os.environ |= {{"SECRET_TOKEN": "hunter2", "LANG": "C.UTF-8", "TZ": "Asia/Tokyo"}}
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path[:0] = {IMPORTABLE!r}
 from test_sandbox import Escape
 import hardpoint
 with hardpoint.loaded({str(library)!r}, Escape, isolated=True) as plugin:
@@ -663,8 +663,8 @@ def test_a_plugin_may_have_its_own_handlers(library: Path) -> None:
 
 def test_without_the_extension_python_tells_the_signal(run_python: RunPython) -> None:
     done = run_python(
-        "import os, sys; sys.modules['hardpoint.isolation._crash'] = None\n"
-        "from hardpoint.isolation import crash; crash.install(); crash.guard(); os.kill(os.getpid(), 11)",
+        "import os, sys; sys.modules['hardpoint.isolation.worker._crash'] = None\n"
+        "from hardpoint.isolation.worker import crash; crash.install(); crash.guard(); os.kill(os.getpid(), 11)",
         check=False,
     )
     assert done.returncode == -signal.SIGSEGV
@@ -706,10 +706,10 @@ def test_what_is_turned_off_is_said(free: Escape) -> None:
 
 WITHOUT = """
 import sys
-sys.path.insert(0, {tests!r})
-from hardpoint.isolation import landlock, sandbox, seccomp
+sys.path[:0] = {tests!r}
+from hardpoint.isolation.worker import landlock, sandbox, seccomp
 from hardpoint.file import open_library
-from hardpoint.elf import ElfFile
+from hardpoint.elf.reader import ElfFile
 from hardpoint.isolation.options import Isolation, limits
 landlock.version = lambda: 0
 seccomp._SECCOMP = 4000
@@ -723,7 +723,7 @@ except Exception as error:
 
 def without(run_python: RunPython, library: Path, mode: object) -> list[str]:
     """What a worker tells on a kernel with neither Landlock nor seccomp."""
-    code = WITHOUT.format(tests=str(Path(__file__).parent), library=str(library), mode=mode)
+    code = WITHOUT.format(tests=IMPORTABLE, library=str(library), mode=mode)
     return str(run_python(code).stdout).splitlines()
 
 

@@ -11,9 +11,8 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 import hardpoint
-from hardpoint.definition import contract_of
-from hardpoint.reserved import check_contract_name, owner_of
-from hardpoint.signature import (
+from hardpoint.definition.decorators import contract_of
+from hardpoint.definition.model import (
     MAX_MANIFEST,
     Method,
     Parameter,
@@ -22,6 +21,7 @@ from hardpoint.signature import (
     parse_method,
     parse_version,
 )
+from hardpoint.definition.reserved_names import check_contract_name, owner_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

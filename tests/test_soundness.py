@@ -9,10 +9,10 @@ import shutil
 import struct
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from conftest import SUPPORT
 from forge import Forge
 from probe import Probe
 
@@ -22,6 +22,7 @@ from hardpoint.contracts import Greeter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from conftest import Compiler
 
@@ -88,8 +89,8 @@ LIBRARIES: dict[str, tuple[Callable[[Compiler], Path], str]] = {
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_a_damaged_library_never_kills_the_process(compiler: Compiler, tmp_path: Path, name: str) -> None:
     make, contract = LIBRARIES[name]
-    library, tests = make(compiler), Path(__file__).parent
-    words = [sys.executable, str(tests / "damage.py"), str(library), contract, "20", "800"]
+    library = make(compiler)
+    words = [sys.executable, str(SUPPORT / "damage.py"), str(library), contract, "20", "800"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)

@@ -21,8 +21,8 @@ from probe import Probe
 
 import hardpoint
 from hardpoint.contracts import Greeter, Transformer
+from hardpoint.definition.model import contract_from_texts
 from hardpoint.loading import load_contract
-from hardpoint.signature import contract_from_texts
 
 if TYPE_CHECKING:
     from conftest import Compiler, Fresh, Way
@@ -234,7 +234,7 @@ for cls in (Walker, Dancer):
 sys.stdout.buffer.write(cloudpickle.dumps((Walker, Dancer)))
 """
     sent = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=60).stdout
-    code = "import pickle, sys; from hardpoint.definition import contract_of; print(*map(contract_of, pickle.load(sys.stdin.buffer)))"
+    code = "import pickle, sys; from hardpoint.definition.decorators import contract_of; print(*map(contract_of, pickle.load(sys.stdin.buffer)))"
     done = subprocess.run([sys.executable, "-c", code], input=sent, capture_output=True, check=True, timeout=60)
     assert done.stdout.decode() == "walker 1.0 dancer 1.0\n"
 

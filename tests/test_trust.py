@@ -138,7 +138,7 @@ def test_bytes_that_change_after_the_check_are_not_loaded(
         os.utime(plugins / "english.so", ns=(times.st_atime_ns, times.st_mtime_ns))
         return found
 
-    monkeypatch.setattr("hardpoint.trust.digest", swap)
+    monkeypatch.setattr("hardpoint.registry.policy.digest", swap)
     with pytest.raises(hardpoint.IncompatibleError, match=r"english.so is another file: needs a file whose sha256 is"):
         registry.load("english", Greeter)
 

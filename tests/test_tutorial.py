@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import hardpoint
-from hardpoint.definition import contract_of
-from hardpoint.header import render
+from hardpoint.authoring.c_header import render
+from hardpoint.definition.decorators import contract_of
 
 if TYPE_CHECKING:
     from conftest import Binding, Compiler, Fresh

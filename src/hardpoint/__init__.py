@@ -2,7 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from .definition import contract, quick, since
+from .aio import awaitable
+from .definition.decorators import contract, quick, since
+from .definition.kinds import Buffer, WritableBuffer
 from .errors import (
     CallError,
     ClosedError,
@@ -21,18 +23,16 @@ from .errors import (
     StaleError,
     TimedOutError,
 )
-from .isolation.options import InForce, Isolation
+from .isolation.options import Isolation, IsolationStatus
 from .loading import Info, close, info, load, loaded, reload
-from .signature import Buffer, WritableBuffer
 from .version import __version__
-from .waiting import awaitable
 
 if TYPE_CHECKING:
-    from .found import Found
-    from .registry import Registry
-    from .trust import Allow
+    from .registry.found import FoundPlugin
+    from .registry.policy import Allow
+    from .registry.registry import Registry
 else:
-    _LATE = {"Allow": "trust", "Found": "found", "Registry": "registry"}
+    _LATE = {"Allow": "registry.policy", "FoundPlugin": "registry.found", "Registry": "registry.registry"}
 
     def __getattr__(name: str) -> object:
         """A host that names its plugins' files needs none of these: 2 ms."""
@@ -51,13 +51,13 @@ __all__ = [
     "CrashedError",
     "CreateError",
     "DefinitionError",
-    "Found",
+    "FoundPlugin",
     "HardpointError",
     "HardpointWarning",
-    "InForce",
     "IncompatibleError",
     "Info",
     "Isolation",
+    "IsolationStatus",
     "LoadError",
     "NotAPluginError",
     "PluginError",

@@ -23,13 +23,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .record import Record
+from .fields import Fields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-class Problem(Record):
+class Problem(Fields):
     """One reason why a plugin does not fit: what is needed, what was found, what to do."""
 
     code: str

@@ -8,7 +8,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from .errors import IncompatibleError, LoadError, NotAPluginError, PluginNotFoundError, Problem
-from .record import Record
+from .fields import Fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,7 @@ _KINDS = {
 _CHUNK = 1 << 20
 
 
-class Identity(Record):
+class Identity(Fields):
     """What tells one file from another, and from what it was before: from fstat(2), `modified` in nanoseconds."""
 
     device: int

@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from .binding.convert import to_text
 from .binding.instance import Instance
-from .definition import contract_of
+from .definition.decorators import contract_of
 from .errors import HardpointError, StaleError
+from .fields import Fields
 from .file import check_digest, digest, open_library, path_of, pin
-from .opening import Opened, check_binding, check_fit, make_object, open_plugin
-from .record import Record
+from .inprocess.plugin import Opened, check_binding, check_fit, make_object, open_plugin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from .definition.model import Contract
     from .errors import Problem
     from .file import Examine, LibraryFile
-    from .isolation.options import InForce, Isolation
-    from .library import Library
-    from .manifest import Manifest
-    from .signature import Contract
+    from .inprocess.library import Library
+    from .isolation.options import Isolation, IsolationStatus
+    from .preflight.manifest import Manifest
 
 T = TypeVar("T")
 Binding = Literal["native", "cffi", "ctypes"]
@@ -32,7 +32,7 @@ _reloading = RLock()
 """Held while an object changes over, so that it gets class and instance from one and the same reload."""
 
 
-class Info(Record):
+class Info(Fields):
     """What is known of a plugin object."""
 
     path: str
@@ -47,7 +47,7 @@ class Info(Record):
     """What dlopen was given: an absolute path, or the name of a pinned copy's descriptor; isolated, the path of the file."""
     warnings: tuple[Problem, ...]
     """What speaks against the library and is no reason to refuse it."""
-    isolation: InForce | None = None
+    isolation: IsolationStatus | None = None
     """How it is kept, if it is isolated."""
 
 
@@ -112,7 +112,7 @@ def load_file(
         with nullcontext(found) if sha256 is None else pin(found, sha256) as file:
             fit = check_fit(file, contract)
             if isolated:
-                from .isolation.host import isolate  # what it needs costs milliseconds, and few ask for it
+                from .isolation.host.isolate import isolate  # what it needs costs milliseconds, and few ask for it
 
                 made = isolate(file, fit, isolated, config, binding, allow=allow)
             else:
@@ -160,7 +160,7 @@ def reload(plugin: object) -> None:
         raise TypeError(
             f"{plugin!r} is not isolated: its library stays in the process for good; load it with isolated=True"
         )
-    from .isolation.host import isolate  # it has been imported for the plugin
+    from .isolation.host.isolate import isolate  # it has been imported for the plugin
 
     with open_library(about.session.library, about.plugin.path) as found:
         pinned = about.allow(found) if about.allow else about.session.pinned
@@ -172,7 +172,7 @@ def reload(plugin: object) -> None:
         plugin.__class__ = type(new)
 
 
-class Origin(Record):
+class Origin(Fields):
     """What a plugin object was loaded with: it travels, by pickle, to be loaded so again in another process."""
 
     path: str

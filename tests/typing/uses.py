@@ -47,7 +47,7 @@ def loading_by_name(path: Path) -> None:
     assert_type(greeters["english"].greet("x"), str)
     assert_type(greeters.failed["spanish"], hardpoint.HardpointError)
     for found in hardpoint.Registry((), allow="hardpoint.lock"):
-        assert_type(found, hardpoint.Found)
+        assert_type(found, hardpoint.FoundPlugin)
         assert_type(found.name, str | None)
         assert_type(found.problems, tuple[Problem, ...])
     registry.add("polite", Greeter, Polite())

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from ..binding import default, why_not_native
 from ..errors import CallError, ContractBrokenError
 from ..file import digest, open_library
-from ..system import host_glibc
+from ..preflight.platform import host_glibc
 from ..version import __version__
 from .process import DiedError, Process
 from .subject import ROWS

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..signature import BUFFERS, Contract, Method, Parameter
+from ..definition.kinds import BUFFERS
+from ..definition.model import Contract, Method, Parameter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,19 +6,19 @@ import sys
 from _weakref import ref
 from typing import TYPE_CHECKING, Any
 
-from ..libc import ffi, libc
+from ..ffi.libc import ffi, libc
 from .convert import to_arguments, wrong_type
 from .guard import guarded
 from .instance import Holder
 from .out import Pool, grow_callback, outs
-from .outcome import check_create, result_of
+from .result import check_create, result_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..signature import Method
+    from ..definition.model import Method
     from .guard import Arguments
-    from .outcome import Plugin
+    from .plugin import Plugin
 
 _ARGUMENTS = {
     "str": "char *, size_t",

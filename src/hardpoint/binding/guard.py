@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..signature import Method
+    from ..definition.model import Method
 
     Caller = Callable[[Any, tuple[Any, ...]], Any]
 

@@ -7,8 +7,8 @@ import sys
 from _thread import RLock
 from typing import TYPE_CHECKING, Any
 
-from ..abi import UNSUPPORTED
 from ..errors import CallError, ClosedError
+from ..ffi.abi import UNSUPPORTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..abi import UNSUPPORTED
 from ..errors import CallError
+from ..ffi.abi import UNSUPPORTED
 from .guard import Arguments
 
 if TYPE_CHECKING:
-    from ..signature import Method
-    from .outcome import Plugin
+    from ..definition.model import Method
+    from .plugin import Plugin
 
 
 class PluginObject:

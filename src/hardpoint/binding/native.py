@@ -6,20 +6,20 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CreateError
-from ..libc import ffi
+from ..ffi.libc import ffi
 from ._native import Holder, Method, count_fork, set_up
 from ._native import create as _create
 from ._native import floor as _floor
 from .convert import SCALARS, to_text, wrong_type
 from .instance import Instance
-from .outcome import result_of, text_of
+from .result import result_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..signature import Method as Signature
+    from ..definition.model import Method as Signature
     from .guard import Arguments
-    from .outcome import Plugin
+    from .plugin import Plugin
 
 _KINDS = {"str": "s", "bytes": "b", "bytearray": "w", "int": "i", "float": "f", "bool": "?", "None": "n"}
 

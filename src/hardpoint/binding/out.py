@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..abi import NO_MEMORY, OK, OUT_SIZE
-from ..libc import ffi
+from ..ffi.abi import NO_MEMORY, OK, OUT_SIZE
+from ..ffi.libc import ffi
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Protocol
 
-    from .outcome import Left
+    from .result import Left
 
     class Out(Left, Protocol):
         """The host's side of one hp_out: its own copy of where the memory is, since a plugin can write to the struct."""

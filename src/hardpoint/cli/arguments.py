@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import IncompatibleError, reasons
 from ..file import open_library
-from ..preflight import read_library
+from ..preflight.checks import read_library
 from .contracts import described
 from .output import UsageError
 
 if TYPE_CHECKING:
-    from ..found import Found
-    from ..signature import Contract, Method
+    from ..definition.model import Contract, Method
+    from ..registry.found import FoundPlugin
 
 _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
@@ -29,7 +29,7 @@ def contracts_in(path: str) -> list[Contract]:
 
 def find_plugin(name: str, method: str, wanted: Contract | None) -> tuple[str, Contract]:
     """The file of the plugin of that name, and its contract: the one that is wanted, or else the one that has the method."""
-    from ..registry import Registry, unknown  # for plugins that are called by name alone
+    from ..registry.registry import Registry, unknown  # for plugins that are called by name alone
 
     registry = Registry.discover()
     founds = [found for found in registry if found.name == name and found.shadowed_by is None]
@@ -46,7 +46,7 @@ def find_plugin(name: str, method: str, wanted: Contract | None) -> tuple[str, C
     return files[contract], wanted or contract
 
 
-def _contracts(found: Found) -> list[Contract]:
+def _contracts(found: FoundPlugin) -> list[Contract]:
     """The contract that its manifest describes. IncompatibleError if that is none."""
     contracts, problems = described([found.manifest] if found.manifest else [])
     if problems:

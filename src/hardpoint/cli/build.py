@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from ..compiler import SUFFIXES, compile_library
+from ..authoring.compiler import SUFFIXES, compile_library
 from ..errors import HardpointError
 from . import check
 from .contracts import named

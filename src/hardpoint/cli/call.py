@@ -33,7 +33,7 @@ from .output import UsageError, print_json, status_of, warn
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
-    from ..signature import Method
+    from ..definition.model import Method
 
 _FILE = re.compile(r".*/.*|.+\.so(\.[0-9]+)*")
 

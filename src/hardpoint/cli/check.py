@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import IncompatibleError, NotAPluginError, Problem
 from ..file import open_library
-from ..preflight import check_file, preflight, read_library
+from ..preflight.checks import check_file, preflight, read_library
 from .contracts import described, known, named
 from .output import coloured, print_json, print_problem, printable
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
-    from ..signature import Contract
+    from ..definition.model import Contract
 
 
 class _Verdict(NamedTuple):

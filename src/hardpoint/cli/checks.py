@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ..errors import IncompatibleError, NotAPluginError, PluginNotFoundError, Problem
 from ..file import open_library
-from ..preflight import check_file, preflight, read_elf, read_library
+from ..preflight.checks import check_file, preflight, read_elf, read_library
 from .contracts import described, known
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..preflight import Fit
-    from ..signature import Contract
+    from ..definition.model import Contract
+    from ..preflight.checks import Fit
 
 Outcome = Literal["ok", "problem", "warning", "not reached"]
 

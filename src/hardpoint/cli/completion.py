@@ -10,7 +10,7 @@ from argcomplete import autocomplete
 from argcomplete.completers import BaseCompleter
 
 from .. import contracts as brought
-from ..compiler import SUFFIXES
+from ..authoring.compiler import SUFFIXES
 from ..errors import HardpointError
 from .arguments import contracts_in
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from argparse import Action, ArgumentParser, Namespace
     from collections.abc import Iterator
 
-    from ..registry import Registry
+    from ..registry.registry import Registry
 
 _LIBRARIES = re.compile(r".+\.so(\.[0-9]+)*")
 _CONTRACT = re.compile(rb"^@(?:hardpoint\.)?contract\(.*?^class (\w+)", re.MULTILINE | re.DOTALL)
@@ -62,7 +62,7 @@ def _call(prefix: str, words: list[str], *, by_name: bool) -> list[str]:
 
 
 def _installed() -> Registry:
-    from ..registry import Registry  # which reads every folder there is
+    from ..registry.registry import Registry  # which reads every folder there is
 
     return Registry.discover()
 

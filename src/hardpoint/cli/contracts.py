@@ -7,13 +7,13 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from ..definition import contract_of
-from ..described import described, known
+from ..definition.decorators import contract_of
 from ..errors import HardpointError
+from ..registry.known_contracts import described, known
 from .output import UsageError
 
 if TYPE_CHECKING:
-    from ..signature import Contract
+    from ..definition.model import Contract
 
 __all__ = ["described", "known", "named"]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import header, rust
+from ..authoring import c_header, rust_module
 from .contracts import named
 
 if TYPE_CHECKING:
@@ -27,6 +27,6 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     """Print the header."""
-    language = rust if arguments.lang == "rust" else header
+    language = rust_module if arguments.lang == "rust" else c_header
     print(language.render(arguments.contract), end="")
     return 0

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import _cffi_backend
 
 from .. import contracts
-from ..abi import ABI
 from ..binding import default, why_not_native
 from ..errors import Problem
-from ..isolation import landlock
-from ..libc import libc
-from ..registry import Registry
-from ..system import check_host, dotted, host_glibc
+from ..ffi.abi import ABI
+from ..ffi.libc import libc
+from ..isolation.worker import landlock
+from ..preflight.platform import check_host, dotted, host_glibc
+from ..registry.registry import Registry
 from ..version import __version__
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import os
 import shlex
 from typing import TYPE_CHECKING
 
-from ..compiler import compile_flags, include_folder, link_flags
+from ..authoring.compiler import compile_flags, include_folder, link_flags
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace

@@ -11,18 +11,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..elf import DT_RPATH, DT_RUNPATH, DT_SONAME, MACHINES, STT_FUNC, STT_OBJECT, ElfError
+from ..elf.constants import DT_RPATH, DT_RUNPATH, DT_SONAME, MACHINES, STT_FUNC, STT_OBJECT
+from ..elf.reader import ElfError
 from ..errors import NotAPluginError
 from ..file import digest, open_library
-from ..manifest import Manifest, read_manifests
-from ..preflight import read_elf
-from ..system import dotted, is_for_musl, oldest_glibc
+from ..preflight.checks import read_elf
+from ..preflight.manifest import Manifest, read_manifests
+from ..preflight.platform import dotted, is_for_musl, oldest_glibc
 from .output import print_json, printable
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
-    from ..elf import ElfFile
+    from ..elf.reader import ElfFile
     from ..errors import Problem
     from ..file import LibraryFile
 

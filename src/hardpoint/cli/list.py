@@ -21,8 +21,8 @@ from .output import print_json, print_problem, print_table, printable, warn
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
-    from ..found import Found
-    from ..registry import Registry
+    from ..registry.found import FoundPlugin
+    from ..registry.registry import Registry
 
 
 _FAILED = {"does not fit", "refused", "broken"}
@@ -38,7 +38,7 @@ def configure(parser: ArgumentParser) -> None:
 
 def search(folders: list[str], allow: str | None = None) -> Registry:
     """The registry of the folders; of the usual places if there are none."""
-    from ..registry import Registry  # commands are imported together, and most need none
+    from ..registry.registry import Registry  # commands are imported together, and most need none
 
     return Registry(folders, allow=allow) if folders else Registry.discover(allow=allow)
 
@@ -64,7 +64,7 @@ def run(arguments: Namespace) -> int:
     return 1 if any(found.status in _FAILED for found in founds) else 0
 
 
-def _as_dict(found: Found) -> dict[str, Any]:
+def _as_dict(found: FoundPlugin) -> dict[str, Any]:
     return {
         "plugin": found.name,
         "contract": found.contract,
@@ -83,7 +83,7 @@ def _places(registry: Registry) -> list[dict[str, str]]:
     return [{"folder": place.folder, "origin": place.origin, "found": what} for place, what in registry.places]
 
 
-def _show(founds: list[Found]) -> None:
+def _show(founds: list[FoundPlugin]) -> None:
     """A table; then, for each that is not simply fine, why."""
     rows = [
         tuple(_one_line(word or "-") for word in (each.name, _contract(each), each.release, each.status, each.path))
@@ -106,5 +106,5 @@ def _one_line(text: str) -> str:
     return printable(text).replace("\n", "\\n")
 
 
-def _contract(found: Found) -> str:
+def _contract(found: FoundPlugin) -> str:
     return f"{found.contract} {found.version}" if found.contract else ""

@@ -21,7 +21,7 @@ from .output import printable, warn
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
-    from ..registry import Registry
+    from ..registry.registry import Registry
 
 _KEY = ("contract", "plugin", "file")
 
@@ -37,7 +37,7 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     """Write the lock file, or compare with it."""
-    from ..trust import read_lock, write_lock  # commands are imported together, and most need none
+    from ..registry.policy import read_lock, write_lock  # commands are imported together, and most need none
 
     registry = search(arguments.folders)
     entries = _entries(registry)
@@ -75,7 +75,7 @@ def _warn_of_needy(arguments: Namespace) -> int:
 
 def _entries(registry: Registry) -> list[dict[str, str]]:
     """What stands in a lock file for what was found, in an order of its own; the same files give the same."""
-    from ..trust import entry_of
+    from ..registry.policy import entry_of
 
     for found in registry:
         if found.status == "broken":

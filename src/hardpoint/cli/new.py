@@ -19,17 +19,17 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from .. import contracts as brought
+from ..authoring.scaffold import LANGUAGES, files
+from ..authoring.scaffold.project import Project
 from ..errors import HardpointError
-from ..manifest import is_plugin_name
-from ..scaffold import LANGUAGES, files
-from ..scaffold.project import Project
+from ..preflight.manifest import is_plugin_name
 from .contracts import named
 from .output import UsageError, printable
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
-    from ..signature import Contract
+    from ..definition.model import Contract
 
 _BROUGHT = {name.lower(): f"hardpoint.contracts:{name}" for name in brought.__all__}
 

@@ -6,9 +6,9 @@ import os
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from ..definition import contract_of
-from ..record import Record
-from ..signature import Contract
+from ..definition.decorators import contract_of
+from ..definition.model import Contract
+from ..fields import Fields
 from . import checks as checks  # which registers them
 from .check import BAD, CHECKS, Check, Job, Outcome, Status
 
@@ -32,7 +32,7 @@ class UnknownCheckError(ValueError):
         super().__init__(f"there is no check {name!r}; {hint}")
 
 
-class Report(Record):
+class Report(Fields):
     """How one plugin did."""
 
     path: str

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..record import Record
-from ..signature import Contract, parse_method
+from ..definition.model import Contract, parse_method
+from ..fields import Fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ class WarnedError(Exception):
     """Nothing is wrong, and something could be better."""
 
 
-class Check(Record):
+class Check(Fields):
     """One check of the kit."""
 
     name: str
@@ -48,7 +48,7 @@ class Check(Record):
     """Whether the end of that process is what is checked."""
 
 
-class Outcome(Record):
+class Outcome(Fields):
     """How a check ended for one plugin."""
 
     contract: str
@@ -63,7 +63,7 @@ class Outcome(Record):
     seconds: float
 
 
-class Job(Record):
+class Job(Fields):
     """What the process of a check is told."""
 
     path: str

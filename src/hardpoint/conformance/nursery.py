@@ -13,8 +13,8 @@ import tempfile
 import time
 from typing import TYPE_CHECKING
 
-from ..isolation import crash
-from ..libc import libc
+from ..ffi.libc import libc
+from ..isolation.worker import crash
 from . import CHECKS
 from .check import BAD, Job, Outcome
 from .schedule import Schedule, outcome, perform

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ctypes import CFUNCTYPE, addressof, c_int32, c_size_t, c_void_p, cast, memmove
 
-from ..abi import NO_MEMORY, OK
 from ..binding.ctypes import OutStruct
+from ..ffi.abi import NO_MEMORY, OK
 from . import pages
 from .pages import NONE, PAGE, READ_WRITE, Region, round_up
 

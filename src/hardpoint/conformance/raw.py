@@ -6,23 +6,23 @@ from ctypes import CFUNCTYPE, c_int32, c_void_p
 from typing import TYPE_CHECKING, Any
 
 from ..binding.ctypes import ARGUMENTS
-from ..record import Record
-from ..signature import BUFFERS, SCALARS
+from ..definition.kinds import BUFFERS, SCALARS
+from ..fields import Fields
 from . import pages
 from .outs import Out
 from .pages import PAGE, Region
 from .places import Places
 
 if TYPE_CHECKING:
-    from ..binding.outcome import Plugin
-    from ..signature import Method
+    from ..binding.plugin import Plugin
+    from ..definition.model import Method
 
 SIZES = {"int": 8, "float": 8, "bool": 1}
 """Bytes of a scalar result."""
 _SHOWN = 40
 
 
-class Answer(Record):
+class Answer(Fields):
     """What a call left behind."""
 
     status: int

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..binding import ctypes as binding
 from ..errors import CreateError
+from ..ffi.libc import ffi, libc
 from ..file import open_library
-from ..libc import ffi, libc
-from ..opening import check_config, check_fit, open_plugin
+from ..inprocess.plugin import check_config, check_fit, open_plugin
 from .check import FailedError, SkippedError
 from .raw import Caller, spell
 from .values import inputs
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ..binding.instance import Holder
-    from ..binding.outcome import Plugin
-    from ..opening import Opened
-    from ..signature import Contract, Method
+    from ..binding.plugin import Plugin
+    from ..definition.model import Contract, Method
+    from ..inprocess.plugin import Opened
     from .check import Job
     from .outs import Out
     from .places import Places
@@ -85,7 +85,7 @@ class Subject:
         check_config(self.plugin, config)
         host: Any = None
         if self.plugin.slots.create:
-            from ..logs import host_for  # a thread and two sockets, which not every check should have
+            from ..inprocess.host_log import host_for  # a thread and two sockets, which not every check should have
 
             host = host_for(self.plugin.manifest.plugin)
         return binding.create(self.plugin, host, config)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
     from random import Random
 
-    from ..signature import Method
+    from ..definition.model import Method
 
 Values = tuple[Any, ...]
 

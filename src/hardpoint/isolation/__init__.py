@@ -1,1 +1,1 @@
-"""A plugin in a process of its own: the worker, the zygote that forks workers, and the host's side of them."""
+"""Plugins in processes of their own. `host/` is trusted, `worker/` runs the plugin; what both sides share is here."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..record import Record
+from ..fields import Fields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,7 +15,7 @@ _MOST, _MOST_MEMORY = (1 << 31) - 1, (1 << 63) - 1  # what setrlimit(2) takes th
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "kib": 1 << 10, "m": 1 << 20, "mib": 1 << 20, "g": 1 << 30, "gib": 1 << 30}
 
 
-class Isolation(Record):
+class Isolation(Fields):
     """How the worker of an isolated plugin is kept: what it may use, how long it may take, what follows when it dies."""
 
     timeout: float | None = None
@@ -44,7 +44,7 @@ class Isolation(Record):
     refused, though ftruncate(2) is not."""
 
 
-class InForce(Record):
+class IsolationStatus(Fields):
     """How an isolated plugin is kept right now."""
 
     options: Isolation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ...abi import LAST_STATUS
+from ...ffi.abi import LAST_STATUS
 from ..check import FailedError, SkippedError, check
 from ..raw import spell
 from .calls import KINDS
@@ -12,7 +12,7 @@ from .calls import KINDS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ...signature import Method
+    from ...definition.model import Method
     from ..raw import Answer
     from ..subject import Subject
     from ..values import Values

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...signature import BUFFERS
+from ...definition.kinds import BUFFERS
 from ..check import SkippedError, check
 from ..outs import Out
 from ..pages import NONE

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from ...elf import DT_FLAGS, DT_FLAGS_1, DT_RPATH, DT_RUNPATH, PT_GNU_RELRO
+from ...elf.constants import DT_FLAGS, DT_FLAGS_1, DT_RPATH, DT_RUNPATH, PT_GNU_RELRO
 from ...file import open_library
-from ...manifest import Manifest
-from ...preflight import preflight, read_library
-from ...system import dotted, oldest_glibc
+from ...preflight.checks import preflight, read_library
+from ...preflight.manifest import Manifest
+from ...preflight.platform import dotted, oldest_glibc
 from ..check import FailedError, WarnedError, check
 
 if TYPE_CHECKING:
-    from ...elf import ElfFile
+    from ...elf.reader import ElfFile
     from ..subject import Subject
 
 _DT_BIND_NOW, _DF_BIND_NOW, _DF_1_NOW = 24, 8, 1

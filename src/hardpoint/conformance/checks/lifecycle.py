@@ -6,9 +6,9 @@ import threading
 from ctypes import CFUNCTYPE, c_char_p, c_void_p
 from typing import TYPE_CHECKING, Any
 
-from ... import state as process
 from ...errors import ContractBrokenError, CreateError
-from ...libc import ffi
+from ...ffi.libc import ffi
+from ...inprocess import process_state as process
 from ..check import FailedError, SkippedError, check
 from ..values import special
 

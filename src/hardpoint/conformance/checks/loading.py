@@ -7,7 +7,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from ...errors import HardpointWarning
-from ...state import HANDLER
+from ...inprocess.process_state import HANDLER
 from ..check import FailedError, SkippedError, WarnedError, check
 
 if TYPE_CHECKING:

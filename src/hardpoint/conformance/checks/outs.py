@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ...signature import SCALARS
+from ...definition.kinds import SCALARS
 from ..check import FailedError, SkippedError, WarnedError, check
 from ..outs import MovingOut, RefusingOut, TightOut
 from ..raw import spell
 
 if TYPE_CHECKING:
-    from ...signature import Method
+    from ...definition.model import Method
     from ..raw import Answer
     from ..subject import Subject
     from ..values import Values

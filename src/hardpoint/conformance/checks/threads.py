@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ...binding.instance import Holder
-    from ...signature import Method
+    from ...definition.model import Method
     from ..raw import Answer, Prepared
     from ..subject import Subject
     from ..values import Values

@@ -1,0 +1,232 @@
+"""What the projects of all languages share beside the Makefile: the contract, the wheel, the tests and the README."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from ..c_header import render
+from ..compiler import include_folder
+from .project import RELEASE
+
+if TYPE_CHECKING:
+    from ...definition.model import Method
+    from .project import Project
+
+_WORDS = {"str": "text", "bytes": "bytes", "bytearray": "buffer", "int": "1", "float": "1.5", "bool": "True"}
+_QUOTED = {"str": '"{}"', "bytes": 'b"{}"', "bytearray": 'bytearray(b"{}")'}
+SAMPLES = {kind: _QUOTED.get(kind, "{}").format(word) for kind, word in _WORDS.items()}
+"""An argument of each kind, as Python has it."""
+
+
+def copied(name: str) -> str:
+    """A file that comes with hardpoint, for a language whose compilers look nowhere but in the project."""
+    with open(os.path.join(include_folder(), name), encoding="utf-8") as file:
+        return file.read()
+
+
+def header(project: Project) -> dict[str, str]:
+    """The contract's C header, for a language that compiles with it; nothing where `hardpoint include` has it."""
+    return {project.header: render(project.contract)} if project.header else {}
+
+
+def files(project: Project, own: dict[str, str], needs: str) -> dict[str, str]:
+    """What is the same in every language; `own` is what is the language's, the source that the author goes on with first."""
+    found = {
+        "pyproject.toml": _pyproject(project),
+        "setup.py": _SETUP.replace("@name@", project.name),
+        "MANIFEST.in": _MANIFEST,
+        f"tests/test_{project.identifier}.py": _tests(project),
+        "README.md": _readme(project, own, needs),
+        ".gitignore": _IGNORED,
+    }
+    if project.module_file:
+        with open(project.module_file, encoding="utf-8") as file:
+            found[f"contract/{os.path.basename(project.module_file)}"] = file.read()
+    return found
+
+
+def _pyproject(project: Project) -> str:
+    paths = '\npythonpath = ["contract"]' if project.module_file else ""
+    return f"""\
+[build-system]
+requires = ["setuptools>=77", "hardpoint"]
+build-backend = "setuptools.build_meta"
+
+[project]
+name = "{project.name}"
+version = "{RELEASE}" # also the plugin's release; a test sees to it that they are the same
+description = "A plugin for {project.contract}"
+readme = "README.md"
+requires-python = ">=3.11"
+
+[tool.setuptools]
+packages = [] # the library is all there is: see setup.py
+
+[tool.pytest.ini_options]
+testpaths = ["tests"]{paths}
+hardpoint_plugin = "{project.library}" # what the tests' fixture `plugin` loads, or `pytest --plugin FILE`
+hardpoint_contract = "{project.source}"
+"""
+
+
+_SETUP = '''\
+"""Builds the wheel (`make wheel`). It carries hardpoint_plugins/@name@/@name@.so, where hosts look, and no Python."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from setuptools import Distribution, setup
+from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build import build
+
+
+class Build(build):
+    """Makes the library, and puts it where the wheel takes it from."""
+
+    def run(self):
+        """What `make` does, with this Python."""
+        subprocess.run(["make", "@name@.so", f"PYTHON={sys.executable}"], check=True)
+        folder = Path(self.build_lib, "hardpoint_plugins", "@name@")
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy("@name@.so", folder)
+
+
+class Wheel(bdist_wheel):
+    """A wheel for this kind of machine and every Python."""
+
+    def get_tag(self):
+        """As in py3-none-linux_x86_64: of the three, only the machine counts."""
+        return "py3", "none", super().get_tag()[2]
+
+
+class Binary(Distribution):
+    """Without this, setuptools takes it for a project of nothing."""
+
+    def has_ext_modules(self):
+        """Almost: it is a library that Python does not import."""
+        return True
+
+
+setup(distclass=Binary, cmdclass={"build": Build, "bdist_wheel": Wheel})
+'''
+
+_MANIFEST = """\
+graft .
+prune .git
+prune .venv
+prune build
+prune dist
+prune target
+global-exclude *.so *.o *.py[co]
+"""
+
+_IGNORED = """\
+*.so
+__pycache__/
+.pytest_cache/
+.venv/
+*.egg-info/
+build/
+dist/
+target/
+.zig-cache/
+zig-out/
+"""
+
+
+def _tests(project: Project) -> str:
+    tests = "\n\n".join(_test(project, method) for method in project.contract.methods)
+    return f'''\
+"""What the plugin does: `make test`."""
+
+import tomllib
+from pathlib import Path
+
+import hardpoint
+from {project.module} import {project.class_name}
+
+
+{tests}
+
+def test_the_release_is_the_wheels(plugin: {project.class_name}) -> None:
+    project = tomllib.loads(Path(__file__).parents[1].joinpath("pyproject.toml").read_text())["project"]
+    assert hardpoint.info(plugin).manifest.release == project["version"]
+'''
+
+
+def _test(project: Project, method: Method) -> str:
+    call = f"plugin.{method.name}({', '.join(SAMPLES[parameter.kind] for parameter in method.parameters)})"
+    line = call if method.result == "None" else f"assert isinstance({call}, {method.result})"
+    return f"""\
+def test_{method.name}(plugin: {project.class_name}) -> None:
+    {line}  # TODO: what it has to be
+"""
+
+
+def _readme(project: Project, own: dict[str, str], needs: str) -> str:
+    contract, source = project.contract, next(iter(own))
+    released = next(path for path, text in own.items() if f'"{RELEASE}"' in text)
+    methods = "\n".join(f"- `{method.text}`" for method in contract.methods)
+    first = contract.methods[0]
+    words = "".join(f" {_WORDS[parameter.kind]}" for parameter in first.parameters)
+    return f"""\
+# {project.name}
+
+A native plugin for the contract {contract}, which any Python program that uses
+hardpoint can load:
+
+{methods}
+
+It needs:
+
+- {needs}
+- In the Python that `make` finds (`python3`; or `make PYTHON=...`): `pip install hardpoint pytest 'setuptools>=77'`.
+
+```sh
+make            # {project.library}, checked
+make test
+make check      # the conformance kit of `hardpoint test`
+hardpoint call ./{project.library} {first.name}{words}
+make wheel      # dist/*.whl
+```
+
+What next:
+
+1. Each TODO in [{source}]({source}) is a method.
+2. Each TODO in [tests/](tests) is what the method has to do.
+3. The release stands in [{released}]({released}) and in [pyproject.toml](pyproject.toml), and a test compares them.
+4. `pip install dist/*.whl` puts the plugin where hosts find it.
+{_growing(project)}{_renewing(own)}"""
+
+
+def _growing(project: Project) -> str:
+    """What the README says of a contract that was copied."""
+    if project.module_file is None:
+        return ""
+    path = f"contract/{os.path.basename(project.module_file)}"
+    return f"""
+The contract is [{path}]({path}), a copy; `make` writes what is made of it anew when it is
+newer, and `touch {path}` has it do so with a newer hardpoint. A plugin fits the hosts that have the same contract.
+"""
+
+
+def _renewing(own: dict[str, str]) -> str:
+    """What the README says of the language's files that are hardpoint's own."""
+    there = os.listdir(include_folder())
+    names = {path: os.path.basename(path) for path in own}
+    paths = [path for path, name in names.items() if name in there and own[path] == copied(name)]
+    if not paths:
+        return ""
+    links = " and ".join(f"[{path}]({path})" for path in paths)
+    commands = "\n".join(f'cp "$(hardpoint include)/{names[path]}" {path}' for path in paths)
+    return f"""
+Copied from hardpoint, and good for later ones, too: {links}.
+What a newer hardpoint brings is had by copying again:
+
+```sh
+{commands}
+```
+"""

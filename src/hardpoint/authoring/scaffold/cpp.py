@@ -1,0 +1,79 @@
+"""A plugin in C++: a class, with hardpoint.hpp."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .c import wrapped
+from .common import header
+from .makefile import build_rule, makefile
+from .project import RELEASE, described
+
+if TYPE_CHECKING:
+    from ...definition.model import Method
+    from .project import Project
+
+NEEDS = "A C++ compiler: `apt-get install g++ make`."
+
+_TYPES = {
+    "str": "std::string_view",
+    "bytes": "hp::Bytes",
+    "bytearray": "hp::MutableBytes",
+    "int": "int64_t",
+    "float": "double",
+    "bool": "bool",
+}
+_RESULTS = {
+    "str": ("std::string", ' return "";'),
+    "bytes": ("std::vector<uint8_t>", " return {};"),
+    "int": ("int64_t", " return 0;"),
+    "float": ("double", " return 0;"),
+    "bool": ("bool", " return false;"),
+    "None": ("void", ""),
+}
+
+
+def files(project: Project) -> dict[str, str]:
+    """The source and the Makefile."""
+    source = f"{project.name}.cpp"
+    return {source: _source(project), **header(project), "Makefile": makefile(project, build_rule(project, source))}
+
+
+def _source(project: Project) -> str:
+    contract, name = project.contract, project.type_name
+    methods = "\n".join(map(_method, contract.methods))
+    slots = ",\n".join(f"    p.{method.name} = plugin::method<&{name}::{method.name}>" for method in contract.methods)
+    return f"""\
+/* {project.name}: a plugin for {contract}. TODO: say what it does.
+ *
+ * Arguments are the host's, and invalid once a method has returned. `throw hp::Error(HP_INVALID, "why not")` fails a call.
+ * A constructor may take the host and the config. hardpoint.hpp has the rest: `hardpoint include` says where it is. */
+#include <vector>
+
+#include "{contract.name}.h"
+#include "hardpoint.hpp"
+
+namespace {{
+
+class {name} {{
+public:
+{methods}}};
+
+}} // namespace
+
+using plugin = hp::Plugin<{name}>;
+
+/* In C++20: .create = plugin::create, and so on. */
+{project.macro}("{project.name}", "{RELEASE}",
+    p.create = plugin::create,
+    p.destroy = plugin::destroy,
+{slots});
+"""
+
+
+def _method(method: Method) -> str:
+    text = "\n".join(f"    // {line}".rstrip() for line in described(method))
+    result, body = _RESULTS[method.result]
+    names = [f"{_TYPES[parameter.kind]} /* {parameter.name} */" for parameter in method.parameters]
+    head = wrapped(f"    {result} {method.name}(", f"{', '.join(names)}) {{")
+    return f"{text}\n{head}\n       {body} // TODO\n    }}\n"

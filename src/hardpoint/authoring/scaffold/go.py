@@ -1,0 +1,127 @@
+"""A plugin in Go: exported functions, the C that writes the plugin over them, and hardpoint.go."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...definition.kinds import BUFFERS, SCALARS
+from .common import copied, header
+from .makefile import makefile
+from .project import RELEASE, described
+
+if TYPE_CHECKING:
+    from ...definition.model import Method
+    from .project import Project
+
+NEEDS = """\
+Go 1.19 or newer and a C compiler: `apt-get install golang-go gcc libc6-dev make`.
+  A `HardpointWarning` when the plugin is loaded is expected: Go's runtime sets handlers of signals, and hosts put
+  theirs back."""
+
+_TAKEN = frozenset(
+    "break case chan const continue default defer else fallthrough for func go goto if import interface map package range "
+    "return select struct switch type var "
+    # what the functions' bodies use, and hardpoint.go
+    "C append bool byte call copy error fail false int len make nil string text true unsafe view buffer write".split()
+)
+_TYPES = {
+    "str": "*C.hp_char",
+    "bytes": "*C.hp_byte",
+    "bytearray": "*C.uint8_t",
+    "int": "C.int64_t",
+    "float": "C.double",
+    "bool": "C.bool",
+}
+_BODIES = {
+    "str": 'return write(out, "") // TODO',
+    "bytes": "return write(out, []byte{}) // TODO",
+    "int": "*result = 0 // TODO\n\t\treturn nil",
+    "float": "*result = 0 // TODO\n\t\treturn nil",
+    "bool": "*result = false // TODO\n\t\treturn nil",
+    "None": "return nil // TODO",
+}
+
+
+def files(project: Project) -> dict[str, str]:
+    """The package and the Makefile."""
+    includes = "-I$(INCLUDE) -I$(abspath contract)" if project.header else "-I$(INCLUDE)"
+    needs = f" {project.header}" if project.header else ""
+    rule = f"""\
+GO ?= go
+INCLUDE := $(shell $(HARDPOINT) include)
+# Without the map, the functions with an //export, and cgo's own, are symbols of the library as well.
+LDFLAGS = -s -w -extldflags '-Wl,--version-script=$(INCLUDE)/hardpoint.map,-z,relro,-z,now,-z,noexecstack'
+
+{project.library}: src/plugin.go src/plugin.c src/hardpoint.go src/go.mod{needs}
+\tcd src && CGO_ENABLED=1 CGO_CFLAGS="-O2 {includes}" \\
+\t    $(GO) build -buildmode=c-shared -trimpath -buildvcs=false -ldflags="$(LDFLAGS)" -o ../build/{project.library} .
+\tmv build/{project.library} $@
+\t$(HARDPOINT) check $@ $(CONTRACT)
+"""
+    return {
+        "src/plugin.go": _source(project),
+        "src/plugin.c": _plugin(project),
+        "src/hardpoint.go": copied("hardpoint.go"),
+        "src/go.mod": f"module {project.identifier}_plugin\n\ngo 1.19\n",
+        **header(project),
+        "Makefile": makefile(project, rule),
+    }
+
+
+def _plugin(project: Project) -> str:
+    slots = ",\n".join(f"    .{m.name} = {project.identifier}_{m.name}" for m in project.contract.methods)
+    return f"""\
+/* Go has no words for the note and the vtable: the contract's macro has. */
+#include "_cgo_export.h"
+
+{project.macro}("{project.name}", "{RELEASE}",
+{slots});
+"""
+
+
+def _source(project: Project) -> str:
+    contract = project.contract
+    functions = "\n".join(_function(project, method) for method in contract.methods)
+    return f"""\
+// {project.name}: a plugin for {contract}. TODO: say what it does.
+//
+// Arguments are the host's, and invalid once a function has returned: text copies a str, view and buffer are the others where
+// they are. A body leaves its text with write, or its number in result; an error that it returns, such as
+// Failure{{C.HP_INVALID, "why not"}}, is the reason of a failed call, and so is a panic. hardpoint.go has the rest.
+package main
+
+/*
+#include "{contract.name}.h"
+
+// What a slot takes; without names, cgo drops the const.
+typedef const char hp_char;
+typedef const uint8_t hp_byte;
+*/
+import "C"
+
+import "unsafe"
+
+{functions}"""
+
+
+def _function(project: Project, method: Method) -> str:
+    arguments = ["self unsafe.Pointer"]
+    for parameter in method.parameters:
+        name = f"{parameter.name}__" if parameter.name in _TAKEN else parameter.name
+        arguments.append(f"{name} {_TYPES[parameter.kind]}")
+        if parameter.kind in BUFFERS:
+            arguments.append(f"{parameter.name}_len C.size_t")
+    if method.result in SCALARS:
+        arguments.append(f"result *{_TYPES[method.result]}")
+    text = "\n".join(f"// {line}".rstrip() for line in described(method))
+    name = f"{project.identifier}_{method.name}"
+    return f"""\
+{text}
+//
+//export {name}
+func {name}({", ".join(arguments)}, out *C.hp_out) C.hp_status {{
+\treturn call(out, func() error {{
+\t\t{_BODIES[method.result]}
+\t}})
+}}
+"""

@@ -1,0 +1,114 @@
+"""A plugin in Rust: a crate, with the contract's module and hardpoint.rs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..rust_module import identifier, render, signature, trait
+from .common import copied
+from .makefile import makefile
+from .project import RELEASE, described
+
+if TYPE_CHECKING:
+    from ...definition.model import Method
+    from .project import Project
+
+NEEDS = "Rust 1.82 or newer (`rustc` and `cargo`), and `apt-get install gcc libc6-dev make`."
+
+_BODIES = {
+    "str": 'out.push_str("")',
+    "bytes": 'out.push(b"")',
+    "int": "Ok(0)",
+    "float": "Ok(0.0)",
+    "bool": "Ok(false)",
+    "None": "Ok(())",
+}
+
+
+def files(project: Project) -> dict[str, str]:
+    """The crate and the Makefile."""
+    module = f"src/{_module(project).removeprefix('r#')}.rs"
+    rule = f"""\
+CARGO ?= cargo
+
+{project.library}: Cargo.toml src/lib.rs src/hardpoint.rs {module}
+\t$(CARGO) build --quiet --release --target-dir target
+\tcp target/release/lib{_crate(project)}.so $@
+\t$(HARDPOINT) check $@ $(CONTRACT)
+"""
+    return {
+        "src/lib.rs": _source(project),
+        module: render(project.contract),
+        "src/hardpoint.rs": copied("hardpoint.rs"),
+        "Cargo.toml": _cargo(project),
+        "Makefile": makefile(project, rule, made="target", rust=module),
+    }
+
+
+def _module(project: Project) -> str:
+    return identifier(project.contract.name)
+
+
+def _crate(project: Project) -> str:
+    """The crate's name, which is none of Rust's words."""
+    return f"{project.identifier}_plugin"
+
+
+def _cargo(project: Project) -> str:
+    return f"""\
+[package]
+name = "{_crate(project)}"
+version = "{RELEASE}" # also the plugin's release
+edition = "2021"
+rust-version = "1.82"
+publish = false
+
+[lib]
+crate-type = ["cdylib"]
+
+[profile.release]
+lto = true
+codegen-units = 1
+strip = true
+"""
+
+
+def _source(project: Project) -> str:
+    contract, name = project.contract, project.type_name
+    name += "Plugin" if name in {"Ok", "Result"} else ""  # what the methods need
+    module, methods = _module(project), contract.methods
+    own = "\n".join(_method(method) for method in methods if not method.since)
+    later = "".join(
+        f"\n// Since {contract.major}.{method.since}: left out, the contract's own body answers, if it has one.\n"
+        f"impl {module}::since::{identifier(method.name)} for {name} {{\n{_method(method)}}}\n"
+        for method in methods
+        if method.since
+    )
+    return f"""\
+//! {project.name}: a plugin for {contract}. TODO: say what it does.
+//!
+//! Arguments are the host's, and their types see to it that none is kept. `Err(hp::Error::invalid("why not"))` fails a call,
+//! and so do `?` and a panic. An instance that has state implements `hp::Create`. hardpoint.rs has the rest.
+{_allowed(project)}mod hardpoint;
+mod {module};
+
+use hardpoint as hp;
+
+struct {name};
+
+impl {module}::{trait(contract)} for {name} {{
+{own}}}
+{later}
+{module}::plugin!({name}, "{project.name}", env!("CARGO_PKG_VERSION"));
+"""
+
+
+def _allowed(project: Project) -> str:
+    names = "".join(parameter.name for method in project.contract.methods for parameter in method.parameters)
+    return "#![allow(non_snake_case)] // the contract's names\n\n" if names != names.lower() else ""
+
+
+def _method(method: Method) -> str:
+    """A method that compiles; what it does not use has a name with a `_`."""
+    text = "\n".join(f"    /// {line}".rstrip() for line in described(method))
+    return f"{text}\n    {signature(method, unused='_')} {{\n        {_BODIES[method.result]} // TODO\n    }}\n"

@@ -1,0 +1,42 @@
+"""Numbers of the ELF gABI, the GNU extensions and the psABIs of x86-64 and AArch64, under the names of <elf.h>."""
+
+from __future__ import annotations
+
+import os
+
+EM_386, EM_ARM, EM_X86_64, EM_AARCH64 = 3, 40, 62, 183
+MACHINES = {EM_386: "i386", EM_ARM: "arm", EM_X86_64: "x86-64", EM_AARCH64: "AArch64", 243: "RISC-V", 21: "ppc64",
+            22: "s390x", 8: "mips", 258: "LoongArch"}  # fmt: skip
+ET_EXEC, ET_DYN = 2, 3
+FILE_TYPES = {1: "an object file (.o)", ET_EXEC: "an executable", ET_DYN: "a shared object", 4: "a core dump"}
+
+PT_LOAD, PT_DYNAMIC, PT_NOTE, PT_PHDR, PT_TLS = 1, 2, 4, 6, 7
+PT_GNU_EH_FRAME, PT_GNU_STACK, PT_GNU_RELRO, PT_GNU_PROPERTY = 0x6474E550, 0x6474E551, 0x6474E552, 0x6474E553
+PF_X, PF_W, PF_R = 1, 2, 4
+
+DT_NEEDED, DT_PLTRELSZ, DT_HASH, DT_STRTAB, DT_SYMTAB, DT_RELA, DT_RELASZ, DT_RELAENT = 1, 2, 4, 5, 6, 7, 8, 9
+DT_STRSZ, DT_SYMENT, DT_INIT, DT_FINI, DT_SONAME, DT_RPATH, DT_REL = 10, 11, 12, 13, 14, 15, 17
+DT_PLTREL, DT_DEBUG, DT_TEXTREL, DT_JMPREL, DT_INIT_ARRAY, DT_FINI_ARRAY = 20, 21, 22, 23, 25, 26
+DT_INIT_ARRAYSZ, DT_FINI_ARRAYSZ, DT_RUNPATH, DT_FLAGS, DT_PREINIT_ARRAY = 27, 28, 29, 30, 32
+DT_RELRSZ, DT_RELR, DT_RELRENT = 35, 36, 37
+DT_GNU_HASH, DT_VERSYM, DT_RELACOUNT, DT_FLAGS_1 = 0x6FFFFEF5, 0x6FFFFFF0, 0x6FFFFFF9, 0x6FFFFFFB
+DT_VERDEF, DT_VERNEED, DT_AUXILIARY = 0x6FFFFFFC, 0x6FFFFFFE, 0x7FFFFFFD
+DF_TEXTREL, DF_STATIC_TLS, DF_1_PIE = 4, 0x10, 0x08000000
+
+SHT_RELA, SHT_HASH, SHT_NOBITS, SHT_DYNSYM, SHT_INIT_ARRAY, SHT_FINI_ARRAY, SHT_RELR = 4, 5, 8, 11, 14, 15, 19
+SHT_GNU_HASH, SHT_GNU_VERDEF, SHT_GNU_VERNEED, SHT_GNU_VERSYM = 0x6FFFFFF6, 0x6FFFFFFD, 0x6FFFFFFE, 0x6FFFFFFF
+SHF_ALLOC, SHF_EXECINSTR, SHF_TLS = 2, 4, 0x400
+
+STB_LOCAL, STB_GLOBAL, STB_WEAK, STB_GNU_UNIQUE = 0, 1, 2, 10
+STT_OBJECT, STT_FUNC, STT_TLS, STT_GNU_IFUNC = 1, 2, 6, 10
+STV_INTERNAL, STV_HIDDEN = 1, 2
+SHN_ABS = 0xFFF1
+R_AARCH64_TLS_TPREL = 1030
+
+GLIBC = frozenset({
+    "libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "librt.so.1", "libutil.so.1", "libresolv.so.2",
+    "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1",
+})  # fmt: skip
+"""Libraries that are part of every glibc; on a glibc host these need no search."""
+PAGE = os.sysconf("SC_PAGESIZE")
+"""Bytes in a page of this kernel: 4096 on x86-64, and 4096, 16384 or 65536 on AArch64."""

@@ -1,0 +1,306 @@
+"""An ElfFile -> what its relocations fill, after a look at everything that the dynamic loader follows blindly.
+
+dlopen trusts a file: an index out of range, a table without an end or an entry size that it asserts on kills the
+process (seen, one by one, with glibc 2.36 and damaged files). So each of them is looked at here first. What is left is
+what a file may say: which code is the start function, what a relocation adds, which symbol it takes.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from .constants import (
+    DT_AUXILIARY,
+    DT_FINI_ARRAY,
+    DT_FINI_ARRAYSZ,
+    DT_GNU_HASH,
+    DT_HASH,
+    DT_INIT_ARRAY,
+    DT_INIT_ARRAYSZ,
+    DT_JMPREL,
+    DT_PLTREL,
+    DT_PLTRELSZ,
+    DT_PREINIT_ARRAY,
+    DT_REL,
+    DT_RELA,
+    DT_RELAENT,
+    DT_RELASZ,
+    DT_RELR,
+    DT_RELRENT,
+    DT_RELRSZ,
+    DT_SYMENT,
+    DT_SYMTAB,
+    DT_VERDEF,
+    DT_VERNEED,
+    DT_VERSYM,
+    PF_R,
+    PF_W,
+    PT_DYNAMIC,
+    PT_GNU_EH_FRAME,
+    PT_GNU_PROPERTY,
+    PT_GNU_RELRO,
+    PT_GNU_STACK,
+    PT_NOTE,
+    PT_PHDR,
+    PT_TLS,
+    SHF_ALLOC,
+    SHF_TLS,
+    SHT_DYNSYM,
+    SHT_FINI_ARRAY,
+    SHT_GNU_HASH,
+    SHT_GNU_VERDEF,
+    SHT_GNU_VERNEED,
+    SHT_GNU_VERSYM,
+    SHT_HASH,
+    SHT_INIT_ARRAY,
+    SHT_NOBITS,
+    SHT_RELA,
+    SHT_RELR,
+    STB_GLOBAL,
+    STB_GNU_UNIQUE,
+    STB_LOCAL,
+    STB_WEAK,
+    STT_GNU_IFUNC,
+    STT_TLS,
+    STV_HIDDEN,
+    STV_INTERNAL,
+)
+from .reader import GNU_HASH, SYMBOL
+from .relocations import RELOCATION_TYPES, TABLES, Filled, Relocations, check_code_pointers, damaged, inside, is_code
+
+if TYPE_CHECKING:
+    from .reader import ElfFile, Segment
+
+__all__ = ["Filled", "examine", "is_code"]
+
+_LOW_BITS = 0x7FFFFFFF
+_BINDINGS = {STB_LOCAL, STB_GLOBAL, STB_WEAK, STB_GNU_UNIQUE}
+_HIDDEN = {STV_INTERNAL, STV_HIDDEN}
+_COMPANIONS = {
+    DT_RELA: (DT_RELASZ, DT_RELAENT),
+    DT_JMPREL: (DT_PLTRELSZ, DT_PLTREL),
+    DT_PLTREL: (DT_JMPREL,),
+    DT_RELR: (DT_RELRSZ, DT_RELRENT),
+    DT_INIT_ARRAY: (DT_INIT_ARRAYSZ,),
+    DT_FINI_ARRAY: (DT_FINI_ARRAYSZ,),
+}
+_STRANGE = {
+    DT_REL: "relocations of a kind (DT_REL) that 64-bit machines do not have",
+    DT_PREINIT_ARRAY: "start functions of a kind (DT_PREINIT_ARRAY) that only programs have",
+}
+_ASSERTED = {DT_RELAENT: 24, DT_SYMENT: 24, DT_PLTREL: DT_RELA, DT_RELRENT: 8}
+_MULTIPLES = {DT_RELASZ: 24, DT_PLTRELSZ: 24, DT_RELRSZ: 8}  # of a part of an entry, the loader reads all of it
+_SECTIONS = {
+    SHT_HASH: (DT_HASH, 0),
+    SHT_GNU_HASH: (DT_GNU_HASH, 0),
+    SHT_DYNSYM: (DT_SYMTAB, 0),
+    SHT_GNU_VERSYM: (DT_VERSYM, 0),
+    SHT_GNU_VERNEED: (DT_VERNEED, 0),
+    SHT_GNU_VERDEF: (DT_VERDEF, 0),
+    SHT_INIT_ARRAY: (DT_INIT_ARRAY, DT_INIT_ARRAYSZ),
+    SHT_FINI_ARRAY: (DT_FINI_ARRAY, DT_FINI_ARRAYSZ),
+    SHT_RELR: (DT_RELR, DT_RELRSZ),
+}
+"""Section types, and the dynamic entries that say the same: where it is and, unless 0, its size."""
+_ONCE = {PT_DYNAMIC, PT_PHDR, PT_TLS, PT_GNU_STACK, PT_GNU_RELRO}
+_HOUSED = {PT_DYNAMIC, PT_NOTE, PT_PHDR, PT_GNU_EH_FRAME, PT_GNU_PROPERTY, PT_GNU_RELRO}
+_PAGE, _ADDRESS_LIMIT, _TLS_LIMIT, _TLS_ALIGN_LIMIT = 0x1000, 1 << 47, 1 << 30, 1 << 16
+
+
+def examine(elf: ElfFile) -> Filled:
+    """What the relocations fill; ElfError (`elf-damaged`) for anything that could kill the process in dlopen."""
+    _check_segments(elf)
+    _check_dynamic(elf)
+    if elf.machine in RELOCATION_TYPES:  # of another machine's, which is refused anyway, little is known
+        _check_sections(elf)
+    _check_symbols(elf)
+    _check_versions(elf)
+    if elf.machine not in RELOCATION_TYPES:
+        return {}
+    filled = Relocations(elf).read()
+    check_code_pointers(elf, filled)
+    return filled
+
+
+# -- segments and sections -------------------------------------------------------------------------------------------
+
+
+def _check_segments(elf: ElfFile) -> None:
+    end = 0
+    for load in elf.loads:  # each is mapped over what is there already, by whole pages
+        if load.address // _PAGE * _PAGE < end or load.file_size > load.memory_size or load.align & (load.align - 1):
+            damaged(f"segments that overlap, are out of order or badly sized, at {load.address:#x}")
+        if not load.flags & PF_R or (load.file_size != load.memory_size and not load.flags & PF_W):
+            damaged(f"a segment at {load.address:#x} that cannot be read, or not be written and has to be zeroed")
+        end = -(-(load.address + load.memory_size) // _PAGE) * _PAGE
+    if end >= _ADDRESS_LIMIT:
+        damaged(f"segments that reach to {end:#x}, more than an address space holds")
+    once = [segment.type for segment in elf.segments if segment.type in _ONCE]
+    if len(set(once)) < len(once):
+        damaged(f"more than one program header of type {max(once, key=once.count):#x}")
+    for segment in elf.segments:
+        if segment.type in _HOUSED:
+            _check_home(elf, segment)
+        elif segment.type == PT_TLS:
+            _check_tls(elf, segment)
+    elf.notes(PT_GNU_PROPERTY)  # the loader reads these, and trusts their sizes
+
+
+def _check_home(elf: ElfFile, segment: Segment) -> None:
+    """A program header that says where in memory something is has to point there."""
+    start, size, relro = segment.address, segment.memory_size, segment.type == PT_GNU_RELRO
+    end = (start + size) // _PAGE * _PAGE if relro else start + size  # of the read-only part, as the loader rounds it
+    for home in elf.loads:
+        there = home.address + home.memory_size
+        if home.address <= start < there and end <= -(-there // _PAGE) * _PAGE and (home.flags & PF_W or not relro):
+            break
+    else:
+        damaged(f"a program header of type {segment.type:#x} that points out of its segment")
+    # Of notes, binutils 2.35 counts the padding in the file and not in memory; the loader reads as many as are in memory.
+    other = size > segment.file_size if segment.type == PT_NOTE else size != segment.file_size
+    if segment.type in {PT_DYNAMIC, PT_NOTE, PT_GNU_PROPERTY} and other:
+        damaged(
+            f"a program header of type {segment.type:#x} with {segment.file_size} bytes in the file, {size} in memory"
+        )
+    if segment.type == PT_DYNAMIC and segment.flags & PF_W and not home.flags & PF_W:
+        damaged("a writable dynamic section in a segment that is not")
+    if segment.type == PT_PHDR and (home.offset + start - home.address, size) != (
+        elf.headers_at,
+        56 * len(elf.segments),
+    ):
+        damaged("program headers that are said to be elsewhere in memory")  # whoever unwinds an exception reads them
+
+
+def _check_tls(elf: ElfFile, segment: Segment) -> None:
+    # Memory for it is taken at the first use, and if there is none the process ends; the loader divides by the alignment.
+    aligned = segment.align & (segment.align - 1) == 0 and 0 < segment.align <= _TLS_ALIGN_LIMIT
+    if not aligned or not segment.file_size <= segment.memory_size <= _TLS_LIMIT:
+        damaged(f"thread-local storage of {segment.memory_size} bytes aligned to {segment.align}")
+    if segment.file_size and not any(inside(load, segment.address, segment.file_size) for load in elf.loads):
+        damaged("thread-local storage that points out of the file's segments")
+
+
+def _check_sections(elf: ElfFile) -> None:
+    """Section headers say once more what program headers and the dynamic section say; one of them is wrong if not."""
+    tls, dynamic = elf.tls, elf.dynamic
+    spans = _spans(elf.loads)
+    tls_spans = _spans([tls]) if tls else spans
+    relocations = [(dynamic[at], dynamic[at] + dynamic[size]) for at, size in TABLES if at in dynamic]
+    for kind, flags, address, offset, size in elf.sections:
+        if not flags & SHF_ALLOC or not size:
+            continue
+        last = address + size
+        for start, end, shift, file_end in tls_spans if flags & SHF_TLS else spans:
+            if (
+                last <= end
+                and start <= address
+                and (kind == SHT_NOBITS or (offset - address == shift and offset + size <= file_end))
+            ):
+                break
+        else:
+            damaged(f"a section at {address:#x} that is in no segment")
+        if kind in _SECTIONS:
+            at, length = _SECTIONS[kind]
+            if dynamic.get(at) != address or (length and dynamic.get(length) != size):
+                damaged(f"a section at {address:#x} that the dynamic entry {at:#x} says to be another")
+        elif kind == SHT_RELA and not any(start <= address and last <= end for start, end in relocations):
+            damaged(f"relocations at {address:#x} that the dynamic section leaves out")
+
+
+def _spans(segments: list[Segment]) -> list[tuple[int, int, int, int]]:
+    """Start and end in memory, what to add for the place in the file, and the end there."""
+    return [(s.address, s.address + s.memory_size, s.offset - s.address, s.offset + s.file_size) for s in segments]
+
+
+# -- the dynamic section, symbols, versions --------------------------------------------------------------------------
+
+
+def _check_dynamic(elf: ElfFile) -> None:
+    dynamic = elf.dynamic
+    for tag in _COMPANIONS.keys() & dynamic.keys():
+        for companion in _COMPANIONS[tag]:
+            if companion not in dynamic:
+                damaged(f"a dynamic entry {tag:#x} without the entry {companion:#x}")
+    for tag, value in _ASSERTED.items():
+        if dynamic.get(tag, value) != value:
+            damaged(f"a dynamic entry {tag:#x} of {dynamic[tag]}, which has to be {value}")
+    for tag, unit in _MULTIPLES.items():
+        if dynamic.get(tag, 0) % unit:
+            damaged(f"a dynamic entry {tag:#x} of {dynamic[tag]}, which is no multiple of {unit}")
+    for tag in _STRANGE.keys() & dynamic.keys():
+        damaged(_STRANGE[tag])
+    # glibc takes these tags for what they are by their low 31 bits, and ends the process if a filter's library is not there.
+    if max(map(_LOW_BITS.__and__, dynamic)) >= DT_AUXILIARY:
+        damaged("a filter (DT_FILTER, DT_AUXILIARY), which has another library answer in its place")
+    if not elf.strings.endswith(b"\0"):
+        damaged("a string table without an end")
+
+
+def _check_symbols(elf: ElfFile) -> None:
+    if DT_GNU_HASH in elf.dynamic:
+        _check_gnu_hash(elf, elf.dynamic[DT_GNU_HASH])
+    elif DT_HASH in elf.dynamic:
+        _check_hash(elf, elf.dynamic[DT_HASH])
+    strings, tls = len(elf.strings), elf.tls
+    if any(elf.symbol_table[: SYMBOL.size]):
+        damaged("a first symbol that is not empty")
+    for name, info, other, section, value, size in SYMBOL.iter_unpack(elf.symbol_table[SYMBOL.size :]):
+        if name >= strings:
+            damaged(f"a symbol whose name is at {name} of {strings} bytes of strings")
+        if not section:
+            # One that is local, hidden or has a value counts as defined here, at that value.
+            if info >> 4 == STB_LOCAL or other & 3 or value:
+                damaged(f"an undefined symbol {elf.string(name)} that is said to be defined")
+        elif info >> 4 not in _BINDINGS or other & 3 in _HIDDEN:
+            damaged(f"an exported symbol {elf.string(name)} of a kind that is not exported")
+        elif info & 15 == STT_TLS:
+            if tls is None or value + size > tls.memory_size:
+                damaged(f"a thread-local variable {elf.string(name)} outside of the thread-local storage")
+        elif info & 15 == STT_GNU_IFUNC and not is_code(elf, value):
+            damaged(f"an indirect function at {value:#x}, where there is no code")
+
+
+def _check_gnu_hash(elf: ElfFile, table: int) -> None:
+    buckets, first, blooms, _ = GNU_HASH.unpack(elf.read_at(table, GNU_HASH.size, "the GNU hash table"))
+    if not buckets or not blooms or blooms & (blooms - 1):
+        damaged(f"a GNU hash table of {buckets} buckets and {blooms} filter words")
+    count = elf.count_by_gnu_hash(table)
+    if count > elf.symbol_count:
+        damaged("a GNU hash table that points behind the last symbol")
+    size = 16 + 8 * blooms + 4 * buckets
+    starts = memoryview(elf.read_at(table, size, "the GNU hash table")[-4 * buckets :]).cast("I")
+    if min(filter(None, starts), default=first) < first:
+        damaged("a GNU hash table that points before its first symbol")
+    if elf.room_at(table) < size + 4 * (count - first):  # it has to be in one piece
+        damaged("a GNU hash table that points out of its segment")
+
+
+def _check_hash(elf: ElfFile, table: int) -> None:
+    buckets, count = struct.unpack("<II", elf.read_at(table, 8, "the hash table"))
+    links = memoryview(elf.read_at(table + 8, 4 * (buckets + count), "the hash table")).cast("I")
+    if not buckets or max(links) >= min(count, elf.symbol_count):
+        damaged("a hash table that points behind the last symbol")
+    chains, seen = links[buckets:], bytearray(count)
+    for at in links[:buckets]:
+        while at:
+            if seen[at]:  # each symbol has one name, and so is in one chain
+                damaged("a hash table with a chain that has no end")
+            seen[at] = 1
+            at = chains[at]  # noqa: PLW2901 - the chain is followed
+
+
+def _check_versions(elf: ElfFile) -> None:
+    dynamic, size = elf.dynamic, 2 * elf.symbol_count
+    if DT_VERSYM not in dynamic:
+        if DT_VERNEED in dynamic or DT_VERDEF in dynamic:
+            damaged("symbol versions without the table that uses them")
+        return
+    needed, libraries = elf.versions_needed(), set(elf.needed)
+    for version in needed:
+        if version.file not in libraries:
+            damaged(f"a version {version.version} of {version.file}, which is not among the needed libraries")
+    known = max([0, *(need.number for need in needed), *(own.number for own in elf.versions_defined())])
+    numbers = memoryview(elf.read_at(dynamic[DT_VERSYM], size, "the symbols' versions")).cast("H")
+    if max((number & 0x7FFF for number in numbers), default=0) > known:
+        damaged("a symbol of a version that is not in the table of versions")

@@ -1,0 +1,175 @@
+"""Where the dynamic linker would find a needed library, by the rules of ld.so(8); nothing is loaded."""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import TYPE_CHECKING
+
+from .constants import DT_RPATH, DT_RUNPATH, DT_SONAME, EM_AARCH64, EM_X86_64
+from .reader import ElfError, ElfFile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_CACHE = "/etc/ld.so.cache"
+_MAGIC = b"glibc-ld.so.cache1.1"
+_ENTRY = struct.Struct("<IIIIQ")  # flags, key, value, OS version, hwcap
+_FLAGS = {EM_X86_64: 0x0303, EM_AARCH64: 0x0A03}  # FLAG_ELF_LIBC6, and the machine
+_DEFAULTS = (
+    "/lib", "/usr/lib", "/lib64", "/usr/lib64", "/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu",
+    "/lib/aarch64-linux-gnu", "/usr/lib/aarch64-linux-gnu",
+)  # fmt: skip
+
+
+def find(name: str, elf: ElfFile, origin: str | None) -> str | None:
+    """The path of the library that `name` (a DT_NEEDED of `elf`) would give, or None.
+
+    `origin` is the folder that $ORIGIN stands for; None leaves out what depends on it.
+    """
+    if "/" in name:
+        return next((path for path in _expand(name, origin) if os.path.isfile(path)), None)
+    return (
+        _loaded(name)
+        or _in_folders(name, _folders(elf, origin), elf.machine)
+        or _in_cache(name, elf.machine)
+        or _in_folders(name, _DEFAULTS, elf.machine)
+        or _in_folders(name, _host_folders(), elf.machine)
+    )
+
+
+def uses_origin(elf: ElfFile) -> bool:
+    """Whether its search path depends on the folder that it lies in."""
+    return any("ORIGIN" in text for text in [elf.text(DT_RPATH) or "", elf.text(DT_RUNPATH) or "", *elf.needed])
+
+
+def is_loaded(name: str) -> bool:
+    """Whether the process has a library of that name already."""
+    return _loaded(name) is not None
+
+
+def _expand(path: str, origin: str | None) -> list[str]:
+    """What a path stands for (ld.so(8), "Dynamic string tokens"); $LIB is one of several, by distribution."""
+    if origin is None and "ORIGIN" in path:
+        return []
+    machine = os.uname().machine
+    for token, value in {"ORIGIN": origin or "", "PLATFORM": machine}.items():
+        path = path.replace(f"${{{token}}}", value).replace(f"${token}", value)
+    if "$LIB" not in path and "${LIB}" not in path:
+        return [path]
+    return [path.replace("${LIB}", lib).replace("$LIB", lib) for lib in (f"lib/{machine}-linux-gnu", "lib64", "lib")]
+
+
+def _library_path() -> str:
+    """LD_LIBRARY_PATH as it was when the process started: ld.so looks at no later one."""
+    try:
+        with open("/proc/self/environ", "rb") as file:
+            entries = file.read().split(b"\0")
+    except OSError:
+        return ""
+    return next((os.fsdecode(entry[16:]) for entry in entries if entry.startswith(b"LD_LIBRARY_PATH=")), "")
+
+
+def _folders(elf: ElfFile, origin: str | None) -> Iterator[str]:
+    runpath = elf.text(DT_RUNPATH)
+    listed = [elf.text(DT_RPATH) if runpath is None else None, _library_path(), runpath]
+    for folder in ":".join(text for text in listed if text).split(":"):
+        if folder:
+            yield from _expand(folder, origin)
+
+
+def _host_folders() -> Iterator[str]:
+    """The search path of the program itself, which its libraries inherit (DT_RPATH; Conda's python has one)."""
+    try:
+        program = os.path.realpath("/proc/self/exe")
+        fd = os.open(program, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        yield from _folders(ElfFile(fd), os.path.dirname(program))
+    except ElfError:
+        return
+    finally:
+        os.close(fd)
+
+
+def _in_folders(name: str, folders: Iterator[str] | tuple[str, ...], machine: int) -> str | None:
+    for folder in folders:
+        candidates = [os.path.join(folder, name)]
+        variants = os.path.join(folder, "glibc-hwcaps")
+        if os.path.isdir(variants):
+            candidates += [os.path.join(variants, variant, name) for variant in os.listdir(variants)]
+        for candidate in candidates:
+            if os.path.isfile(candidate) and not _is_for_another(candidate, machine):
+                return candidate
+    return None
+
+
+def _is_for_another(path: str, machine: int) -> bool:
+    """Whether it is an ELF file for other processors: the dynamic linker passes those over and looks further."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(20)
+    except OSError:
+        return True
+    return start.startswith(b"\x7fELF") and (start[4:6] != b"\2\1" or int.from_bytes(start[18:20], "little") != machine)
+
+
+def _in_cache(name: str, machine: int) -> str | None:
+    """What ldconfig(8) found: /etc/ld.so.cache in its format 1.1 (48 bytes of header, entries of 24, then strings)."""
+    try:
+        with open(_CACHE, "rb") as file:
+            cache = file.read()
+    except OSError:
+        return None
+    key, start = b"\0" + name.encode() + b"\0", cache.find(_MAGIC)
+    if start < 0 or key not in cache:
+        return None
+    count = int.from_bytes(cache[start + 20 : start + 24], "little")
+    for flags, at, value, _, _ in _ENTRY.iter_unpack(cache[start + 48 : start + 48 + 24 * count]):
+        if flags == _FLAGS.get(machine) and cache.startswith(key[1:], start + at):
+            path = cache[start + value : cache.find(b"\0", start + value)].decode("utf-8", "surrogateescape")
+            if os.path.isfile(path):
+                return path
+    return None
+
+
+def _loaded(name: str) -> str | None:
+    """A library of that name which the process has already: the linker looks no further."""
+    stem = "/" + name.partition(".so")[0]  # libstdc++.so.6 may be mapped as libstdc++.so.6.0.30
+    try:
+        with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:
+            paths = {line[line.index("/") :].rstrip("\n") for line in maps if stem in line}
+    except OSError:
+        return None
+    for path in paths:
+        if os.path.basename(path) == name or _soname(path) == name:
+            return path
+    return None
+
+
+def _soname(path: str) -> str | None:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return ElfFile(fd).text(DT_SONAME)
+    except ElfError:
+        return None
+    finally:
+        os.close(fd)
+
+
+def versions_of(path: str) -> set[str] | None:
+    """The symbol versions that the library at `path` defines; None if it cannot be read."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return {defined.version for defined in ElfFile(fd).versions_defined()}
+    except ElfError:
+        return None
+    finally:
+        os.close(fd)

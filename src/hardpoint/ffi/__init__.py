@@ -1,0 +1,1 @@
+"""libc and the ABI's numbers, for cffi."""

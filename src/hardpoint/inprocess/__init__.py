@@ -1,0 +1,1 @@
+"""A plugin opened in this process."""

@@ -1,0 +1,150 @@
+"""What the host offers to a plugin: an hp_host, whose log socket ends in `logging`.
+
+A plugin sends datagrams and never calls back, so a record needs no GIL and cannot deadlock, from any thread. One daemon
+thread reads them; it starts with the first plugin that has a `create`, since nothing else hands out an hp_host.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from _thread import RLock
+from typing import Any
+
+from ..ffi.abi import ABI
+from ..ffi.libc import ffi, libc
+from ..version import __version__
+
+_AF_UNIX, _SOCK_DGRAM, _SOCK_CLOEXEC = 1, 2, 0o2000000
+_END = b"\0"
+LONGEST = 2048
+"""Bytes, more than any record has."""
+
+_forever: list[Any] = []
+"""Memory that plugins may read until the process exits."""
+
+
+def _host(dropped: Any, source: int, fd: int) -> Any:
+    name, version = ffi.new("char[]", b"hardpoint"), ffi.new("char[]", __version__.encode())
+    host = ffi.new("hp_host *")
+    host.size, host.abi_major, host.abi_minor = ffi.sizeof("hp_host"), *ABI
+    host.name, host.version = name, version
+    host.log_dropped, host.log_source, host.log_fd = dropped, source, fd
+    _forever.append((name, version, dropped, host))
+    return host
+
+
+def record_of(datagram: bytes) -> tuple[int, int, str] | None:
+    """Source, level (from 1 to 50, as logging's) and text of a log record; None if it is none."""
+    size = ffi.sizeof("hp_log_record")
+    if len(datagram) < size:
+        return None
+    level = int.from_bytes(datagram[8:12], "little", signed=True)
+    return int.from_bytes(datagram[:8], "little"), min(max(level, 1), 50), datagram[size:].decode(errors="replace")
+
+
+def host_of(fd: int, dropped: int) -> Any:
+    """The hp_host in a worker, whose records go to `fd`; what was dropped is counted at the address `dropped`."""
+    return _host(ffi.cast("uint64_t *", dropped), 0, fd)
+
+
+class _Channel:
+    """One socket pair and the thread that reads it."""
+
+    def __init__(self) -> None:
+        import atexit
+        import logging  # 5 ms of start-up, for hosts whose plugins can log
+        import threading
+
+        self._logging = logging
+        pair = ffi.new("int[2]")
+        if libc.socketpair(_AF_UNIX, _SOCK_DGRAM | _SOCK_CLOEXEC, 0, pair):
+            raise OSError("no socket for the logs of plugins: too many open files")
+        self._reads: int = pair[0]
+        self._writes: int = pair[1]
+        os.set_blocking(self._writes, False)
+        self._names: list[str] = []
+        self._hosts: dict[str, Any] = {}
+        self._dropped = ffi.new("uint64_t *")
+        self._reported = 0
+        self._ending = False
+        self._threading = threading
+        self._thread = threading.Thread(target=self._read, name="hardpoint-logs", daemon=True)
+        self._thread.start()
+        # Registered after logging's own, so run before it: what was sent until now still arrives.
+        self._pid = os.getpid()
+        atexit.register(self._drain)
+
+    def host_for(self, plugin: str) -> Any:
+        """The hp_host of the plugin of that name."""
+        if plugin not in self._hosts:
+            self._names.append(f"hardpoint.plugin.{plugin}")
+            self._hosts[plugin] = _host(self._dropped, len(self._names) - 1, self._writes)
+        return self._hosts[plugin]
+
+    def _read(self) -> None:
+        while (datagram := os.read(self._reads, LONGEST)) != _END or not self._ending:
+            try:
+                self._pass_on(datagram)
+            except BaseException:  # noqa: BLE001 - a handler's, told as any thread's is; the next record may fare better
+                self._threading.excepthook(self._threading.ExceptHookArgs((*sys.exc_info(), self._thread)))
+
+    def _pass_on(self, datagram: bytes) -> None:
+        record = record_of(datagram)
+        if record and record[0] < len(self._names):
+            source, level, text = record
+            self._logging.getLogger(self._names[source]).log(level, "%s", text)
+        if (dropped := self._dropped[0]) != self._reported:
+            lost, self._reported = dropped - self._reported, dropped
+            self._logging.getLogger("hardpoint.plugin").warning("%d log records of plugins were dropped", lost)
+
+    def _drain(self) -> None:
+        """At exit: wait for what was sent, but not for a handler that hangs."""
+        if os.getpid() != self._pid:
+            return
+        self._ending = True
+        for _ in range(100):
+            try:
+                os.write(self._writes, _END)
+                break
+            except BlockingIOError:  # full, so the thread has something to do
+                self._thread.join(0.01)
+        self._thread.join(1.0)
+
+
+_channel: _Channel | None = None
+_lock = RLock()
+
+
+_only: list[Any] = []
+
+
+def use(host: Any, memory: Any) -> None:
+    """Have this hp_host given to every plugin, as in a worker, which has no channel of its own; `memory` is kept for it."""
+    _only[:] = [host, memory]
+
+
+def host_for(plugin: str) -> Any:
+    """The hp_host that a plugin of that name is given; one and the same until the process exits or forks."""
+    global _channel  # noqa: PLW0603 - one a process, made when it is first needed
+    if _only:
+        return _only[0]
+    with _lock:
+        if _channel is None:
+            try:
+                _channel = _Channel()
+            except (OSError, RuntimeError):  # no descriptors, or no threads any more: nobody listens then
+                return _host(ffi.new("uint64_t *"), 0, -1)
+        return _channel.host_for(plugin)
+
+
+def _forget() -> None:
+    """In a forked child: the thread stayed behind, and the socket is the parent's."""
+    global _channel, _lock  # noqa: PLW0603
+    _lock = RLock()
+    if _channel is not None:
+        _forever.append(_channel)
+    _channel = None
+
+
+os.register_at_fork(after_in_child=_forget)

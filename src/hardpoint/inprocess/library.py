@@ -1,0 +1,215 @@
+"""A checked file -> the library, opened for good, and its live vtable after a second look."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from ..binding.plugin import Slots
+from ..errors import ContractBrokenError, HardpointWarning, LoadError, StaleError
+from ..ffi.abi import HEAD_SIZE
+from ..ffi.libc import ffi, libc
+from ..file import Identity
+from . import process_state
+
+if TYPE_CHECKING:
+    from ..elf.reader import ElfFile
+    from ..file import LibraryFile
+    from ..preflight.checks import Fit
+    from ..preflight.manifest import Manifest
+
+_RTLD_DI_LINKMAP = 2
+_PROCMAP_QUERY = 0xC0686611  # _IOWR('f', 17, struct procmap_query), linux/fs.h
+_QUERY_SIZE = ffi.sizeof("struct procmap_query")
+_PROT_READ, _MAP_PRIVATE, _PAGE = 1, 2, 4096
+
+
+class Library:
+    """An opened library. There is one for each file in a process, and it is never closed: glibc cannot unload safely."""
+
+    def __init__(self, file: LibraryFile, handle: Any) -> None:
+        self.path = file.loader_path
+        self.first_path = file.path
+        """The path that its first caller gave."""
+        self.identity: Identity = file.identity
+        self.handle = handle
+        self.sha256 = file.pinned
+        self.binding: str | None = None
+        """The binding that calls it; two in one process can deadlock over a lock of the plugin's own."""
+        answer = ffi.new("struct link_map **")
+        libc.dlinfo(handle, _RTLD_DI_LINKMAP, answer)
+        self.base: int = answer[0].l_addr
+
+
+# Everything that was opened, by each path that was given to dlopen (glibc looks there first) and by its file.
+_by_path: dict[str, Library] = {}
+_by_file: dict[tuple[int, int], Library] = {}
+_by_digest: dict[str, Library] = {}
+
+
+def open_for_good(file: LibraryFile, fit: Fit) -> Library:
+    """Open a file that passed the preflight, or give the library that it already is. Call it with the loading lock held.
+
+    StaleError if the file at that path is not the one that was opened before. LoadError with the dynamic loader's own
+    words if it refuses.
+    """
+    known = _find(file)
+    if known is not None:
+        if not file.pinned:
+            _by_path[file.loader_path] = known
+        return known
+    handle, changed = _dlopen(file)
+    library = Library(file, handle)
+    if not _is_mapped(file, library.base + fit.elf.loads[0].address):
+        raise _stale(file, "another part of the program had opened an older file of that name")
+    if file.pinned:
+        _by_digest[file.pinned] = library
+    else:
+        _by_path[file.loader_path] = library
+    _by_file[file.identity[:2]] = library
+    if Identity.of(os.fstat(file.fd)) != file.identity:  # and known by what it was, so that it stays stale
+        raise _stale(file, "the file was rewritten while it was being loaded")
+    if changed:
+        _warn(file, changed, fit.elf)
+    return library
+
+
+def _find(file: LibraryFile) -> Library | None:
+    if file.pinned:
+        return _by_digest.get(file.pinned)
+    known = _by_path.get(file.loader_path) or _by_file.get(file.identity[:2])
+    if known is not None and known.identity != file.identity:
+        raise _stale(file, "the file was replaced or rewritten after it had been loaded")
+    return known
+
+
+def _stale(file: LibraryFile, why: str) -> StaleError:
+    return StaleError(
+        f"{file.path} is not the library that this process has loaded: {why}, and a loaded library is never unloaded; "
+        "restart the host to use the new one, or run the plugin isolated, in a process of its own",
+        path=file.path,
+    )
+
+
+def _dlopen(file: LibraryFile) -> tuple[Any, list[str]]:
+    """The handle, and what loading changed in the process and was put back."""
+    before = process_state.take()
+    file.kept = file.pinned is not None  # before it is opened: an error may come right behind
+    libc.dlerror()
+    handle = libc.dlopen(os.fsencode(file.loader_path), os.RTLD_NOW | os.RTLD_LOCAL | os.RTLD_NODELETE)
+    reason = libc.dlerror() if handle == ffi.NULL else ffi.NULL
+    changed = process_state.restore(before)
+    if handle != ffi.NULL:
+        return handle, changed
+    file.kept = False
+    words = ffi.string(reason).decode(errors="replace") if reason else "it gave no reason"
+    fix = next((fix for sign, fix in _FIXES.items() if sign in words), "look at what `hardpoint inspect` says of it")
+    message = f"{file.path} cannot be loaded: the dynamic loader says: {words}; {fix}"
+    raise LoadError(message, path=file.path) from OSError(words)
+
+
+_FIXES = {
+    "undefined symbol": "link the plugin with what it needs (-Wl,-z,defs finds that when linking)",
+    "cannot open shared object file": "install that library, or put its folder into the RUNPATH of the one that needs it",
+    "static TLS": "load it before other libraries take what there is, or build it without -ftls-model=initial-exec",
+}
+"""What to do, by what stands in the loader's words."""
+
+
+def _warn(file: LibraryFile, changed: list[str], elf: ElfFile) -> None:
+    why = "Its start-up code should leave the process alone"
+    if process_state.FLOATING in changed:
+        why += " (gcc links such code in for -ffast-math)"
+    elif all(each.startswith(process_state.HANDLER) for each in changed) and any(
+        note.owner == b"Go" for note in elf.notes()
+    ):
+        why = "Go's runtime does that in every plugin, and nothing is wrong with this one"
+    message = f"loading {file.path} changed {', '.join(changed)} of the process; this was put back. {why}"
+    warnings.warn(HardpointWarning(message, path=file.path, changed=changed), stacklevel=7)
+
+
+def _is_mapped(file: LibraryFile, address: int) -> bool:
+    """Whether what lies in memory is the file that was checked: glibc goes by the name before it opens anything.
+
+    Device and inode of the mapping tell. On overlayfs and btrfs they are not those of fstat(2), so the file is mapped
+    once more there, and the two mappings are compared.
+    """
+    there, device = _mapped_file(address), file.identity.device
+    if there == (os.major(device), os.minor(device), file.identity.inode):
+        return True
+    again = libc.mmap(ffi.NULL, _PAGE, _PROT_READ, _MAP_PRIVATE, file.fd, 0)
+    if again == ffi.cast("void *", -1):
+        raise LoadError(f"{file.path} cannot be mapped to see whether it is what was loaded", path=file.path)
+    try:
+        return there == _mapped_file(int(ffi.cast("uintptr_t", again)))
+    finally:
+        libc.munmap(again, _PAGE)
+
+
+def _mapped_file(address: int) -> tuple[int, int, int] | None:
+    """Device (major, minor) and inode of the file that is mapped at an address, by proc(5)."""
+    query = ffi.new("struct procmap_query *", (_QUERY_SIZE, 0, address))
+    with open("/proc/self/maps", "rb", buffering=0) as maps:
+        if libc.ioctl(maps.fileno(), _PROCMAP_QUERY, query) < 0:
+            # A kernel before 6.11: read it all, which takes longer the more is mapped.
+            return _find_line(maps.readall(), address)
+    return query.dev_major, query.dev_minor, query.inode
+
+
+def _find_line(maps: bytes, address: int) -> tuple[int, int, int] | None:
+    """The same from the text: lines of `start-end perms offset major:minor inode path`."""
+    for line in maps.splitlines():
+        span, _, _, device, inode, *_ = line.split(None, 5)
+        start, _, end = span.partition(b"-")
+        if int(start, 16) <= address < int(end, 16):
+            major, _, minor = device.partition(b":")
+            return int(major, 16), int(minor, 16), int(inode)
+    return None
+
+
+def live_slots(file: LibraryFile, library: Library, fit: Fit) -> Slots:
+    """The functions of the vtable in memory, once it has shown itself to be the one in the file.
+
+    ContractBrokenError if it is another: code that ran when the library was loaded changed it.
+    """
+    contract, manifest, vtable = fit.contract, fit.manifest, fit.vtable
+    assert manifest is not None  # noqa: S101 - a fit without problems has both
+    assert vtable is not None  # noqa: S101
+
+    def broken(what: str) -> ContractBrokenError:
+        return ContractBrokenError(
+            f"{file.path}: {what}, which the file did not show: code that ran while it was loaded changed it, and a "
+            f"vtable is a constant; report it to the author of {manifest.plugin}",
+            path=file.path,
+        )
+
+    address = int(ffi.cast("uintptr_t", libc.dlsym(library.handle, contract.symbol.encode())))
+    if not address:
+        raise broken(f"{contract.symbol} is not to be found")
+    if address != library.base + vtable.address:
+        raise broken(f"{contract.symbol} is another library's")
+    head = ffi.cast("hp_vtable *", address)
+    if (head.head.size, (head.head.abi_major, head.head.abi_minor), head.flags) != (
+        vtable.size,
+        vtable.abi,
+        vtable.flags,
+    ):
+        raise broken("the vtable's size, ABI or flags changed")
+    if not _is_copy(fit, manifest, library.base, int(ffi.cast("uintptr_t", head.head.manifest))):
+        raise broken("the vtable's manifest is not the note's")
+    functions = ffi.cast("uintptr_t *", address + HEAD_SIZE)
+    methods = {method.name: functions[index] for index, method in enumerate(contract.methods[: len(manifest.methods)])}
+    for method in contract.methods:
+        if not method.since and not methods[method.name]:
+            raise broken(f"the method {method.name} is an empty slot")
+    return Slots(int(ffi.cast("uintptr_t", head.create)), int(ffi.cast("uintptr_t", head.destroy)), methods)
+
+
+def _is_copy(fit: Fit, manifest: Manifest, base: int, pointer: int) -> bool:
+    """Whether the note's text lies at an address; looked at only if the whole of it would be in the library."""
+    size = len(manifest.text) + 1
+    return (
+        fit.elf.room_at(pointer - base) >= size
+        and ffi.buffer(ffi.cast("char *", pointer), size)[:] == manifest.text + b"\0"
+    )

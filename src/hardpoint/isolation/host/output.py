@@ -1,0 +1,185 @@
+"""What workers write and log -> `logging`; one thread reads it all.
+
+Lines of stdout and stderr go to `hardpoint.plugin.<name>.output`, log records to `hardpoint.plugin.<name>`, as those of a
+plugin in the process do. A worker that writes more than is read waits (output) or drops and counts (records).
+"""
+
+from __future__ import annotations
+
+import _socket
+import atexit
+import logging
+import mmap
+import os
+import select
+import threading
+from _thread import RLock
+from collections import deque
+from typing import Any
+
+from ...inprocess.host_log import LONGEST, record_of
+from ..descriptors import own_pair
+from ..shared import memory
+
+_CHUNK = 1 << 16
+_LINE = 2000
+"""Bytes of a line; a longer one is taken for several."""
+_LAST = 20
+"""Lines of its output that are kept for the error, should the worker die."""
+_TURN = 64
+"""Log records of one worker that are read in a row."""
+_REST = 4096
+"""Log records that are read when a worker has ended: more than a socket holds, unless net.core.wmem_default was raised."""
+
+
+class Output:
+    """The output of one worker: its ends of pipe and socket are in `theirs` until they were passed on."""
+
+    def __init__(self, name: str) -> None:
+        self.lines: deque[str] = deque(maxlen=_LAST)
+        self.ended = threading.Event()
+        """Set when all that it ever wrote has been read."""
+        self._lines_to = logging.getLogger(f"hardpoint.plugin.{name}.output")
+        self._records_to = logging.getLogger(f"hardpoint.plugin.{name}")
+        self._rest = b""
+        self._reported = 0
+        self.pipe, pipe = own_pair(os.pipe2, os.O_CLOEXEC)
+        os.set_blocking(self.pipe.fileno(), False)
+        self.records, records = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_NONBLOCK)
+        counter = memory("hardpoint-dropped")
+        os.ftruncate(counter.fileno(), mmap.PAGESIZE)
+        self._dropped = mmap.mmap(counter.fileno(), mmap.PAGESIZE)
+        self.theirs = (pipe, records, counter)
+
+    def passed_on(self) -> None:
+        """Close what the worker has now."""
+        for each in self.theirs:
+            each.close()
+
+    def read_lines(self) -> bool:
+        """Read once from the pipe; False if that was the end."""
+        data = self.pipe.read(_CHUNK)
+        if data is None:  # somebody else was quicker, or nobody wrote
+            return True
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if whole := len(self._rest) // _LINE * _LINE if data else len(self._rest):
+            lines.append(self._rest[:whole])
+            self._rest = self._rest[whole:]
+        for line in lines:
+            for start in range(0, len(line) or 1, _LINE):
+                text = line[start : start + _LINE].decode(errors="backslashreplace")
+                self.lines.append(text)
+                self._lines_to.info("%s", text)
+        return bool(data)
+
+    def read_records(self, most: int = _TURN) -> None:
+        """Pass on the log records that are there, but let others have their turn."""
+        for _ in range(most):
+            try:
+                datagram = self.records.recv(LONGEST)
+            except OSError:
+                break
+            if record := record_of(datagram):
+                self._records_to.log(record[1], "%s", record[2])
+        dropped = int.from_bytes(self._dropped[:8], "little")
+        if dropped > self._reported:
+            lost, self._reported = dropped - self._reported, dropped
+            logging.getLogger("hardpoint.plugin").warning("%d log records of plugins were dropped", lost)
+
+    def close(self) -> None:
+        """All was read."""
+        try:
+            self.read_records(_REST)
+        finally:
+            self.pipe.close()
+            self.records.close()
+            self.ended.set()
+
+
+class Reader:
+    """The thread that reads."""
+
+    def __init__(self) -> None:
+        self._outputs: dict[int, Any] = {}
+        self._poll = select.epoll()
+        self._drained = threading.Event()
+        self._woken, self._wakes = os.pipe2(os.O_CLOEXEC)
+        self._poll.register(self._woken, select.EPOLLIN)
+        self._pid = os.getpid()
+        threading.Thread(target=self._read, name="hardpoint-output", daemon=True).start()
+        atexit.register(self._drain)  # after logging's own hook, so run before it
+
+    def add(self, output: Output) -> None:
+        """Read what comes from there."""
+        # The pipe last: with its end, which may have come already, both go.
+        reads = {output.records.fileno(): self._records, output.pipe.fileno(): self._lines}
+        try:
+            for fd, read in reads.items():
+                self._outputs[fd] = (read, output)
+                self._poll.register(fd, select.EPOLLIN)
+        except BaseException:  # a signal's handler came between
+            for fd in reads:
+                self._outputs.pop(fd, None)
+            raise
+
+    def _read(self) -> None:
+        while True:
+            for fd, _ in self._poll.poll():
+                if fd == self._woken:
+                    self._ready(0.0)
+                    self._drained.set()
+                    return
+                self._one(fd)
+
+    def _ready(self, seconds: float) -> None:
+        while ready := [fd for fd, _ in self._poll.poll(seconds) if fd != self._woken]:
+            for fd in ready:
+                self._one(fd)
+
+    def _one(self, fd: int) -> None:
+        read, output = self._outputs.get(fd, (None, None))
+        if read is None:  # it has ended in this very round
+            return
+        try:
+            read(output)
+        except BaseException:  # noqa: BLE001 - a handler's, told as any thread's is; the next record may fare better
+            import sys
+
+            threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+
+    def _lines(self, output: Output) -> None:
+        if not output.read_lines():
+            for fd in (output.pipe.fileno(), output.records.fileno()):
+                self._poll.unregister(fd)
+                del self._outputs[fd]
+            output.close()
+
+    def _records(self, output: Output) -> None:
+        output.read_records()
+
+    def _drain(self) -> None:
+        """At exit: wait for what was sent, but not for a handler that hangs."""
+        if os.getpid() == self._pid:
+            os.write(self._wakes, b"\0")
+            self._drained.wait(1.0)
+
+
+_reader: Reader | None = None
+_lock = RLock()
+
+
+def reader() -> Reader:
+    """What reads the output of all workers of this process."""
+    global _reader  # noqa: PLW0603 - one a process
+    with _lock:
+        if _reader is None:
+            _reader = Reader()
+        return _reader
+
+
+def _forget() -> None:
+    global _reader, _lock
+    _reader, _lock = None, RLock()
+
+
+os.register_at_fork(after_in_child=_forget)

@@ -1,0 +1,61 @@
+"""The methods of an isolated plugin, as the modules of `binding` make them for others: a call is a frame to a worker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ...binding.convert import SCALARS, to_text, wrong_type
+from ...binding.guard import guarded
+from ...binding.result import broken
+from .. import wire
+
+if TYPE_CHECKING:
+    from ...binding.guard import Arguments
+    from ...binding.plugin import Plugin
+    from ...definition.model import Method
+    from .session import Session
+
+
+def method(plugin: Plugin, method: Method, address: int, arguments: Arguments) -> Any:
+    """What is called for one method; `address` is one more than its place in the contract."""
+    kinds = [(parameter.kind, method.where(index)) for index, parameter in enumerate(method.parameters)]
+    is_text, index = method.result == "str", address - 1
+
+    def call(session: Session, given: tuple[Any, ...]) -> Any:
+        frame: list[Any] = [index]
+        buffers: list[memoryview] = []
+        try:
+            for (kind, where), argument in zip(kinds, given, strict=True):
+                if kind in SCALARS:
+                    frame.append(SCALARS[kind](argument, where))
+                    continue
+                data: Any = to_text(argument, where) if kind == "str" else _view(argument, kind, where)
+                frame.append(data)
+                if kind == "bytearray":
+                    buffers.append(data)
+                if len(data) > wire.INLINE or kind == "bytearray":
+                    frame[0] = ~index
+            result = session.call(method, frame, buffers)
+        finally:
+            for buffer in buffers:
+                buffer.release()
+        if is_text:
+            try:
+                return str(result, "utf-8")
+            except UnicodeDecodeError as error:
+                raise broken(plugin, method.name, f"gave text that is not UTF-8 ({error})") from error
+        return result
+
+    return guarded(method, call, arguments)
+
+
+def _view(value: Any, kind: str, where: str) -> Any:
+    if type(value) is bytes and kind == "bytes":
+        return value
+    try:
+        view = memoryview(value)
+        if not view.c_contiguous or (kind == "bytearray" and view.readonly):
+            raise BufferError("it is not contiguous, or cannot be written to")
+        return view if view.format == "B" and view.ndim == 1 else view.cast("B")
+    except (TypeError, ValueError, BufferError) as error:
+        raise wrong_type(where, kind, value) from error

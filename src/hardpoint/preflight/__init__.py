@@ -1,0 +1,1 @@
+"""Does a file fit? Every check that runs before any code of the plugin."""

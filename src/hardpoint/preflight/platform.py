@@ -1,0 +1,138 @@
+"""An ElfFile held against this system: the machine, the libc, and the libraries that it needs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import cache
+from typing import TYPE_CHECKING
+
+from ..elf.constants import EM_AARCH64, EM_X86_64, GLIBC, MACHINES, PAGE
+from ..errors import Problem
+
+if TYPE_CHECKING:
+    from ..elf.reader import ElfFile
+
+_NEWER_GLIBC = {"GLIBC_ABI_DT_RELR": (2, 36)}
+
+
+def host_glibc() -> tuple[int, int] | None:
+    """The version of the glibc that this process runs on; None on another libc."""
+    try:
+        name, _, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").partition(" ")
+    except (ValueError, OSError):  # musl knows no such name
+        return None
+    if name != "glibc":
+        return None
+    major, minor = version.split(".")[:2]
+    return int(major), int(minor)
+
+
+@cache
+def host_machine() -> int | None:
+    """The ELF machine of this process; None if it is not one that hardpoint runs on."""
+    machine = os.uname().machine if sys.maxsize > 1 << 32 else ""  # a 32-bit Python may run on a 64-bit kernel
+    return {"x86_64": EM_X86_64, "aarch64": EM_AARCH64}.get(machine)
+
+
+def check_host() -> list[Problem]:
+    """What is wrong with the host itself: no plugin can be loaded then."""
+    problems: list[Problem] = []
+    if host_glibc() is None:
+        import platform  # for the error alone
+
+        found = " ".join(platform.libc_ver()).strip() or "another libc, such as Alpine's musl"
+        fix = "run it on Debian, Ubuntu, Fedora or another system with glibc, or in such a container"
+        problems.append(Problem("host-libc", "a host that runs on glibc", found, fix))
+    if host_machine() is None:
+        found = os.uname().machine
+        problems.append(Problem("host-machine", "a host on x86-64 or AArch64", found, "run it on one of these"))
+    return problems
+
+
+def check_system(elf: ElfFile, origin: str | None) -> list[Problem]:
+    """Why the library cannot be loaded here, whatever plugin it holds. `origin` is what $ORIGIN stands for, or None."""
+    problems = [*_check_machine(elf), *_check_libc(elf), *_check_flags(elf)]
+    if elf.machine == host_machine():  # the libraries here say nothing about another machine's
+        problems += [*_check_pages(elf), *_check_needed(elf, origin)]
+    return problems
+
+
+def _check_needed(elf: ElfFile, origin: str | None) -> list[Problem]:
+    if GLIBC.issuperset(elf.needed):  # most plugins need no other, and no host pays for the search
+        return []
+    from .dependencies import check_needed
+
+    return check_needed(elf, origin)
+
+
+def _check_machine(elf: ElfFile) -> list[Problem]:
+    machine = host_machine()
+    if machine is None or elf.machine == machine:
+        return []
+    found = MACHINES.get(elf.machine, f"machine {elf.machine}")
+    return [Problem("elf-machine", f"a library for {MACHINES[machine]}", found, f"build it for {MACHINES[machine]}")]
+
+
+def _check_pages(elf: ElfFile) -> list[Problem]:
+    if elf.fits_pages(PAGE):
+        return []
+    needs = f"segments for this kernel's pages of {PAGE} bytes"
+    return [Problem("page-size", needs, "ones for smaller pages", "link it with -Wl,-z,max-page-size=65536")]
+
+
+def oldest_glibc(elf: ElfFile) -> tuple[int, int] | None:
+    """The oldest glibc that has every symbol version the library needs; None if it needs none of glibc's."""
+    newest: tuple[int, int] | None = None
+    for need in elf.versions_needed():
+        number = _glibc_of(need.version)
+        if number and (newest is None or number > newest):
+            newest = number
+    return newest
+
+
+def _glibc_of(version: str) -> tuple[int, int] | None:
+    """The glibc that brought a symbol version: (2, 2) for GLIBC_2.2.5; None if the name does not say."""
+    library, _, release = version.partition("_")
+    numbers = release.split(".")[:2]
+    if library == "GLIBC" and len(numbers) == 2 and release.isascii() and all(map(str.isdigit, numbers)):
+        return int(numbers[0]), int(numbers[1])
+    return _NEWER_GLIBC.get(version)
+
+
+def is_for_musl(elf: ElfFile) -> str | None:
+    """The name of the musl library that it needs, if it needs one."""
+    for name in elf.needed:
+        if name.startswith("libc.musl-") or name == "libc.so":
+            return name if oldest_glibc(elf) is None else None
+    return None
+
+
+def _check_libc(elf: ElfFile) -> list[Problem]:
+    here, newest = host_glibc(), oldest_glibc(elf)
+    if musl := is_for_musl(elf):
+        fix = "build it on a system with glibc, such as debian:bookworm, not on Alpine and not with musl-gcc"
+        return [Problem("libc-musl", "a library that was built for glibc", f"one for musl (it needs {musl})", fix)]
+    if newest and here and newest > here:
+        fix = f"build it on a system with glibc {dotted(here)} or older, or run the host on a newer one"
+        found = f"ones of glibc {dotted(newest)}"
+        return [Problem("glibc-version", f"symbols of glibc {dotted(here)} or older", found, fix)]
+    return []
+
+
+def dotted(version: tuple[int, int]) -> str:
+    """(2, 36) as "2.36"."""
+    return f"{version[0]}.{version[1]}"
+
+
+def _check_flags(elf: ElfFile) -> list[Problem]:
+    problems: list[Problem] = []
+    if elf.executable_stack:
+        fix = "link it with -z noexecstack (assembler sources need a .note.GNU-stack section)"
+        problems.append(
+            Problem("executable-stack", "a stack that is not executable", "a library that asks for one", fix)
+        )
+    if elf.static_tls:
+        fix = "compile it without -ftls-model=initial-exec if loading it fails for want of thread-local storage"
+        problems.append(Problem("static-tls", "thread-local storage of the dynamic kind", "static", fix, fatal=False))
+    return problems

@@ -1,0 +1,169 @@
+"""A contract and a Python object or class -> every reason why it is no plugin; and one that was added to a registry."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..definition.kinds import KINDS
+from ..errors import CreateError, IncompatibleError, LoadError, Problem, reasons
+from ..preflight.manifest import is_plugin_name
+from .discovery import Candidate, Place
+from .found import FoundPlugin
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from inspect import Signature
+
+    from ..definition.model import Contract, Method
+    from ..isolation.options import Isolation
+
+_TYPES = {
+    "str": str,
+    "bytes": bytes,
+    "bytearray": bytearray,
+    "int": int,
+    "float": float,
+    "bool": bool,
+    "None": type(None),
+}
+_ADDED = Place("registry.add", "added")
+
+
+class Added(FoundPlugin):
+    """A Python object that was added, or a class, of which each load makes one."""
+
+    __slots__ = ("_plugin",)
+
+    def __init__(self, name: str, contract: Contract, plugin: object) -> None:
+        if not is_plugin_name(name):
+            raise ValueError(f"a plugin's name is like 'english' ([a-z][a-z0-9_-]{{0,63}}), not {name!r}")
+        problems = [problem for method in contract.methods for problem in _check_method(plugin, method)]
+        if problems:
+            raise IncompatibleError(f"{name} does not fit {contract}{reasons(problems)}", problems=problems)
+        super().__init__(Candidate("", "", None, (), None), None, _ADDED, None)
+        self.name, self.contract, self.version, self.path = name, contract.name, contract.version, None
+        self._checked = ()
+        self._plugin = plugin
+
+    def load(
+        self,
+        contract: Contract,  # noqa: ARG002 - that it was checked against when it was added
+        config: str | Mapping[str, Any] | None,
+        binding: str | None,  # noqa: ARG002 - of native plugins
+        isolated: bool | Isolation,  # noqa: FBT001 - as load's argument
+    ) -> Any:
+        """The object as it was added, or a new one of the class. CreateError if that cannot be made."""
+        if isolated:
+            raise LoadError(f"{self.name} is a Python plugin, which runs in this process alone; leave isolated out")
+        if not isinstance(self._plugin, type):
+            if config is not None:
+                raise CreateError(f"{self.name} takes no config, since it was added as an object; add its class")
+            return self._plugin
+        try:
+            return self._plugin() if config is None else self._plugin(config=config)
+        except Exception as error:
+            words = f"{self._plugin.__qualname__}() raised {type(error).__name__}: {error}"
+            raise CreateError(f"{self.name} cannot be made: {words}", text=str(error)) from error
+
+    def __repr__(self) -> str:
+        return f"<{self.name} of Python: {self._plugin!r}>"
+
+
+def _check_method(plugin: Any, method: Method) -> Iterator[Problem]:
+    import inspect  # 9 ms that only a host with Python plugins pays
+
+    needs = f"the method {method.text}"
+    found = getattr(plugin, method.name, None)
+    inherited = method.function is not None and getattr(found, "__func__", found) is method.function
+    if found is None or (inherited and not method.has_body):
+        yield Problem("method-missing", needs, "none", "write it")
+        return
+    if not callable(found):
+        yield Problem("method-missing", needs, f"{found!r}, which cannot be called", "make it a method")
+        return
+    inner = inspect.unwrap(found)
+    if any(
+        is_one(inner)
+        for is_one in (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+    ):
+        kind = "a generator" if inspect.isgeneratorfunction(inner) else "async"
+        yield Problem("method-kind", needs, f"one that is {kind}", "make it a plain function that gives the result")
+        return
+    raw = inspect.getattr_static(plugin, method.name, None)
+    if isinstance(plugin, type) and hasattr(raw, "__get__") and not isinstance(raw, (staticmethod, classmethod)):
+        found = raw.__get__(object(), plugin)  # as the method of an object, which has its self
+    signature = _signature(found)
+    if signature and (why := _check_call(signature, method) or _check_annotations(signature, method)):
+        fix = "give it the contract's parameters and result"
+        yield Problem("method-differs", needs, f"{method.name}{signature}, {why}", fix)
+
+
+def _signature(function: Any) -> Signature | None:
+    """Its parameters and their annotations, evaluated where that goes; None if it is in C and does not say."""
+    import inspect
+
+    try:
+        return inspect.signature(function, eval_str=True)
+    except Exception:  # noqa: BLE001 - some are names that only type checkers see
+        try:
+            return inspect.signature(function)
+        except (TypeError, ValueError):
+            return None
+
+
+def _check_call(signature: Signature, method: Method) -> str:
+    """Why the contract's calls do not reach the method's parameters, by position or by keyword; "" if they do."""
+    names = [parameter.name for parameter in method.parameters]
+    only = sum(parameter.positional_only for parameter in method.parameters)
+    try:
+        by_position = signature.bind(*names).arguments
+        signature.bind(*names[:only], **{name: name for name in names[only:]})
+    except TypeError as error:
+        return f"which cannot be called so: {error}"
+    for name, given in by_position.items():
+        if given in names[only:] and name != given:
+            return f"where {name} stands in the place of {given}"
+    return ""
+
+
+def _check_annotations(signature: Signature, method: Method) -> str:
+    """Which annotation cannot be, as a type checker would have it; "" if none, or none that is a class."""
+    for wanted, parameter in zip(method.parameters, signature.parameters.values(), strict=False):
+        if parameter.annotation is not parameter.empty and not _takes(parameter.annotation, wanted.kind):
+            return f"where {parameter.name} does not take {wanted.kind}"
+    if signature.return_annotation is not signature.empty and not _gives(signature.return_annotation, method.result):
+        return f"whose result is not {method.result}"
+    return ""
+
+
+def _takes(annotation: object, kind: str) -> bool:
+    """Whether a parameter annotated so takes what the contract's callers pass."""
+    try:
+        own = KINDS.get(annotation)
+    except TypeError:  # one that has no hash
+        return True
+    return kind == own or (own, kind) == ("float", "int") or _is_subclass(_TYPES[kind], annotation)
+
+
+def _gives(annotation: object, kind: str) -> bool:
+    """Whether a result annotated so is what the contract's callers get."""
+    return (annotation, kind) == (int, "float") or _is_subclass(annotation, _TYPES[kind])
+
+
+def _is_subclass(one: object, other: object) -> bool:
+    """As issubclass has it, where both are classes, generics or unions of such; of anything else nothing is known."""
+    import typing
+    from types import UnionType
+
+    unions = {UnionType, typing.Union}
+    if typing.get_origin(other) in unions:
+        return any(_is_subclass(one, each) for each in typing.get_args(other))
+    if typing.get_origin(one) in unions:
+        return all(_is_subclass(each, other) for each in typing.get_args(one))
+    one, other = (type(None) if each is None else typing.get_origin(each) or each for each in (one, other))
+    if not isinstance(one, type) or not isinstance(other, type) or typing.Any in {one, other}:
+        return True
+    try:
+        return issubclass(one, other)
+    except TypeError:  # a Protocol that is not for the run time
+        return True

@@ -1,0 +1,256 @@
+"""Registry: names -> plugins. What is there, what is shadowed by what, what failed and why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+from ..definition.decorators import contract_of
+from ..errors import HardpointError, PluginNotFoundError
+from .discovery import given, read, usual
+from .found import FoundPlugin
+from .policy import policy
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from typing import Self
+
+    from ..definition.model import Contract
+    from ..isolation.options import Isolation
+    from ..loading import Binding
+    from .discovery import Place
+    from .policy import Allow
+
+T = TypeVar("T")
+
+
+class Plugins(dict[str, T], Generic[T]):
+    """Plugin objects by name, as `load_all` gives them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failed: dict[str, HardpointError] = {}
+        """Why the others are not there: by name; by path, for files that do not say a name that can be read."""
+
+
+class Registry:
+    """The plugins in some folders, found without running any of their code; and Python plugins that are added.
+
+    `folders` are looked at in their order, `discover` looks at the usual places as well. A plugin is known by its contract,
+    the contract's major and its name. The first place that has it wins; within one place the newest release, then the file's
+    name. The others are shadowed: they stay to be seen, and are loaded where `release` asks for them.
+
+    `allow` is what may be loaded: an Allow, or the path of a lock file. A plugin that it refuses is not passed over for one
+    that it shadows: to load it by name gives the refusal.
+
+    Iterating gives every FoundPlugin: what was added, then place by place what was found, by the files' names. HardpointError if
+    there is no such lock file; never because of what is in a folder.
+    """
+
+    def __init__(
+        self, folders: Iterable[str | os.PathLike[str]] = (), *, allow: Allow | str | os.PathLike[str] | None = None
+    ) -> None:
+        self._allow = policy(allow)
+        self._added: list[FoundPlugin] = []
+        self._searched: list[tuple[Place, list[FoundPlugin]]] = []
+        self._known: dict[tuple[str, str, str], list[FoundPlugin]] = {}
+        """The plugins of each key, the one that is loaded first."""
+        self._search(given(folders))
+
+    @classmethod
+    def discover(
+        cls, folders: Iterable[str | os.PathLike[str]] = (), *, allow: Allow | str | os.PathLike[str] | None = None
+    ) -> Self:
+        """Look in the given folders, then in $HARDPOINT_PATH, installed packages, the user's folder and the system's."""
+        made = cls(allow=allow)
+        made._search([*given(folders), *usual()])
+        return made
+
+    def _search(self, places: list[Place]) -> None:
+        for place, candidates in read(places):
+            founds = [
+                FoundPlugin(each, manifest, place, self._allow)
+                for each in candidates
+                for manifest in (*each.manifests, *([None] if each.error else []))
+            ]
+            self._searched.append((place, founds))
+            groups: dict[tuple[str, str, str], list[FoundPlugin]] = {}
+            for found in founds:
+                if found.name is not None:
+                    groups.setdefault(found.key, []).append(found)
+            for key, group in groups.items():
+                self._known.setdefault(key, []).extend(_newest_first(group))
+        for key in self._known:
+            self._shadow(key)
+
+    def _shadow(self, key: tuple[str, str, str]) -> None:
+        first, *others = self._known[key]
+        first.shadowed_by, first.shadows = None, tuple(others)
+        for other in others:
+            other.shadowed_by, other.shadows = first, ()
+
+    def __iter__(self) -> Iterator[FoundPlugin]:
+        yield from self._added
+        for _, founds in self._searched:
+            yield from founds
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __repr__(self) -> str:
+        places = len(self._searched)
+        return f"<registry of {_count(list(self))} in {places} place{'' if places == 1 else 's'}>"
+
+    @property
+    def places(self) -> tuple[tuple[Place, str], ...]:
+        """Every place that was searched, and in words what was found there."""
+        return tuple(
+            (place, _count(founds) if place.state == "ok" else place.state) for place, founds in self._searched
+        )
+
+    def load(
+        self,
+        name: str,
+        contract: Callable[..., T],
+        *,
+        release: str | None = None,
+        config: str | Mapping[str, Any] | None = None,
+        binding: Binding | None = None,
+        isolated: bool | Isolation = False,
+    ) -> T:
+        """Load the plugin of that name for `contract`; the other arguments and the errors are those of hardpoint.load.
+
+        `release` is a specifier such as `>=1.2,<2` (PEP 440): the first plugin in order whose release satisfies it is
+        loaded; a pre-release if the specifier names one, or nothing else does. A release that is no version satisfies none.
+
+        PluginNotFoundError, naming what is close and every place that was searched, if there is none of that name, or with
+        the releases that are there, if none satisfies; ValueError for what is no specifier; StaleError if the file is not
+        the one that was found. A name that only a file without a readable manifest has gives that file's own error.
+        """
+        wanted = contract_of(contract)
+        return cast("T", self._choose(name, wanted, release).load(wanted, config, binding, isolated))
+
+    def load_all(
+        self,
+        contract: Callable[..., T],
+        *,
+        binding: Binding | None = None,
+        isolated: bool | Isolation = False,
+    ) -> Plugins[T]:
+        """Load every plugin for `contract` that is not shadowed, by name; what fails is in the result's `failed`."""
+        wanted = contract_of(contract)
+        made: Plugins[T] = Plugins()
+        for found in self:
+            own = found.key[:2] == _key(wanted, "")[:2] and found.shadowed_by is None
+            if own or (found.name is None and found.status == "broken"):
+                try:
+                    made[found.name or ""] = found.load(wanted, None, binding, isolated)
+                except HardpointError as error:
+                    made.failed[found.name or found.path or ""] = error
+        return made
+
+    def add(self, name: str, contract: Callable[..., T], plugin: T | Callable[[], T]) -> None:
+        """Add a Python plugin: an object, or a class, of which each load makes an object (with `config=` if there is one).
+
+        It comes before every file. It is given as it is: `info` and `close` are for plugins of hardpoint's own, and `binding`
+        says nothing to it. IncompatibleError, with every problem, if its methods are not the contract's; ValueError for a
+        name that no plugin can have, or that was added already.
+        """
+        from .python_plugin import Added  # few hosts have any
+
+        wanted = contract_of(contract)
+        _check_name(name)
+        found = Added(name, wanted, plugin)
+        same = self._known.setdefault(found.key, [])
+        if same and same[0].path is None:
+            raise ValueError(f"{name} for {wanted.name} {wanted.major} was added already: {same[0]!r}")
+        self._added.append(found)
+        same.insert(0, found)
+        self._shadow(found.key)
+
+    def _choose(self, name: str, contract: Contract, release: str | None) -> FoundPlugin:
+        _check_name(name)
+        candidates = self._known.get(_key(contract, name), [])
+        if not candidates:
+            raise unknown(self, name, contract)
+        if release is None:
+            return candidates[0]
+        from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+        if not isinstance(release, str):
+            raise TypeError(f"release is a specifier such as '>=1.2,<2', not {release!r}")
+        try:
+            wanted = SpecifierSet(release)
+        except InvalidSpecifier:
+            raise ValueError(f"release is a specifier such as '>=1.2,<2', not {release!r}") from None
+        versions = {found: _version(found) for found in candidates}
+        fitting = set(wanted.filter([version for version in versions.values() if version is not None]))
+        for found, version in versions.items():
+            if version in fitting:
+                return found
+        there = "".join(
+            f"\n  {found.release or 'without a release'}: {found.path or repr(found)}" for found in candidates
+        )
+        raise PluginNotFoundError(f"{name} for {contract} is there in no release that is {release}; there are:{there}")
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str):
+        raise TypeError(f"name is a plugin's name such as 'english', not {name!r}")
+
+
+def _key(contract: Contract, name: str) -> tuple[str, str, str]:
+    return contract.name, str(contract.major), name
+
+
+def _newest_first(group: list[FoundPlugin]) -> list[FoundPlugin]:
+    """By release, as versions compare (PEP 440); one that is no version is older than all that are. Then by file name."""
+    if len(group) == 1:  # as nearly always: packaging takes 7 ms
+        return group
+    versions = {found: _version(found) for found in group}
+    newest = [found for found in group if versions[found] is not None]
+    newest.sort(key=versions.__getitem__, reverse=True)  # which leaves equal ones in their order
+    return newest + [found for found in group if versions[found] is None]
+
+
+def _version(found: FoundPlugin) -> Any:
+    """The release as a version; None if it is none."""
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        return Version(found.release or "")
+    except InvalidVersion:
+        return None
+
+
+def _count(founds: list[FoundPlugin]) -> str:
+    plugins = sum(found.name is not None for found in founds)
+    rest = len(founds) - plugins
+    others = f", {rest} other file{'' if rest == 1 else 's'}" if rest else ""
+    return f"{plugins} plugin{'' if plugins == 1 else 's'}{others}"
+
+
+def unknown(registry: Registry, name: str, contract: Contract | None = None) -> HardpointError:
+    """Why nothing of that name can be loaded: a file's own error if one is called so, or else all that may help."""
+    for found in registry:
+        if found.is_called(name) and found.error is not None:
+            return found.error.with_traceback(None)
+    from difflib import get_close_matches  # 2 ms, for the error alone
+
+    firsts = [found for found in registry if found.name is not None and found.shadowed_by is None]
+    names = [
+        found.name for found in firsts if found.name and (contract is None or found.key[:2] == _key(contract, "")[:2])
+    ]
+    close = get_close_matches(name, names, cutoff=0.5)
+    lines = [f"there is no plugin {name!r}{f' for {contract}' if contract else ''} where it was looked for"]
+    if close:
+        lines[0] += f"; did you mean {' or '.join(close)}?"
+    lines += [
+        f"  {name} is there for {each.contract} {each.version}: {each.path or repr(each)}"
+        for each in firsts
+        if each.name == name
+    ]
+    if names:
+        lines.append(f"  there are: {', '.join(sorted(set(names)))}")
+    lines += [f"  searched {place.folder}: {what}" for place, what in registry.places]
+    return PluginNotFoundError("\n".join(lines))

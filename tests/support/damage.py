@@ -1,0 +1,155 @@
+"""A fuzzer: damages one place of a library after the other, and loads each in a process of its own.
+
+Run as a program it prints what came of it: `python damage.py LIBRARY CONTRACT SEED COUNT`; a COUNT of 0 tries all.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import json
+import os
+import random
+import signal
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from elftools.elf.elffile import ELFFile
+
+import hardpoint
+from hardpoint.definition.decorators import contract_of
+from hardpoint.file import open_library
+from hardpoint.preflight.checks import preflight
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SECONDS = 10
+"""How long the checks, or loading, may take."""
+FIELDS = {".dynstr": 1, ".gnu.version": 2, ".gnu.hash": 4, ".hash": 4, ".gnu.version_r": 4}
+TABLES = {".dynamic", ".dynsym", ".rela.dyn", ".rela.plt", ".relr.dyn", ".init_array", ".fini_array"}
+CXX_NAMES = {".dynsym", ".dynstr", ".gnu.hash", ".gnu.version", ".gnu.version_r"}
+KNOWN_TYPES = {0, 1, 6, 7, 8, 16, 17, 18, 36, 37, 257, *range(1025, 1033)}  # of x86-64, then of AArch64
+PT_GNU_RELRO, DT_INIT, DT_FINI = 0x6474E552, 12, 13
+
+
+class Case(NamedTuple):
+    """A change: the part of the file, the offset in the part and in the file, and the bytes that are put there."""
+
+    part: str
+    within: int
+    offset: int
+    new: bytes
+
+
+def parts(elf: Any) -> Iterator[tuple[str, int, int, int]]:
+    """What the loader and we follow: name, offset, size, and the size of a field."""
+    yield "ELF header", 0, 64, 8
+    yield "program headers", elf["e_phoff"], elf["e_phnum"] * 56, 8
+    yield "section headers", elf["e_shoff"], elf["e_shnum"] * 64, 8
+    for section in elf.iter_sections():
+        if section.name in FIELDS or section.name in TABLES or section.name.startswith(".note"):
+            width = FIELDS.get(section.name, 8 if section.name in TABLES else 4)
+            yield section.name, section["sh_offset"], section["sh_size"], width
+
+
+def cases(elf: Any, data: bytes, rng: random.Random) -> Iterator[Case]:
+    """Every byte with several values, and every field with numbers that are off by little or by much."""
+    for part, start, size, width in parts(elf):
+        for offset in range(start, start + size):
+            old = data[offset]
+            for byte in {0, 0xFF, old ^ 1, old ^ 0x80, rng.randrange(256)} - {old}:
+                yield Case(part, offset - start, offset, bytes([byte]))
+        for step in {width, 4, 2} if width > 1 else ():
+            for offset in range(start, start + size - step + 1, step):
+                value, most = int.from_bytes(data[offset : offset + step], "little"), (1 << 8 * step) - 1
+                near = {value + by for by in (1, -1, 8, -8, 24, -24, 0x1000, -0x1000)}
+                for number in near | {0, most, most >> 1, rng.randrange(8), rng.randrange(0x5000), rng.randrange(most)}:
+                    if number & most != value:
+                        yield Case(part, offset - start, offset, (number & most).to_bytes(step, "little"))
+
+
+def could_be_meant(elf: Any, data: bytes, damaged: bytes, case: Case) -> bool:
+    """Whether a linker could have written that: it says which code runs, and no check can know that it is wrong."""
+
+    def number(at: int, size: int) -> int:
+        return int.from_bytes(damaged[at : at + size], "little")
+
+    if case.part == "program headers":
+        # How much is read-only after relocation: a constructor may write to what is, by this, a constant.
+        header = case.offset - case.within % 56
+        return int.from_bytes(data[header : header + 4], "little") == PT_GNU_RELRO and case.within % 56 >= 40
+    if case.part == ".dynamic":
+        # Which function is called at the start and at the end.
+        return number(case.offset - case.within % 16, 8) in {DT_INIT, DT_FINI}
+    if case.part.startswith(".rela"):
+        # Which word is filled, with what: with the address of another function, or another word than the one used.
+        return number(case.offset - case.within % 24 + 8, 4) in KNOWN_TYPES
+    if case.part in {".init_array", ".fini_array", ".relr.dyn"}:
+        # With packed relocations the list itself says which functions are called, and which words are filled.
+        return elf.get_section_by_name(".relr.dyn") is not None
+    # In C++, inline functions are weak symbols: one of another name or at another address is another function or none.
+    return case.part in CXX_NAMES and any("libstdc++" in tag.needed for tag in needed(elf))
+
+
+def needed(elf: Any) -> list[Any]:
+    """The dynamic entries that name needed libraries."""
+    return list(elf.get_section_by_name(".dynamic").iter_tags("DT_NEEDED"))
+
+
+def check(path: str, contract: type) -> str | None:
+    """What hardpoint's checks make of a file: the error's class, or None if it may be loaded."""
+    signal.alarm(SECONDS)
+    try:
+        with open_library(path) as file:
+            return "IncompatibleError" if preflight(file, contract_of(contract)).fatal else None
+    except hardpoint.HardpointError as error:
+        return type(error).__name__
+    finally:
+        signal.alarm(0)
+
+
+def load(path: str, contract: type) -> str:
+    """What loading it comes to, in a child that also runs the library's end functions."""
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(SECONDS)
+        status = 99
+        try:
+            hardpoint.load(path, contract)
+            status = 0
+        except hardpoint.HardpointError:
+            status = 1
+        finally:
+            ctypes.CDLL(None).exit(status)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return {0: "loaded", 1: "LoadError"}.get(status, f"died ({status})")
+
+
+def main(library: str, where: str, seed: int, count: int) -> dict[str, Any]:
+    """Try `count` of the cases, or all; how often each came to what, and the cases that killed the process."""
+    module, _, name = where.partition(":")
+    contract = getattr(importlib.import_module(module), name)
+    data, rng = Path(library).read_bytes(), random.Random(seed)
+    outcomes, deaths = Counter[str](), list[str]()
+    with open(library, "rb") as file:
+        elf = ELFFile(file)
+        chosen = list(cases(elf, data, rng))
+        for case in rng.sample(chosen, count) if count else chosen:
+            damaged = data[: case.offset] + case.new + data[case.offset + len(case.new) :]
+            Path("damaged.so").write_bytes(damaged)
+            outcome = check("damaged.so", contract)
+            if outcome is None and could_be_meant(elf, data, damaged, case):
+                outcome = "could be meant"
+            outcome = outcome or load("damaged.so", contract)
+            outcomes[outcome] += 1
+            if outcome.startswith("died"):
+                deaths.append(f"{outcome}: {case.part} +{case.within:#x} (at {case.offset:#x}) = {case.new.hex()}")
+    return {"outcomes": outcomes, "deaths": deaths}
+
+
+if __name__ == "__main__":
+    json.dump(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])), sys.stdout)
