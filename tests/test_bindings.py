@@ -227,7 +227,7 @@ def test_methods_are_introspected_like_pythons(probe: Probe) -> None:
     assert probe.text.__name__ == "text"
     assert probe.text.__qualname__ == "Probe.text"
     assert probe.text.__doc__ == "The same text."
-    assert str(inspect.signature(probe.fill)) == "(value: hardpoint.definition.model.WritableBuffer, byte: int) -> int"
+    assert str(inspect.signature(probe.fill)) == "(value: hardpoint.WritableBuffer, byte: int) -> int"
     assert inspect.signature(probe.unnamed).parameters["left"].kind is inspect.Parameter.POSITIONAL_ONLY
 
 

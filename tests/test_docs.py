@@ -46,7 +46,7 @@ def folder(compiler: Compiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for file in (ROOT / "examples/scorer").glob("*.[pc]*"):
         shutil.copy(file, tmp_path)
     if find_spec("ray") is None:
-        shutil.copy(ROOT / "tests/standin_ray.py", tmp_path / "ray.py")
+        shutil.copy(ROOT / "tests/support/standin_ray.py", tmp_path / "ray.py")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")

@@ -250,7 +250,7 @@ def _spelt(annotation: object) -> str:
     """As the author wrote it, or near enough: `str`, `hardpoint.Buffer`, `list[int]`."""
     if not isinstance(annotation, type):
         return repr(annotation)
-    module = annotation.__module__.removesuffix(".definition.kinds")  # Buffer is imported from hardpoint itself
+    module = annotation.__module__
     return annotation.__qualname__ if module == "builtins" else f"{module}.{annotation.__qualname__}"
 
 

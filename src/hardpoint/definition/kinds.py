@@ -14,8 +14,12 @@ else:
     class Buffer:
         """In a contract: any C-contiguous readable buffer. It is not copied."""
 
+        __module__ = "hardpoint"  # where users import it from; signatures and errors show it
+
     class WritableBuffer:
         """In a contract: any C-contiguous writable buffer. The plugin changes it in place."""
+
+        __module__ = "hardpoint"
 
 
 KINDS: dict[object, str] = {
