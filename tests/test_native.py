@@ -12,7 +12,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import pytest
-from conftest import CAN_BUILD_NATIVE, TESTS
+from conftest import CAN_BUILD_NATIVE, IMPORTABLE
 from probe import Probe
 
 import hardpoint
@@ -263,7 +263,7 @@ def test_threads_that_call_when_the_interpreter_ends(
     code = """
 import logging, sys, threading, time, hardpoint
 logging.disable()
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {tests!r}
 from probe import Probe
 plugins = [hardpoint.load(path, Probe, binding={binding!r}) for path in {paths!r}]
 def work(plugin):
@@ -277,7 +277,7 @@ time.sleep(0.2)
 """
     paths = [str(serial_library), str(probe_library)]
     for _ in range(5):
-        run_python(code.format(tests=str(TESTS), binding=binding, paths=paths))
+        run_python(code.format(tests=IMPORTABLE, binding=binding, paths=paths))
 
 
 SUBINTERPRETER = """

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 SOURCE = Path(hardpoint.__file__).resolve().parent
 ROOMS = (
-    "fields errors version table ffi definition elf file preflight binding inprocess isolation isolation.worker isolation.host "
-    "loading pickling aio contracts registry authoring conformance benchmark cli"
+    "fields errors version table ffi definition elf file preflight isolation backend binding inprocess "
+    "isolation.worker isolation.host loading pickling aio contracts registry authoring conformance benchmark cli"
 ).split()
 """Each imports from itself and from those before it; `isolation.host` does not import `isolation.worker`."""
 APART = {("isolation.host", "isolation.worker")}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
-from conftest import ROOT, TESTS, how
+from conftest import IMPORTABLE, ROOT, how
 from probe import Probe
 
 import hardpoint
@@ -38,7 +38,7 @@ def elsewhere(plugin: object, expression: str) -> str:
     return subprocess.run(
         [sys.executable, "-c", code.format(expression)],
         input=pickle.dumps(plugin), capture_output=True, check=True, timeout=60, cwd="/",
-        env=os.environ | {"PYTHONPATH": str(TESTS)},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(IMPORTABLE)},
     ).stdout.decode().strip()  # fmt: skip
 
 

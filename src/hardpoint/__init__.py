@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from . import pickling as pickling
 from .aio import awaitable
 from .definition.decorators import contract, quick, since
 from .definition.kinds import Buffer, WritableBuffer

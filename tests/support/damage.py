@@ -21,7 +21,7 @@ from elftools.elf.elffile import ELFFile
 import hardpoint
 from hardpoint.definition.decorators import contract_of
 from hardpoint.file import open_library
-from hardpoint.preflight.checks import preflight
+from hardpoint.preflight.checks import Misfit, preflight
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,7 +104,7 @@ def check(path: str, contract: type) -> str | None:
     signal.alarm(SECONDS)
     try:
         with open_library(path) as file:
-            return "IncompatibleError" if preflight(file, contract_of(contract)).fatal else None
+            return "IncompatibleError" if isinstance(preflight(file, contract_of(contract)), Misfit) else None
     except hardpoint.HardpointError as error:
         return type(error).__name__
     finally:

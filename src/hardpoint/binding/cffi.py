@@ -16,9 +16,9 @@ from .result import check_create, result_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..backend import Plugin
     from ..definition.model import Method
     from .guard import Arguments
-    from .plugin import Plugin
 
 _ARGUMENTS = {
     "str": "char *, size_t",

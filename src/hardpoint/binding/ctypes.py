@@ -31,9 +31,9 @@ from .result import check_create, result_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..backend import Plugin
     from ..definition.model import Method
     from .guard import Arguments
-    from .plugin import Plugin
 
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "str": (c_void_p, c_size_t),

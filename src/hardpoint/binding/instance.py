@@ -13,6 +13,8 @@ from ..ffi.abi import UNSUPPORTED
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..backend import Backend
+
 _process = [0]
 """Counts the forks above this process: what was made before the last one belongs to another process."""
 
@@ -50,17 +52,12 @@ class Holder:
 class Instance:
     """An instance, open until it is closed. Its holder is a Holder, or what the native binding has in its place."""
 
-    __slots__ = ("_holder", "_process", "about", "name", "origin", "path")
+    __slots__ = ("_holder", "_process", "backend")
 
-    def __init__(self, holder: Any, *, name: str, path: str) -> None:
+    def __init__(self, holder: Any, backend: Backend) -> None:
         self._holder = holder
         self._process = _process[0]
-        self.about: Any = None
-        """What the loader keeps with it."""
-        self.origin: Any = None
-        """What it was loaded with, to be loaded so again elsewhere."""
-        self.name = name
-        self.path = path
+        self.backend = backend
 
     def hold(self, method: str) -> Any:
         """What a call of `method` has to hold. ClosedError if there may be none."""
@@ -77,9 +74,9 @@ class Instance:
     def nested(self, method: str) -> CallError:
         """The error for a call from within a call on the same thread, which would wait for itself."""
         return CallError(
-            f"{method} cannot be called from within a call of {self.name} on the same thread: the plugin takes one "
+            f"{method} cannot be called from within a call of {self.backend.plugin.manifest.plugin} on the same thread: the plugin takes one "
             "call at a time (HP_SERIAL)",
-            path=self.path,
+            path=self.backend.plugin.path,
             status=UNSUPPORTED,
         )
 
@@ -87,14 +84,13 @@ class Instance:
         """Bar new calls; the last one out ends the instance. Closing again does nothing."""
         self._holder = None
 
-    def exchange(self, other: Instance) -> None:
-        """Go on with what another holds, which is closed by that. ClosedError if this one is closed."""
+    def exchange(self, holder: Any, backend: Backend) -> None:
+        """Serve later calls with another holder. Raises ClosedError if closed."""
         self.hold("reload")
-        self._holder, self.about = other._holder, other.about
-        other.close()
+        self._holder, self.backend = holder, backend
 
     def _closed(self, what: str) -> ClosedError:
         why = "was closed; load it again"
         if self._process != _process[0]:
             why = "was loaded before this process was forked; load it again here"
-        return ClosedError(f"{what}: {self.name} {why}", path=self.path)
+        return ClosedError(f"{what}: {self.backend.plugin.manifest.plugin} {why}", path=self.backend.plugin.path)

@@ -7,22 +7,25 @@ from typing import TYPE_CHECKING, Any
 from ..errors import CallError
 from ..ffi.abi import UNSUPPORTED
 from .guard import Arguments
+from .instance import Instance
 
 if TYPE_CHECKING:
+    from ..backend import Backend, Plugin
     from ..definition.model import Method
-    from .plugin import Plugin
 
 
 class PluginObject:
-    """What every plugin object has. A class of its own, or Python would not let `reload` give an object another class."""
+    """Base of all plugin objects; without it Python would not let `reload` give an object another class."""
 
     __slots__ = ("__weakref__", "_instance")
+    _instance: Instance
 
-    def __reduce_ex__(self, _: object) -> Any:
-        """What opens it again where it is unpickled, or copied; ClosedError if it is closed."""
-        instance = self._instance  # type: ignore[attr-defined]  # loading gives it
-        instance.check_open()
-        return instance.origin.reduce(instance)
+
+def make_object(backend: Backend) -> Any:
+    """Create an instance, as an object with the contract's methods."""
+    made: Any = object.__new__(backend.object_class())
+    made._instance = Instance(backend.create(), backend)
+    return made
 
 
 def make_class(plugin: Plugin, binding: Any, family: type[PluginObject] | None = None) -> type:
@@ -32,7 +35,7 @@ def make_class(plugin: Plugin, binding: Any, family: type[PluginObject] | None =
     """
     contract = plugin.contract
     name = contract.source.rpartition(".")[2].rpartition(":")[2] or contract.name
-    title = f"<{plugin.manifest.plugin} {plugin.manifest.release}, a plugin for {contract} from {plugin.path}>"
+    title = str(plugin)
     members: dict[str, Any] = {
         "__slots__": (),
         "__doc__": contract.doc or None,

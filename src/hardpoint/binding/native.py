@@ -17,9 +17,9 @@ from .result import result_of, text_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..backend import Plugin
     from ..definition.model import Method as Signature
     from .guard import Arguments
-    from .plugin import Plugin
 
 _KINDS = {"str": "s", "bytes": "b", "bytearray": "w", "int": "i", "float": "f", "bool": "?", "None": "n"}
 

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Protocol
 
+    from ..backend import Plugin
     from ..definition.model import Method
-    from .plugin import Plugin
 
     class Left(Protocol):
         """What a call left in its hp_out."""

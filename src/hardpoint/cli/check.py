@@ -65,12 +65,7 @@ def _check(path: str, contract: Contract | None) -> list[_Verdict]:
         fits = [preflight(file, each) for each in ([contract] if contract else known(described_here))]
         if not fits:
             return [_Verdict("", "", (*check_file(file, elf), *malformed))]
-    return [
-        _Verdict(
-            f"{fit.manifest.plugin} {fit.manifest.release}" if fit.manifest else "", str(fit.contract), fit.problems
-        )
-        for fit in fits
-    ]
+    return [_Verdict(fit.plugin, str(fit.contract), fit.problems) for fit in fits]
 
 
 def _as_dict(verdict: _Verdict) -> dict[str, Any]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..definition.model import Contract
-    from ..preflight.checks import Fit
+    from ..preflight.checks import Fit, Misfit
 
 Outcome = Literal["ok", "problem", "warning", "not reached"]
 
@@ -95,14 +95,14 @@ def check_library(path: str, contract: Contract | None) -> list[Check]:
     return _in_order(fits, malformed)
 
 
-def _in_order(fits: list[Fit], malformed: list[Problem]) -> list[Check]:
+def _in_order(fits: Sequence[Fit | Misfit], malformed: list[Problem]) -> list[Check]:
     problems = [*malformed, *(problem for problem in fits[0].problems if problem not in malformed)]
     foreign = {"elf-machine", "host-machine"} & {problem.code for problem in problems}
     # Of a library for another machine, neither its dependencies nor what fills the slots can be told.
     checks = _spread({**_STEPS, **_LIBRARY}, problems, {"dependencies"} if foreign else set())
     for fit in fits:
         unreached = {"vtable"} if foreign else set[str]()
-        if fit.manifest is None:
+        if not fit.plugin:
             unreached = set(_PLUGIN)
         checks += _spread(_PLUGIN, fit.problems, unreached, str(fit.contract))
     return checks + _spread(_LOADING, [], {"loading"})

@@ -14,7 +14,7 @@ from .pages import PAGE, Region
 from .places import Places
 
 if TYPE_CHECKING:
-    from ..binding.plugin import Plugin
+    from ..backend import Plugin
     from ..definition.model import Method
 
 SIZES = {"int": 8, "float": 8, "bool": 1}

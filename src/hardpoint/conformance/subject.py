@@ -7,11 +7,13 @@ from functools import cached_property
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from ..backend import Request
 from ..binding import ctypes as binding
 from ..errors import CreateError
 from ..ffi.libc import ffi, libc
 from ..file import open_library
-from ..inprocess.plugin import check_config, check_fit, open_plugin
+from ..inprocess.plugin import check_config, open_in_process
+from ..preflight.checks import require_fit
 from .check import FailedError, SkippedError
 from .raw import Caller, spell
 from .values import inputs
@@ -19,10 +21,10 @@ from .values import inputs
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ..backend import Plugin
     from ..binding.instance import Holder
-    from ..binding.plugin import Plugin
     from ..definition.model import Contract, Method
-    from ..inprocess.plugin import Opened
+    from ..inprocess.plugin import InProcess
     from .check import Job
     from .outs import Out
     from .places import Places
@@ -45,11 +47,12 @@ class Subject:
         self.random = Random(f"{job.seed} {check}")  # noqa: S311 - to be repeated, not to be secret
 
     @cached_property
-    def opened(self) -> Opened:
+    def opened(self) -> InProcess:
         """The plugin, with its library open for good."""
         self.tell("loading the library")
         with open_library(self.path) as file:
-            return open_plugin(file, check_fit(file, self.contract), "ctypes")
+            request = Request(file.absolute, self.contract, binding="ctypes")
+            return open_in_process(file, require_fit(file, self.contract), request)
 
     @property
     def plugin(self) -> Plugin:

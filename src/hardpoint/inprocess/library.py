@@ -6,11 +6,11 @@ import os
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from ..binding.plugin import Slots
-from ..errors import ContractBrokenError, HardpointWarning, LoadError, StaleError
+from ..backend import Slots
+from ..errors import ContractBrokenError, HardpointError, HardpointWarning, LoadError, StaleError
 from ..ffi.abi import HEAD_SIZE
 from ..ffi.libc import ffi, libc
-from ..file import Identity
+from ..file import Identity, digest, open_library
 from . import process_state
 
 if TYPE_CHECKING:
@@ -40,6 +40,17 @@ class Library:
         answer = ffi.new("struct link_map **")
         libc.dlinfo(handle, _RTLD_DI_LINKMAP, answer)
         self.base: int = answer[0].l_addr
+
+    def digest(self) -> str | None:
+        """The SHA-256 of the file that was opened; None if the file at its path is gone or another."""
+        if self.sha256 is None:
+            try:
+                with open_library(self.path) as file:
+                    if file.identity == self.identity:
+                        self.sha256 = digest(file)
+            except (HardpointError, OSError):
+                return None
+        return self.sha256
 
 
 # Everything that was opened, by each path that was given to dlopen (glibc looks there first) and by its file.
@@ -174,8 +185,6 @@ def live_slots(file: LibraryFile, library: Library, fit: Fit) -> Slots:
     ContractBrokenError if it is another: code that ran when the library was loaded changed it.
     """
     contract, manifest, vtable = fit.contract, fit.manifest, fit.vtable
-    assert manifest is not None  # noqa: S101 - a fit without problems has both
-    assert vtable is not None  # noqa: S101
 
     def broken(what: str) -> ContractBrokenError:
         return ContractBrokenError(

@@ -1,32 +1,32 @@
-"""A file and a contract -> a plugin object in this process: checked, opened for good, bound, and an instance made."""
+"""A file that fits -> a plugin in this process: its library opened for good, bound, ready to create instances."""
 
 from __future__ import annotations
 
 import os
 import sys
 from _thread import RLock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from ..backend import Plugin
 from ..binding import default, module_of, why_not_native
-from ..binding.instance import Instance
 from ..binding.methods import make_class
-from ..binding.plugin import Plugin
-from ..errors import CreateError, IncompatibleError, LoadError, Problem, reasons
+from ..errors import CreateError, LoadError
 from ..ffi.abi import SERIAL, UNSUPPORTED
 from ..fields import Fields
-from ..preflight.checks import preflight
 from .library import Library, live_slots, open_for_good
 
 if TYPE_CHECKING:
+    from ..backend import Request
     from ..definition.model import Contract
+    from ..errors import Problem
     from ..file import LibraryFile
     from ..preflight.checks import Fit
 
 BINDINGS = ("native", "cffi", "ctypes")
 
 _loading = RLock()
-"""Held while a library is opened, so that what one load changes in the process is not taken for another's. What other
-threads change meanwhile by other means cannot be told apart."""
+"""Held while a library is opened, so that process state changed by one load is not blamed on another. Changes that other
+threads make meanwhile by other means cannot be told apart."""
 _classes: dict[tuple[Library, Contract], type] = {}
 
 
@@ -38,20 +38,64 @@ def _renew_lock() -> None:
 os.register_at_fork(after_in_child=_renew_lock)
 
 
-class Opened(Fields):
-    """A plugin whose library is open, and what calls it."""
+class InProcess(Fields):
+    """The `Backend` of a plugin whose library is open in this process."""
 
     plugin: Plugin
     library: Library
-    binding: Any
+    module: Any
+    """The binding's module."""
     warnings: tuple[Problem, ...]
+    request: Request
+
+    @property
+    def binding(self) -> str:
+        """`native`, `cffi` or `ctypes`."""
+        return self.library.binding or ""
+
+    @property
+    def library_path(self) -> str:
+        """What dlopen was given."""
+        return self.library.path
+
+    def sha256(self) -> str | None:
+        """The digest of the file that was loaded; None if that file is gone."""
+        return self.library.digest()
+
+    def status(self) -> None:
+        """No workers."""
+
+    def object_class(self) -> type:
+        """The class of the plugin's objects; error messages name its path, so it is kept for the library's first path alone."""
+        plugin, key = self.plugin, (self.library, self.plugin.contract)
+        if plugin.path != self.library.first_path:
+            return make_class(plugin, self.module)
+        if key not in _classes:
+            _classes[key] = make_class(plugin, self.module)
+        return _classes[key]
+
+    def create(self) -> Any:
+        """Call the plugin's create. Raises CreateError."""
+        check_config(self.plugin, self.request.config)
+        host = None
+        if self.plugin.slots.create:
+            from .host_log import host_for  # 5 ms with logging; few plugins have a create
+
+            host = host_for(self.plugin.manifest.plugin)
+        return self.module.create(self.plugin, host, self.request.config)
+
+    def reload(self) -> NoReturn:
+        """Raise TypeError: a loaded library is never unloaded."""
+        raise TypeError(
+            f"{self.plugin} is not isolated: its library stays in the process for good; load it with isolated=True"
+        )
 
 
 _has_gil = getattr(sys, "_is_gil_enabled", lambda: True)  # since Python 3.13
 
 
 def check_binding(path: str | os.PathLike[str], binding: str | None) -> None:
-    """ValueError for a binding that there is not; LoadError for one that cannot be had here, as none can without the GIL."""
+    """Raise ValueError for an unknown binding, LoadError for an unavailable one (all are, without a GIL)."""
     if not _has_gil():
         raise LoadError(
             f"{os.fspath(path)} cannot be loaded: this is a free-threaded Python without its GIL, which hardpoint's own state "
@@ -67,25 +111,14 @@ def check_binding(path: str | os.PathLike[str], binding: str | None) -> None:
         )
 
 
-def check_fit(file: LibraryFile, contract: Contract) -> Fit:
-    """Hold the file against the contract. Raises as `preflight`, and IncompatibleError with all problems."""
-    fit = preflight(file, contract)
-    fatal = fit.fatal
-    if fatal:
-        raise IncompatibleError(f"{file.path} does not fit {contract}{reasons(fatal)}", path=file.path, problems=fatal)
-    return fit
-
-
-def open_plugin(file: LibraryFile, fit: Fit, binding: str | None) -> Opened:
-    """Open the library of a file that fits, for good."""
-    assert fit.manifest is not None  # noqa: S101 - a fit without problems has both
-    assert fit.vtable is not None  # noqa: S101
+def open_in_process(file: LibraryFile, fit: Fit, request: Request) -> InProcess:
+    """Open the library of a file that fits, for good, and choose its binding."""
     with _loading:
         library = open_for_good(file, fit)
         slots = live_slots(file, library, fit)
-        module = _bind(file, library, binding)
+        module = _bind(file, library, request.binding)
     plugin = Plugin(file.path, fit.contract, fit.manifest, slots, bool(fit.vtable.flags & SERIAL))
-    return Opened(plugin, library, module, tuple(problem for problem in fit.problems if not problem.fatal))
+    return InProcess(plugin, library, module, fit.problems, request)
 
 
 def _bind(file: LibraryFile, library: Library, wanted: str | None) -> Any:
@@ -105,42 +138,17 @@ _default: list[str] = []
 
 
 def default_binding() -> str:
-    """The binding that is taken if none is asked for. Found out once: to look for a module that is not there takes its time."""
+    """The binding for libraries that have none yet. Kept, since looking for a missing module takes its time."""
     if not _default:
         _default.append(default())
     return _default[0]
 
 
 def check_config(plugin: Plugin, config: bytes | None) -> None:
-    """CreateError if there is a config that the plugin has no use for."""
+    """Raise CreateError for a config that the plugin cannot take, having no create."""
     if config is not None and not plugin.slots.create:
         raise CreateError(
             f"{plugin.path}: {plugin.manifest.plugin} takes no config, since it has no create; leave config out",
             path=plugin.path,
             status=UNSUPPORTED,
         )
-
-
-def make_object(opened: Opened, config: bytes | None) -> Any:
-    """An instance, as an object with the contract's methods."""
-    plugin, name, host = opened.plugin, opened.plugin.manifest.plugin, None
-    check_config(plugin, config)
-    if plugin.slots.create:
-        from .host_log import host_for  # imported when a plugin first wants it, as few do
-
-        host = host_for(name)
-    instance = Instance(opened.binding.create(plugin, host, config), name=name, path=plugin.path)
-    instance.about = opened
-    made: Any = object.__new__(_class_of(plugin, opened.library, opened.binding))
-    made._instance = instance  # noqa: SLF001 - the one slot of its class
-    return made
-
-
-def _class_of(plugin: Plugin, library: Library, binding: Any) -> type:
-    """The class for the plugin's objects, which knows the path that errors name; kept for the library's first path alone."""
-    made = _classes.get((library, plugin.contract))
-    if made is None or plugin.path != library.first_path:
-        made = make_class(plugin, binding)
-        if plugin.path == library.first_path:
-            _classes[library, plugin.contract] = made
-    return made

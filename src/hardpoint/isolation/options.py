@@ -54,13 +54,15 @@ class IsolationStatus(Fields):
     """What they gave up, a line each; and what this kernel lacks for that."""
 
 
-def checked(isolated: bool | Isolation) -> Isolation:  # noqa: FBT001 - as load's argument
-    """What load's `isolated` asks for, its paths absolute: it may be asked for again from another folder, or elsewhere.
+def checked(isolated: bool | Isolation) -> Isolation | None:  # noqa: FBT001 - as load's argument
+    """Check load's `isolated`; None for False. Paths become absolute, since a reload may happen in another folder.
 
-    TypeError or ValueError, naming the option, for what it cannot be.
+    Raises TypeError or ValueError, naming the option.
     """
     if not isinstance(isolated, (bool, Isolation)):
         raise TypeError(f"isolated is True, False or an Isolation(...), not {type(isolated).__name__}")
+    if isolated is False:
+        return None
     options = isolated if isinstance(isolated, Isolation) else Isolation()
     if options.timeout is not None and not (_is_number(options.timeout, (int, float)) and options.timeout > 0):
         raise _wrong("timeout", "seconds above 0, or None", options.timeout)

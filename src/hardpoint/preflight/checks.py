@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..elf.integrity import examine
 from ..elf.reader import ElfError, ElfFile
-from ..errors import IncompatibleError, NotAPluginError, Problem
+from ..errors import IncompatibleError, NotAPluginError, Problem, reasons
 from ..ffi.abi import ABI
 from ..fields import Fields
 from .manifest import Manifest, read_manifests
@@ -20,17 +20,34 @@ if TYPE_CHECKING:
 
 
 class Fit(Fields):
-    """How a library fits a contract: its plugin, and all that speaks against it."""
+    """A library that fits a contract, and its plugin for it."""
 
     elf: ElfFile
     contract: Contract
-    manifest: Manifest | None
-    vtable: Vtable | None
-    problems: tuple[Problem, ...]
+    manifest: Manifest
+    vtable: Vtable
+    problems: tuple[Problem, ...] = ()
+    """Warnings alone."""
 
     @property
-    def fatal(self) -> list[Problem]:
-        """The problems that are more than warnings."""
+    def plugin(self) -> str:
+        """The plugin's name and release, for messages."""
+        return f"{self.manifest.plugin} {self.manifest.release}"
+
+
+class Misfit(Fields):
+    """A library that does not fit a contract, and every reason."""
+
+    elf: ElfFile
+    contract: Contract
+    plugin: str
+    """Name and release of the plugin that was meant; "" if the library has none for the contract."""
+    problems: tuple[Problem, ...]
+    """Reasons and warnings, in the order of the checks."""
+
+    @property
+    def reasons(self) -> list[Problem]:
+        """The problems that are not warnings."""
         return [problem for problem in self.problems if problem.fatal]
 
 
@@ -91,7 +108,17 @@ def _without_manifest(file: LibraryFile, elf: ElfFile) -> NotAPluginError:
     return NotAPluginError(f"{file.path} is not a plugin: {problem}", path=file.path, problems=[problem])
 
 
-def preflight(file: LibraryFile, contract: Contract) -> Fit:
+def require_fit(file: LibraryFile, contract: Contract) -> Fit:
+    """Check the file against the contract. Raises as `preflight`, and IncompatibleError with every problem."""
+    fit = preflight(file, contract)
+    if isinstance(fit, Fit):
+        return fit
+    raise IncompatibleError(
+        f"{file.path} does not fit {contract}{reasons(fit.reasons)}", path=file.path, problems=fit.reasons
+    )
+
+
+def preflight(file: LibraryFile, contract: Contract) -> Fit | Misfit:
     """Hold a file against a contract: everything that can be known without running any of its code.
 
     Raises as `read_library` does for what is no plugin library; all else is in the problems of the result.
@@ -102,13 +129,16 @@ def preflight(file: LibraryFile, contract: Contract) -> Fit:
         problems = [*check_file(file, elf), *(each for each in manifests if isinstance(each, Problem))]
         manifest = _choose([each for each in manifests if isinstance(each, Manifest)], contract, problems)
         if manifest is None:
-            return Fit(elf, contract, None, None, tuple(problems))
+            return Misfit(elf, contract, "", tuple(problems))
         problems += _check_abi(manifest)
         problems += _check_methods(manifest, contract)
         vtable, more = find_vtable(elf, manifest, contract, filled)
     except (ElfError, OSError) as error:
         raise _unreadable(file, error) from error
-    return Fit(elf, contract, manifest, vtable, (*problems, *more))
+    problems += more
+    if vtable is None or any(problem.fatal for problem in problems):
+        return Misfit(elf, contract, f"{manifest.plugin} {manifest.release}", tuple(problems))
+    return Fit(elf, contract, manifest, vtable, tuple(problems))
 
 
 def check_file(file: LibraryFile, elf: ElfFile) -> list[Problem]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..backend import Request
 from ..errors import (
     HardpointError,
     IncompatibleError,
@@ -16,6 +17,7 @@ from ..errors import (
 )
 from ..file import open_library, pin
 from ..inprocess.plugin import check_binding
+from ..isolation.options import checked
 from ..loading import encode, load_file
 from ..preflight.checks import preflight
 from ..preflight.platform import dotted
@@ -147,8 +149,8 @@ class FoundPlugin:
         if self.error is not None:
             raise self.error.with_traceback(None)
         check_binding(self.path or "", binding)
-        text = encode(config)
-        return load_file(self.open(), contract, text, binding, isolated, allow=self._vouch if self._allow else None)
+        request = Request(self._absolute, contract, encode(config), binding, checked(isolated))
+        return load_file(self.open(), request, self._vouch if self._allow else None)
 
     def open(self) -> LibraryFile:
         """The very file that was found. StaleError if that is another by now; else as `open_library`."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...elf.constants import DT_FLAGS, DT_FLAGS_1, DT_RPATH, DT_RUNPATH, PT_GNU_RELRO
 from ...file import open_library
-from ...preflight.checks import preflight, read_library
+from ...preflight.checks import Misfit, preflight, read_library
 from ...preflight.manifest import Manifest
 from ...preflight.platform import dotted, oldest_glibc
 from ..check import FailedError, WarnedError, check
@@ -29,8 +29,8 @@ def fits(subject: Subject) -> str:
         fit = preflight(file, subject.contract)
         stripped = "not " * any(kind == _SHT_SYMTAB for kind, *_ in fit.elf.sections) + "stripped"
         size = -(-fit.elf.size // 1024)
-    if fit.fatal:
-        raise FailedError("\n".join(map(str, fit.fatal)))
+    if isinstance(fit, Misfit):
+        raise FailedError("\n".join(map(str, fit.reasons)))
     if fit.problems:
         raise WarnedError("\n".join(map(str, fit.problems)))
     return f"{size:,} KiB, {stripped}"

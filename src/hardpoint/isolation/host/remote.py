@@ -10,8 +10,8 @@ from ...binding.result import broken
 from .. import wire
 
 if TYPE_CHECKING:
+    from ...backend import Plugin
     from ...binding.guard import Arguments
-    from ...binding.plugin import Plugin
     from ...definition.model import Method
     from .session import Session
 

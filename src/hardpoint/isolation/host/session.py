@@ -23,7 +23,7 @@ from .process import GoneError, Worker, inherited
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ...binding.plugin import Plugin
+    from ...backend import Plugin
     from ...definition.model import Method
     from ...preflight.checks import Fit
     from ..options import Isolation
@@ -53,7 +53,7 @@ class Session:
         self._plugin = plugin
         self._isolation = isolation
         self._pid = os.getpid()
-        self._serial = bool(fit.vtable and fit.vtable.flags & SERIAL)
+        self._serial = bool(fit.vtable.flags & SERIAL)
         try:
             self._kept = own(os.dup, file.fd)
         except OSError as error:

@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import _cffi_backend
 
+from ...backend import Plugin, Request, Slots
 from ...binding import module_of
-from ...binding.plugin import Plugin, Slots
+from ...binding.methods import make_object
 from ...definition.model import Contract, Method, Parameter
 from ...errors import HardpointError, PluginError, StaleError
 from ...ffi.libc import ffi, libc
 from ...file import LibraryFile, open_library
 from ...inprocess import host_log
 from ...inprocess.library import open_for_good
-from ...inprocess.plugin import Opened, default_binding, make_object, open_plugin
+from ...inprocess.plugin import InProcess, default_binding, open_in_process
 from ...preflight.checks import Fit, read_elf
 from ...preflight.manifest import Manifest
 from ...preflight.vtable import Vtable
@@ -79,9 +80,8 @@ def _rehearse() -> None:
     file, fit = _check(-1, *wire.unpack(wire.pack(request)))
     with file:
         library = open_for_good(file, fit)
-    assert fit.manifest is not None  # noqa: S101 - it is the one above
     plugin = Plugin(path, fit.contract, fit.manifest, Slots(0, 0, {"method": 1}), serial=False)
-    _bind(Opened(plugin, library, module_of(default_binding()), ()), None)
+    _bind(InProcess(plugin, library, module_of(default_binding()), (), Request(path, fit.contract)))
 
 
 def _start(control: _socket.socket) -> NoReturn:
@@ -101,7 +101,7 @@ def _start(control: _socket.socket) -> NoReturn:
         with file:
             applied = sandbox.enter(options, file, fit.elf)
             _log_to(records, counter)
-            methods, calls = _load(file, fit, config, binding)
+            methods, calls = _bind(open_in_process(file, fit, Request(file.absolute, fit.contract, config, binding)))
     except HardpointError as error:
         wire.send(control, [1, told(error, None), applied, ""])
         os._exit(0)
@@ -150,13 +150,7 @@ def _check(
     return file, Fit(read_elf(file), contract, found, Vtable(address, size, tuple(vtable_abi), flags), ())
 
 
-def _load(
-    file: LibraryFile, fit: Fit, config: bytes | None, binding: str | None
-) -> tuple[list[Method], list[Call | None]]:
-    return _bind(open_plugin(file, fit, binding), config)
-
-
-def _bind(opened: Opened, config: bytes | None) -> tuple[list[Method], list[Call | None]]:
+def _bind(opened: InProcess) -> tuple[list[Method], list[Call | None]]:
     contract = opened.plugin.contract
     raw = [
         method._replace(
@@ -168,7 +162,7 @@ def _bind(opened: Opened, config: bytes | None) -> tuple[list[Method], list[Call
         for method in contract.methods
     ]
     plugin = opened.plugin._replace(contract=contract._replace(methods=tuple(raw)))
-    made = make_object(opened._replace(plugin=plugin), config)
+    made = make_object(opened._replace(plugin=plugin))
     return raw, [getattr(made, each.name) if plugin.slots.methods.get(each.name) else None for each in raw]
 
 
