@@ -21,10 +21,13 @@ class _FieldsType(type):
 
     def __new__(cls, name: str, bases: tuple[type, ...], members: dict[str, Any]) -> _FieldsType:
         fields = tuple(members.get("__annotations__", ()))
-        if (
-            not fields and bases and isinstance(bases[0], _FieldsType)
-        ):  # as of a NamedTuple's subclass, they are its base's
-            return super().__new__(cls, name, bases, {"__slots__": (), **members})
+        base = bases[0] if isinstance(bases[0], _FieldsType) else None
+        if base is not None and not fields:
+            if not base._fields:  # Python 3.14 has no annotations here without the future import
+                raise TypeError(
+                    f"{name} needs fields: annotate them, and begin its module with `from __future__ import annotations`"
+                )
+            return super().__new__(cls, name, bases, {"__slots__": (), **members})  # the fields are the base's
         defaults = {field: members[field] for field in fields if field in members}
         members |= {field: _tuplegetter(index, field) for index, field in enumerate(fields)}
         members |= {"__slots__": (), "__match_args__": fields, "_fields": fields, "_field_defaults": defaults}

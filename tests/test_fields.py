@@ -1,4 +1,4 @@
-"""Records are what NamedTuple makes: each is held against one of the same fields."""
+"""Fields behave like a NamedTuple: each is compared with one of the same fields."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Point(Fields):
-    """A record with a default, a property and a method of its own."""
+    """Fields with a default, a property and a method."""
 
     x: int
     y: int = 7
@@ -80,7 +80,7 @@ ASKED: dict[str, Callable[[Any], object]] = {
 
 
 @pytest.mark.parametrize("ask", ASKED.values(), ids=ASKED)
-def test_a_record_answers_as_a_named_tuple(ask: Callable[[Any], object]) -> None:
+def test_it_answers_as_a_named_tuple(ask: Callable[[Any], object]) -> None:
     assert ask(Point) == ask(Model)
 
 
@@ -95,7 +95,7 @@ def test_a_record_answers_as_a_named_tuple(ask: Callable[[Any], object]) -> None
     ],
     ids=["too few", "too many", "unknown", "twice", "replace"],
 )
-def test_what_makes_no_record(make: Callable[[Any], object], found: str) -> None:
+def test_wrong_arguments(make: Callable[[Any], object], found: str) -> None:
     with pytest.raises((TypeError, ValueError)):
         make(Model)
     with pytest.raises(TypeError) as caught:
@@ -103,14 +103,21 @@ def test_what_makes_no_record(make: Callable[[Any], object], found: str) -> None
     assert str(caught.value) == f"Point is made of x, y, not of {found}"
 
 
-def test_a_record_does_not_change() -> None:
+def test_a_class_without_fields_is_refused() -> None:
+    with pytest.raises(
+        TypeError, match="Nothing needs fields: annotate them, and begin its module with `from __future__"
+    ):
+        type(Fields)("Nothing", (Fields,), {"x": 1})
+
+
+def test_it_cannot_change() -> None:
     point: Any = Point(1)
     for name in ("x", "z"):
         with pytest.raises(AttributeError):
             setattr(point, name, 2)
 
 
-def test_the_public_records_are_such() -> None:
+def test_public_classes_are_named_tuples_to_their_users() -> None:
     problem = hardpoint.Problem("code", "this", "that", fix="mend it")
     assert problem == ("code", "this", "that", "mend it", True)
     assert repr(problem) == "Problem(code='code', needs='this', found='that', fix='mend it', fatal=True)"
