@@ -192,15 +192,6 @@ def test_the_api_page_has_every_public_name() -> None:
     assert sorted(there) == sorted(hardpoint.__all__)
 
 
-def test_the_house_is_laid_out_as_contributing_says() -> None:
-    page = (ROOT / "CONTRIBUTING.md").read_text()
-    source = ROOT / "src/hardpoint"
-    found = [*source.glob("*.py"), *source.glob("isolation/*.py"), *source.glob("conformance/*.py")]
-    folders = [f"{path.parent.name}/" for path in source.glob("*/__init__.py") if path.parent.name != "contracts"]
-    names = folders + [path.name for path in found if not path.name.startswith("_")]
-    assert [name for name in names if f"`{name}`" not in page] == []
-
-
 def test_every_page_is_in_the_index() -> None:
     index = (ROOT / "docs/index.md").read_text()
     listed = {

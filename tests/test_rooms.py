@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from importlib.util import resolve_name
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 SOURCE = Path(hardpoint.__file__).resolve().parent
 ROOMS = (
-    "fields errors version table ffi definition elf file preflight isolation backend binding inprocess "
+    "fields errors problems version table ffi definition elf file preflight isolation backend binding inprocess "
     "isolation.worker isolation.host loading pickling aio contracts registry authoring conformance benchmark cli"
 ).split()
 """Each imports from itself and from those before it; `isolation.host` does not import `isolation.worker`."""
@@ -64,3 +65,10 @@ def test_a_room_imports_only_those_before_it(room: str) -> None:
         and (ROOMS.index(room_of(target)) > ROOMS.index(room) or (room, room_of(target)) in APART)
     }
     assert not wrong
+
+
+def test_contributing_has_the_rooms_in_their_order() -> None:
+    page = (SOURCE.parents[1] / "CONTRIBUTING.md").read_text()
+    [table] = re.findall(r"\| room \| contents \|\n.*?\n\n", page, re.DOTALL)
+    named = re.findall(r"`([\w/]+?)(?:\.py|/)`(?=[^|]*\|.*\|$)", table, re.MULTILINE)
+    assert [name.replace("/", ".") for name in named] == [room for room in ROOMS if room != "contracts"]
