@@ -1,4 +1,4 @@
-"""The command line of hardpoint's own processes: what `main` gets, where it imports from, and what was imported before."""
+"""The command line of hardpoint's own processes: arguments, folders of imports, and what is imported before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes of hardpoint's own: the command line of a Python that imports one module of the package and calls its `main`."""
+"""Processes of hardpoint's own: the command line of a Python that imports one module and calls its `main`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ start = time.perf_counter_ns()
 import hardpoint
 arguments.append(time.perf_counter_ns() - start)
 """
-"""Time `import hardpoint`, and give `main` the nanoseconds as its last argument. typing is imported before, since every contract needs
-it: the rest is what hardpoint adds."""
+"""Time `import hardpoint`, and give `main` the nanoseconds as its last argument. typing is imported before, since every
+contract needs it: the rest is what hardpoint adds."""
 LEAN = """\
 import gc
 gc.disable()
@@ -26,9 +26,9 @@ typing.TYPE_CHECKING, typing.__getattr__ = False, lambda name: None
 sys.modules["hardpoint"] = hardpoint
 sys.modules.setdefault("typing", typing)
 """
-"""Import as little as possible: the start of the process is most of the time to a first answer. It collects no garbage meanwhile
-(saves 4 of 40 ms), skips the imports of hardpoint/__init__.py (2 ms), and has an empty module in the place of typing, of which
-nothing but the names is needed (8 ms). The last argument is the folder of the package."""
+"""Import as little as possible: the start of the process is most of the time to a first answer. It collects no garbage
+meanwhile (saves 4 of 40 ms), skips the imports of hardpoint/__init__.py (2 ms), and has an empty module in the place of
+typing, of which nothing but the names is needed (8 ms). The last argument is the folder of the package."""
 
 
 def command(

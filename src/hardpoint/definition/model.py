@@ -111,7 +111,7 @@ class Contract(Fields):
         return f"hardpoint_{self.struct}"
 
     def to_wire(self) -> tuple[Any, ...]:
-        """The contract as plain tuples for another process, in msgpack, marshal or JSON; documentation and functions stay here."""
+        """The contract as plain tuples, for msgpack, marshal or JSON; documentation and functions are left out."""
         return self.name, self.major, self.minor, tuple(method.to_wire() for method in self.methods)
 
     @classmethod

@@ -1,8 +1,8 @@
 """Descriptors that belong to an object from the system call on, and are closed with its last reference.
 
-A signal handler's exception can come between any two bytecode instructions of the main thread, so also between a call and the
-assignment of its result: a descriptor that is only a number would leak there. It can't come inside one call of C code, such as
-`next` of a `map`.
+A signal handler's exception can come between any two bytecode instructions of the main thread, so also between a call
+and the assignment of its result: a descriptor that is only a number would leak there. It can't come inside one call of
+C code, such as `next` of a `map`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def own_pair(opens: Callable[..., tuple[int, int]], *arguments: Any) -> tuple[Fi
 def close_from(first: int) -> None:
     """Close every descriptor from a number on.
 
-    Without close_range(2), which needs Linux 5.9 and a Python built on glibc 2.34 or newer, os.closerange tries each number: so
-    it is given the highest one that is open, not the highest one possible.
+    Without close_range(2), which needs Linux 5.9 and a Python built on glibc 2.34 or newer, os.closerange tries each
+    number: so it is given the highest one that is open, not the highest one possible.
     """
     os.closerange(first, max(map(int, os.listdir("/proc/self/fd"))) + 1)

@@ -1,8 +1,8 @@
 """Busy-waiting for a frame: between two cores, waking the other one is most of a round trip.
 
-A core that sleeps takes some 40 µs to wake up, and a call of a quick method waits for that twice. So while frames have been
-coming within such a time, a receive polls for the next one before it sleeps, for at most _SPIN seconds, yielding the core to
-others. Where polling does not pay (on one core, for slow methods, between rare calls) it stops at once.
+A core that sleeps takes some 40 µs to wake up, and a call of a quick method waits for that twice. So while frames have
+been coming within such a time, a receive polls for the next one before it sleeps, for at most _SPIN seconds, yielding
+the core to others. Where polling does not pay (on one core, for slow methods, between rare calls) it stops at once.
 """
 
 from __future__ import annotations

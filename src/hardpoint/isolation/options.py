@@ -16,19 +16,20 @@ _UNITS = {"": 1, "b": 1, "k": 1 << 10, "kib": 1 << 10, "m": 1 << 20, "mib": 1 <<
 
 
 class Isolation(Fields):
-    """The options of an isolated plugin: what its workers may use, how long they may take, what follows when one dies."""
+    """The options of an isolated plugin: limits and permissions of its workers, and what follows when one dies."""
 
     timeout: float | None = None
-    """Seconds that loading and each call may take, or None for no limit. After that the worker is killed: TimedOutError."""
+    """Seconds that loading and each call may take; then the worker is killed: TimedOutError. None for no limit."""
     restart: str = "on-call"
     """After a worker died: with `on-call`, the next call starts another; with `never`, the plugin stays dead."""
     workers: int = 1
     """Number of processes that calls are spread over; each has its own instance."""
     memory: int | str | None = "1GiB"
-    """Limit of each worker's private writable memory (RLIMIT_DATA): bytes, or a text such as `256MiB`; None for no limit. A worker
-    starts with 30 MiB. Shared memory and mapped files are not counted; allocations beyond the limit fail."""
+    """Limit of each worker's private writable memory (RLIMIT_DATA): bytes, or a text such as `256MiB`; None for no
+    limit. A worker starts with 30 MiB. Shared memory and mapped files are not counted; allocations beyond the limit
+    fail."""
     cpu: int | None = None
-    """Seconds of processor time that each worker has in all (RLIMIT_CPU); after that it dies of SIGXCPU. None for no limit."""
+    """Seconds of processor time of each worker in all (RLIMIT_CPU); then it dies of SIGXCPU. None for no limit."""
     files: int | None = 1024
     """Descriptors that each worker may have open (RLIMIT_NOFILE), two for each calling thread; None for no limit."""
     sandbox: bool | Literal["required"] = True
@@ -40,8 +41,8 @@ class Isolation(Fields):
     read: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = ()
     """Files and folders that it may read, besides its library and what every library needs."""
     write: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = ()
-    """Files and folders that it may read, write, make and remove. It can't change modes, owners and times, nor call truncate(2);
-    ftruncate(2) is allowed."""
+    """Files and folders that it may read, write, make and remove. It can't change modes, owners and times, nor call
+    truncate(2); ftruncate(2) is allowed."""
 
 
 class IsolationStatus(Fields):

@@ -74,7 +74,7 @@ class Shared:
         if end > size and grow:
             size = -(-max(end, 2 * size) // _GRAIN) * _GRAIN
             os.ftruncate(self.fd, size)
-        # A worker can make a huge hole at no cost, and reading it would take up this process's memory: count blocks, not size.
+        # Count blocks, not size: a worker can make a huge hole at no cost, and reading it takes memory of this process.
         allocated = size if grow else min(size, status.st_blocks * 512)
         if end > allocated or not size:
             raise wire.FrameError(f"a payload that ends at byte {end} of {allocated}")

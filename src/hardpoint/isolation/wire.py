@@ -2,9 +2,9 @@
 
 The host doesn't trust a worker: it copies what the worker sent, then checks it (`host/frames.py`), then uses it.
 
-A call is `[method, argument...]`. The reply is `[0, result, buffer...]` or `[1, [class, message, status, text], buffer...]`; the
-buffers are the contents of the call's bytearrays as the plugin left them. A payload of more than INLINE bytes is in shared
-memory: an extension of the type PAYLOAD, with offset and size, stands for it in the frame.
+A call is `[method, argument...]`. The reply is `[0, result, buffer...]` or `[1, [class, message, status, text],
+buffer...]`; the buffers are the contents of the call's bytearrays as the plugin left them. A payload of more than
+INLINE bytes is in shared memory: an extension of the type PAYLOAD, with offset and size, stands for it in the frame.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LIMIT = 1 << 18
 CONNECT, END = 1, 0
 """From host to worker, once it has loaded: two descriptors for calls; the request to end."""
 FORKED, ENDED = 0, 1
-"""From zygote to host: `[FORKED, pid]` with two descriptors, or `[FORKED, -errno]`; `[ENDED, pid, status of waitpid(2)]`."""
+"""From zygote to host: `[FORKED, pid]` with two descriptors, or `[FORKED, -errno]`; `[ENDED, pid, wait status]`."""
 NO_MEMORY = 71
 """Exit status of a worker that has no memory left for its own work."""
 PAYLOAD = 1

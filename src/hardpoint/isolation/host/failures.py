@@ -1,4 +1,4 @@
-"""Errors of isolated plugins: a worker that crashed, hung or sent a malformed frame, and a host that lacks resources."""
+"""Errors of isolated plugins: a worker crashed, hung or sent a malformed frame, or the host lacks resources."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .process import Worker
 
 LOST = (GoneError, FrameError, BlockingIOError, BrokenPipeError, ConnectionResetError)
-"""Errors that mean the worker is lost. Others are the host's own, or a signal handler's, which can raise TimeoutError, say."""
+"""Errors that mean the worker is lost. Others are the host's own, or a signal handler's (even TimeoutError can be)."""
 _SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ENOSPC}
 
 
@@ -29,13 +29,14 @@ def is_shortage(error: OSError) -> bool:
 def shortage(path: str, doing: str, error: OSError) -> LoadError:
     """The error for an operation for which the host has not got the resources."""
     return LoadError(
-        f"{path}: {doing} is not possible now: {error.strerror}; end some processes, close some files or free some memory",
+        f"{path}: {doing} is not possible now: {error.strerror}; "
+        "end some processes, close some files or free some memory",
         path=path,
     )
 
 
 def why_killed(why: BaseException) -> str:
-    """Why a worker is killed after one of the errors in LOST, for the errors of other threads' calls; "" if it is dead."""
+    """Why a worker is killed after an error of LOST, as other threads' calls report it; "" if it is dead already."""
     if isinstance(why, BlockingIOError):
         return "another call took too long"
     return "it sent a malformed frame" if isinstance(why, FrameError) else ""
@@ -51,8 +52,8 @@ def lost(
         return TimedOutError(took, path=path)
     if isinstance(why, FrameError):
         return CrashedError(
-            f"{path}: in {doing}, the worker sent a malformed frame ({why}), and was killed: the plugin wrote to a descriptor or "
-            f"to memory that is not its own; report it to the author of {plugin.manifest.plugin}",
+            f"{path}: in {doing}, the worker sent a malformed frame ({why}), and was killed: the plugin wrote to a "
+            f"descriptor or to memory that is not its own; report it to the author of {plugin.manifest.plugin}",
             path=path,
         )
     return crashed(path, isolation, doing, worker)

@@ -1,4 +1,4 @@
-"""Frames of calls, on the host's side: large payloads go to shared memory, and every reply is checked before it is used."""
+"""Frames of calls, on the host's side: large payloads go to shared memory, and replies are checked before use."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Loaded(Fields):
 
 
 def check_loaded(reply: Any, methods: int, path: str) -> Loaded | HardpointError:
-    """Check a worker's reply to a request to load a contract of so many methods. Raises FrameError if it is malformed."""
+    """Check the reply to a load request, for a contract of so many methods. Raises FrameError if it is malformed."""
     if type(reply) is not list or [type(each) for each in reply] != [int, list, list, str]:
         raise FrameError("a malformed reply")
     failed, content, sandbox, binding = reply

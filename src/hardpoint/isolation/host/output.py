@@ -1,7 +1,8 @@
 """The output and log records of workers -> `logging`; one thread reads them all.
 
-Lines of stdout and stderr go to `hardpoint.plugin.<name>.output`, log records to `hardpoint.plugin.<name>`, like those of a
-plugin in the process. A worker that writes faster than the thread reads waits (output), or drops and counts (records).
+Lines of stdout and stderr go to `hardpoint.plugin.<name>.output`, log records to `hardpoint.plugin.<name>`, like those
+of a plugin in the process. A worker that writes faster than the thread reads waits (output), or drops and counts
+(records).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _LAST = 20
 _TURN = 64
 """Log records of one worker that are read in a row."""
 _REST = 4096
-"""Log records that are read after a worker has ended: more than a socket holds, unless net.core.wmem_default was raised."""
+"""Log records read after a worker has ended: more than a socket holds, unless net.core.wmem_default was raised."""
 
 
 class Output:

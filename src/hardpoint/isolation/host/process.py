@@ -114,7 +114,7 @@ class Worker:
         return reply
 
     def take(self) -> Connection:
-        """Take a connection for one call. Raises GoneError if the worker is dead, OSError if this process can open none."""
+        """Take a connection for one call. Raises GoneError if the worker is dead, OSError if none can be opened."""
         try:
             return self.free.pop()
         except IndexError:
@@ -197,7 +197,7 @@ class Worker:
         return in_time
 
     def wait(self, seconds: float = 1.0) -> int | None:
-        """Wait for the status of a worker that is dead or dying; None if it doesn't come in that time, or is unknown."""
+        """Wait for the status of a worker that is dead or dying; None if it is unknown, or not known in that time."""
         if self._ended.acquire(timeout=seconds):
             self._ended.release()
             self.output.ended.wait(0.2)  # a process that it started may still hold the pipe
@@ -216,8 +216,8 @@ def _milliseconds(seconds: float) -> int:
 def _receive_in_time(sock: _socket.socket, seconds: float) -> Callable[[Any], int]:
     """Make a recv_into that raises BlockingIOError if nothing comes in that time.
 
-    SO_RCVTIMEO would cost 0.1 µs where poll costs 0.6, but its time restarts with each signal that the host gets: a host with a
-    timer would wait for ever (seen).
+    SO_RCVTIMEO would cost 0.1 µs where poll costs 0.6, but its time restarts with each signal that the host gets: a
+    host with a timer would wait for ever (seen).
     """
     poll = select.poll()
     poll.register(sock, select.POLLIN)

@@ -1,4 +1,4 @@
-"""The methods of an isolated plugin: a call is a frame to a worker. The face of a module of `binding`, like `native`."""
+"""The methods of an isolated plugin, made like those of a binding: a call is a frame to a worker."""
 
 from __future__ import annotations
 

@@ -91,7 +91,8 @@ class Session:
     def call(self, method: Method, frame: list[Any], buffers: list[memoryview]) -> Any:
         """Call a method in a worker; `frame` is its index and the arguments.
 
-        The index is inverted (~index) if there are large payloads, or bytearrays, whose new contents come with the reply.
+        The index is inverted (~index) if there are large payloads, or bytearrays, whose new contents come with the
+        reply.
         """
         workers = self._workers
         if not workers.loaded.present[frame[0] if frame[0] >= 0 else ~frame[0]]:
@@ -133,7 +134,8 @@ class Session:
         """The error for a method that was looked up before a reload to an older release."""
         path, manifest = self._plugin.path, self._plugin.manifest
         return CallError(
-            f"{path}: {manifest.plugin} {manifest.release} does not have {method.text}; use a newer release of the plugin",
+            f"{path}: {manifest.plugin} {manifest.release} does not have {method.text}; "
+            "use a newer release of the plugin",
             path=path,
             status=UNSUPPORTED,
         )

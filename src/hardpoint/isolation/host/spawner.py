@@ -1,14 +1,12 @@
-"""The host's side of the zygote, which is started with the first isolated plugin, and again if it died."""
+"""The host's side of the zygote: processes for workers, and their ends. It starts with the first isolated plugin."""
 
 from __future__ import annotations
 
 import _socket
 import errno
-import fcntl
 import os
 import select
 import signal
-import sys
 from _queue import Empty, SimpleQueue
 from _thread import RLock, allocate_lock, start_new_thread
 from contextlib import closing, suppress
@@ -16,17 +14,13 @@ from io import FileIO
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-from ... import launcher
-from ...errors import LoadError
 from ...fields import Fields
 from .. import wire
-from ..descriptors import own
+from .start_zygote import start_zygote
 
 if TYPE_CHECKING:
     from .process import Worker
 
-_VARIABLES = ("LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "TZ")
-"""The environment of the zygote, and so of workers."""
 _PATIENCE = 10.0
 """Seconds that the zygote has for a fork; it takes one millisecond, and a plugin could have stopped it."""
 
@@ -47,8 +41,8 @@ class Forked(Fields):
 class Spawner:
     """A running zygote: it forks a process at each request, and reports the end of each process.
 
-    One thread receives everything from it. Signal handlers never run there, so no exception of theirs can come between receiving a
-    descriptor and handing it to the object that closes it.
+    One thread receives everything from it. Signal handlers never run there, so no exception of theirs can come between
+    receiving a descriptor and handing it to the object that closes it.
     """
 
     def __init__(self) -> None:
@@ -103,7 +97,7 @@ class Spawner:
                         return answer
                     answer.close()
                     answer = OSError(errno.ECHILD, os.strerror(errno.ECHILD))
-                # A process that was forked ahead may have been killed since, or there was no room for it then: ask again.
+                # A process forked ahead may have been killed since, or could not be forked then: ask again.
                 if self.alive and not was_asked:  # type: ignore[redundant-expr]  # the other thread sets it
                     raise answer
         return None
@@ -127,7 +121,7 @@ class Spawner:
         """Start the zygote, and watch it on the same thread: it is killed when that ends (PR_SET_PDEATHSIG)."""
         try:
             with closing(theirs):
-                self._pid = _spawn(theirs.fileno())
+                self._pid = start_zygote(theirs.fileno())
         except BaseException as error:  # noqa: BLE001 - raised by the thread that waits for this
             self._failed = error
             return
@@ -190,49 +184,13 @@ def _forked(pid: int, fds: list[int]) -> Forked | OSError:
 
 
 def is_readable(what: FileIO | _socket.socket, seconds: float = 0) -> bool:
-    """Wait up to some seconds for something to read; True if there is. A pidfd is readable once its process has ended."""
+    """Wait for something to read; True if there is. A pidfd is readable once its process has ended."""
     poll = select.poll()
     try:
         poll.register(what, select.POLLIN)
     except ValueError:  # another thread has closed it
         return True
     return bool(poll.poll(min(seconds, 2_000_000.0) * 1000))  # it takes an int of C
-
-
-def check_python() -> None:
-    """Raise LoadError if `sys.executable` is no program, as in one that embeds Python."""
-    path = sys.executable
-    if not path or not os.access(path, os.X_OK) or not os.path.isfile(path):
-        raise LoadError(
-            f"no process can be started for isolated plugins: needs sys.executable to be a Python of this version, found "
-            f"{path!r}; set sys.executable to one that can be run"
-        )
-
-
-def _module_folders() -> list[str]:
-    """The absolute folders of the modules that the zygote needs: an entry of sys.path may be relative to an earlier folder."""
-    modules = (sys.modules[name] for name in ("msgpack", "_cffi_backend"))
-    files = (os.path.abspath(module.__file__ or "") for module in modules)
-    return [os.path.dirname(file) if file.endswith(".so") else os.path.dirname(os.path.dirname(file)) for file in files]
-
-
-def _spawn(control: int) -> int:
-    """Start the zygote. It inherits nothing of the host's but stderr: no other descriptor, no ignored or blocked signal."""
-    check_python()
-    package = os.path.dirname(os.path.abspath(launcher.__file__))
-    words = launcher.command(
-        "hardpoint.isolation.worker.zygote", os.getpid(), 3, package,
-        setup=launcher.LEAN, flags=("-I", "-S"), folders=_module_folders(),
-    )  # fmt: skip
-    environment = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
-    default = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
-    with own(fcntl.fcntl, control, fcntl.F_DUPFD_CLOEXEC, 10) as high:  # in a host without stdin, `control` may be 0
-        actions = [
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-            (os.POSIX_SPAWN_DUP2, high.fileno(), 3),
-        ]
-        return os.posix_spawn(words[0], words, environment, file_actions=actions, setsigmask=(), setsigdef=default)
 
 
 _spawner: Spawner | None = None

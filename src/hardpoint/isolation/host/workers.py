@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _GRACE = 0.5
 """Seconds that workers have to exit by themselves."""
 _TRIES, _PAUSE = 4, 0.1
-"""Failed starts in a row after which the plugin is given up; seconds before a restart, doubled after each failed one."""
+"""Failed starts in a row after which no more are tried; seconds before a restart, doubled after each failed one."""
 
 
 class Workers:
@@ -60,7 +60,7 @@ class Workers:
             self._calls[number] -= 1
 
     def run(self, number: int, doing: str) -> Worker:
-        """Return a worker, started if it isn't running. Raises the error of the last start if it isn't to be started again."""
+        """Return a worker, started if it is not running. Raises the last error again if it is not to be restarted."""
         while True:
             with self._lock:
                 worker, pause = self.running[number], 0.0
@@ -77,13 +77,14 @@ class Workers:
         if self._last_error is not None and self._isolation.restart == "never":
             kind, how = self._last_error
             raise kind(
-                f"{path}: {doing} cannot be called: the worker died before, and restart is 'never' ({how}); load it again",
+                f"{path}: {doing} cannot be called: the worker died before, and restart is 'never' ({how}); "
+                "load it again",
                 path=path,
             )
         if len(self._failures) >= _TRIES and self._last_error is not None:
             raise CrashedError(
-                f"{path}: {doing} cannot be called: the plugin failed to start {_TRIES} times in a row, the last time with: "
-                f"{self._last_error[1]}; fix it, and load it again",
+                f"{path}: {doing} cannot be called: the plugin failed to start {_TRIES} times in a row, the last time "
+                f"with: {self._last_error[1]}; fix it, and load it again",
                 path=path,
             )
         if not self._failures:

@@ -62,7 +62,8 @@ def enter(options: dict[str, Any], file: LibraryFile, elf: ElfFile) -> list[str]
         if lacking and options["sandbox"] == "required":
             raise LoadError(
                 f"{file.path} is not loaded: needs the whole sandbox for Isolation(sandbox='required'), found: "
-                f"{'; '.join(lacking)}; use another kernel or container, or Isolation(sandbox=True) for a partial sandbox",
+                f"{'; '.join(lacking)}; "
+                "use another kernel or container, or Isolation(sandbox=True) for a partial sandbox",
                 path=file.path,
             )
         told += given + [f"lacking: {each}" for each in lacking]

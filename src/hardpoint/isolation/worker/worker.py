@@ -74,7 +74,8 @@ def _rehearse() -> None:
     path = _cffi_backend.__file__
     with open_library(path) as file:
         request = wire.LoadRequest(
-            path, path, file.identity, None, Contract("rehearsal", 1, 0, (Method("method", (Parameter("parameter", "str"),), "str"),)),
+            path, path, file.identity, None,
+            Contract("rehearsal", 1, 0, (Method("method", (Parameter("parameter", "str"),), "str"),)),
             Manifest((1, 0), "rehearsal", (1, 0), "", "", (), b""), Vtable(0, 0, (1, 0), 0), None, {}, None,
         )  # fmt: skip
     file, fit = _check(-1, wire.unpack_load(wire.pack_load(request)))

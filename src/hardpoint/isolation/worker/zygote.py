@@ -1,7 +1,8 @@
 """The process that forks workers: small, single-threaded, and gone when the host is.
 
-Forking a host that may have threads is unsafe, and starting a Python for each worker takes ten times as long. The host starts it
-(see spawner), and has the other end of its one socket: requests come from there, processes and their exits are reported there.
+Forking a host that may have threads is unsafe, and starting a Python for each worker takes ten times as long. The host
+starts it (see spawner), and has the other end of its one socket: requests come from there, processes and their exits
+are reported there.
 """
 
 from __future__ import annotations
