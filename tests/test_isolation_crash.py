@@ -112,7 +112,7 @@ def test_all_memory_is_a_crash_and_not_the_hosts(load_hostile: LoadHostile) -> N
 
 def test_bytes_that_are_no_answer_are_a_crash(load_hostile: LoadHostile) -> None:
     plugin = load_hostile()
-    with pytest.raises(CrashedError, match=r"in harm, the worker sent what no worker sends .* and was killed: the plugin "
+    with pytest.raises(CrashedError, match=r"in harm, the worker sent a malformed frame .* and was killed: the plugin "
                                            r"wrote to a descriptor .* report it to the author of hostile") as caught:  # fmt: skip
         plugin.harm("babble")
     assert (caught.value.signal, caught.value.status) == (None, None)
@@ -123,7 +123,7 @@ def test_a_worker_that_closes_everything_is_gone(load_hostile: LoadHostile) -> N
     plugin = load_hostile()
     [before] = workers(plugin)
     with pytest.raises(
-        CrashedError, match=r"the worker (left its connection to the host .*, and was killed|exited with .*) in harm"
+        CrashedError, match=r"the worker (closed its connection to the host .*, and was killed|exited with .*) in harm"
     ):
         plugin.harm("close")
     assert eventually(lambda: not runs(before))

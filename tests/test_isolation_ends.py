@@ -150,6 +150,7 @@ def test_a_daemon_that_a_plugin_wants_is_not_there(hostile_library: Path) -> Non
         zygote = parent(workers(plugin)[0])
         assert eventually(lambda: len(children(zygote)) == 2)  # the worker, and a process that is ready for the next
         own = {zygote, *children(zygote)}
+        assert str(zygote) in zygotes_of(str(os.getpid()))
         assert plugin.harm("daemon") == "alive"
         assert {int(pid) for pid in zygotes_of(str(os.getpid()))} <= own
     assert {int(pid) for pid in zygotes_of(str(os.getpid()))} <= own

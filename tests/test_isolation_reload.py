@@ -55,7 +55,7 @@ def test_a_worker_that_dies_after_its_file_was_replaced(load_hostile: LoadHostil
     with pytest.raises(hardpoint.CrashedError):
         plugin.harm("abort")
     with pytest.raises(
-        hardpoint.StaleError, match=r"is another file than the one that was loaded, .*; hardpoint\.reload goes on"
+        hardpoint.StaleError, match=r"was replaced after it was loaded, .*; call hardpoint\.reload to load that"
     ) as caught:
         plugin.count()
     assert caught.value.path == str(path)

@@ -227,7 +227,7 @@ def test_it_becomes_no_other_program(library: Path, confined: Escape) -> None:
 def test_processes_gives_them_back(library: Path) -> None:
     plugin = load(library, processes=True)
     assert [plugin.attempt(what, "/bin/true") for what in ("fork", "vfork", "clone3", "spawn")] == ["done"] * 4
-    assert "processes: it may start others, which may outlive it" in lines(plugin)
+    assert "processes: can start others, which can outlive it" in lines(plugin)
     hardpoint.close(plugin)
 
 
@@ -350,7 +350,7 @@ def test_no_other_abi_leads_around_the_filter(confined: Escape, free: Escape) ->
 def test_root_has_no_capabilities_left(confined: Escape, free: Escape) -> None:
     assert confined.attempt("capabilities", "") == "EPERM"
     assert free.attempt("capabilities", "") == "done"
-    assert "no capabilities, but those over files" in lines(confined)
+    assert "no capabilities, except those over files" in lines(confined)
 
 
 def test_no_program_gives_new_privileges(confined: Escape, free: Escape) -> None:
@@ -730,17 +730,17 @@ def without(run_python: RunPython, library: Path, mode: object) -> list[str]:
 def test_what_the_kernel_lacks_is_said(run_python: RunPython, library: Path) -> None:
     assert [line for line in without(run_python, library, True) if line.startswith("lacking")] == [
         "lacking: files are not confined: the kernel has no Landlock (Linux 5.13 has it, if it is turned on)",
-        f"lacking: system calls are not confined: the kernel takes no seccomp filter here ({os.strerror(errno.ENOSYS)})",
+        f"lacking: system calls are not confined: the kernel refuses a seccomp filter here ({os.strerror(errno.ENOSYS)})",
     ]
 
 
 def test_what_the_kernel_lacks_is_an_error_if_it_is_required(run_python: RunPython, library: Path) -> None:
     (told,) = without(run_python, library, "required")
     assert told == (
-        f"LoadError {library} is not loaded: Isolation(sandbox='required'), and files are not confined: the kernel has no "
-        "Landlock (Linux 5.13 has it, if it is turned on); system calls are not confined: the kernel takes no seccomp "
-        "filter here (Function not implemented); use another kernel or container, or do with what there is: "
-        "Isolation(sandbox=True)"
+        f"LoadError {library} is not loaded: needs the whole sandbox for Isolation(sandbox='required'), found: files are not "
+        "confined: the kernel has no Landlock (Linux 5.13 has it, if it is turned on); system calls are not confined: the "
+        "kernel refuses a seccomp filter here (Function not implemented); use another kernel or container, or "
+        "Isolation(sandbox=True) for a partial sandbox"
     )
 
 
@@ -754,7 +754,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"memory": "lots"}, "Isolation(memory=...) is a number of bytes, or a size such as '256MiB', not 'lots'"),
     ({"memory": True}, "Isolation(memory=...) is a number of bytes, or a size such as '256MiB', not True"),
     ({"memory": -1}, "Isolation(memory=...) is a number of bytes, or a size such as '256MiB', not -1"),
-    ({"memory": "1MiB"}, "Isolation(memory=...) is 64 MiB or more, since Python itself takes part of it, not '1MiB'"),
+    ({"memory": "1MiB"}, "Isolation(memory=...) is 64 MiB or more, since Python itself needs part of it, not '1MiB'"),
     ({"cpu": 0.5}, "Isolation(cpu=...) is a whole number from 1 to 2147483647, or None, not 0.5"),
     ({"cpu": True}, "Isolation(cpu=...) is a whole number from 1 to 2147483647, or None, not True"),
     ({"files": 3}, "Isolation(files=...) is a whole number from 32 to 2147483647, or None, not 3"),
@@ -768,7 +768,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"processes": 4}, "Isolation(processes=...) is True or False, not 4"),
     ({"read": 7}, "Isolation(read=...) is a path, or a list or tuple of paths, not 7"),
     ({"write": [7]}, "Isolation(write=...) is a path, or a list or tuple of paths, not [7]"),
-    ({"read": "/nowhere"}, "Isolation(read=...) names '/nowhere', which is not there; make it first"),
+    ({"read": "/nowhere"}, "Isolation(read=...) names '/nowhere', which does not exist; make it first"),
 ]  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..definition.kinds import BUFFERS
-from ..definition.model import Contract, Method, Parameter
+from ..definition.model import Contract, Method
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,18 +109,7 @@ Packed = tuple[Any, ...]
 
 def pack(subject: Subject) -> Packed:
     """The subject as plain tuples. The functions of a contract's class stay here: a vtable is called, not they."""
-    contracts = tuple(
-        (
-            contract.name,
-            contract.major,
-            contract.minor,
-            tuple(
-                (method.name, tuple(map(tuple, method.parameters)), method.result, method.since, method.quick)
-                for method in contract.methods
-            ),
-        )
-        for contract in subject.contracts
-    )
+    contracts = tuple(contract.to_wire() for contract in subject.contracts)
     cases = tuple((case.contract, case.method.name, case.values, case.payload) for case in subject.cases)
     return subject.path, contracts, cases, subject.config
 
@@ -128,19 +117,12 @@ def pack(subject: Subject) -> Packed:
 def unpack(packed: Packed) -> Subject:
     """The subject that was packed."""
     path, packed_contracts, packed_cases, config = packed
-    contracts = tuple(
-        Contract(name, major, minor, tuple(_method(*method) for method in methods))
-        for name, major, minor, methods in packed_contracts
-    )
+    contracts = tuple(map(Contract.from_wire, packed_contracts))
     cases: list[Case] = []
     for index, name, values, payload in packed_cases:
         method = next(method for method in contracts[index].methods if method.name == name)
         cases.append(Case(index, method, own_values(method, values), payload))
     return Subject(path, contracts, tuple(cases), config)
-
-
-def _method(name: str, parameters: tuple[Packed, ...], result: str, since: int, quick: bool) -> Method:  # noqa: FBT001
-    return Method(name, tuple(Parameter(*parameter) for parameter in parameters), result, since, quick)
 
 
 def own_values(method: Method, values: tuple[Any, ...]) -> tuple[Any, ...]:

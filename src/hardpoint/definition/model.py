@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..fields import Fields
 from .kinds import BUFFERS, KINDS, RESULTS
@@ -55,6 +55,16 @@ class Method(Fields):
         parameter = self.parameters[index]
         return f"{self.name}() argument {index + 1 if parameter.positional_only else repr(parameter.name)}"
 
+    def to_wire(self) -> tuple[Any, ...]:
+        """The method as `Contract.to_wire` writes it."""
+        return self.name, tuple(map(tuple, self.parameters)), self.result, self.since, self.quick
+
+    @classmethod
+    def from_wire(cls, wire: Sequence[Any]) -> Method:
+        """The method that `to_wire` wrote."""
+        name, parameters, *others = wire
+        return cls(name, tuple(Parameter(*each) for each in parameters), *others)
+
 
 @lru_cache(1024)  # each load compares every method's
 def _text(name: str, parameters: tuple[Parameter, ...], result: str) -> str:
@@ -99,6 +109,16 @@ class Contract(Fields):
     def symbol(self) -> str:
         """The name under which a library exports the vtable."""
         return f"hardpoint_{self.struct}"
+
+    def to_wire(self) -> tuple[Any, ...]:
+        """The contract as plain tuples, for msgpack, marshal or JSON; documentation and functions are left out."""
+        return self.name, self.major, self.minor, tuple(method.to_wire() for method in self.methods)
+
+    @classmethod
+    def from_wire(cls, wire: Sequence[Any]) -> Contract:
+        """The contract that `to_wire` wrote; JSON and msgpack may have made lists of the tuples."""
+        name, major, minor, methods = wire
+        return cls(name, major, minor, tuple(map(Method.from_wire, methods)))
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"

@@ -1,4 +1,4 @@
-"""The methods of an isolated plugin, as the modules of `binding` make them for others: a call is a frame to a worker."""
+"""The methods of an isolated plugin, made like those of a binding: a call is a frame to a worker."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def method(plugin: Plugin, method: Method, address: int, arguments: Arguments) -> Any:
-    """What is called for one method; `address` is one more than its place in the contract."""
+    """Make the function for one method; `address` is its index in the contract plus one, since 0 is an empty slot."""
     kinds = [(parameter.kind, method.where(index)) for index, parameter in enumerate(method.parameters)]
     is_text, index = method.result == "str", address - 1
 

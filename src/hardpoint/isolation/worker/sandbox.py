@@ -29,23 +29,23 @@ _OVER_FILES = 0b110
 """CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH: root may keep plugins in another's home. Landlock bounds what they reach."""
 
 
-def _places(*paths: str) -> tuple[str, ...]:
+def _existing(*paths: str) -> tuple[str, ...]:
     """Those that are there, without those within others: each costs a worker 7 µs."""
     real = {os.path.realpath(path) for path in paths if os.path.exists(path)}
     return tuple(path for path in real if not any(path.startswith(f"{other}/") for other in real))
 
 
-_READ = _places(
+_READ = _existing(
     "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache",  # what plugins need, and dlopen
     os.path.dirname(os.__file__), os.path.dirname(os.path.dirname(os.path.dirname(__file__))),  # imports that come late, and tracebacks
     "/etc/localtime", "/usr/share/zoneinfo", "/usr/share/locale", "/dev/zero", "/dev/random", "/dev/urandom",
     "/sys/devices/system/cpu", "/proc/cpuinfo", "/proc/meminfo",  # how many threads to start, how much memory to take
 )  # fmt: skip
-_READ_FOR_NETWORK = _places(
+_READ_FOR_NETWORK = _existing(
     "/etc/resolv.conf", "/etc/hosts", "/etc/host.conf", "/etc/nsswitch.conf", "/etc/gai.conf", "/etc/services",
     "/etc/protocols", "/etc/ssl", "/etc/pki", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates",
 )  # fmt: skip
-_READ_FOR_PROCESSES = _places("/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin")
+_READ_FOR_PROCESSES = _existing("/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin")
 _WRITE = ("/dev/null",)
 seccomp.prepare()
 _SYSTEM = ("/lib/", "/usr/lib/")
@@ -61,8 +61,9 @@ def enter(options: dict[str, Any], file: LibraryFile, elf: ElfFile) -> list[str]
         given, lacking = _confine(options, file, elf)
         if lacking and options["sandbox"] == "required":
             raise LoadError(
-                f"{file.path} is not loaded: Isolation(sandbox='required'), and {'; '.join(lacking)}; "
-                "use another kernel or container, or do with what there is: Isolation(sandbox=True)",
+                f"{file.path} is not loaded: needs the whole sandbox for Isolation(sandbox='required'), found: "
+                f"{'; '.join(lacking)}; "
+                "use another kernel or container, or Isolation(sandbox=True) for a partial sandbox",
                 path=file.path,
             )
         told += given + [f"lacking: {each}" for each in lacking]
@@ -115,7 +116,7 @@ def _confine(options: dict[str, Any], file: LibraryFile, elf: ElfFile) -> tuple[
     else:
         given.append(_files(options, abi))
     if _drop_capabilities():
-        given.append("no capabilities, but those over files")
+        given.append("no capabilities, except those over files")
     why = seccomp.install(network=network, processes=processes)
     if why:
         lacking.append(f"system calls are not confined: {why}")
@@ -136,10 +137,10 @@ def _files(options: dict[str, Any], abi: int) -> str:
 def _calls(network: bool, processes: bool) -> list[str]:  # noqa: FBT001
     return [
         "network: IPv4 and IPv6" if network else "network: none, and no Unix sockets (seccomp)",
-        "processes: it may start others, which may outlive it" if processes else "processes: starts none (seccomp)",
-        "other processes: no signals to them, no look into them; no administration, keys or IPC (seccomp)"
+        "processes: can start others, which can outlive it" if processes else "processes: starts none (seccomp)",
+        "other processes: cannot be signalled or inspected; no administration, keys or IPC (seccomp)"
         if not processes
-        else "other processes: no look into them; no administration, keys or IPC (seccomp)",
+        else "other processes: cannot be inspected; no administration, keys or IPC (seccomp)",
     ]
 
 
