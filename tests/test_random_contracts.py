@@ -143,7 +143,7 @@ def plain_calls(methods: tuple[Method, ...], times: int) -> Iterator[Call]:
     }
     for _ in range(times):
         for method in methods:
-            yield Call(method, tuple(makers[parameter.kind]() for parameter in method.parameters))
+            yield Call(method, tuple(makers[parameter.kind.text]() for parameter in method.parameters))
 
 
 def test_every_method_of_a_random_contract(loaded: Loaded) -> None:

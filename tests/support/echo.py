@@ -112,9 +112,9 @@ def render_plugin(batch: Batch) -> str:
 
 
 def _function(method: Method, habit: str, every: int) -> str:
-    kinds = [parameter.kind for parameter in method.parameters]
+    kinds = [parameter.kind.text for parameter in method.parameters]
     parameters = ", ".join(["void *self", *(_C_TYPES[kind].format(index) for index, kind in enumerate(kinds))])
-    result = _C_RESULTS.get(method.result, "")
+    result = _C_RESULTS.get(method.result.text, "")
     lines = [f'echo_open(&e, "{method.name}", self, out);']
     for index, kind in enumerate(kinds):
         buffer = kind in {"str", "bytes", "bytearray"}
@@ -123,7 +123,7 @@ def _function(method: Method, habit: str, every: int) -> str:
     lines.append("echo_end(&e);")
     lines += [f"echo_change(&e, p{index}, n{index});" for index, kind in enumerate(kinds) if kind == "bytearray"]
     lines.append(
-        f"return echo_close(&e, '{LETTERS[method.result]}', {'result' if result else 'NULL'}, {habit}, {every});"
+        f"return echo_close(&e, '{LETTERS[method.result.text]}', {'result' if result else 'NULL'}, {habit}, {every});"
     )
     body = "\n    ".join(["echo e;", *lines])
     return f"static hp_status {method.name}({parameters}, {result}hp_out *out) {{\n    {body}\n}}\n"
@@ -159,9 +159,9 @@ def gives(result: object) -> Gives:
 
 def answer(batch: Batch, method: Method, arguments: list[Any]) -> Outcome:
     """What the plugin answers to good arguments; bytearrays are changed as the plugin changes them."""
-    kinds = [parameter.kind for parameter in method.parameters]
+    kinds = [parameter.kind.text for parameter in method.parameters]
     words = [_rendered(kind, argument) for kind, argument in zip(kinds, arguments, strict=True)]
-    call = _Call(" ".join([method.name, *words]).encode(), method.result)
+    call = _Call(" ".join([method.name, *words]).encode(), method.result.text)
     for kind, argument in zip(kinds, arguments, strict=True):
         if kind == "bytearray":
             _change(argument, call.hash)

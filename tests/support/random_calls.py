@@ -167,14 +167,14 @@ class Call(NamedTuple):
 @st.composite
 def good_calls(draw: st.DrawFn, methods: tuple[Method, ...]) -> Call:
     method = draw(st.sampled_from(methods))
-    values = [draw(GOOD[parameter.kind]) for parameter in method.parameters]
+    values = [draw(GOOD[parameter.kind.text]) for parameter in method.parameters]
     slash = sum(parameter.positional_only for parameter in method.parameters)
     by_position = draw(st.sampled_from([len(values)] * 2 + [*range(slash, len(values))]))
     names = [parameter.name for parameter in method.parameters]
     named = draw(st.permutations(list(zip(names, values, strict=True))[by_position:]))
     order = [*names[:by_position], *(name for name, _ in named)]
-    writable = [order.index(each.name) for each in method.parameters if each.kind == "bytearray"]
-    buffers = [order.index(each.name) for each in method.parameters if each.kind in {"bytes", "bytearray"}]
+    writable = [order.index(each.name) for each in method.parameters if each.kind.text == "bytearray"]
+    buffers = [order.index(each.name) for each in method.parameters if each.kind.text in {"bytes", "bytearray"}]
     alias = draw(st.none() | st.tuples(st.sampled_from(writable), st.sampled_from(buffers))) if writable else None
     return Call(method, tuple(values[:by_position]), tuple(named), alias, draw(st.sampled_from(["bound", "class"])))
 

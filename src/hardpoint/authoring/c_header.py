@@ -5,14 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from ..definition.kinds import SCALARS
 from ..ffi.abi import HEAD_SIZE
 
 if TYPE_CHECKING:
     from ..definition.model import Contract, Method, Parameter
-
-_POINTERS = {"str": "const char *", "bytes": "const uint8_t *", "bytearray": "uint8_t *"}
-_VALUES = {"int": "int64_t", "float": "double", "bool": "bool"}
 
 
 def render(contract: Contract) -> str:
@@ -91,15 +87,15 @@ def _slot(contract: Contract, method: Method) -> str:
 
 
 def arguments(method: Method) -> str:
-    """What a method's C function takes: `void *self, const char *name, size_t name_len, hp_out *out`."""
-    result = [f"{_VALUES[method.result]} *result"] if method.result in SCALARS else []
+    """The parameters of a method's C function: `void *self, const char *name, size_t name_len, hp_out *out`."""
+    result = [f"{method.result.c.result} *result"] if method.result.is_value else []
     return ", ".join(["void *self", *map(_parameter, method.parameters), *result, "hp_out *out"])
 
 
 def _parameter(parameter: Parameter) -> str:
-    if parameter.kind in _POINTERS:
-        return f"{_POINTERS[parameter.kind]}{parameter.name}, size_t {parameter.name}_len"
-    return f"{_VALUES[parameter.kind]} {parameter.name}"
+    c = parameter.kind.c.parameter
+    declared = f"{c}{parameter.name}" if c.endswith("*") else f"{c} {parameter.name}"
+    return f"{declared}, size_t {parameter.name}_len" if parameter.kind.is_buffer else declared
 
 
 def comment(text: str, indent: str = "") -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from ..definition.kinds import SCALARS
 from ..ffi.abi import HEAD_SIZE
 from .c_header import printable
 
@@ -23,10 +22,10 @@ _NEVER = frozenset("crate self super Self Some Ok Err".split())
 """What cannot be written as `r#...` either, or would be a pattern where a parameter stands."""
 _TAKEN = frozenset("Self Option Result Send Sync Sized".split())
 """What a trait cannot be called, in a module that uses these."""
-_VALUES = {"int": "i64", "float": "f64", "bool": "bool"}
-_PARAMETERS = {"str": "&str", "bytes": "hp::Buffer", "bytearray": "hp::WritableBuffer", **_VALUES}
-_CONVERT = {"str": "hp::text", "bytes": "hp::buffer", "bytearray": "hp::writable"}
-_OUT = {"str": ("hp::Text", "hp::text_of(out)"), "bytes": ("hp::Bytes", "hp::bytes_of(out)")}
+_FROM_POINTER = {"&str": "hp::text", "hp::Buffer": "hp::buffer", "hp::WritableBuffer": "hp::writable"}
+"""hardpoint.rs's functions that turn a pointer and a length into these types."""
+_FROM_OUT = {"hp::Text": "hp::text_of(out)", "hp::Bytes": "hp::bytes_of(out)"}
+"""How the hp_out is turned into these types."""
 
 
 def render(contract: Contract) -> str:
@@ -58,10 +57,12 @@ def trait(contract: Contract) -> str:
 def signature(method: Method, unused: str = "") -> str:
     """A method as the trait declares it, from `fn` to its result; `unused` goes before the names of its parameters."""
     names = [unused + parameter.name for parameter in method.parameters] if unused else _names(method)
-    arguments = ["&self", *(f"{name}: {_PARAMETERS[p.kind]}" for name, p in zip(names, method.parameters, strict=True))]
-    if method.result in _OUT:
-        arguments.append(f"out: &mut {_OUT[method.result][0]}")
-    result = _VALUES.get(method.result, "()")
+    types = [parameter.kind.rust.parameter for parameter in method.parameters]
+    arguments = ["&self", *(f"{name}: {kind}" for name, kind in zip(names, types, strict=True))]
+    result = method.result.rust.result
+    if method.result.is_buffer:
+        arguments.append(f"out: &mut {result}")
+        result = "()"
     return f"fn {identifier(method.name)}({', '.join(arguments)}) -> Result<{result}, hp::Error>"
 
 
@@ -175,13 +176,13 @@ def _pointer(method: Method) -> str:
 def _arguments(method: Method) -> Iterable[str]:
     yield "this: *mut c_void"
     for name, parameter in zip(_names(method), method.parameters, strict=True):
-        if parameter.kind in SCALARS:
-            yield f"{name}: {_VALUES[parameter.kind]}"
+        if parameter.kind.is_value:
+            yield f"{name}: {parameter.kind.rust.parameter}"
         else:
-            yield f"{name}: *{'mut' if parameter.kind == 'bytearray' else 'const'} u8"
+            yield f"{name}: *{'mut' if parameter.kind.writable else 'const'} u8"
             yield f"{parameter.name}_len: usize"
-    if method.result in SCALARS:
-        yield f"result: *mut {_VALUES[method.result]}"
+    if method.result.is_value:
+        yield f"result: *mut {method.result.rust.result}"
     yield "out: *mut hp::Out"
 
 
@@ -202,20 +203,21 @@ pub mod slots {{
 def _slot(contract: Contract, method: Method) -> str:
     bound = f"super::since::{identifier(method.name)}" if method.since else trait(contract)
     given = ["hp::instance(this)", *map(_given, _names(method), method.parameters)]
-    if method.result in _OUT:
-        given.append(_OUT[method.result][1])
+    if method.result.is_buffer:
+        given.append(_FROM_OUT[method.result.rust.result])
     call = f"<T as {bound}>::{identifier(method.name)}({', '.join(given)})"
     body = f"{{\n                *result = {call}?;\n                Ok(())\n            }}"
     return f"""\
     pub unsafe extern "C" fn {identifier(method.name)}<T: {bound}>({", ".join(_arguments(method))}) -> i32 {{
         unsafe {{
-            hp::guard(out, || {body if method.result in SCALARS else call})
+            hp::guard(out, || {body if method.result.is_value else call})
         }}
     }}"""
 
 
 def _given(name: str, parameter: Parameter) -> str:
-    return name if parameter.kind in SCALARS else f"{_CONVERT[parameter.kind]}({name}, {parameter.name}_len)"
+    kind = parameter.kind
+    return name if kind.is_value else f"{_FROM_POINTER[kind.rust.parameter]}({name}, {parameter.name}_len)"
 
 
 def _macro(contract: Contract) -> str:

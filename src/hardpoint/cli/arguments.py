@@ -12,6 +12,8 @@ from .contracts import described
 from .output import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..definition.model import Contract, Method
     from ..registry.found import FoundPlugin
 
@@ -73,17 +75,18 @@ def convert(path: str, method: Method, words: list[str]) -> list[Any]:
     values: list[Any] = []
     for index, (word, parameter) in enumerate(zip(words, method.parameters, strict=True)):
         try:
-            values.append(_CONVERT[parameter.kind](word))
+            values.append(_PARSE[parameter.kind.python](word))
         except (ValueError, KeyError):
             raise UsageError(f"{path}: {method.where(index)} must be {parameter.kind}, not {word!r}") from None
     return values
 
 
-_CONVERT: dict[str, Any] = {
-    "str": str,
-    "bytes": os.fsencode,
-    "bytearray": lambda word: bytearray(os.fsencode(word)),
-    "int": lambda word: int(word, 0),
-    "float": float,
-    "bool": lambda word: _WORDS[word.lower()],
+_PARSE: dict[type, Callable[[str], Any]] = {
+    str: str,
+    bytes: os.fsencode,
+    bytearray: lambda word: bytearray(os.fsencode(word)),
+    int: lambda word: int(word, 0),
+    float: float,
+    bool: lambda word: _WORDS[word.lower()],
 }
+"""By the class of a kind's values."""

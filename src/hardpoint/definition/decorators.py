@@ -9,7 +9,7 @@ from types import FunctionType
 from typing import Any, ForwardRef, Protocol, TypeVar, runtime_checkable
 
 from ..errors import DefinitionError
-from .kinds import KINDS, RESULTS
+from .kinds import PARAMETERS, RESULTS, Kind
 from .model import MAX_MANIFEST, Contract, Method, Parameter, check_parameters, parse_version
 from .reserved_names import check_contract_name, check_name
 
@@ -212,15 +212,15 @@ def _read_parameters(where: str, function: FunctionType, scope: Mapping[str, obj
     parameters: list[Parameter] = []
     for index, name in enumerate(names, start=1):
         check_name(name, f"the name of parameter {name!r}", slot=False)
-        kind = _read_kind(where, name, function, KINDS, scope)
+        kind = _read_kind(where, name, function, PARAMETERS, scope)
         parameters.append(Parameter(name, kind, index < code.co_posonlyargcount))
     check_parameters(parameters)
     return tuple(parameters)
 
 
 def _read_kind(
-    where: str, name: str, function: FunctionType, kinds: dict[object, str], scope: Mapping[str, object]
-) -> str:
+    where: str, name: str, function: FunctionType, kinds: Mapping[object, Kind], scope: Mapping[str, object]
+) -> Kind:
     what = "its result" if name == "return" else f"parameter {name!r}"
     choice = f"it needs one of {', '.join(_spelt(kind) for kind in kinds)}"
     annotations = _annotations(function)

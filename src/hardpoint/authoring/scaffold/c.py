@@ -5,7 +5,6 @@ from __future__ import annotations
 from textwrap import fill
 from typing import TYPE_CHECKING
 
-from ...definition.kinds import BUFFERS, SCALARS
 from ..c_header import arguments, comment
 from .common import header
 from .makefile import build_rule, makefile
@@ -45,14 +44,14 @@ def _source(project: Project) -> str:
 def _function(project: Project, method: Method) -> str:
     unused = ["self"]
     for parameter in method.parameters:
-        unused += [parameter.name, f"{parameter.name}_len"] if parameter.kind in BUFFERS else [parameter.name]
-    done = "return HP_OK;"
-    if method.result in {"str", "bytes"}:
-        done = 'return hp_puts(out, "");'
+        unused += [parameter.name, f"{parameter.name}_len"] if parameter.kind.is_buffer else [parameter.name]
+    done, empty = "return HP_OK;", method.result.c.empty
+    if method.result.is_buffer:
+        done = f"return hp_puts(out, {empty});"
     else:
         unused.append("out")
-    if method.result in SCALARS:
-        done = f"*result = {'false' if method.result == 'bool' else '0'};\n    {done}"
+    if method.result.is_value:
+        done = f"*result = {empty};\n    {done}"
     text = comment(f"{method.text}\n{method.doc}")
     head = wrapped(f"static hp_status {project.identifier}_{method.name}(", f"{arguments(method)}) {{")
     voids = "\n".join(f"    (void){name};" for name in unused)

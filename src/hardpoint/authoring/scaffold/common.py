@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..c_header import render
 from ..compiler import include_folder
@@ -12,11 +12,6 @@ from .project import RELEASE
 if TYPE_CHECKING:
     from ...definition.model import Method
     from .project import Project
-
-_WORDS = {"str": "text", "bytes": "bytes", "bytearray": "buffer", "int": "1", "float": "1.5", "bool": "True"}
-_QUOTED = {"str": '"{}"', "bytes": 'b"{}"', "bytearray": 'bytearray(b"{}")'}
-SAMPLES = {kind: _QUOTED.get(kind, "{}").format(word) for kind, word in _WORDS.items()}
-"""An argument of each kind, as Python has it."""
 
 
 def copied(name: str) -> str:
@@ -158,8 +153,9 @@ def test_the_release_is_the_wheels(plugin: {project.class_name}) -> None:
 
 
 def _test(project: Project, method: Method) -> str:
-    call = f"plugin.{method.name}({', '.join(SAMPLES[parameter.kind] for parameter in method.parameters)})"
-    line = call if method.result == "None" else f"assert isinstance({call}, {method.result})"
+    samples = [repr(parameter.kind.sample()).replace("'", '"') for parameter in method.parameters]
+    call = f"plugin.{method.name}({', '.join(samples)})"
+    line = f"assert isinstance({call}, {method.result.python.__name__})" if method.result.c.parameter else call
     return f"""\
 def test_{method.name}(plugin: {project.class_name}) -> None:
     {line}  # TODO: what it has to be
@@ -171,7 +167,7 @@ def _readme(project: Project, own: dict[str, str], needs: str) -> str:
     released = next(path for path, text in own.items() if f'"{RELEASE}"' in text)
     methods = "\n".join(f"- `{method.text}`" for method in contract.methods)
     first = contract.methods[0]
-    words = "".join(f" {_WORDS[parameter.kind]}" for parameter in first.parameters)
+    words = "".join(f" {_word(parameter.kind.sample())}" for parameter in first.parameters)
     return f"""\
 # {project.name}
 
@@ -200,6 +196,11 @@ What next:
 3. The release stands in [{released}]({released}) and in [pyproject.toml](pyproject.toml), and a test compares them.
 4. `pip install dist/*.whl` puts the plugin where hosts find it.
 {_growing(project)}{_renewing(own)}"""
+
+
+def _word(value: Any) -> str:
+    """A value as an argument of `hardpoint call`."""
+    return value.decode() if isinstance(value, (bytes, bytearray)) else str(value)
 
 
 def _growing(project: Project) -> str:

@@ -15,23 +15,6 @@ if TYPE_CHECKING:
 
 NEEDS = "A C++ compiler: `apt-get install g++ make`."
 
-_TYPES = {
-    "str": "std::string_view",
-    "bytes": "hp::Bytes",
-    "bytearray": "hp::MutableBytes",
-    "int": "int64_t",
-    "float": "double",
-    "bool": "bool",
-}
-_RESULTS = {
-    "str": ("std::string", ' return "";'),
-    "bytes": ("std::vector<uint8_t>", " return {};"),
-    "int": ("int64_t", " return 0;"),
-    "float": ("double", " return 0;"),
-    "bool": ("bool", " return false;"),
-    "None": ("void", ""),
-}
-
 
 def files(project: Project) -> dict[str, str]:
     """The source and the Makefile."""
@@ -73,7 +56,7 @@ using plugin = hp::Plugin<{name}>;
 
 def _method(method: Method) -> str:
     text = "\n".join(f"    // {line}".rstrip() for line in described(method))
-    result, body = _RESULTS[method.result]
-    names = [f"{_TYPES[parameter.kind]} /* {parameter.name} */" for parameter in method.parameters]
-    head = wrapped(f"    {result} {method.name}(", f"{', '.join(names)}) {{")
+    names = [f"{parameter.kind.cpp.parameter} /* {parameter.name} */" for parameter in method.parameters]
+    head = wrapped(f"    {method.result.cpp.result} {method.name}(", f"{', '.join(names)}) {{")
+    body = f" return {method.result.cpp.empty};" if method.result.cpp.empty else ""
     return f"{text}\n{head}\n       {body} // TODO\n    }}\n"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...definition.kinds import BUFFERS, SCALARS
 from .common import copied, header
 from .makefile import makefile
 from .project import RELEASE, described
@@ -24,22 +23,6 @@ _TAKEN = frozenset(
     # what the functions' bodies use, and hardpoint.go
     "C append bool byte call copy error fail false int len make nil string text true unsafe view buffer write".split()
 )
-_TYPES = {
-    "str": "*C.hp_char",
-    "bytes": "*C.hp_byte",
-    "bytearray": "*C.uint8_t",
-    "int": "C.int64_t",
-    "float": "C.double",
-    "bool": "C.bool",
-}
-_BODIES = {
-    "str": 'return write(out, "") // TODO',
-    "bytes": "return write(out, []byte{}) // TODO",
-    "int": "*result = 0 // TODO\n\t\treturn nil",
-    "float": "*result = 0 // TODO\n\t\treturn nil",
-    "bool": "*result = false // TODO\n\t\treturn nil",
-    "None": "return nil // TODO",
-}
 
 
 def files(project: Project) -> dict[str, str]:
@@ -108,11 +91,11 @@ def _function(project: Project, method: Method) -> str:
     arguments = ["self unsafe.Pointer"]
     for parameter in method.parameters:
         name = f"{parameter.name}__" if parameter.name in _TAKEN else parameter.name
-        arguments.append(f"{name} {_TYPES[parameter.kind]}")
-        if parameter.kind in BUFFERS:
+        arguments.append(f"{name} {parameter.kind.go.parameter}")
+        if parameter.kind.is_buffer:
             arguments.append(f"{parameter.name}_len C.size_t")
-    if method.result in SCALARS:
-        arguments.append(f"result *{_TYPES[method.result]}")
+    if method.result.is_value:
+        arguments.append(f"result *{method.result.go.result}")
     text = "\n".join(f"// {line}".rstrip() for line in described(method))
     name = f"{project.identifier}_{method.name}"
     return f"""\
@@ -121,7 +104,16 @@ def _function(project: Project, method: Method) -> str:
 //export {name}
 func {name}({", ".join(arguments)}, out *C.hp_out) C.hp_status {{
 \treturn call(out, func() error {{
-\t\t{_BODIES[method.result]}
+\t\t{_body(method)}
 \t}})
 }}
 """
+
+
+def _body(method: Method) -> str:
+    """A body that compiles, with an empty result."""
+    if method.result.is_buffer:
+        return f"return write(out, {method.result.go.empty}) // TODO"
+    if method.result.is_value:
+        return f"*result = {method.result.go.empty} // TODO\n\t\treturn nil"
+    return "return nil // TODO"

@@ -15,15 +15,6 @@ if TYPE_CHECKING:
 
 NEEDS = "Rust 1.82 or newer (`rustc` and `cargo`), and `apt-get install gcc libc6-dev make`."
 
-_BODIES = {
-    "str": 'out.push_str("")',
-    "bytes": 'out.push(b"")',
-    "int": "Ok(0)",
-    "float": "Ok(0.0)",
-    "bool": "Ok(false)",
-    "None": "Ok(())",
-}
-
 
 def files(project: Project) -> dict[str, str]:
     """The crate and the Makefile."""
@@ -111,4 +102,6 @@ def _allowed(project: Project) -> str:
 def _method(method: Method) -> str:
     """A method that compiles; what it does not use has a name with a `_`."""
     text = "\n".join(f"    /// {line}".rstrip() for line in described(method))
-    return f"{text}\n    {signature(method, unused='_')} {{\n        {_BODIES[method.result]} // TODO\n    }}\n"
+    empty = method.result.rust.empty
+    body = empty if method.result.is_buffer else f"Ok({empty})"
+    return f"{text}\n    {signature(method, unused='_')} {{\n        {body} // TODO\n    }}\n"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from ...definition.kinds import BUFFERS, SCALARS
 from .common import header
 from .makefile import makefile
 from .project import RELEASE, described
@@ -26,15 +25,6 @@ _WORDS = frozenset(
     "c_short c_ushort c_int c_uint c_long c_ulong c_longlong c_ulonglong c_longdouble".split()
 )
 _INTEGERS = re.compile(r"[iu]\d+")
-_TYPES = {
-    "str": "[*c]const u8",
-    "bytes": "[*c]const u8",
-    "bytearray": "[*c]u8",
-    "int": "i64",
-    "float": "f64",
-    "bool": "bool",
-}
-_ZEROS = {"int": "0", "float": "0", "bool": "false"}
 
 
 def files(project: Project) -> dict[str, str]:
@@ -89,20 +79,20 @@ def _function(project: Project, method: Method) -> str:
     arguments, unused = [("_", "?*anyopaque")], []
     for parameter in method.parameters:
         name = _parameter(project, parameter.name)
-        arguments.append((name, _TYPES[parameter.kind]))
+        arguments.append((name, parameter.kind.zig.parameter))
         unused.append(name)
-        if parameter.kind in BUFFERS:
+        if parameter.kind.is_buffer:
             arguments.append((f"{parameter.name}_len", "usize"))
             unused.append(f"{parameter.name}_len")
     done = "c.HP_OK"
-    if method.result in {"str", "bytes"}:
-        done = 'hardpoint.write(out, "")'
+    if method.result.is_buffer:
+        done = f"hardpoint.write(out, {method.result.zig.empty})"
     else:
         unused.append("out")
     lines = [f"_ = {name};" for name in unused]
-    if method.result in SCALARS:
-        arguments.append(("result", f"[*c]{_TYPES[method.result]}"))
-        lines.append(f"result.* = {_ZEROS[method.result]};")
+    if method.result.is_value:
+        arguments.append(("result", f"[*c]{method.result.zig.result}"))
+        lines.append(f"result.* = {method.result.zig.empty};")
     arguments.append(("out", "[*c]c.hp_out"))
     text = "\n".join(f"/// {line}".rstrip() for line in described(method))
     body = "".join(f"    {line}\n" for line in lines)

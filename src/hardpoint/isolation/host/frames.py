@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from ...definition.model import Method
     from .process import Connection
 
-_RESULTS = {"str": bytes, "bytes": bytes, "int": int, "float": float, "bool": bool, "None": type(None)}
-
 
 def place(frame: list[Any], connection: Connection) -> None:
     """Put what is large into the memory that both map."""
@@ -46,9 +44,9 @@ def checked(reply: Any, method: Method, path: str, connection: Connection, buffe
     result: Any = reply[1]
     if reply[0]:
         return error_of(result, path, connection)
-    if method.result in {"str", "bytes"}:
+    if method.result.is_buffer:
         return bytes(_bytes(result, connection))  # a copy first: the worker could change what is being decoded
-    if type(result) is not _RESULTS[method.result] or (type(result) is int and not -(1 << 63) <= result < 1 << 63):
+    if not method.result.allows(result):
         raise FrameError(f"{type(result).__name__} where {method.result} belongs")
     return result
 

@@ -61,11 +61,10 @@ class Session:
         fd = self._kept.fileno()
         self._file = LibraryFile(file.path, fd, file.loader_path, os.fstat(fd), file.pinned)
         self._lock = RLock()
-        methods = [[method.name, method.parameters, *method[2:5]] for method in contract.methods]
         self.library = file.absolute
         """What dlopen is given in a worker, an absolute path; of a pinned file, the one that it was copied from."""
         self._request = [
-            file.path, self.library, list(file.identity), file.pinned, contract.name, [contract.major, contract.minor], methods,
+            file.path, self.library, list(file.identity), file.pinned, contract.to_wire(),
             fit.manifest, fit.vtable, binding, limits(isolation),
         ]  # fmt: skip
         self._config = config

@@ -15,7 +15,8 @@ import _cffi_backend
 from ...backend import Plugin, Request, Slots
 from ...binding import module_of
 from ...binding.methods import make_object
-from ...definition.model import Contract, Method, Parameter
+from ...definition.kinds import find_kind
+from ...definition.model import Contract
 from ...errors import HardpointError, PluginError, StaleError
 from ...ffi.libc import ffi, libc
 from ...file import LibraryFile, open_library
@@ -34,12 +35,14 @@ from . import crash, sandbox
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ...definition.model import Method
+
     Call = Callable[..., Any]
 
 _PR_SET_PDEATHSIG, _SIGKILL = 1, 9
 _CONTROL = 3
-_RAW = {"str": "bytes"}
-"""Text stays UTF-8 here: the host has encoded it, and decodes and judges what comes back."""
+_BYTES = find_kind("bytes")
+"""The kind of texts here, which stay UTF-8: the host has encoded them, and decodes and checks the results."""
 
 
 def _nobody() -> None: ...
@@ -74,7 +77,7 @@ def _rehearse() -> None:
     path = _cffi_backend.__file__
     with open_library(path) as file:
         request = [
-            path, path, list(file.identity), None, "rehearsal", [1, 0], [["method", [["parameter", "str", False]], "str", 0, False]],
+            path, path, list(file.identity), None, ["rehearsal", 1, 0, [["method", [["parameter", "str", False]], "str", 0, False]]],
             [[1, 0], "rehearsal", [1, 0], "", "", [], b""], [0, 0, [1, 0], 0],
         ]  # fmt: skip
     file, fit = _check(-1, *wire.unpack(wire.pack(request)))
@@ -124,14 +127,10 @@ def _start(control: _socket.socket) -> NoReturn:
 
 
 def _check(
-    library: int, path: str, loader_path: str, identity: list[int], sha256: str | None, name: str, version: list[int],
-    methods: list[Any], manifest: list[Any], vtable: list[Any],
+    library: int, path: str, loader_path: str, identity: list[int], sha256: str | None, contract: list[Any],
+    manifest: list[Any], vtable: list[Any],
 ) -> tuple[LibraryFile, Fit]:  # fmt: skip
     """The file that the host checked, and what it found: to check it again would take half of a worker's start."""
-    major, minor = version
-    contract = Contract(name, major, minor, tuple(
-        Method(called, tuple(Parameter(*each) for each in parameters), *more) for called, parameters, *more in methods
-    ))  # fmt: skip
     if sha256:
         file = LibraryFile(path, os.dup(library), f"/proc/self/fd/{library}", os.fstat(library), sha256)
         file.kept = True
@@ -147,15 +146,19 @@ def _check(
     abi, about, written_for, plugin, release, texts, text = manifest
     address, size, vtable_abi, flags = vtable
     found = Manifest(tuple(abi), about, tuple(written_for), plugin, release, tuple(texts), text)
-    return file, Fit(read_elf(file), contract, found, Vtable(address, size, tuple(vtable_abi), flags), ())
+    return file, Fit(
+        read_elf(file), Contract.from_wire(contract), found, Vtable(address, size, tuple(vtable_abi), flags), ()
+    )
 
 
 def _bind(opened: InProcess) -> tuple[list[Method], list[Call | None]]:
     contract = opened.plugin.contract
     raw = [
         method._replace(
-            parameters=tuple(each._replace(kind=_RAW.get(each.kind, each.kind)) for each in method.parameters),
-            result=_RAW.get(method.result, method.result),
+            parameters=tuple(
+                each._replace(kind=_BYTES if each.kind.is_text else each.kind) for each in method.parameters
+            ),
+            result=_BYTES if method.result.is_text else method.result,
             function=_nobody,  # type: ignore[arg-type]  # else one is compiled for the signature, which nobody looks at
             quick=False,  # the GIL is the other connections', and what it costs to release is nothing here
         )
@@ -240,9 +243,9 @@ def _unpacked(method: Method, arguments: list[Any], shared: Shared) -> tuple[lis
             offset, size = wire.PLACED.unpack(value.data)
             end = max(end, offset + size)
             given = shared.view(offset, size)
-        elif parameter.kind == "bytearray":
+        elif parameter.kind.writable:
             given = bytearray(value)
-        if parameter.kind == "bytearray":
+        if parameter.kind.writable:
             kept.append(value if type(value) is wire.ExtType else given)
         values.append(given)
     shared.begin(end)
