@@ -21,7 +21,8 @@
  *     bytes              hp::Bytes, or a std::span of its type     std::vector<uint8_t> and other bytes in a row
  *     bytearray          hp::MutableBytes, or a std::span          -
  *     int                int64_t                                   an integer that int64_t can hold
- *     float, bool        double, bool                              double or float, bool
+ *     float              double                                    double or float
+ *     bool               bool                                      bool
  *     None               -                                         void
  *
  * For long texts a method takes a last parameter hp::Out, writes to it and returns void. What comes in is the host's: it
@@ -121,25 +122,23 @@ private:
 
 namespace detail {
 
-/* What a C function's arguments are. */
-enum class Kind { str, bytes, bytearray, integer, real, boolean, length, result, other };
+/* The roles of a C function's arguments: the pointer of a buffer, a number, the length of a buffer, the pointer to a
+ * number as the result. */
+enum class Kind { str, bytes, bytearray, number, length, result, other };
 
 template <class T> constexpr Kind kind_of() {
-    return std::is_same_v<T, const char *>           ? Kind::str
-           : std::is_same_v<T, const std::uint8_t *> ? Kind::bytes
-           : std::is_same_v<T, std::uint8_t *>       ? Kind::bytearray
-           : std::is_same_v<T, std::int64_t>         ? Kind::integer
-           : std::is_same_v<T, double>               ? Kind::real
-           : std::is_same_v<T, bool>                 ? Kind::boolean
-           : std::is_same_v<T, std::size_t>          ? Kind::length
-           : std::is_same_v<T, std::int64_t *> || std::is_same_v<T, double *> || std::is_same_v<T, bool *>
-               ? Kind::result
-               : Kind::other;
+    return std::is_same_v<T, const char *>                     ? Kind::str
+           : std::is_same_v<T, const std::uint8_t *>           ? Kind::bytes
+           : std::is_same_v<T, std::uint8_t *>                 ? Kind::bytearray
+           : std::is_same_v<T, std::size_t>                    ? Kind::length
+           : std::is_arithmetic_v<T>                           ? Kind::number
+           : std::is_arithmetic_v<std::remove_pointer_t<T>>    ? Kind::result
+                                                               : Kind::other;
 }
 
 constexpr bool is_argument(Kind kind) { return kind < Kind::length; }
 
-/* Where in a slot's arguments those of the method are: a buffer takes two, `self` and `out` are none. */
+/* The positions of the method's arguments in those of its slot: a buffer takes two, `self` and `out` are none. */
 template <class... A> constexpr auto places() {
     constexpr std::size_t count = (std::size_t{is_argument(kind_of<A>())} + ... + 0);
     constexpr std::array<Kind, sizeof...(A)> kinds{kind_of<A>()...};
@@ -153,7 +152,7 @@ template <class... A> constexpr auto places() {
     return found;
 }
 
-/* The argument at a place, as the method gets it. */
+/* The argument at a position, converted for the method. */
 template <std::size_t Place, class Raw> constexpr auto argument(const Raw &raw) {
     constexpr Kind kind = kind_of<std::tuple_element_t<Place, Raw>>();
     if constexpr (kind == Kind::str) {
@@ -167,12 +166,12 @@ template <std::size_t Place, class Raw> constexpr auto argument(const Raw &raw) 
     }
 }
 
-/* Whether a method can take, as `P`, what the contract says is an `A`. No number is narrowed or turned into another. */
+/* True if a method can declare as `P` what the contract says is an `A`. No number is narrowed or converted. */
 template <class A, class P> constexpr bool takes() {
     using Plain = std::remove_cv_t<std::remove_reference_t<P>>;
-    if constexpr (std::is_same_v<A, std::int64_t>) {
-        return std::is_convertible_v<A, P> && std::is_integral_v<Plain> && std::is_signed_v<Plain> &&
-               sizeof(Plain) == sizeof(A);
+    if constexpr (std::is_integral_v<A> && !std::is_same_v<A, bool>) {
+        return std::is_convertible_v<A, P> && std::is_integral_v<Plain> && !std::is_same_v<Plain, bool> &&
+               std::is_signed_v<Plain> == std::is_signed_v<A> && sizeof(Plain) == sizeof(A);
     } else if constexpr (std::is_arithmetic_v<A>) {
         return std::is_convertible_v<A, P> && std::is_same_v<A, Plain>;
     } else {
@@ -180,16 +179,19 @@ template <class A, class P> constexpr bool takes() {
     }
 }
 
-/* Whether a method can return `R` where the contract has a number of type `A`. */
+/* True if a method can return `R` where the contract has a number of type `A`: every value of `R` fits. */
 template <class R, class A> constexpr bool gives() {
     using Plain = std::remove_cv_t<std::remove_reference_t<R>>;
     if constexpr (std::is_same_v<A, bool>) {
         return std::is_same_v<Plain, bool>;
-    } else if constexpr (std::is_same_v<A, double>) {
+    } else if constexpr (std::is_floating_point_v<A>) {
         return std::is_floating_point_v<Plain> && sizeof(Plain) <= sizeof(A);
+    } else if constexpr (!std::is_integral_v<Plain> || std::is_same_v<Plain, bool>) {
+        return false;
+    } else if constexpr (std::is_signed_v<Plain> == std::is_signed_v<A>) {
+        return sizeof(Plain) <= sizeof(A);
     } else {
-        return std::is_integral_v<Plain> && !std::is_same_v<Plain, bool> &&
-               (sizeof(Plain) < sizeof(A) || (std::is_signed_v<Plain> && sizeof(Plain) == sizeof(A)));
+        return std::is_signed_v<A> && sizeof(Plain) < sizeof(A);
     }
 }
 

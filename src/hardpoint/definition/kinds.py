@@ -37,9 +37,9 @@ class Spelling(Fields):
 
     parameter: str
     """The type of a parameter. In C, Zig and Go that of a buffer's pointer, in C++ and Rust the wrapper's."""
-    result: str = ""
+    result: str
     """The type of a result; in Rust, of a text or bytes result, that of `out`. "" where the hp_out takes the result."""
-    empty: str = ""
+    empty: str
     """An expression for an empty result, which the stubs of `hardpoint new` return; in Rust, of a text, a statement."""
 
 
@@ -134,39 +134,39 @@ _FLOATS = (
     2.2250738585072014e-308,
     1.7976931348623157e308,
 )
-_ABSENT = Spelling("")
+_ABSENT = Spelling("", "", "")
 
 _ROWS = (
     Kind(
-        "str", str, (str,), (str,), POINTER_AND_LENGTH, "s", "str",
-        c=Spelling("const char *", empty='""'),
+        "str", str, (str,), (str,), POINTER_AND_LENGTH, letter="s", expected="str",
+        c=Spelling("const char *", "", '""'),
         cpp=Spelling("std::string_view", "std::string", '""'),
         rust=Spelling("&str", "hp::Text", 'out.push_str("")'),
-        zig=Spelling("[*c]const u8", empty='""'),
-        go=Spelling("*C.hp_char", empty='""'),
+        zig=Spelling("[*c]const u8", "", '""'),
+        go=Spelling("*C.hp_char", "", '""'),
         samples=("World", "a"), zero="",
     ),
     Kind(
-        "bytes", bytes, (bytes, Buffer), (bytes,), POINTER_AND_LENGTH, "b", "a contiguous bytes-like object",
-        c=Spelling("const uint8_t *", empty='""'),
+        "bytes", bytes, (bytes, Buffer), (bytes,), POINTER_AND_LENGTH, letter="b", expected="a contiguous bytes-like object",
+        c=Spelling("const uint8_t *", "", '""'),
         cpp=Spelling("hp::Bytes", "std::vector<uint8_t>", "{}"),
         rust=Spelling("hp::Buffer", "hp::Bytes", 'out.push(b"")'),
-        zig=Spelling("[*c]const u8", empty='""'),
-        go=Spelling("*C.hp_byte", empty="[]byte{}"),
+        zig=Spelling("[*c]const u8", "", '""'),
+        go=Spelling("*C.hp_byte", "", "[]byte{}"),
         samples=(b"World", b"a"), zero=b"",
     ),
     Kind(
-        "bytearray", bytearray, (bytearray, WritableBuffer), (), POINTER_AND_LENGTH, "w",
-        "a contiguous read-write bytes-like object",
-        c=Spelling("uint8_t *"),
-        cpp=Spelling("hp::MutableBytes"),
-        rust=Spelling("hp::WritableBuffer"),
-        zig=Spelling("[*c]u8"),
-        go=Spelling("*C.uint8_t"),
+        "bytearray", bytearray, (bytearray, WritableBuffer), (), POINTER_AND_LENGTH, letter="w",
+        expected="a contiguous read-write bytes-like object",
+        c=Spelling("uint8_t *", "", ""),
+        cpp=Spelling("hp::MutableBytes", "", ""),
+        rust=Spelling("hp::WritableBuffer", "", ""),
+        zig=Spelling("[*c]u8", "", ""),
+        go=Spelling("*C.uint8_t", "", ""),
         samples=(b"World", b"a"), zero=b"", writable=True,
     ),
     Kind(
-        "int", int, (int,), (int,), BY_VALUE, "i", "int",
+        "int", int, (int,), (int,), BY_VALUE, letter="i", expected="int",
         c=Spelling("int64_t", "int64_t", "0"),
         cpp=Spelling("int64_t", "int64_t", "0"),
         rust=Spelling("i64", "i64", "0"),
@@ -175,7 +175,7 @@ _ROWS = (
         samples=(1, 7), zero=0, extremes=_INTS, limits=_INT64, stored="int64_t",
     ),
     Kind(
-        "float", float, (float,), (float,), BY_VALUE, "f", "float",
+        "float", float, (float,), (float,), BY_VALUE, letter="f", expected="float",
         c=Spelling("double", "double", "0"),
         cpp=Spelling("double", "double", "0"),
         rust=Spelling("f64", "f64", "0.0"),
@@ -184,7 +184,7 @@ _ROWS = (
         samples=(1.5, -2.0), zero=0.0, extremes=_FLOATS, stored="double",
     ),
     Kind(
-        "bool", bool, (bool,), (bool,), BY_VALUE, "?", "bool",
+        "bool", bool, (bool,), (bool,), BY_VALUE, letter="?", expected="bool",
         c=Spelling("bool", "bool", "false"),
         cpp=Spelling("bool", "bool", "false"),
         rust=Spelling("bool", "bool", "false"),
@@ -193,8 +193,8 @@ _ROWS = (
         samples=(True, False), zero=False, extremes=(True, False), stored="uint8_t",
     ),
     Kind(
-        "None", type(None), (), (None,), NOTHING, "n", "None",
-        c=_ABSENT, cpp=Spelling("", "void"), rust=Spelling("", "()", "()"), zig=_ABSENT, go=_ABSENT,
+        "None", type(None), (), (None,), NOTHING, letter="n", expected="None",
+        c=_ABSENT, cpp=Spelling("", "void", ""), rust=Spelling("", "()", "()"), zig=_ABSENT, go=_ABSENT,
     ),
 )  # fmt: skip
 
