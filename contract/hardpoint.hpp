@@ -25,9 +25,9 @@
  *     bool               bool                                      bool
  *     None               -                                         void
  *
- * For long texts a method takes a last parameter hp::Out, writes to it and returns void. What comes in is the host's: it
- * is invalid after the return, so keep copies. A result may refer to what the instance owns. One instance's methods
- * may run on several threads at once, unless `p.flags = HP_SERIAL`.
+ * For long texts a method takes a last parameter hp::Out, writes to it and returns void. Arguments belong to the host
+ * and are invalid after the return, so keep copies. A result may refer to memory of the instance. One instance's
+ * methods may run on several threads at once, unless `p.flags = HP_SERIAL`.
  */
 #ifndef HARDPOINT_HPP
 #define HARDPOINT_HPP
@@ -56,7 +56,7 @@
 
 namespace hp {
 
-/* A buffer of the host's: `Byte` is const for bytes. A std::span can be made of it. */
+/* A buffer of the host: `Byte` is const for bytes. It converts to std::span. */
 template <class Byte> class Span {
 public:
     constexpr Span(Byte *data, std::size_t size) noexcept : data_(data), size_(size) {}
@@ -75,7 +75,7 @@ private:
 using Bytes = Span<const std::uint8_t>;
 using MutableBytes = Span<std::uint8_t>;
 
-/* The host's text for an instance: none, or one that may be empty. Invalid once the constructor has returned. */
+/* The host's config for an instance, if there is one; it may be empty. Invalid once the constructor has returned. */
 using Config = std::optional<std::string_view>;
 
 /* Thrown by a method or a constructor: the call fails with this status (HP_INVALID, or HP_AUTHOR and up) and reason. */
@@ -103,7 +103,7 @@ private:
     const hp_host *host_;
 };
 
-/* Where a method writes its text piece by piece. Good until the method returns; for its thread only. */
+/* Takes a method's text piece by piece. Valid until the method returns, on its thread only. */
 class Out {
 public:
     explicit constexpr Out(hp_out *out) noexcept : out_(out) {}
@@ -203,7 +203,8 @@ struct IsBytes<R, std::void_t<decltype(std::data(std::declval<R &>())), decltype
                              std::remove_reference_t<decltype(*std::data(std::declval<R &>()))>>> {};
 
 template <class R> constexpr bool is_text() {
-    return std::is_void_v<R> || std::is_convertible_v<R, std::string_view> || IsBytes<std::remove_reference_t<R>>::value;
+    return std::is_void_v<R> || std::is_convertible_v<R, std::string_view> ||
+           IsBytes<std::remove_reference_t<R>>::value;
 }
 
 /* Writes a text result. */
@@ -216,13 +217,13 @@ template <class R> hp_status write(hp_out *out, const R &result) {
     }
 }
 
-/* The exception that is being handled, as a status and a reason. To be called in a catch block. */
+/* Turns the exception that is being handled into a status and a reason. Call it in a catch block. */
 inline hp_status fail(hp_out *out) {
     try {
         throw;
     }
 #ifdef __GLIBCXX__
-    catch (const abi::__forced_unwind &) { /* a thread's cancellation, which glibc aborts over if it is stopped */
+    catch (const abi::__forced_unwind &) { /* a thread's cancellation: glibc aborts if it is swallowed */
         throw;
     }
 #endif
@@ -237,7 +238,7 @@ inline hp_status fail(hp_out *out) {
     }
 }
 
-/* What a method is: whose, what it takes, what it gives. A static or free function has no class. */
+/* A method's class, parameters and result. A static or free function has no class. */
 template <class F> struct Signature;
 template <class R, class... P> struct Signature<R (*)(P...)> {
     using Class = void;
@@ -254,7 +255,7 @@ template <class R, class C, class... P> struct Signature<R (C::*)(P...) const> :
 template <class R, class C, class... P> struct Signature<R (C::*)(P...) noexcept> : Signature<R (C::*)(P...)> {};
 template <class R, class C, class... P> struct Signature<R (C::*)(P...) const noexcept> : Signature<R (C::*)(P...)> {};
 
-/* Whether a parameter matches; its place and the two types stand in the compiler's message. */
+/* Asserts that a parameter matches; the compiler's message has its position and the two types. */
 template <std::size_t Number, class InTheContract, class InTheMethod> constexpr bool matches() {
     static_assert(takes<InTheContract, InTheMethod>(),
                   "hardpoint: a parameter of the method is not what the contract says (Number counts from 0)");
@@ -337,24 +338,24 @@ template <class T, auto M, class... A> struct Thunk {
                 return fail(out);
             }
         }
-        return hp_fail(out, HP_FAILED, "it does not match its slot"); /* static_assert saw to it */
+        return hp_fail(out, HP_FAILED, "it does not match its slot"); /* unreachable: fits() asserts */
     }
 };
 
 template <class... A> using Slot = hp_status (*)(A...);
 
-/* What a slot is given: whatever the slot takes, there is a function for it. */
+/* Converts to a function pointer for any slot. */
 template <class T, auto M> struct Method {
     template <class... A> constexpr operator Slot<A...>() const noexcept { return &Thunk<T, M, A...>::call; }
 };
 
 } // namespace detail
 
-/* A class as a plugin: what goes into the vtable's slots.
+/* The functions for the vtable's slots, made from a class.
  *
- * Its constructor takes (hp::Host, hp::Config), (hp::Config), (hp::Host) or nothing; the first that there is, is used. It
- * runs on any thread, and when it throws, loading fails with the reason. `create` and `destroy` go together, and are
- * left out where all methods are static. */
+ * Its constructor takes (hp::Host, hp::Config), (hp::Config), (hp::Host) or nothing; the first one that exists is used.
+ * It runs on any thread, and if it throws, loading fails with the reason. `create` and `destroy` go together, and are
+ * left out if all methods are static. */
 template <class T> struct Plugin {
     static hp_status create(const hp_host *host, const char *config, std::size_t config_len, void **self, hp_out *out) {
         static_assert(std::is_constructible_v<T, Host, Config> || std::is_constructible_v<T, Config> ||

@@ -62,10 +62,10 @@ def test_a_parameter_has_what_tools_need_of_it(kind: Kind) -> None:
     assert len(kind.samples) == 2
     assert type(kind.sample()) is kind.python
     assert kind.python(kind.zero) == kind.python()
-    assert all([spelling.parameter for spelling in (kind.c, kind.cpp, kind.rust, kind.zig, kind.go)])
+    assert all(spelling.parameter for spelling in (kind.c, kind.cpp, kind.rust, kind.zig, kind.go))
     assert kind.python in CONVERSIONS or kind.is_buffer
-    assert kind.python in arguments._PARSE  # noqa: SLF001 - hardpoint call
-    assert kind.rust.parameter in rust_module._FROM_POINTER or not kind.is_buffer  # noqa: SLF001
+    assert kind.python in arguments._PARSE
+    assert kind.rust.parameter in rust_module._FROM_POINTER or not kind.is_buffer
 
 
 @EVERY
@@ -76,7 +76,7 @@ def test_a_result_has_what_tools_need_of_it(kind: Kind) -> None:
     assert kind.rust.result
     assert bool(kind.c.empty) == (kind.is_buffer or kind.is_value)
     assert bool(kind.stored) == bool(kind.c.result) == kind.is_value
-    assert kind.rust.result in rust_module._FROM_OUT or not kind.is_buffer  # noqa: SLF001
+    assert kind.rust.result in rust_module._FROM_OUT or not kind.is_buffer
 
 
 @EVERY
@@ -123,7 +123,7 @@ WRONG: dict[str, list[Any]] = {
 
 @VALUES
 def test_the_samples_of_a_value_are_allowed(kind: Kind) -> None:
-    assert all([kind.allows(value) for value in (*kind.samples, kind.zero, *kind.extremes)])
+    assert all(kind.allows(value) for value in (*kind.samples, kind.zero, *kind.extremes))
 
 
 @pytest.mark.parametrize(("text", "value"), [(text, value) for text, values in WRONG.items() for value in values])
@@ -138,7 +138,9 @@ def _tables(page: str) -> dict[str, list[list[str]]]:
     """The tables of a page by the first cell of their head; the cells of each row, without backquotes."""
     tables: dict[str, list[list[str]]] = {}
     for block in re.findall(r"(?m)(?:^\|.*\n)+", (ROOT / page).read_text()):
-        head, _, *rows = ([cell.strip().replace("`", "") for cell in line.split("|")[1:-1]] for line in block.splitlines())
+        head, _, *rows = (
+            [cell.strip().replace("`", "") for cell in line.split("|")[1:-1]] for line in block.splitlines()
+        )
         tables[head[0]] = rows
     return tables
 
@@ -161,7 +163,9 @@ def test_the_abi_has_every_kind_of_a_parameter() -> None:
 
 def test_the_abi_has_every_kind_of_a_result() -> None:
     rows = _tables("docs/abi.md")["result"]
-    expected = [[kind.text, f"{kind.c.result} *result" if kind.is_value else ""] for kind in KINDS.values() if kind.results]
+    expected = [
+        [kind.text, f"{kind.c.result} *result" if kind.is_value else ""] for kind in KINDS.values() if kind.results
+    ]
     assert [row[:2] for row in rows] == expected
 
 

@@ -246,7 +246,12 @@ NO_CONTRACT: dict[str, tuple[str, str, tuple[str, ...], str]] = {
     "no methods": ("greeter", "1.0", (), "no methods"),
     "one method twice": ("greeter", "1.0", ("lang() -> str", "lang() -> str"), "two methods of the name 'lang'"),
     "one name twice": ("greeter", "1.0", ("lang() -> str", "lang(a: int) -> str"), "two methods of the name 'lang'"),
-    "bad name": ("Greeter", "1.0", ("lang() -> str",), "the name 'Greeter', which is no lower-case ASCII identifier"),
+    "bad name": (
+        "Greeter",
+        "1.0",
+        ("lang() -> str",),
+        "the name 'Greeter', which is not a lower-case ASCII identifier",
+    ),
     "bad version": ("greeter", "1", ("lang() -> str",), "a version is MAJOR.MINOR"),
     "bad text": (
         "greeter",

@@ -147,7 +147,8 @@ _ROWS = (
         samples=("World", "a"), zero="",
     ),
     Kind(
-        "bytes", bytes, (bytes, Buffer), (bytes,), POINTER_AND_LENGTH, letter="b", expected="a contiguous bytes-like object",
+        "bytes", bytes, (bytes, Buffer), (bytes,), POINTER_AND_LENGTH, letter="b",
+        expected="a contiguous bytes-like object",
         c=Spelling("const uint8_t *", "", '""'),
         cpp=Spelling("hp::Bytes", "std::vector<uint8_t>", "{}"),
         rust=Spelling("hp::Buffer", "hp::Bytes", 'out.push(b"")'),

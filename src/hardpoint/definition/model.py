@@ -46,7 +46,7 @@ class Method(Fields):
 
     @property
     def has_body(self) -> bool:
-        """True if `function` does more than `...`, `pass` or `return None`; it is called for plugins without the method."""
+        """True if `function` does more than `...`, `pass` or `return None`: plugins without the method use it."""
         return self.function is not None and not _is_empty(self.function.__code__)
 
     def where(self, index: int) -> str:
@@ -96,7 +96,7 @@ class Contract(Fields):
 
     @property
     def manifest_size(self) -> int:
-        """The largest size in bytes of a manifest for it, NUL included: plugin and release have at most 64 characters."""
+        """The largest manifest for it, in bytes with the NUL: plugin and release have at most 64 characters."""
         fields = '{"abi": "1.65535", "contract": "", "version": "", "plugin": "", "release": "", "methods": []}'
         texts = sum(len(method.text) + len('"", ') for method in self.methods)
         return len(fields) + len(self.name) + len(self.version) + 2 * 64 + texts + 1

@@ -1,4 +1,4 @@
-"""What the projects of all languages share beside the Makefile: the contract, the wheel, the tests and the README."""
+"""The files of a project that are the same in all languages, without the Makefile: wheel, tests, README, contract."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from .project import Project
 
 
-def copied(name: str) -> str:
-    """A file that comes with hardpoint, for a language whose compilers look nowhere but in the project."""
+def shipped_file(name: str) -> str:
+    """Read a file that comes with hardpoint, for a language whose compilers search the project alone."""
     with open(os.path.join(include_folder(), name), encoding="utf-8") as file:
         return file.read()
 
 
-def header(project: Project) -> dict[str, str]:
-    """The contract's C header, for a language that compiles with it; nothing where `hardpoint include` has it."""
+def header_file(project: Project) -> dict[str, str]:
+    """Render the contract's C header, for a language that compiles with it; nothing if it comes with hardpoint."""
     return {project.header: render(project.contract)} if project.header else {}
 
 
 def files(project: Project, own: dict[str, str], needs: str) -> dict[str, str]:
-    """What is the same in every language; `own` is what is the language's, the source that the author goes on with first."""
+    """Render the files that every language has; `own` are the language's, the source that the author edits first."""
     found = {
         "pyproject.toml": _pyproject(project),
         "setup.py": _SETUP.replace("@name@", project.name),
@@ -204,7 +204,7 @@ def _word(value: Any) -> str:
 
 
 def _growing(project: Project) -> str:
-    """What the README says of a contract that was copied."""
+    """The README's section on a contract that was copied."""
     if project.module_file is None:
         return ""
     path = f"contract/{os.path.basename(project.module_file)}"
@@ -215,10 +215,10 @@ newer, and `touch {path}` has it do so with a newer hardpoint. A plugin fits the
 
 
 def _renewing(own: dict[str, str]) -> str:
-    """What the README says of the language's files that are hardpoint's own."""
+    """The README's section on the files that were copied from hardpoint."""
     there = os.listdir(include_folder())
     names = {path: os.path.basename(path) for path in own}
-    paths = [path for path, name in names.items() if name in there and own[path] == copied(name)]
+    paths = [path for path, name in names.items() if name in there and own[path] == shipped_file(name)]
     if not paths:
         return ""
     links = " and ".join(f"[{path}]({path})" for path in paths)
