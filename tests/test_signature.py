@@ -11,6 +11,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 import hardpoint
+from hardpoint.definition import kinds
 from hardpoint.definition.canonical_text import contract_from_texts, parse_method
 from hardpoint.definition.decorators import contract_of
 from hardpoint.definition.kinds import find_kind
@@ -20,8 +21,8 @@ from hardpoint.definition.reserved_names import check_contract_name, owner_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-KINDS = ["str", "bytes", "bytearray", "int", "float", "bool"]
-RESULTS = ["str", "bytes", "int", "float", "bool", "None"]
+KINDS = [text for text, kind in kinds.KINDS.items() if kind.parameters]
+RESULTS = [text for text, kind in kinds.KINDS.items() if kind.results]
 
 
 def method(name: str, parameters: tuple[Parameter, ...], result: str) -> Method:
@@ -37,7 +38,12 @@ TEXTS = {
     "greet(name: str) -> str": method("greet", (parameter("name", "str"),), "str"),
     "stop() -> None": method("stop", (), "None"),
     "mix(a: str, b: bytes, c: bytearray, d: int, e: float, f: bool) -> bytes": method(
-        "mix", tuple(parameter(name, kind) for name, kind in zip("abcdef", KINDS, strict=True)), "bytes"
+        "mix",
+        tuple(
+            parameter(name, kind)
+            for name, kind in zip("abcdef", ["str", "bytes", "bytearray", "int", "float", "bool"], strict=True)
+        ),
+        "bytes",
     ),
     "first(str, /) -> int": method("first", (parameter("_1", "str", positional_only=True),), "int"),
     "both(int, int, /) -> bool": method(
