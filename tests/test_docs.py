@@ -19,8 +19,8 @@ from test_refusals import INCOMPATIBLE
 
 import hardpoint
 from hardpoint.contracts import Greeter, Transformer
+from hardpoint.definition.canonical_text import contract_from_texts
 from hardpoint.definition.decorators import contract_of
-from hardpoint.definition.model import contract_from_texts
 from hardpoint.ffi.libc import ffi
 
 if TYPE_CHECKING:

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..definition.kinds import BUFFERS
 from ..definition.model import Contract, Method
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SMALL: dict[str, Any] = {
-    "str": "World",
-    "bytes": b"World",
-    "bytearray": bytearray(b"World"),
-    "int": 1,
-    "float": 1.0,
-    "bool": True,
-}
-"""What a method is called with when nobody says."""
+    from ..definition.kinds import Kind
+
 _TEXT = "abcdefghijklmnopqrstuvwxyz"
 _SHOWN = 24
 
@@ -87,7 +79,7 @@ def size_text(size: int) -> str:
 def with_payloads(case: Case, payloads: list[int]) -> Iterator[Case]:
     """The case once for each size, its buffers replaced by ones of that many bytes; as it is, if it has none."""
     kinds = [parameter.kind for parameter in case.method.parameters]
-    if not payloads or not BUFFERS & set(kinds):
+    if not payloads or not any(kind.is_buffer for kind in kinds):
         yield case
         return
     for size in payloads:
@@ -95,11 +87,11 @@ def with_payloads(case: Case, payloads: list[int]) -> Iterator[Case]:
         yield case._replace(values=values, payload=size)
 
 
-def _sized(value: Any, kind: str, size: int) -> Any:
-    if kind not in BUFFERS:
+def _sized(value: Any, kind: Kind, size: int) -> Any:
+    if not kind.is_buffer:
         return value
     text = (_TEXT * (size // len(_TEXT) + 1))[:size]
-    return text if kind == "str" else text.encode()
+    return text if kind.is_text else text.encode()
 
 
 # -- as it travels to a worker: marshal costs no import, and what a worker imports would be missing from its start-up ------
@@ -128,4 +120,4 @@ def unpack(packed: Packed) -> Subject:
 def own_values(method: Method, values: tuple[Any, ...]) -> tuple[Any, ...]:
     """The values with a bytearray of its own for each that a call changes; marshal brings these as bytes."""
     kinds = [parameter.kind for parameter in method.parameters]
-    return tuple(bytearray(value) if kind == "bytearray" else value for value, kind in zip(values, kinds, strict=True))
+    return tuple(bytearray(value) if kind.writable else value for value, kind in zip(values, kinds, strict=True))

@@ -77,7 +77,7 @@ def run(arguments: Namespace) -> int:
 
 def _subject(arguments: Namespace) -> Subject:
     """The methods that were asked for: their contracts are those of `hardpoint check`, which know what is quick."""
-    from ..benchmark.subject import SMALL, Case, Subject, with_payloads
+    from ..benchmark.subject import Case, Subject, with_payloads
 
     path, *rest = arguments.words
     described = contracts_in(path)
@@ -89,7 +89,7 @@ def _subject(arguments: Namespace) -> Subject:
     else:
         there = {method.name for contract in described for method in contract.methods}
         cases = [
-            Case(index, method, tuple(SMALL[parameter.kind] for parameter in method.parameters))
+            Case(index, method, tuple(parameter.kind.sample() for parameter in method.parameters))
             for index, contract in enumerate(contracts)
             for method in contract.methods
             if method.name in there

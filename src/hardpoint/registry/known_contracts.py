@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import contracts as brought
+from ..definition.canonical_text import contract_from_texts
 from ..definition.decorators import contract_of
-from ..definition.model import contract_from_texts
 from ..errors import Problem
 from ..preflight.platform import dotted
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..definition.kinds import KINDS
+from ..definition.kinds import PARAMETERS
 from ..errors import CreateError, IncompatibleError, LoadError, Problem, reasons
 from ..preflight.manifest import is_plugin_name
 from .discovery import Candidate, Place
@@ -14,18 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from inspect import Signature
 
+    from ..definition.kinds import Kind
     from ..definition.model import Contract, Method
     from ..isolation.options import Isolation
 
-_TYPES = {
-    "str": str,
-    "bytes": bytes,
-    "bytearray": bytearray,
-    "int": int,
-    "float": float,
-    "bool": bool,
-    "None": type(None),
-}
 _ADDED = Place("registry.add", "added")
 
 
@@ -136,18 +128,18 @@ def _check_annotations(signature: Signature, method: Method) -> str:
     return ""
 
 
-def _takes(annotation: object, kind: str) -> bool:
+def _takes(annotation: object, kind: Kind) -> bool:
     """Whether a parameter annotated so takes what the contract's callers pass."""
     try:
-        own = KINDS.get(annotation)
+        own = PARAMETERS.get(annotation)
     except TypeError:  # one that has no hash
         return True
-    return kind == own or (own, kind) == ("float", "int") or _is_subclass(_TYPES[kind], annotation)
+    return kind == own or (annotation, kind.python) == (float, int) or _is_subclass(kind.python, annotation)
 
 
-def _gives(annotation: object, kind: str) -> bool:
+def _gives(annotation: object, kind: Kind) -> bool:
     """Whether a result annotated so is what the contract's callers get."""
-    return (annotation, kind) == (int, "float") or _is_subclass(annotation, _TYPES[kind])
+    return (annotation, kind.python) == (int, float) or _is_subclass(annotation, kind.python)
 
 
 def _is_subclass(one: object, other: object) -> bool:

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from ...definition.model import Method
     from .process import Connection
 
-_RESULTS = {"str": bytes, "bytes": bytes, "int": int, "float": float, "bool": bool, "None": type(None)}
-
 
 def share_payloads(frame: list[Any], connection: Connection) -> None:
     """Move the large payloads of a call to shared memory."""
@@ -48,9 +46,9 @@ def check_reply(reply: Any, method: Method, path: str, connection: Connection, b
     result: Any = reply[1]
     if reply[0]:
         return _error(result, path, connection)
-    if method.result in {"str", "bytes"}:
+    if method.result.is_buffer:
         return bytes(_payload(result, connection))  # a copy first: the worker could change what is being decoded
-    if type(result) is not _RESULTS[method.result] or (type(result) is int and not -(1 << 63) <= result < 1 << 63):
+    if not method.result.allows(result):
         raise FrameError(f"{type(result).__name__} in the place of {method.result}")
     return result
 

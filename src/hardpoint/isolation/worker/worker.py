@@ -15,6 +15,7 @@ import _cffi_backend
 from ...backend import Plugin, Request, Slots
 from ...binding import module_of
 from ...binding.methods import make_object
+from ...definition.kinds import find_kind
 from ...definition.model import Contract, Method, Parameter
 from ...errors import HardpointError, PluginError, StaleError
 from ...ffi.libc import ffi, libc
@@ -38,8 +39,8 @@ if TYPE_CHECKING:
 
 _PR_SET_PDEATHSIG, _SIGKILL = 1, 9
 _CONTROL = 3
-_RAW = {"str": "bytes"}
-"""Text stays UTF-8 here: the host has encoded it, and decodes and judges what comes back."""
+_BYTES = find_kind("bytes")
+"""The kind of texts here, which stay UTF-8: the host has encoded them, and decodes and checks the results."""
 
 
 def _nobody() -> None: ...
@@ -75,7 +76,7 @@ def _rehearse() -> None:
     with open_library(path) as file:
         request = wire.LoadRequest(
             path, path, file.identity, None,
-            Contract("rehearsal", 1, 0, (Method("method", (Parameter("parameter", "str"),), "str"),)),
+            Contract("rehearsal", 1, 0, (Method("method", (Parameter("parameter", find_kind("str")),), find_kind("str")),)),
             Manifest((1, 0), "rehearsal", (1, 0), "", "", (), b""), Vtable(0, 0, (1, 0), 0), None, {}, None,
         )  # fmt: skip
     file, fit = _check(-1, wire.unpack_load(wire.pack_load(request)))
@@ -147,8 +148,10 @@ def _bind(opened: InProcess) -> tuple[list[Method], list[Call | None]]:
     contract = opened.plugin.contract
     raw = [
         method._replace(
-            parameters=tuple(each._replace(kind=_RAW.get(each.kind, each.kind)) for each in method.parameters),
-            result=_RAW.get(method.result, method.result),
+            parameters=tuple(
+                each._replace(kind=_BYTES if each.kind.is_text else each.kind) for each in method.parameters
+            ),
+            result=_BYTES if method.result.is_text else method.result,
             function=_nobody,  # type: ignore[arg-type]  # else one is compiled for the signature, which nobody looks at
             quick=False,  # the GIL is the other connections', and what it costs to release is nothing here
         )
@@ -233,9 +236,9 @@ def _unpacked(method: Method, arguments: list[Any], shared: Shared) -> tuple[lis
             offset, size = wire.EXTENT.unpack(value.data)
             end = max(end, offset + size)
             given = shared.view(offset, size)
-        elif parameter.kind == "bytearray":
+        elif parameter.kind.writable:
             given = bytearray(value)
-        if parameter.kind == "bytearray":
+        if parameter.kind.writable:
             kept.append(value if type(value) is wire.ExtType else given)
         values.append(given)
     shared.begin(end)
