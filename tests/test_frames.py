@@ -1,4 +1,4 @@
-"""Whatever a worker sends, the host takes it for an answer that can be, or for a crash: never for anything else.
+"""Hostile frames: the host takes whatever a worker sends as a valid reply or as a crash, never as anything else.
 
 The worker is played by a thread at the other end of the host's sockets.
 """
@@ -45,15 +45,15 @@ def placed(offset: int, size: int) -> Any:
 
 
 class Fake:
-    """Stands in for the zygote: each worker that it gives is a process that sleeps, and a thread that answers for it."""
+    """A stand-in for the spawner: each of its workers is a process that sleeps, and a thread that answers for it."""
 
     def __init__(self) -> None:
         self.loaded: bytes = pack(LOADED)
-        """What it says to the request to load."""
+        """The reply to the request to load."""
         self.reply: Callable[[socket.socket, int], None] = lambda _, __: None
-        """What it does when it is called; it has the socket and the memory that it shares."""
+        """Called for each call, with the socket and the shared memory."""
         self.started: Callable[[list[int]], None] = lambda _: None
-        """What it does with its ends of pipe, records and counter."""
+        """Called at the start, with its ends of the pipe, the socket for log records, and the counter."""
 
     def fork(self, worker: Any) -> tuple[int, FileIO, socket.socket]:
         process = subprocess.Popen(["sleep", "600"])
@@ -195,7 +195,7 @@ def test_payloads_that_are_not_there_are_a_crash(fake: Fake, probe: Probe, kind:
 
 @pytest.mark.parametrize("size", [1 << 20, 1 << 34, 1 << 45, (1 << 63) - 4096])
 def test_memory_that_is_a_hole_is_not_read(fake: Fake, probe: Probe, size: int) -> None:
-    """It takes no memory of the worker to make it large, and would take the host's to copy it."""
+    """A hole costs the worker no memory, and copying it would cost the host its size."""
 
     def lie(connection: socket.socket, memory: int) -> None:
         os.ftruncate(memory, size)
@@ -221,7 +221,7 @@ def test_memory_that_was_made_large_is_still_used(fake: Fake, probe: Probe) -> N
 
 
 def test_memory_cannot_be_taken_away(fake: Fake, probe: Probe) -> None:
-    """The host would die of SIGBUS when it reads what is no longer there."""
+    """Else the host would die of SIGBUS when it reads beyond the end."""
     import fcntl
 
     errors: list[Any] = []
@@ -397,7 +397,7 @@ def test_random_frames(fake: Fake, probe: Probe) -> None:
 
 
 def test_msgpack_without_its_extension_keeps_the_frames_of_threads_apart(run_python: RunPython) -> None:
-    """As on a Python that there is no wheel of it for, and with MSGPACK_PUREPYTHON."""
+    """The case of a Python without a wheel of it, or with MSGPACK_PUREPYTHON."""
     code = """
 import os, sys
 os.environ["MSGPACK_PUREPYTHON"] = "1"

@@ -1,4 +1,4 @@
-"""What follows when the worker of an isolated plugin has died: the policies."""
+"""Restart policies: what follows when the worker of an isolated plugin has died."""
 
 from __future__ import annotations
 

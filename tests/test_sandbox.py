@@ -1,4 +1,4 @@
-"""What a worker gives up before it loads a plugin: each promise is tried by a plugin that has it, and by one that has not."""
+"""The sandbox of a worker: each restriction is tried by a plugin under it, and by one without it."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ MACHINE = os.uname().machine
 @hardpoint.contract("escape", version="1.0")
 @runtime_checkable
 class Escape(Protocol):
-    """Tries to get out of where it is."""
+    """A plugin that tries to escape."""
 
     def attempt(self, what: str, argument: str) -> str:
-        """Try one thing: `done`, or the name of the error that it gave."""
+        """Try one thing: `done`, or the name of the errno."""
         ...
 
     def environment(self) -> str:
@@ -71,7 +71,7 @@ def free(library: Path) -> Iterator[Escape]:
 
 @pytest.fixture
 def victim() -> Iterator[int]:
-    """A process of the same user, for whom SIGUSR1 is nothing."""
+    """A process of the same user that ignores SIGUSR1."""
     code = "import signal; signal.signal(signal.SIGUSR1, signal.SIG_IGN); print(flush=True); signal.pause()"
     with subprocess.Popen([sys.executable, "-ISc", code], stdout=subprocess.PIPE) as process:
         assert process.stdout
@@ -241,7 +241,7 @@ def test_other_processes_are_let_alone(what: str, confined: Escape, free: Escape
 def test_neither_its_group_nor_everybody_nor_the_host_can_be_signalled(
     whom: str, confined: Escape, free: Escape, numbers: dict[str, int]
 ) -> None:
-    words = f"{numbers['kill']} {os.getpid() if whom == 'host' else whom} 0"  # signal 0 asks, and does nothing
+    words = f"{numbers['kill']} {os.getpid() if whom == 'host' else whom} 0"  # signal 0 only checks permission
     assert confined.attempt("call", words) == "EPERM"
     assert free.attempt("call", words) == "done"
 
@@ -263,7 +263,7 @@ def test_it_cannot_arrange_to_outlive_the_host(confined: Escape, free: Escape) -
 
 
 class Call(NamedTuple):
-    """A system call with arguments that do no harm, and what it says to those who may."""
+    """A system call with harmless arguments, and its answer where it is allowed."""
 
     name: str
     arguments: str
@@ -309,7 +309,7 @@ def numbers(compiler: Compiler) -> dict[str, int]:
 
 
 def numbers_of(command: list[str]) -> dict[str, int]:
-    """What the C library's headers say of system calls."""
+    """The numbers of system calls in the C library's headers."""
     code = "#include <asm/unistd.h>\n"
     done = subprocess.run([*command, "-E", "-dM", "-xc", "-"], input=code, capture_output=True, text=True, check=True)
     return {name: int(value) for name, value in re.findall(r"#define __NR_(\w+) (\d+)$", done.stdout, re.MULTILINE)}
@@ -379,7 +379,7 @@ PID = 4242
 
 
 def answer(machine: str, number: int, *arguments: int, arch: int | None = None, **options: bool) -> str:
-    """What a filter says to a call, by linux/filter.h: a machine that is not here can be asked too."""
+    """Interpret a filter (linux/filter.h) for a system call, also for another machine than this one."""
     given = {"network": False, "processes": False, **options}
     code = list(struct.iter_unpack("=HBBI", seccomp.program(machine, PID, **given)))
     data = WORDS.pack(
@@ -488,7 +488,7 @@ def test_a_limit_is_not_raised_again(name: str, library: Path) -> None:
     hardpoint.close(plugin)
 
 
-# -- what it is given --------------------------------------------------------------------------------------------------
+# -- what it inherits ------------------------------------------------------------------------------------------------
 
 
 def test_the_hosts_environment_stays_with_the_host(run_python: RunPython, library: Path) -> None:
@@ -536,7 +536,7 @@ def test_what_plugins_do(what: str, confined: Escape, free: Escape) -> None:
 
 
 def test_libraries_of_its_own_are_found_and_their_folder_is_not_opened(compiler: Compiler, tmp_path: Path) -> None:
-    """One needs another, which only the plugin's own search path (DT_RPATH, which is inherited) leads to."""
+    """One needs another, which only the plugin's own search path finds (DT_RPATH is inherited)."""
     compiler.header(Escape)
     inner = tmp_path / "inner"
     inner.mkdir()
@@ -680,7 +680,7 @@ def test_a_crash_under_the_loaders_lock_is_told_and_does_not_hang(compiler: Comp
     assert "SIGSEGV" in caught.value.stderr or "Segmentation fault" in caught.value.stderr
 
 
-# -- what is told ------------------------------------------------------------------------------------------------------
+# -- what is reported --------------------------------------------------------------------------------------------------
 
 
 def test_what_is_in_force_can_be_asked_for(confined: Escape) -> None:
@@ -722,7 +722,7 @@ except Exception as error:
 
 
 def without(run_python: RunPython, library: Path, mode: object) -> list[str]:
-    """What a worker tells on a kernel with neither Landlock nor seccomp."""
+    """The lines of a worker on a kernel with neither Landlock nor seccomp."""
     code = WITHOUT.format(tests=IMPORTABLE, library=str(library), mode=mode)
     return str(run_python(code).stdout).splitlines()
 

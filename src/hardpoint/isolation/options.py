@@ -101,8 +101,8 @@ def _paths(option: str, given: Any) -> tuple[str, ...]:
     return tuple(paths)
 
 
-def _is_number(value: Any, kind: type | tuple[type, ...]) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool)
+def _is_number(value: Any, number: type | tuple[type, ...]) -> bool:
+    return isinstance(value, number) and not isinstance(value, bool)
 
 
 def _wrong(option: str, needs: str, found: Any) -> ValueError:

@@ -94,8 +94,8 @@ def pack_load(request: LoadRequest) -> bytes:
 def unpack_load(data: bytes) -> LoadRequest:
     """Decode a request to load, in the worker: it comes from the host, and isn't checked."""
     members = unpackb(data, use_list=False, unicode_errors=_ERRORS)
-    kinds = {"identity": Identity, "manifest": Manifest, "vtable": Vtable}
-    members |= {name: kind(*members[name]) for name, kind in kinds.items()}
+    classes = {"identity": Identity, "manifest": Manifest, "vtable": Vtable}
+    members |= {name: made(*members[name]) for name, made in classes.items()}
     return LoadRequest(**members | {"contract": Contract.from_wire(members["contract"])})
 
 
@@ -125,7 +125,7 @@ def receive(sock: _socket.socket, most: int = 0) -> tuple[Any, list[int]]:
     fds = array.array("i")
     room = _socket.CMSG_SPACE(most * 4) if most else 0
     data, ancillary, _, _ = sock.recvmsg(LIMIT, room, _socket.MSG_CMSG_CLOEXEC)
-    for level, kind, content in ancillary:
-        if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
+    for level, number, content in ancillary:
+        if (level, number) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
             fds.frombytes(content[: len(content) // 4 * 4])
     return (unpack(data) if data else None), list(fds)

@@ -76,9 +76,9 @@ def check_loaded(reply: Any, methods: int, path: str) -> Loaded | HardpointError
 
 
 _ERRORS = {
-    name: kind
-    for name, kind in vars(errors).items()
-    if isinstance(kind, type) and issubclass(kind, HardpointError) and not name.startswith("_")
+    name: error
+    for name, error in vars(errors).items()
+    if isinstance(error, type) and issubclass(error, HardpointError) and not name.startswith("_")
 }
 
 
@@ -90,7 +90,7 @@ def _error(content: Any, path: str, connection: Connection | None = None) -> Har
     if shape != [str, str, int, str] or content[0] not in _ERRORS:
         raise FrameError("a malformed error")
     name, message, status, text = content
-    kind = _ERRORS[name]
-    if issubclass(kind, PluginError):
-        return kind(message, path=path, status=status, text=text)
-    return kind(message, path=path)
+    error = _ERRORS[name]
+    if issubclass(error, PluginError):
+        return error(message, path=path, status=status, text=text)
+    return error(message, path=path)

@@ -75,9 +75,9 @@ class Workers:
         """Seconds until a worker may be started."""
         path = self._plugin.path
         if self._last_error is not None and self._isolation.restart == "never":
-            kind, how = self._last_error
-            raise kind(
-                f"{path}: {doing} cannot be called: the worker died before, and restart is 'never' ({how}); "
+            error, message = self._last_error
+            raise error(
+                f"{path}: {doing} cannot be called: the worker died before, and restart is 'never' ({message}); "
                 "load it again",
                 path=path,
             )
