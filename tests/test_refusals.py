@@ -70,7 +70,7 @@ def test_a_dangling_link(tmp_path: Path) -> None:
 def test_a_link_in_a_circle(tmp_path: Path) -> None:
     (tmp_path / "link.so").symlink_to(tmp_path / "link.so")
     [problem] = problems(refused(tmp_path / "link.so", hardpoint.NotAPluginError))
-    assert problem[:3] == ("file-unreadable", "a file that can be read", "Too many levels of symbolic links")
+    assert problem[:3] == ("file-unreadable", "a readable file", "Too many levels of symbolic links")
 
 
 SPECIAL: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -105,7 +105,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
                 os.chmod(tmp_path, 0o755)
                 os.setuid(65534)
             [problem] = problems(refused(tmp_path / "x.so", hardpoint.NotAPluginError))
-            assert problem[:3] == ("file-unreadable", "a file that can be read", "Permission denied")
+            assert problem[:3] == ("file-unreadable", "a readable file", "Permission denied")
             os._exit(0)
         finally:
             os._exit(1)
@@ -165,8 +165,21 @@ def test_a_debug_companion(english: Path, tmp_path: Path) -> None:
     assert problem == (
         "elf-debug",
         "a library with its code",
-        "only debug information: the code was kept in another file",
+        "debug information without the code",
         "give the library itself, not its .debug companion",
+        True,
+    )
+
+
+def test_a_library_of_constants_alone(compiler: Compiler, tmp_path: Path) -> None:
+    (tmp_path / "constants.c").write_text("extern const int answer; const int answer = 42;\n")
+    compiler.run("-shared", "-nostdlib", "-o", str(tmp_path / "x.so"), str(tmp_path / "constants.c"))
+    [problem] = problems(refused(tmp_path / "x.so", hardpoint.NotAPluginError))
+    assert problem == (
+        "elf-no-code",
+        "a library with code",
+        "a shared object without any code",
+        "compile it from sources that have functions",
         True,
     )
 
@@ -176,7 +189,7 @@ def test_a_truncated_download(english: Path, tmp_path: Path, share: float) -> No
     data = english.read_bytes()
     (tmp_path / "x.so").write_bytes(data[: int(len(data) * share)])
     [problem] = problems(refused(tmp_path / "x.so", hardpoint.NotAPluginError))
-    assert (problem.code, problem.needs, problem.fix) == ("elf-truncated", "a whole file", COPY)
+    assert (problem.code, problem.needs, problem.fix) == ("elf-truncated", "a complete file", COPY)
 
 
 def zig(target: str, out: Path, *words: str) -> Path:
@@ -240,7 +253,7 @@ MUSL = "build it on a system with glibc, such as debian:bookworm, not on Alpine 
 def test_a_library_for_musl(tmp_path: Path) -> None:
     path = zig(f"{os.uname().machine}-linux-musl", tmp_path / "musl.so", "-lc")
     [problem] = problems(refused(path, hardpoint.IncompatibleError))
-    assert problem == ("libc-musl", "a library that was built for glibc", "one for musl (it needs libc.so)", MUSL, True)
+    assert problem == ("libc-musl", "a library built for glibc", "one built for musl (it needs libc.so)", MUSL, True)
 
 
 def test_a_library_from_alpine(compiler: Compiler, tmp_path: Path) -> None:
@@ -250,7 +263,7 @@ def test_a_library_from_alpine(compiler: Compiler, tmp_path: Path) -> None:
     compiler.run("-shared", "-nostdlib", f"-Wl,-soname,{name}", "-o", str(tmp_path / name), str(tmp_path / "libc.c"))
     words = ["-nostdlib", "-Wl,-z,undefs", "-Wl,--no-as-needed", str(tmp_path / name)]
     [problem] = problems(refused(compiler.library("english/english.c", *words), hardpoint.IncompatibleError))
-    assert problem == ("libc-musl", "a library that was built for glibc", f"one for musl (it needs {name})", MUSL, True)
+    assert problem == ("libc-musl", "a library built for glibc", f"one built for musl (it needs {name})", MUSL, True)
 
 
 def test_a_host_on_musl(english: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,6 +278,13 @@ def test_a_host_on_musl(english: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert problem.fix == "run it on Debian, Ubuntu, Fedora or another system with glibc, or in such a container"
 
 
+def test_a_host_on_another_machine(english: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hardpoint.preflight.platform.host_machine", lambda: None)
+    [problem] = problems(refused(english, hardpoint.IncompatibleError))
+    machine = os.uname().machine
+    assert problem == ("host-machine", "a host on x86-64 or AArch64", machine, "run it on one of these", True)
+
+
 def test_a_glibc_that_is_too_new(english: Path, fresh: Fresh) -> None:
     """The version's name is changed in the file: 2.14, memcpy's on x86-64, or 2.17, the oldest of AArch64."""
     path = fresh(english)
@@ -274,7 +294,7 @@ def test_a_glibc_that_is_too_new(english: Path, fresh: Fresh) -> None:
     assert problem == (
         "glibc-version",
         f"symbols of glibc {here} or older",
-        "ones of glibc 2.99",
+        "symbols of glibc 2.99",
         f"build it on a system with glibc {here} or older, or run the host on a newer one",
         True,
     )
@@ -293,8 +313,8 @@ def test_a_library_that_is_nowhere(compiler: Compiler, tmp_path: Path) -> None:
     assert problem == (
         "needed-missing",
         "the library libhelper.so.7",
-        "it nowhere that the dynamic linker looks",
-        "install it (apt-file search finds the package), or put its folder into the plugin's RUNPATH",
+        "none on the dynamic linker's search path",
+        "install it (apt-file search finds the package), or add its folder to the plugin's RUNPATH",
         True,
     )
 
@@ -313,7 +333,7 @@ def test_a_version_that_a_library_does_not_have(compiler: Compiler, fresh: Fresh
     assert problem == (
         "version-missing",
         "HELPER_7.2 of libhelper.so",
-        f"a {helper} without",
+        f"{helper} without it",
         "install a newer libhelper.so, or build the plugin on an older system",
         True,
     )
@@ -334,7 +354,7 @@ def test_a_sanitizer_that_the_host_does_not_run_with(compiler: Compiler) -> None
         refused(compiler.library("english/english.c", "-fsanitize=address"), hardpoint.IncompatibleError)
     )
     assert problem.code == "sanitizer"
-    assert problem.needs.startswith("a host that runs with libasan.so.")
+    assert problem.needs.startswith("a host started with libasan.so.")
     assert "LD_PRELOAD" in problem.fix
 
 
@@ -345,7 +365,7 @@ def test_a_damaged_library_beside_the_plugin(compiler: Compiler, fresh: Fresh, t
     path = fresh(compiler.library("english/english.c", *words), "damaged.so")
     helper.write_bytes(helper.read_bytes()[:5000])
     [problem] = problems(refused(path, hardpoint.IncompatibleError))
-    assert (problem.code, problem.needs) == ("needed-damaged", "the library libneighbour7.so in good order")
+    assert (problem.code, problem.needs) == ("needed-damaged", "a well-formed library libneighbour7.so")
     assert problem.found.startswith(f"{helper} with 5000 bytes, while")
 
 
@@ -356,7 +376,7 @@ def test_a_damaged_library_on_a_path_that_begins_as_the_systems(compiler: Compil
     path = compiler.library("english/english.c", *words)
     helper.write_bytes(helper.read_bytes()[:5000])
     [problem] = problems(refused(path, hardpoint.IncompatibleError))
-    assert (problem.code, problem.needs) == ("needed-damaged", "the library libneighbour9.so in good order")
+    assert (problem.code, problem.needs) == ("needed-damaged", "a well-formed library libneighbour9.so")
 
 
 def test_a_library_for_smaller_pages_beside_the_plugin(
@@ -395,7 +415,7 @@ def test_an_executable_stack(compiler: Compiler) -> None:
     [problem] = problems(
         refused(compiler.library("english/english.c", "-Wl,-z,execstack"), hardpoint.IncompatibleError)
     )
-    assert problem[:3] == ("executable-stack", "a stack that is not executable", "a library that asks for one")
+    assert problem[:3] == ("executable-stack", "a non-executable stack", "a library that asks for an executable one")
 
 
 def test_static_tls_is_a_warning(compiler: Compiler, tmp_path: Path, fresh: Fresh) -> None:
@@ -451,8 +471,8 @@ INCOMPATIBLE = {
     ),
     "ABI minor 9": Case(
         ['-DHP_NEEDS_ABI="1.9"', "-DMINOR=9"],
-        "abi-minor", "a plugin that does with ABI 1.0", "ABI 1.9",
-        "use a newer hardpoint, or have the plugin built with HP_NEEDS_ABI set to what it really needs",
+        "abi-minor", "a plugin for ABI 1.0 or older", "ABI 1.9",
+        "use a newer hardpoint, or build the plugin with HP_NEEDS_ABI set to the ABI that it really needs",
     ),
     "other contract": Case(
         [text("CONTRACT", "singer")],
@@ -474,20 +494,20 @@ INCOMPATIBLE = {
     ),
     "a method too few": Case(
         [text("METHODS", f'["{GREET}"]'), *SMALL],
-        "method-missing", f"the method {LANG}", "a list of 1 that ends before it",
+        "method-missing", f"the method {LANG}", "a list that ends after method 1",
     ),
     "a method too many": Case(
         [text("METHODS", f'["{GREET}", "{LANG}", "bow() -> None"]'), "-DTYPE=const large_v1",
          "-DWHOLE=.v1 = {.head = {72, 1, 0, copy}, .greet = greet, .lang = lang}, .bow = lang"],
-        "method-unknown", "no more methods than greeter 1.0 has", "bow() -> None",
+        "method-unknown", "only the methods of greeter 1.0", "bow() -> None",
     ),
     "symbol missing": Case(
         ["-DSYMBOL=hardpoint_greeter_v7"],
         "symbol-missing", TABLE, "hardpoint_greeter_v7",
-        "export it: the contract's macro does, if no linker script hides it",
+        "export it: the contract's macro does, unless a linker script hides it",
     ),
     "symbol a function": Case(
-        ["-DSYMBOL_IS_FUNCTION"], "symbol-type", TABLE, "a symbol of that name that is no data object",
+        ["-DSYMBOL_IS_FUNCTION"], "symbol-type", TABLE, "a symbol of another type",
     ),
     "vtable too small": Case(
         SMALL,
@@ -496,10 +516,10 @@ INCOMPATIBLE = {
     "vtable that is not aligned": Case(
         ["-DSYMBOL_IS_ODD"],
         "vtable-alignment", "hardpoint_greeter_v1 at a multiple of 8 bytes", "an address 4 bytes past one",
-        "align it to 8 bytes, as every compiler does that is not told otherwise",
+        "align it to 8 bytes, as compilers do by default",
     ),
     "vtable with another size in it": Case(
-        ["-DSIZE=56"], "vtable-size", "a vtable that says it has 64 bytes", "56",
+        ["-DSIZE=56"], "vtable-size", "a vtable whose size field is 64", "56",
     ),
     "vtable of another ABI": Case(
         ["-DMAJOR=3"], "vtable-abi", "a vtable of the manifest's ABI", "3.0, while its manifest says 1.0",
@@ -520,10 +540,10 @@ INCOMPATIBLE = {
     ),
     "a vtable that running code would fill": Case(
         ["-DSYMBOL_IS_EMPTY"], "vtable-empty", "hardpoint_greeter_v1 to be a constant in the file",
-        "memory that only running code would fill", "initialise it with constants alone",
+        "memory that the file does not initialise (.bss)", "initialise it with constants only",
     ),
     "manifest and vtable disagreeing": Case(
-        [text("COPY", "{}")], "vtable-manifest", "a vtable with the note's manifest", "another one",
+        [text("COPY", "{}")], "vtable-manifest", "a vtable that points to the note's manifest or a copy of it", "another text",
     ),
     "bad JSON": Case(
         [text("NOTE", "{oops")], "manifest-malformed", "a manifest in JSON",
@@ -531,7 +551,7 @@ INCOMPATIBLE = {
     ),
     "a forged name": Case(
         [text("PLUGIN", 'english", "contract": "admin')], "manifest-malformed", "a manifest in JSON",
-        "a field that is given twice", MANIFEST,
+        "a duplicate field", MANIFEST,
     ),
 }  # fmt: skip
 
@@ -570,7 +590,7 @@ NO_MANIFEST = {
     "no note and no symbol": (["-DNO_NOTE", "-DSYMBOL=other"], "none"),
     "a Python extension": (
         ["-DNO_NOTE", "-DSYMBOL=PyInit_broken"],
-        "a Python extension module, which is imported and not loaded",
+        "a Python extension module, which is imported, not loaded",
     ),
 }
 
@@ -579,7 +599,7 @@ NO_MANIFEST = {
 def test_a_library_without_a_manifest(compiler: Compiler, ran: Path, name: str) -> None:
     flags, found = NO_MANIFEST[name]
     [problem] = problems(refused(compiler.library("broken.c", *flags), hardpoint.NotAPluginError))
-    assert problem == ("manifest-missing", "a manifest (an ELF note of the owner 'hardpoint')", found, REBUILD, True)
+    assert problem == ("manifest-missing", "a manifest (an ELF note with the owner 'hardpoint')", found, REBUILD, True)
     assert not ran.exists()
 
 
@@ -588,7 +608,7 @@ def test_the_symbol_is_in_a_dependency_only(compiler: Compiler, tmp_path: Path, 
     shutil.copy(compiler.library("broken.c", "-DNO_NOTE"), tmp_path / "libhelper.so")
     words = ["-DSYMBOL_IS_ELSEWHERE", str(tmp_path / "libhelper.so"), f"-Wl,-rpath,{tmp_path}"]
     [problem] = problems(refused(compiler.library("broken.c", *words), hardpoint.IncompatibleError))
-    assert problem[:3] == ("symbol-missing", TABLE, "one that it wants from another library")
+    assert problem[:3] == ("symbol-missing", TABLE, "an undefined symbol")
     assert not ran.exists()
 
 

@@ -122,7 +122,7 @@ def test_another_file_than_the_one_found_is_stale(folder: Path) -> None:
     registry = hardpoint.Registry([folder])
     shutil.copy(folder / "spanish.so", folder / "new")
     os.replace(folder / "new", folder / "english.so")
-    sentence = f"{folder}/english.so was replaced or rewritten since it was found; make the registry anew"
+    sentence = f"{folder}/english.so was replaced or rewritten since it was found; make a new registry"
     with pytest.raises(hardpoint.StaleError) as caught:
         registry.load("english", Greeter)
     assert (str(caught.value), caught.value.path) == (sentence, f"{folder}/english.so")
@@ -139,7 +139,7 @@ def test_a_file_that_cannot_be_opened_any_more_is_named_as_it_was_given(
     (folder / "english.so").unlink()
     with pytest.raises(hardpoint.PluginNotFoundError) as gone:
         registry.load("english", Greeter, isolated=isolated)
-    assert (str(gone.value), gone.value.path) == (f"{path} is gone since it was found; make the registry anew", path)
+    assert (str(gone.value), gone.value.path) == (f"{path} is gone since it was found; make a new registry", path)
     (folder / "english.so").mkdir()
     with pytest.raises(hardpoint.NotAPluginError, match=rf"^{path} is not a plugin: .*, found a directory") as other:
         registry.load("english", Greeter, isolated=isolated)
@@ -537,6 +537,7 @@ def test_a_method_that_cannot(name: str, is_class: bool) -> None:
         hardpoint.Registry().add("made", Scaler, made if is_class else made())
     [problem] = caught.value.problems
     assert problem.needs == "the method scale(by: float, text: str) -> int"
+    assert problem.code == ("method-kind" if "one that is" in problem.found else "method-differs")
     assert (vars(Refused)[name].__doc__ or "none") in problem.found
 
 

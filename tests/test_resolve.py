@@ -132,7 +132,7 @@ def test_ld_library_path_goes_before_runpath_and_after_rpath(
     shutil.copytree(pair / "lib", other)
     code = f"""
 import os
-from hardpoint import resolve
+from hardpoint.elf import search_path
 from hardpoint.elf.reader import ElfFile
 elf = ElfFile(os.open("{pair}/libuser.so", os.O_RDONLY))
 print(search_path.find("libhpbase.so", elf, "{pair}"))
@@ -149,7 +149,7 @@ def test_what_is_loaded_already_is_known_by_its_own_name(compiler: Compiler, pai
     compiler.run("-shared", "-fPIC", "-Wl,-soname,libhpbase.so.1", "-o", f"{pair}/libhpbase.so.1.2.3", f"{pair}/base.c")
     code = f"""
 import ctypes, os, sys
-from hardpoint import resolve
+from hardpoint.elf import search_path
 from hardpoint.elf.reader import ElfFile
 elf = ElfFile(os.open("{pair}/libuser.so", os.O_RDONLY))
 print(search_path.find("libhpbase.so.1", elf, None))

@@ -129,7 +129,7 @@ def _refused(path: Path, sentence: str) -> None:
     assert (caught.value.path, problem.code, problem.needs) == (
         str(path),
         "elf-damaged",
-        "a shared object in good order",
+        "a well-formed shared object",
     )
     assert re.search(sentence, problem.found), problem.found
     assert str(caught.value) == f"{path} is not a plugin: {problem}"

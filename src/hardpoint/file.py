@@ -98,7 +98,7 @@ def open_library(path: str | os.PathLike[str], named: str | None = None) -> Libr
                 f"{name} cannot be opened now: {error.strerror}; close some and try again", path=name
             ) from error
         fix = "check its permissions" if isinstance(error, PermissionError) else "check the path"
-        problem = Problem("file-unreadable", "a file that can be read", error.strerror or str(error), fix)
+        problem = Problem.of("file-unreadable", error.strerror or error, fix=fix)
         raise NotAPluginError(f"{name} cannot be opened: {problem}", path=name, problems=[problem]) from error
     try:
         status = os.fstat(fd)
@@ -113,7 +113,7 @@ def open_library(path: str | os.PathLike[str], named: str | None = None) -> Libr
 def _check_regular(name: str, mode: int) -> None:
     if not stat.S_ISREG(mode):
         found = _KINDS.get(stat.S_IFMT(mode), "a special file")
-        problem = Problem("file-kind", "a regular file", found, "give the path of a .so file")
+        problem = Problem.of("file-kind", found)
         raise NotAPluginError(f"{name} is not a plugin: {problem}", path=name, problems=[problem])
 
 
@@ -155,8 +155,7 @@ def check_digest(file: LibraryFile, wanted: str) -> None:
 
 def _check_digest(file: LibraryFile, wanted: str, found: str) -> None:
     if found != wanted:
-        fix = "get the file that was meant, or look at what changed"
-        problem = Problem("sha256", f"a file whose sha256 is {wanted}", found, fix)
+        problem = Problem.of("sha256", found, sha256=wanted)
         raise IncompatibleError(f"{file.path} is another file: {problem}", path=file.path, problems=[problem])
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from ..errors import IncompatibleError, NotAPluginError, PluginNotFoundError, Problem
 from ..file import open_library
 from ..preflight.checks import check_file, preflight, read_elf, read_library
+from ..problems import ROWS
 from .contracts import described, known
 
 if TYPE_CHECKING:
@@ -51,25 +52,8 @@ _PLUGIN = {
     "vtable": "its vtable is exported, of the right size, and has a function in every slot",
 }
 _LOADING = {"loading": "what is in memory is what was checked; not tried here, since the plugin's code would run"}
-PLACES = {
-    code: name
-    for name, codes in {
-        "manifest": "manifest-malformed",
-        "host": "host-libc host-machine",
-        "path": "path-token",
-        "machine": "elf-machine page-size",
-        "libc": "libc-musl glibc-version",
-        "memory": "executable-stack static-tls",
-        "dependencies": "needed-missing needed-damaged version-missing sanitizer pinned-origin",
-        "contract": "contract-other contract-major manifest-twice",
-        "abi": "abi-major abi-minor",
-        "methods": "method-order method-differs method-missing method-unknown",
-        "vtable": "symbol-missing symbol-type symbol-size vtable-empty vtable-alignment vtable-size vtable-abi "
-        "vtable-flags vtable-manifest manifest-not-copied slot-empty slot-not-code",
-    }.items()
-    for code in codes.split()
-}
-"""Which check a problem belongs to, by its code; those of the first steps are raised where they are found."""
+STAGES = {**_STEPS, **_LIBRARY, **_PLUGIN, **_LOADING}
+"""Every check in its order, with a sentence; problems name theirs as their `stage` (hardpoint.problems)."""
 
 
 def check_library(path: str, contract: Contract | None) -> list[Check]:
@@ -88,8 +72,7 @@ def check_library(path: str, contract: Contract | None) -> list[Check]:
             passed.append("manifest")
             fits = [preflight(file, each) for each in wanted]
     except PluginNotFoundError:
-        missing = Problem("file-missing", "a file at that path", "none", "check the path, or build the plugin")
-        return _stopped(passed, [missing])
+        return _stopped(passed, [Problem.of("file-missing", "none")])
     except (NotAPluginError, IncompatibleError) as error:
         return _stopped(passed, error.problems)
     return _in_order(fits, malformed)
@@ -117,10 +100,7 @@ def _without_contract(passed: list[str], malformed: list[Problem], problems: lis
 
 def _stopped(passed: list[str], problems: Sequence[Problem]) -> list[Check]:
     """One of the first steps ended it all."""
-    checks = [
-        Check(name, about, "ok" if name in passed else "not reached")
-        for name, about in {**_STEPS, **_LIBRARY, **_PLUGIN, **_LOADING}.items()
-    ]
+    checks = [Check(name, about, "ok" if name in passed else "not reached") for name, about in STAGES.items()]
     checks[len(passed)] = checks[len(passed)]._replace(outcome="problem", problems=tuple(problems))
     return checks
 
@@ -131,7 +111,7 @@ def _spread(
     """Each check with the problems that belong to it; one that has any was reached."""
     checks: list[Check] = []
     for name, about in abouts.items():
-        own = tuple(problem for problem in problems if PLACES[problem.code] == name)
+        own = tuple(problem for problem in problems if ROWS[problem.code].stage == name)
         outcome: Outcome = "not reached" if name in unreached else "ok"
         if own:
             outcome = "problem" if any(problem.fatal for problem in own) else "warning"

@@ -38,5 +38,7 @@ GLIBC = frozenset({
     "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1",
 })  # fmt: skip
 """Libraries that are part of every glibc; on a glibc host these need no search."""
+SYSTEM_FOLDERS = ("/lib", "/usr/lib", "/lib64", "/usr/lib64")
+"""The folders of the system's own libraries, whose parts for a machine lie within (hier(7), ld.so(8))."""
 PAGE = os.sysconf("SC_PAGESIZE")
 """Bytes in a page of this kernel: 4096 on x86-64, and 4096, 16384 or 65536 on AArch64."""

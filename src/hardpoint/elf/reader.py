@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
+from contextlib import contextmanager
 from functools import cached_property
 from itertools import takewhile
 from operator import itemgetter
@@ -246,7 +247,7 @@ class ElfFile:
     def _check_code(self) -> None:
         """A .debug companion (objcopy --only-keep-debug) has every header of the library and none of its contents."""
         if {kind for kind, flags, _, _, _ in self.sections if flags & SHF_EXECINSTR} == {SHT_NOBITS}:
-            raise ElfError("elf-debug", "only debug information: the code was kept in another file")
+            raise ElfError("elf-debug", "debug information without the code")
         if not any(load.flags & PF_X and load.file_size for load in self.loads):
             raise ElfError("elf-no-code", "a shared object without any code")
 
@@ -413,6 +414,16 @@ class ElfFile:
             )
             for address, entry in self._chain(_VERDEF, self.dynamic[DT_VERDEF])
         ]
+
+
+@contextmanager
+def open_elf(path: str) -> Iterator[ElfFile]:
+    """Open the file at a path for the length of a `with` block. OSError or ElfError if it cannot be read."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield ElfFile(fd)
+    finally:
+        os.close(fd)
 
 
 def _describe(start: bytes) -> str:

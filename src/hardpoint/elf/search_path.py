@@ -6,20 +6,22 @@ import os
 import struct
 from typing import TYPE_CHECKING
 
-from .constants import DT_RPATH, DT_RUNPATH, DT_SONAME, EM_AARCH64, EM_X86_64
-from .reader import ElfError, ElfFile
+from .constants import DT_RPATH, DT_RUNPATH, DT_SONAME, EM_AARCH64, EM_X86_64, SYSTEM_FOLDERS
+from .reader import ElfError, open_elf
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from .reader import ElfFile
 
 _CACHE = "/etc/ld.so.cache"
 _MAGIC = b"glibc-ld.so.cache1.1"
 _ENTRY = struct.Struct("<IIIIQ")  # flags, key, value, OS version, hwcap
 _FLAGS = {EM_X86_64: 0x0303, EM_AARCH64: 0x0A03}  # FLAG_ELF_LIBC6, and the machine
 _DEFAULTS = (
-    "/lib", "/usr/lib", "/lib64", "/usr/lib64", "/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu",
-    "/lib/aarch64-linux-gnu", "/usr/lib/aarch64-linux-gnu",
-)  # fmt: skip
+    *SYSTEM_FOLDERS,
+    *(f"{folder}/{machine}-linux-gnu" for machine in ("x86_64", "aarch64") for folder in ("/lib", "/usr/lib")),
+)
 
 
 def find(name: str, elf: ElfFile, origin: str | None) -> str | None:
@@ -80,17 +82,12 @@ def _folders(elf: ElfFile, origin: str | None) -> Iterator[str]:
 
 def _host_folders() -> Iterator[str]:
     """The search path of the program itself, which its libraries inherit (DT_RPATH; Conda's python has one)."""
+    program = os.path.realpath("/proc/self/exe")
     try:
-        program = os.path.realpath("/proc/self/exe")
-        fd = os.open(program, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
+        with open_elf(program) as elf:
+            yield from _folders(elf, os.path.dirname(program))
+    except (ElfError, OSError):
         return
-    try:
-        yield from _folders(ElfFile(fd), os.path.dirname(program))
-    except ElfError:
-        return
-    finally:
-        os.close(fd)
 
 
 def _in_folders(name: str, folders: Iterator[str] | tuple[str, ...], machine: int) -> str | None:
@@ -150,26 +147,16 @@ def _loaded(name: str) -> str | None:
 
 def _soname(path: str) -> str | None:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
+        with open_elf(path) as elf:
+            return elf.text(DT_SONAME)
+    except (ElfError, OSError):
         return None
-    try:
-        return ElfFile(fd).text(DT_SONAME)
-    except ElfError:
-        return None
-    finally:
-        os.close(fd)
 
 
 def versions_of(path: str) -> set[str] | None:
     """The symbol versions that the library at `path` defines; None if it cannot be read."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
+        with open_elf(path) as elf:
+            return {defined.version for defined in elf.versions_defined()}
+    except (ElfError, OSError):
         return None
-    try:
-        return {defined.version for defined in ElfFile(fd).versions_defined()}
-    except ElfError:
-        return None
-    finally:
-        os.close(fd)

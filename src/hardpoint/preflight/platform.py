@@ -42,11 +42,9 @@ def check_host() -> list[Problem]:
         import platform  # for the error alone
 
         found = " ".join(platform.libc_ver()).strip() or "another libc, such as Alpine's musl"
-        fix = "run it on Debian, Ubuntu, Fedora or another system with glibc, or in such a container"
-        problems.append(Problem("host-libc", "a host that runs on glibc", found, fix))
+        problems.append(Problem.of("host-libc", found))
     if host_machine() is None:
-        found = os.uname().machine
-        problems.append(Problem("host-machine", "a host on x86-64 or AArch64", found, "run it on one of these"))
+        problems.append(Problem.of("host-machine", os.uname().machine))
     return problems
 
 
@@ -71,14 +69,13 @@ def _check_machine(elf: ElfFile) -> list[Problem]:
     if machine is None or elf.machine == machine:
         return []
     found = MACHINES.get(elf.machine, f"machine {elf.machine}")
-    return [Problem("elf-machine", f"a library for {MACHINES[machine]}", found, f"build it for {MACHINES[machine]}")]
+    return [Problem.of("elf-machine", found, machine=MACHINES[machine])]
 
 
 def _check_pages(elf: ElfFile) -> list[Problem]:
     if elf.fits_pages(PAGE):
         return []
-    needs = f"segments for this kernel's pages of {PAGE} bytes"
-    return [Problem("page-size", needs, "ones for smaller pages", "link it with -Wl,-z,max-page-size=65536")]
+    return [Problem.of("page-size", "ones for smaller pages", size=PAGE)]
 
 
 def oldest_glibc(elf: ElfFile) -> tuple[int, int] | None:
@@ -111,12 +108,9 @@ def is_for_musl(elf: ElfFile) -> str | None:
 def _check_libc(elf: ElfFile) -> list[Problem]:
     here, newest = host_glibc(), oldest_glibc(elf)
     if musl := is_for_musl(elf):
-        fix = "build it on a system with glibc, such as debian:bookworm, not on Alpine and not with musl-gcc"
-        return [Problem("libc-musl", "a library that was built for glibc", f"one for musl (it needs {musl})", fix)]
+        return [Problem.of("libc-musl", f"one built for musl (it needs {musl})")]
     if newest and here and newest > here:
-        fix = f"build it on a system with glibc {dotted(here)} or older, or run the host on a newer one"
-        found = f"ones of glibc {dotted(newest)}"
-        return [Problem("glibc-version", f"symbols of glibc {dotted(here)} or older", found, fix)]
+        return [Problem.of("glibc-version", f"symbols of glibc {dotted(newest)}", version=dotted(here))]
     return []
 
 
@@ -128,11 +122,7 @@ def dotted(version: tuple[int, int]) -> str:
 def _check_flags(elf: ElfFile) -> list[Problem]:
     problems: list[Problem] = []
     if elf.executable_stack:
-        fix = "link it with -z noexecstack (assembler sources need a .note.GNU-stack section)"
-        problems.append(
-            Problem("executable-stack", "a stack that is not executable", "a library that asks for one", fix)
-        )
+        problems.append(Problem.of("executable-stack", "a library that asks for an executable one"))
     if elf.static_tls:
-        fix = "compile it without -ftls-model=initial-exec if loading it fails for want of thread-local storage"
-        problems.append(Problem("static-tls", "thread-local storage of the dynamic kind", "static", fix, fatal=False))
+        problems.append(Problem.of("static-tls", "static TLS"))
     return problems
