@@ -21,6 +21,7 @@ from hardpoint.elf.integrity import examine
 from hardpoint.elf.reader import ElfError, ElfFile
 from hardpoint.file import open_library
 from hardpoint.preflight.checks import read_library
+from hardpoint.preflight.platform import has_executable_stack, has_static_tls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,8 +91,8 @@ def _ours(ours: ElfFile) -> dict[str, Any]:
         "rpath": ours.text(DT_RPATH),
         "runpath": ours.text(DT_RUNPATH),
         "machine": machines.get(ours.machine, ours.machine),
-        "static_tls": ours.static_tls,
-        "stack": ours.executable_stack,
+        "static_tls": has_static_tls(ours),
+        "stack": has_executable_stack(ours),
     }
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hardpoint import Problem
 from hardpoint.definition.model import MAX_MANIFEST
-from hardpoint.elf.reader import Note
+from hardpoint.elf.constants import Note
 from hardpoint.preflight.manifest import Manifest, read_manifests
 
 if TYPE_CHECKING:

@@ -392,7 +392,7 @@ def test_it_is_asked_of_the_open_file_and_not_of_its_path(
         return found
 
     monkeypatch.setattr(os, "readlink", swap)
-    with pytest.raises(hardpoint.IncompatibleError, match="another by now"):
+    with pytest.raises(hardpoint.IncompatibleError, match="replaced after it was opened"):
         registry.load("english", Greeter)
 
 

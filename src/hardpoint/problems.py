@@ -60,7 +60,7 @@ ROWS = {row.code: row for row in (
         "The file ends before something that its headers describe: a download or a copy was interrupted. The dynamic "
         "linker would die of such a file with SIGBUS."),
     Row("elf-damaged", "elf", "a well-formed shared object", _COPY,
-        {"found": "a GNU hash table without an end"},
+        {"found": "an unterminated GNU hash table"},
         "Something in the file contradicts the ELF standard or the rest of the file, in a way that could kill the "
         "process in `dlopen`: an offset out of range, a table without an end, a relocation outside of the library."),
     Row("elf-debug", "elf", "a library with its code", "give the library itself, not its .debug companion",
@@ -118,7 +118,7 @@ ROWS = {row.code: row for row in (
         "The library was linked with another one that is not on this machine, or not on the dynamic linker's search "
         "path."),
     Row("needed-damaged", "dependencies", "a well-formed library {name}", "install it again",
-        {"name": "libhelper.so", "found": "/srv/plugins/libhelper.so with a GNU hash table without an end"},
+        {"name": "libhelper.so", "found": "/srv/plugins/libhelper.so with an unterminated GNU hash table"},
         "A library that the plugin needs, outside of the system's folders, is truncated or damaged, and would crash "
         "the process."),
     Row("version-missing", "dependencies", "{versions} of {name}",

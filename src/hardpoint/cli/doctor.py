@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from .checks import check_library
 from .contracts import named
-from .output import coloured, print_json, print_problem, printable
+from .output import coloured, print_fact, print_json, print_problem, printable
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -61,19 +61,21 @@ def _as_dict(host: dict[str, Any], problems: list[Problem], file: str | None, ch
 
 def _show_host(host: dict[str, Any], problems: list[Problem]) -> None:
     binding, compiler, python = host["binding"], host["compiler"], host["python"]
-    _line("hardpoint", f"{host['hardpoint']['version']}, ABI {host['hardpoint']['abi']}", host["hardpoint"]["folder"])
-    _line("python", f"{python['implementation']} {python['version']}", python["executable"])
-    _line("machine", f"{host['machine']}, {host['system']}")
-    _line("libc", f"{host['libc']['name']} {host['libc']['version']}".strip())
+    print_fact(
+        "hardpoint", f"{host['hardpoint']['version']}, ABI {host['hardpoint']['abi']}", host["hardpoint"]["folder"]
+    )
+    print_fact("python", f"{python['implementation']} {python['version']}", python["executable"])
+    print_fact("machine", f"{host['machine']}, {host['system']}")
+    print_fact("libc", f"{host['libc']['name']} {host['libc']['version']}".strip())
     why = binding["why_not_native"]
     native = [f"not native: {why}" if why else "the fastest, which was built when hardpoint was installed"]
-    _line("binding", binding["default"], *native)
-    _line("isolation", _isolation(host["isolation"]))
-    _line("cffi", host["cffi"])
-    _line("compiler", *([compiler["version"], compiler["path"]] if compiler else ["none"]))
-    _line("Python.h", host["python_h"] or "none")
-    _line("headers", host["headers"])
-    _line("places", *(f"{each['folder']} ({each['origin']}): {each['found']}" for each in host["places"]))
+    print_fact("binding", binding["default"], *native)
+    print_fact("isolation", _isolation(host["isolation"]))
+    print_fact("cffi", host["cffi"])
+    print_fact("compiler", *([compiler["version"], compiler["path"]] if compiler else ["none"]))
+    print_fact("Python.h", host["python_h"] or "none")
+    print_fact("headers", host["headers"])
+    print_fact("places", *(f"{each['folder']} ({each['origin']}): {each['found']}" for each in host["places"]))
     for problem in problems:
         print_problem(problem)
 
@@ -97,10 +99,3 @@ def _show_checks(path: str, checks: list[Check]) -> None:
         print(f"{indent}{state} {check.name:<{18 - len(indent)}} {check.about}")
         for problem in check.problems:
             print_problem(problem)
-
-
-def _line(name: str, *values: str) -> None:
-    first, *rest = values or ("none",)
-    print(printable(f"  {name:<9} {first}"))
-    for value in rest:
-        print(printable(f"  {'':<9} {value}"))

@@ -34,6 +34,7 @@ from .constants import (
     DT_VERDEF,
     DT_VERNEED,
     DT_VERSYM,
+    GNU_HASH,
     PF_R,
     PF_W,
     PT_DYNAMIC,
@@ -65,12 +66,13 @@ from .constants import (
     STT_TLS,
     STV_HIDDEN,
     STV_INTERNAL,
+    SYMBOL,
 )
-from .reader import GNU_HASH, SYMBOL
 from .relocations import RELOCATION_TYPES, TABLES, Filled, Relocations, check_code_pointers, damaged, inside, is_code
 
 if TYPE_CHECKING:
-    from .reader import ElfFile, Segment
+    from .constants import Segment
+    from .reader import ElfFile
 
 __all__ = ["Filled", "examine", "is_code"]
 
@@ -132,7 +134,7 @@ def _check_segments(elf: ElfFile) -> None:
         if load.address // _PAGE * _PAGE < end or load.file_size > load.memory_size or load.align & (load.align - 1):
             damaged(f"segments that overlap, are out of order or badly sized, at {load.address:#x}")
         if not load.flags & PF_R or (load.file_size != load.memory_size and not load.flags & PF_W):
-            damaged(f"a segment at {load.address:#x} that cannot be read, or not be written and has to be zeroed")
+            damaged(f"a segment at {load.address:#x} that is not readable, or is partly zeroed and not writable")
         end = -(-(load.address + load.memory_size) // _PAGE) * _PAGE
     if end >= _ADDRESS_LIMIT:
         damaged(f"segments that reach to {end:#x}, more than an address space holds")
@@ -169,7 +171,7 @@ def _check_home(elf: ElfFile, segment: Segment) -> None:
         elf.headers_at,
         56 * len(elf.segments),
     ):
-        damaged("program headers that are said to be elsewhere in memory")  # whoever unwinds an exception reads them
+        damaged("program headers that PT_PHDR places elsewhere")  # whoever unwinds an exception reads them
 
 
 def _check_tls(elf: ElfFile, segment: Segment) -> None:
@@ -199,13 +201,13 @@ def _check_sections(elf: ElfFile) -> None:
             ):
                 break
         else:
-            damaged(f"a section at {address:#x} that is in no segment")
+            damaged(f"a section at {address:#x} outside of every segment")
         if kind in _SECTIONS:
             at, length = _SECTIONS[kind]
             if dynamic.get(at) != address or (length and dynamic.get(length) != size):
-                damaged(f"a section at {address:#x} that the dynamic entry {at:#x} says to be another")
+                damaged(f"a section at {address:#x} that the dynamic entry {at:#x} contradicts")
         elif kind == SHT_RELA and not any(start <= address and last <= end for start, end in relocations):
-            damaged(f"relocations at {address:#x} that the dynamic section leaves out")
+            damaged(f"relocations at {address:#x} missing from the dynamic section")
 
 
 def _spans(segments: list[Segment]) -> list[tuple[int, int, int, int]]:
@@ -227,14 +229,14 @@ def _check_dynamic(elf: ElfFile) -> None:
             damaged(f"a dynamic entry {tag:#x} of {dynamic[tag]}, which has to be {value}")
     for tag, unit in _MULTIPLES.items():
         if dynamic.get(tag, 0) % unit:
-            damaged(f"a dynamic entry {tag:#x} of {dynamic[tag]}, which is no multiple of {unit}")
+            damaged(f"a dynamic entry {tag:#x} of {dynamic[tag]}, not a multiple of {unit}")
     for tag in _STRANGE.keys() & dynamic.keys():
         damaged(_STRANGE[tag])
     # glibc takes these tags for what they are by their low 31 bits, and ends the process if a filter's library is not there.
     if max(map(_LOW_BITS.__and__, dynamic)) >= DT_AUXILIARY:
-        damaged("a filter (DT_FILTER, DT_AUXILIARY), which has another library answer in its place")
+        damaged("a filter (DT_FILTER, DT_AUXILIARY), which resolves symbols in another library")
     if not elf.strings.endswith(b"\0"):
-        damaged("a string table without an end")
+        damaged("an unterminated string table")
 
 
 def _check_symbols(elf: ElfFile) -> None:
@@ -244,21 +246,21 @@ def _check_symbols(elf: ElfFile) -> None:
         _check_hash(elf, elf.dynamic[DT_HASH])
     strings, tls = len(elf.strings), elf.tls
     if any(elf.symbol_table[: SYMBOL.size]):
-        damaged("a first symbol that is not empty")
+        damaged("a non-empty first symbol")
     for name, info, other, section, value, size in SYMBOL.iter_unpack(elf.symbol_table[SYMBOL.size :]):
         if name >= strings:
             damaged(f"a symbol whose name is at {name} of {strings} bytes of strings")
         if not section:
             # One that is local, hidden or has a value counts as defined here, at that value.
             if info >> 4 == STB_LOCAL or other & 3 or value:
-                damaged(f"an undefined symbol {elf.string(name)} that is said to be defined")
+                damaged(f"an undefined symbol {elf.string(name)} that is marked as defined")
         elif info >> 4 not in _BINDINGS or other & 3 in _HIDDEN:
-            damaged(f"an exported symbol {elf.string(name)} of a kind that is not exported")
+            damaged(f"an exported symbol {elf.string(name)} with an invalid binding or visibility")
         elif info & 15 == STT_TLS:
             if tls is None or value + size > tls.memory_size:
                 damaged(f"a thread-local variable {elf.string(name)} outside of the thread-local storage")
         elif info & 15 == STT_GNU_IFUNC and not is_code(elf, value):
-            damaged(f"an indirect function at {value:#x}, where there is no code")
+            damaged(f"an indirect function at {value:#x}, outside of the code")
 
 
 def _check_gnu_hash(elf: ElfFile, table: int) -> None:
@@ -267,7 +269,7 @@ def _check_gnu_hash(elf: ElfFile, table: int) -> None:
         damaged(f"a GNU hash table of {buckets} buckets and {blooms} filter words")
     count = elf.count_by_gnu_hash(table)
     if count > elf.symbol_count:
-        damaged("a GNU hash table that points behind the last symbol")
+        damaged("a GNU hash table that points past the last symbol")
     size = 16 + 8 * blooms + 4 * buckets
     starts = memoryview(elf.read_at(table, size, "the GNU hash table")[-4 * buckets :]).cast("I")
     if min(filter(None, starts), default=first) < first:
@@ -280,12 +282,12 @@ def _check_hash(elf: ElfFile, table: int) -> None:
     buckets, count = struct.unpack("<II", elf.read_at(table, 8, "the hash table"))
     links = memoryview(elf.read_at(table + 8, 4 * (buckets + count), "the hash table")).cast("I")
     if not buckets or max(links) >= min(count, elf.symbol_count):
-        damaged("a hash table that points behind the last symbol")
+        damaged("a hash table that points past the last symbol")
     chains, seen = links[buckets:], bytearray(count)
     for at in links[:buckets]:
         while at:
             if seen[at]:  # each symbol has one name, and so is in one chain
-                damaged("a hash table with a chain that has no end")
+                damaged("a hash table with a circular chain")
             seen[at] = 1
             at = chains[at]  # noqa: PLW2901 - the chain is followed
 

@@ -30,13 +30,15 @@ from .constants import (
     SHN_ABS,
     STB_WEAK,
     STT_TLS,
+    SYMBOL,
 )
-from .reader import SYMBOL, ElfError
+from .reader import ElfError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .reader import ElfFile, Segment
+    from .constants import Segment
+    from .reader import ElfFile
 
 TABLES = ((DT_RELA, DT_RELASZ), (DT_JMPREL, DT_PLTRELSZ))
 """Dynamic entries that say where relocations with addends are, and how many bytes of them."""
@@ -118,7 +120,7 @@ class Relocations:
         wanted, start, end = self.wanted, 0, 0
         count = max(self.elf.symbol_count, 1)
         if relative_first * _RELA.size > len(data):
-            damaged(f"{relative_first} relative relocations, more than there are at all")
+            damaged(f"{relative_first} relative relocations in a shorter table")
         for index, (address, info, addend) in enumerate(_RELA.iter_unpack(data)):
             kind, value = info, addend
             if info != relative:  # most are that, without a symbol
@@ -132,7 +134,7 @@ class Relocations:
                 value = addend if kind == relative else self._value(kind, symbol, addend)
             if kind in offset_table:
                 if address & 7 or address in self.slots:
-                    damaged(f"a relocation of {address:#x} that is no word of its own")
+                    damaged(f"a relocation of {address:#x} that is misaligned or overlaps another")
                 self.slots.add(address)
             if address < start or end < address + 8:
                 start, end = self._home(address, 8)
@@ -148,7 +150,7 @@ class Relocations:
         for (word,) in struct.iter_unpack("<Q", data):
             bitmap = word >> 1 if word & 1 else 1
             if not word & 1 and word < address:
-                damaged(f"packed relocations that go back, to {word:#x}")
+                damaged(f"packed relocations out of order, at {word:#x}")
             at, address = (address, address + 8 * 63) if word & 1 else (word, word + 8)
             behind = at + 8 * bitmap.bit_length()
             if start <= at and behind <= end and (behind <= first or last < at):
@@ -172,19 +174,19 @@ class Relocations:
             return NOWHERE if info >> 4 == STB_WEAK else None
         if kind in self.types.thread_local and (not number or info & 15 == STT_TLS):
             if self.tls is None and (section or not number):  # the loader divides by its alignment
-                damaged("a relocation of thread-local storage that is not there")
+                damaged("a relocation of missing thread-local storage")
             return NOWHERE
         if kind != self.types.indirect:
             damaged(f"a relocation of type {kind} by a symbol of type {info & 15}, which no linker writes")
         if not is_code(self.elf, addend):
-            damaged(f"an indirect function at {addend:#x}, where there is no code")
+            damaged(f"an indirect function at {addend:#x}, outside of the code")
         return None
 
     def _home(self, address: int, size: int) -> tuple[int, int]:
         for start, end in self.homes:
             if start <= address and address + size <= end:
                 return start, end
-        damaged(f"a relocation of {address:#x}, which cannot be written to")
+        damaged(f"a relocation of {address:#x}, which is not writable")
 
     def _check_neighbours(self, address: int, size: int) -> None:
         self._home(address, size)
@@ -231,7 +233,7 @@ def check_code_pointers(elf: ElfFile, filled: Filled) -> None:
     """Refuse a library whose start or end functions are not code."""
     for tag in (DT_INIT, DT_FINI):
         if tag in elf.dynamic and not is_code(elf, elf.dynamic[tag]):
-            damaged(f"a start or end function at {elf.dynamic[tag]:#x}, where there is no code")
+            damaged(f"a start or end function at {elf.dynamic[tag]:#x}, outside of the code")
     for table in (DT_INIT_ARRAY, DT_FINI_ARRAY):
         if table in elf.dynamic:
             start, size = elf.dynamic[table], elf.dynamic[_SIZES[table]]

@@ -11,6 +11,7 @@ from ..elf.integrity import examine
 from ..elf.needed import needed
 from ..elf.reader import ElfError
 from ..errors import Problem
+from .platform import fits_pages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +67,7 @@ def _check_contents(library: Needed) -> Iterator[Problem]:
         yield Problem.of("needed-damaged", f"{path}: {error.strerror}", needs=f"a readable library {name}", fix=fix)
     elif error is not None:
         yield Problem.of("needed-damaged", f"{path} with {error}", name=name)
-    elif library.elf is not None and not library.elf.fits_pages(PAGE):
+    elif library.elf is not None and not fits_pages(library.elf, PAGE):
         needs = f"the library {name} with segments for this kernel's pages of {PAGE} bytes"
         fix = "link it with -Wl,-z,max-page-size=65536, or install one for this kernel"
         yield Problem.of("page-size", f"{path} with ones for smaller pages", needs=needs, fix=fix)

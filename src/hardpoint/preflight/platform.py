@@ -7,7 +7,21 @@ import sys
 from functools import cache
 from typing import TYPE_CHECKING
 
-from ..elf.constants import EM_AARCH64, EM_X86_64, GLIBC, MACHINES, PAGE
+from ..elf.constants import (
+    DF_STATIC_TLS,
+    DT_FLAGS,
+    DT_RELA,
+    DT_RELASZ,
+    EM_AARCH64,
+    EM_X86_64,
+    GLIBC,
+    MACHINES,
+    PAGE,
+    PF_X,
+    PT_GNU_STACK,
+    R_AARCH64_TLS_TPREL,
+)
+from ..elf.reader import ElfError
 from ..errors import Problem
 
 if TYPE_CHECKING:
@@ -73,9 +87,22 @@ def _check_machine(elf: ElfFile) -> list[Problem]:
 
 
 def _check_pages(elf: ElfFile) -> list[Problem]:
-    if elf.fits_pages(PAGE):
+    if fits_pages(elf, PAGE):
         return []
     return [Problem.of("page-size", "ones for smaller pages", size=PAGE)]
+
+
+def fits_pages(elf: ElfFile, size: int) -> bool:
+    """True if its segments can be mapped by pages of `size` bytes, none of them shared by two.
+
+    Otherwise ld.so rejects the file, or maps segments over each other and crashes.
+    """
+    end = 0
+    for load in elf.loads:
+        if (load.address - load.offset) % size or load.address // size * size < end:
+            return False
+        end = -(-(load.address + load.memory_size) // size) * size
+    return True
 
 
 def oldest_glibc(elf: ElfFile) -> tuple[int, int] | None:
@@ -121,8 +148,26 @@ def dotted(version: tuple[int, int]) -> str:
 
 def _check_flags(elf: ElfFile) -> list[Problem]:
     problems: list[Problem] = []
-    if elf.executable_stack:
+    if has_executable_stack(elf):
         problems.append(Problem.of("executable-stack", "a library that asks for an executable one"))
-    if elf.static_tls:
+    if has_static_tls(elf):
         problems.append(Problem.of("static-tls", "static TLS"))
     return problems
+
+
+def has_executable_stack(elf: ElfFile) -> bool:
+    """True if loading it would make the process's stacks executable (without PT_GNU_STACK, it would)."""
+    return all(segment.flags & PF_X for segment in elf.segments if segment.type == PT_GNU_STACK)
+
+
+def has_static_tls(elf: ElfFile) -> bool:
+    """True if it uses static thread-local storage, of which a running process has little left."""
+    if elf.dynamic.get(DT_FLAGS, 0) & DF_STATIC_TLS:
+        return True
+    if elf.machine != EM_AARCH64 or DT_RELA not in elf.dynamic:  # there, GNU ld sets no flag, but relocations tell
+        return False
+    try:
+        table = elf.read_at(elf.dynamic[DT_RELA], elf.dynamic.get(DT_RELASZ, 0), "the relocations")
+    except ElfError:  # reported by the check of all relocations
+        return False
+    return R_AARCH64_TLS_TPREL in {low | high << 8 for low, high in zip(table[8::24], table[9::24], strict=False)}

@@ -15,8 +15,9 @@ from .platform import dotted, host_machine
 
 if TYPE_CHECKING:
     from ..definition.model import Contract
+    from ..elf.constants import Symbol
     from ..elf.integrity import Filled
-    from ..elf.reader import ElfFile, Symbol
+    from ..elf.reader import ElfFile
     from .manifest import Manifest
 
 _HEAD = struct.Struct("<IHH8xQ")  # size, ABI major and minor, (manifest) flags
