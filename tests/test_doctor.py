@@ -220,7 +220,7 @@ def test_a_library_that_fits(doctor: Any, english: Path) -> None:
     _, _, shown = printed.partition(f"\n\n{english}\n")
     assert [line.split()[:2] for line in shown.splitlines()[:3]] == [["ok", "file"], ["ok", "elf"], ["ok", "manifest"]]
     assert "\n  greeter 1.0\n    ok          contract       it has one plugin for the contract\n" in shown
-    assert "\n  not reached loading          what is in memory is what was checked; not tried here" in shown
+    assert "\n  not reached loading          the library in memory is the one that was checked; not tried here" in shown
     assert shown.count("ok  ") == 14
 
 
@@ -251,18 +251,18 @@ def test_the_first_checks_end_it(doctor: Any, path: str, status: int, name: str,
 
 
 BROKEN: dict[str, tuple[list[str], dict[str, str]]] = {
-    "no manifest": (["-DNO_NOTE"], {"manifest": "problem", "soundness": "not reached", "vtable": "not reached"}),
+    "no manifest": (["-DNO_NOTE"], {"manifest": "problem", "integrity": "not reached", "vtable": "not reached"}),
     "no manifest that can be read": (
         ['-DNOTE="{oops"', "-Wl,-z,execstack"],
-        {"manifest": "problem", "soundness": "not reached", "memory": "problem", "contract": "not reached"},
+        {"manifest": "problem", "integrity": "not reached", "memory": "problem", "contract": "not reached"},
     ),
     "one manifest that cannot be read": (
         ['-DSECOND_NOTE="[]"'],
-        {"manifest": "problem", "soundness": "ok", "contract": "ok", "vtable": "ok"},
+        {"manifest": "problem", "integrity": "ok", "contract": "ok", "vtable": "ok"},
     ),
     "another major": (
         ['-DVERSION="2.0"', "--contract", "hardpoint.contracts:Greeter"],
-        {"soundness": "ok", "contract": "problem", "abi": "not reached", "vtable": "not reached"},
+        {"integrity": "ok", "contract": "problem", "abi": "not reached", "vtable": "not reached"},
     ),
     "no slot": (["-DGREET=NULL"], {"contract": "ok", "methods": "ok", "vtable": "problem"}),
     "other methods and flags": (
@@ -291,7 +291,10 @@ def test_a_warning_is_no_problem(doctor: Any, compiler: Compiler, tmp_path: Path
     path = compiler.library("english/english.c", str(tmp_path / "tls.c"), "-ftls-model=initial-exec")
     status, printed = doctor(path)
     assert status == 0
-    assert "  warning     memory           it wants no executable stack and no scarce storage\n" in printed
+    assert (
+        "  warning     memory           it needs neither an executable stack nor static thread-local storage\n"
+        in printed
+    )
     assert "  warning static-tls\n" in printed
 
 

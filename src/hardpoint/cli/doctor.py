@@ -1,7 +1,7 @@
-"""Say what hardpoint finds on this machine, and take a library through every check, one by one.
+"""Describe this machine as hardpoint sees it, and run every check on a library, one by one.
 
-None of the plugin's code runs. Send what it prints along with a question or a report. The exit status is 1 if there
-are problems, and 3 if there is no such file; warnings change nothing.
+None of the plugin's code runs. Include the output in a question or a bug report. The exit status is 1 if there are
+problems, and 3 if there is no such file; warnings do not change it.
 
 examples:
   hardpoint doctor
@@ -27,17 +27,17 @@ _COLOURS = {"ok": 32, "problem": 31, "warning": 33, "not reached": 90}
 
 
 def configure(parser: ArgumentParser) -> None:
-    """The command's arguments."""
-    parser.add_argument("file", nargs="?", metavar="FILE", help="a library, to be taken through the checks")
-    parser.add_argument("--contract", type=named, metavar="MODULE:CLASS", help="the contract that it has to fit")
+    """Add the command's arguments."""
+    parser.add_argument("file", nargs="?", metavar="FILE", help="a library to check")
+    parser.add_argument("--contract", type=named, metavar="MODULE:CLASS", help="the contract to check it against")
     parser.add_argument("--json", action="store_true", help="print it as JSON")
 
 
 def run(arguments: Namespace) -> int:
-    """Look at the host, and at the file if there is one."""
+    """Describe the host, and check the file if there is one."""
     if arguments.contract and not arguments.file:
         arguments.command.error("--contract is for a FILE, and none was given")
-    from .host import describe_host, problems_of_host  # what few commands need: subprocess alone takes 8 ms
+    from .host import describe_host, problems_of_host  # subprocess alone takes 8 ms, which few commands need
 
     host, problems = describe_host(), problems_of_host()
     checks = check_library(arguments.file, arguments.contract) if arguments.file else []
@@ -81,7 +81,7 @@ def _show_host(host: dict[str, Any], problems: list[Problem]) -> None:
 
 
 def _isolation(has: dict[str, Any]) -> str:
-    """What the kernel has for it, and what not."""
+    """List the kernel's features for isolation, with `no` before the missing ones."""
     landlock = f"Landlock {has['landlock']}" if has["landlock"] else "no Landlock"
     return ", ".join([landlock, *(name if has[name] else f"no {name}" for name in ("seccomp", "memfd", "pidfd"))])
 

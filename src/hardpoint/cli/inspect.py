@@ -1,6 +1,6 @@
-"""Show everything that is known of a library without running it.
+"""Show everything about a library that can be read without running it.
 
-Whether it fits is what `hardpoint check` says. The exit status is 4 for a file that is no library.
+Use `hardpoint check` to see whether it fits. The exit status is 4 for a file that is not a library.
 
 examples:
   hardpoint inspect build/plugins/english.so
@@ -31,7 +31,7 @@ _TYPES = {STT_OBJECT: "object", STT_FUNC: "function"}
 
 
 def configure(parser: ArgumentParser) -> None:
-    """The command's arguments."""
+    """Add the command's arguments."""
     parser.add_argument("file", metavar="FILE", help="the library")
     parser.add_argument("--json", action="store_true", help="print it as JSON")
 

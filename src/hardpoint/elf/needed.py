@@ -26,8 +26,8 @@ class Needed(Fields):
     direct: bool
     """True if the file itself needs it, False if only another library does."""
     elf: ElfFile | None
-    """Its contents, open until the next library is asked for; None if it was not found, is unreadable (see `error`), or is
-    one of the system's, which are trusted and not read."""
+    """Its contents, open until the next library is asked for; None if it was not found, is unreadable (see `error`), or
+    is one of the system's, which are trusted and not read."""
     error: ElfError | OSError | None
     """Why it cannot be read."""
 
@@ -40,8 +40,8 @@ class Needed(Fields):
 def needed(elf: ElfFile, origin: str | None) -> Iterator[Needed]:
     """Each library once and breadth first, as ld.so(8) does, without those of the C library.
 
-    `origin` is the folder that $ORIGIN stands for, or None. Search paths are inherited (DT_RPATH): a library is also looked
-    for on those of the libraries that led to it.
+    `origin` is the folder that $ORIGIN stands for, or None. Search paths are inherited (DT_RPATH), so those of the
+    libraries that led to a library are searched too.
     """
     seen: set[str] = set()
     chains: list[tuple[tuple[ElfFile, str | None], ...]] = [((elf, origin),)]

@@ -64,8 +64,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 WHOLE = 1 << 16
-"""Files up to this many bytes are read at once, larger ones in parts as needed: with 1 << 20, reading 500 manifests from
-files of 0.9 MB took twice the time, and all checks of a library of such a size a tenth more."""
+"""Files up to this many bytes are read at once, larger ones in parts as needed: with 1 << 20, reading 500 manifests
+from files of 0.9 MB took twice the time, and all checks of a library in between a tenth more."""
 # Limits that no linker reaches: each bounds the work that a small crafted file can cause.
 _MOST_SEGMENTS, _MOST_ENTRIES, _MOST_VERSIONS, _MOST_NOTES = 128, 4096, 0x7FFF, 1 << 20
 
@@ -103,7 +103,7 @@ class ElfFile:
         self.segments = list(map(Segment._make, SEGMENT.iter_unpack(data)))
         self.loads = [segment for segment in self.segments if segment.type == PT_LOAD]
         self.tls = next((segment for segment in self.segments if segment.type == PT_TLS and segment.memory_size), None)
-        """The segment of thread-local storage; None if there is none or it is empty, which the dynamic linker ignores."""
+        """The segment of thread-local storage, or None; an empty one is ignored, as by the dynamic linker."""
         self.code = self._code()
         """The address ranges of code."""
         self._check_code()  # before the segments: those of a .debug companion may lie beyond the end of the file
@@ -184,7 +184,7 @@ class ElfFile:
         return start
 
     def _code(self) -> list[tuple[int, int]]:
-        """Return the executable sections, or segments if there are none: on AArch64, those also hold constants."""
+        """Return the executable sections, or else segments: on AArch64, these also hold constants."""
         segments = [(load.address, load.address + load.memory_size) for load in self.loads if load.flags & PF_X]
         sections = [(address, address + size) for _, flags, address, _, size in self.sections if flags & SHF_EXECINSTR]
         if not sections:
@@ -194,7 +194,7 @@ class ElfFile:
         return [(at, to) for at, to in sections if any(start <= at and to <= end for start, end in segments)]
 
     def _check_code(self) -> None:
-        """Refuse a file without code, such as a .debug companion (objcopy --only-keep-debug): headers without contents."""
+        """Refuse a file without code, such as a .debug companion (objcopy --only-keep-debug): only headers."""
         if {kind for kind, flags, _, _, _ in self.sections if flags & SHF_EXECINSTR} == {SHT_NOBITS}:
             raise ElfError("elf-debug", "debug information without the code")
         if not any(load.flags & PF_X and load.file_size for load in self.loads):
@@ -225,7 +225,7 @@ class ElfFile:
 
     @property
     def executable(self) -> bool:
-        """True if it is a program, not a library. A position-independent one has DF_1_PIE, or DT_DEBUG from old linkers."""
+        """True for a program. A position-independent one has DF_1_PIE, or with old linkers DT_DEBUG."""
         return self.type == ET_EXEC or bool(self.dynamic.get(DT_FLAGS_1, 0) & DF_1_PIE) or DT_DEBUG in self.dynamic
 
     def notes(self, kind: int = PT_NOTE) -> list[Note]:
@@ -250,7 +250,7 @@ class ElfFile:
 
     @cached_property
     def symbol_count(self) -> int:
-        """The number of dynamic symbols, from their section or else from the hash table that the dynamic linker uses."""
+        """The number of dynamic symbols, from their section or else from the hash table that ld.so uses."""
         for kind, _, address, _, size in self.sections:
             if kind == SHT_DYNSYM and address == self.dynamic[DT_SYMTAB]:
                 return int(size) // SYMBOL.size
@@ -263,8 +263,8 @@ class ElfFile:
     def count_by_gnu_hash(self, table: int) -> int:
         """Count the symbols that the GNU hash table at `table` reaches. ElfError if it is unterminated.
 
-        It has a header of 16 bytes, 8 bytes for each filter word, 4 for each bucket (its first symbol), and 4 for each symbol
-        (its hash; an odd one ends the bucket).
+        It has a header of 16 bytes, 8 bytes for each filter word, 4 for each bucket (its first symbol), and 4 for each
+        symbol (its hash; an odd one ends the bucket).
         """
         what = "the GNU hash table"
         buckets, first, blooms, _ = GNU_HASH.unpack(self.read_at(table, GNU_HASH.size, what))

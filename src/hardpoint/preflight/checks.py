@@ -1,4 +1,4 @@
-"""A library's file + a contract -> every problem at once; nothing of the plugin has run yet."""
+"""Check a library file against a contract: all problems at once, before any code of the plugin runs."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _TOKENS = [f"{start}{name}" for start in ("$", "${") for name in ("ORIGIN", "LIB
 
 
 def read_elf(file: LibraryFile) -> ElfFile:
-    """The file as a shared object. NotAPluginError if it is no whole one; IncompatibleError if it is a 32-bit one."""
+    """Read the file as a shared object. NotAPluginError if it is not a valid one, IncompatibleError if it is 32-bit."""
     try:
         elf = ElfFile(file.fd)
     except (ElfError, OSError) as error:
@@ -66,7 +66,7 @@ def read_elf(file: LibraryFile) -> ElfFile:
 
 
 def read_library(file: LibraryFile) -> tuple[ElfFile, list[Manifest | Problem]]:
-    """The file and the manifests in it. Raises as `read_elf` does, and NotAPluginError if there is no manifest."""
+    """Read the file and its manifests. Raises what `read_elf` raises, and NotAPluginError if there is no manifest."""
     elf = read_elf(file)
     try:
         manifests = read_manifests(elf)
@@ -108,9 +108,9 @@ def require_fit(file: LibraryFile, contract: Contract) -> Fit:
 
 
 def preflight(file: LibraryFile, contract: Contract) -> Fit | Misfit:
-    """Hold a file against a contract: everything that can be known without running any of its code.
+    """Check a file against a contract, without running any of its code.
 
-    Raises as `read_library` does for what is no plugin library; all else is in the problems of the result.
+    Raises what `read_library` raises if it is not a plugin library; all other problems are in the result.
     """
     elf, manifests = read_library(file)
     try:
@@ -131,13 +131,13 @@ def preflight(file: LibraryFile, contract: Contract) -> Fit | Misfit:
 
 
 def check_file(file: LibraryFile, elf: ElfFile) -> list[Problem]:
-    """What speaks against loading the library here, whatever plugins it holds."""
+    """Check whether the library can be loaded here, whatever plugins it has."""
     origin = None if file.pinned else os.path.dirname(file.loader_path)
     return [*check_host(), *_check_path(file), *check_system(elf, origin)]
 
 
 def _check_path(file: LibraryFile) -> list[Problem]:
-    """Dlopen replaces $ORIGIN, $LIB and $PLATFORM in a path, and so would open another file than the one checked."""
+    """Refuse $ORIGIN, $LIB and $PLATFORM in the path: dlopen would expand them and open an unchecked file."""
     if "$" not in file.loader_path or not any(token in file.loader_path for token in _TOKENS):
         return []
     return [Problem.of("path-token", file.loader_path)]
@@ -170,7 +170,7 @@ def _check_abi(manifest: Manifest) -> list[Problem]:
 
 
 def _check_methods(manifest: Manifest, contract: Contract) -> list[Problem]:
-    """The texts are compared as an ordered prefix: a contract grows by appending."""
+    """Compare the methods' texts as an ordered prefix, since a contract grows by appending."""
     wanted, found = [method.text for method in contract.methods], list(manifest.methods)
     if wanted != found and sorted(wanted) == sorted(found):
         return [Problem.of("method-order", ", ".join(found), methods=", ".join(wanted))]

@@ -23,7 +23,7 @@ _SANITIZER = re.compile(r"lib[atl]san\.so.*|libhwasan\.so.*|libclang_rt\..*san.*
 
 
 def check_needed(elf: ElfFile, origin: str | None) -> list[Problem]:
-    """Check every library that `elf` needs, directly or not. `origin` is the folder that $ORIGIN stands for, or None."""
+    """Check every library that `elf` needs, directly or not. `origin` is the folder for $ORIGIN, or None."""
     problems: list[Problem] = []
     for library in needed(elf, origin):
         if library.direct:  # of what the others lack, the dynamic linker says more

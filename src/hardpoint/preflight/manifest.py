@@ -1,4 +1,4 @@
-"""A library's notes -> its manifests: who each plugin in it says that it is."""
+"""Read the manifests in a library's notes: the name, contract and methods of each plugin in it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _LOWER, _DIGITS = "abcdefghijklmnopqrstuvwxyz", "0123456789"
 
 
 class Manifest(Fields):
-    """What a plugin says of itself."""
+    """A plugin's description of itself."""
 
     abi: tuple[int, int]
-    """The least ABI that it needs."""
+    """The lowest ABI version that it needs."""
     contract: str
     version: tuple[int, int]
     """The contract's version that it was written against."""
@@ -31,14 +31,14 @@ class Manifest(Fields):
     methods: tuple[str, ...]
     """The methods' canonical texts, in the order of their slots."""
     text: bytes
-    """The JSON as it stands in the note, without its NUL."""
+    """The JSON in the note, without its NUL."""
 
     def __str__(self) -> str:
         return f"{self.contract} {self.version[0]}.{self.version[1]}"
 
 
 def read_manifests(elf: ElfFile) -> list[Manifest | Problem]:
-    """Every manifest in the library, in the file's order; a Problem in the place of one that is malformed."""
+    """Read every manifest in the library, in order, with a Problem in place of each malformed one."""
     return [_read(note.description) for note in elf.notes() if note.owner == OWNER and note.type == TYPE]
 
 
@@ -58,7 +58,7 @@ def _read(description: bytes) -> Manifest | Problem:
 
 
 def _parse(description: bytes) -> dict[str, Any]:
-    import json  # a millisecond that only a host which loads something pays
+    import json  # 1 ms that only a host that loads something pays
 
     if len(description) > MAX_MANIFEST:
         raise _MalformedError(f"{len(description)}", f"a manifest of at most {MAX_MANIFEST} bytes")
@@ -78,7 +78,7 @@ def _parse(description: bytes) -> dict[str, Any]:
 
 
 def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Two fields of one name are refused: a name with a quote in it could otherwise forge the rest."""
+    """Refuse duplicate fields: a name with a quote in it could otherwise forge the others."""
     fields = dict(pairs)
     if len(fields) != len(pairs):
         raise ValueError("a duplicate field")
@@ -108,9 +108,9 @@ def _field(fields: dict[str, Any], name: str) -> Any:
     return fields[name]
 
 
-# Without `re`: to compile the two patterns takes 0.2 ms of a host's first load.
+# Without `re`: compiling the two patterns takes 0.2 ms of a host's first load.
 def is_plugin_name(value: str) -> bool:
-    """Whether a plugin may be called so."""
+    """True if it is a valid name for a plugin."""
     return 0 < len(value) <= 64 and value[0] in _LOWER and not value.strip(_LOWER + _DIGITS + "_-")
 
 

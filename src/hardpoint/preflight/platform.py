@@ -1,4 +1,4 @@
-"""An ElfFile held against this system: the machine, the libc, and the libraries that it needs."""
+"""Check an ElfFile against this system: the machine, the kernel's pages, the libc, stacks and thread-local storage."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _NEWER_GLIBC = {"GLIBC_ABI_DT_RELR": (2, 36)}
 
 
 def host_glibc() -> tuple[int, int] | None:
-    """The version of the glibc that this process runs on; None on another libc."""
+    """Return the version of this process's glibc; None with another libc."""
     try:
         name, _, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").partition(" ")
-    except (ValueError, OSError):  # musl knows no such name
+    except (ValueError, OSError):  # as musl does
         return None
     if name != "glibc":
         return None
@@ -44,16 +44,16 @@ def host_glibc() -> tuple[int, int] | None:
 
 @cache
 def host_machine() -> int | None:
-    """The ELF machine of this process; None if it is not one that hardpoint runs on."""
+    """Return the ELF machine of this process; None if hardpoint does not run on it."""
     machine = os.uname().machine if sys.maxsize > 1 << 32 else ""  # a 32-bit Python may run on a 64-bit kernel
     return {"x86_64": EM_X86_64, "aarch64": EM_AARCH64}.get(machine)
 
 
 def check_host() -> list[Problem]:
-    """What is wrong with the host itself: no plugin can be loaded then."""
+    """Check the host itself: with one of these problems, no plugin can be loaded."""
     problems: list[Problem] = []
     if host_glibc() is None:
-        import platform  # for the error alone
+        import platform  # 3 ms that only this error pays
 
         found = " ".join(platform.libc_ver()).strip() or "another libc, such as Alpine's musl"
         problems.append(Problem.of("host-libc", found))
@@ -63,17 +63,17 @@ def check_host() -> list[Problem]:
 
 
 def check_system(elf: ElfFile, origin: str | None) -> list[Problem]:
-    """Why the library cannot be loaded here, whatever plugin it holds. `origin` is what $ORIGIN stands for, or None."""
+    """Check whether the library can be loaded on this system. `origin` is the folder for $ORIGIN, or None."""
     problems = [*_check_machine(elf), *_check_libc(elf), *_check_flags(elf)]
-    if elf.machine == host_machine():  # the libraries here say nothing about another machine's
+    if elf.machine == host_machine():  # the libraries here are not the other machine's
         problems += [*_check_pages(elf), *_check_needed(elf, origin)]
     return problems
 
 
 def _check_needed(elf: ElfFile, origin: str | None) -> list[Problem]:
-    if GLIBC.issuperset(elf.needed):  # most plugins need no other, and no host pays for the search
+    if GLIBC.issuperset(elf.needed):
         return []
-    from .dependencies import check_needed
+    from .dependencies import check_needed  # 1 ms, and most plugins need no other library
 
     return check_needed(elf, origin)
 
@@ -106,7 +106,7 @@ def fits_pages(elf: ElfFile, size: int) -> bool:
 
 
 def oldest_glibc(elf: ElfFile) -> tuple[int, int] | None:
-    """The oldest glibc that has every symbol version the library needs; None if it needs none of glibc's."""
+    """Return the oldest glibc that has every symbol version the library needs; None if it needs none of glibc's."""
     newest: tuple[int, int] | None = None
     for need in elf.versions_needed():
         number = _glibc_of(need.version)
@@ -116,7 +116,7 @@ def oldest_glibc(elf: ElfFile) -> tuple[int, int] | None:
 
 
 def _glibc_of(version: str) -> tuple[int, int] | None:
-    """The glibc that brought a symbol version: (2, 2) for GLIBC_2.2.5; None if the name does not say."""
+    """Return the first glibc with a symbol version, (2, 2) for GLIBC_2.2.5; None if the name does not tell."""
     library, _, release = version.partition("_")
     numbers = release.split(".")[:2]
     if library == "GLIBC" and len(numbers) == 2 and release.isascii() and all(map(str.isdigit, numbers)):
@@ -125,7 +125,7 @@ def _glibc_of(version: str) -> tuple[int, int] | None:
 
 
 def is_for_musl(elf: ElfFile) -> str | None:
-    """The name of the musl library that it needs, if it needs one."""
+    """Return the name of the musl library that it needs, or None."""
     for name in elf.needed:
         if name.startswith("libc.musl-") or name == "libc.so":
             return name if oldest_glibc(elf) is None else None

@@ -1,4 +1,4 @@
-"""The vtable as it stands in the file: its symbol, its numbers, and what the relocations will put into its slots."""
+"""Check the vtable in the file: its symbol, its numbers, and what the relocations will put into its slots."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _OPTIONAL_SLOTS = {24: "create", 32: "destroy", 40: "query"}
 
 
 class Vtable(Fields):
-    """A vtable that was found, as the file has it."""
+    """A vtable as it is in the file."""
 
     address: int
-    """Where it lies, counted from the library's base."""
+    """Its offset from the library's base."""
     size: int
     abi: tuple[int, int]
     flags: int
@@ -38,7 +38,7 @@ class Vtable(Fields):
 def find_vtable(
     elf: ElfFile, manifest: Manifest, contract: Contract, filled: Filled
 ) -> tuple[Vtable | None, list[Problem]]:
-    """The vtable that the library exports for the contract, and everything that is wrong with it."""
+    """Find the vtable that the library exports for the contract, and check it."""
     problems: list[Problem] = []
     symbol = _find_symbol(elf, manifest, contract, problems)
     if symbol is None:
@@ -51,7 +51,7 @@ def find_vtable(
     size, major, minor, flags = _HEAD.unpack_from(data)
     vtable = Vtable(symbol.address, size, (major, minor), flags)
     problems += _check_numbers(vtable, symbol, manifest)
-    if elf.machine == host_machine():  # else nothing is known of its relocations
+    if elf.machine == host_machine():  # else its relocations were not read
         problems += _check_manifest_copy(elf, symbol, manifest, filled)
         problems += _check_slots(elf, symbol, contract, filled, data)
     return vtable, problems
@@ -93,7 +93,7 @@ def _find_symbol(elf: ElfFile, manifest: Manifest, contract: Contract, problems:
 
 def _check_manifest_copy(elf: ElfFile, symbol: Symbol, manifest: Manifest, filled: Filled) -> list[Problem]:
     copy = filled.get(symbol.address + 8, 0)
-    if copy is None:  # through a symbol: the live check compares it
+    if copy is None:  # set through a symbol: compared once the library is loaded
         return []
     try:
         text = elf.read_at(copy, len(manifest.text) + 1, "the manifest") if copy else b""
