@@ -23,7 +23,9 @@ class _FieldsType(type):
         fields = tuple(members.get("__annotations__", ()))
         base = bases[0] if isinstance(bases[0], _FieldsType) else None
         if base is not None and not fields:
-            if not base._fields or "__annotate_func__" in members:  # Python 3.14 has no annotations here without the future import
+            if (
+                not base._fields or "__annotate_func__" in members
+            ):  # Python 3.14 has no annotations here without the future import
                 raise TypeError(
                     f"{name} needs fields: annotate them, and begin its module with `from __future__ import annotations`"
                 )

@@ -27,7 +27,7 @@ class Fit(Fields):
     manifest: Manifest
     vtable: Vtable
     problems: tuple[Problem, ...] = ()
-    """Warnings alone."""
+    """Only warnings."""
 
     @property
     def plugin(self) -> str:
