@@ -1,4 +1,4 @@
-"""`hardpoint doctor`: what it says of a machine on which things are missing, and of every check that a library fails."""
+"""`hardpoint doctor`: its report on a machine where things are missing, and on each check that a library fails."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def doctor(capsys: pytest.CaptureFixture[str]) -> Any:
 
 @pytest.fixture
 def no_native(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where it was not built: Python finds no such module."""
+    """Hide the module, as where it was not built."""
     monkeypatch.setitem(sys.modules, NATIVE, None)  # so an import is barred
     monkeypatch.delitem(sys.modules, "hardpoint.binding.native", raising=False)
     monkeypatch.delattr(hardpoint.binding, "_native", raising=False)
@@ -282,11 +282,11 @@ def test_each_check_has_its_problems(doctor: Any, compiler: Compiler, name: str)
     assert status == 1
     assert {name: found[name] for name in expected} == expected
     codes = [problem["code"] for check in facts["checks"] for problem in check["problems"]]
-    assert len(codes) == len(set(codes))  # none is told twice
+    assert len(codes) == len(set(codes))  # none is reported twice
     assert all(bool(check["problems"]) == (check["outcome"] in {"problem", "warning"}) for check in facts["checks"])
 
 
-def test_a_warning_is_no_problem(doctor: Any, compiler: Compiler, tmp_path: Path) -> None:
+def test_a_warning_is_not_a_problem(doctor: Any, compiler: Compiler, tmp_path: Path) -> None:
     (tmp_path / "tls.c").write_text("__thread int count; int *where(void); int *where(void) { return &count; }")
     path = compiler.library("english/english.c", str(tmp_path / "tls.c"), "-ftls-model=initial-exec")
     status, printed = doctor(path)
@@ -299,7 +299,7 @@ def test_a_warning_is_no_problem(doctor: Any, compiler: Compiler, tmp_path: Path
 
 
 def test_a_library_for_another_machine(doctor: Any, tmp_path: Path) -> None:
-    """What fills its slots and where its libraries are cannot be told then."""
+    """Its slots and its libraries cannot be checked."""
     other = {"x86_64": "aarch64", "aarch64": "x86_64"}[os.uname().machine]
     status, facts = as_json(doctor, zig(f"{other}-linux-gnu.2.31", tmp_path / "other.so"))
     found = outcomes(facts["checks"])

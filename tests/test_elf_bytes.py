@@ -1,4 +1,4 @@
-"""The ELF reader on random and on crafted bytes: a result or an ElfError, soon and in little memory."""
+"""The ELF reader on random and crafted bytes: a result or an ElfError, quickly and with little memory."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def opened(path: Path) -> Iterator[int]:
 
 
 def _read_everything(path: Path) -> None:
-    """Everything that there is to read; ElfError if the file cannot be opened as a library at all."""
+    """Read everything. ElfError if the file cannot be opened as a library at all."""
     with opened(path) as fd:
         ours = ElfFile(fd)
         for part in (ours.notes, ours.symbols, ours.versions_needed, ours.versions_defined, lambda: examine(ours)):
@@ -41,7 +41,7 @@ def _read_everything(path: Path) -> None:
 
 @contextmanager
 def bounded(seconds: int = 10, memory: int = 64 << 20) -> Iterator[None]:
-    """Fails if it takes longer than a hang would, or needs more memory than a small file deserves."""
+    """Fail if it takes seconds, or more memory than a small file justifies."""
 
     def hang(*_: object) -> None:
         raise TimeoutError

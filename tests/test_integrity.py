@@ -1,4 +1,4 @@
-"""Damaged libraries: refused with a reason, and never the death of the process."""
+"""Damaged libraries: refused with a reason, without crashing the process."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def forge(compiler: Compiler, tmp_path: Path) -> Forge:
 
 
 def _refused(path: Path, sentence: str) -> None:
-    """Loading is refused as damaged, for this."""
+    """Assert that loading is refused with `elf-damaged`, and this in the message."""
     with pytest.raises(hardpoint.NotAPluginError) as caught:
         hardpoint.load(path, Greeter)
     problem = caught.value.problems[0]
@@ -156,7 +156,7 @@ def test_a_dynamic_section_of_zeros(forge: Forge) -> None:
 
 
 def test_more_sections_of_code_than_any_linker_makes(forge: Forge) -> None:
-    """Each function is looked for in all of them."""
+    """Each function pointer is looked up in all of them."""
     struct.pack_into("<Q", forge.data, 40, len(forge.data))
     struct.pack_into("<HH", forge.data, 60, 200, 0)
     forge.data += struct.pack("<IIQQQQIIQQ", 0, 1, 4, 0x1000, 0x1000, 1, 0, 0, 1, 0) * 200
@@ -166,7 +166,7 @@ def test_more_sections_of_code_than_any_linker_makes(forge: Forge) -> None:
 def test_relocations_that_end_nowhere_in_a_library_for_another_machine(
     forge: Forge, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nobody needs to read them, since it cannot be loaded here; nor is there a manifest to hold it against."""
+    """They are not read, since it cannot be loaded here; nor does it have a valid manifest to check."""
     other = {"x86_64": 183, "aarch64": 62}[os.uname().machine]
     struct.pack_into("<H", forge.data, 18, other)
     forge.entry("RELASZ", value=1 << 40)
@@ -177,8 +177,8 @@ def test_relocations_that_end_nowhere_in_a_library_for_another_machine(
         assert "elf-machine" in capsys.readouterr().out
 
 
-def test_static_storage_of_threads_that_no_flag_tells(forge: Forge, capsys: pytest.CaptureFixture[str]) -> None:
-    """GNU ld for AArch64 sets none, and only R_AARCH64_TLS_TPREL says so."""
+def test_static_tls_without_its_flag(forge: Forge, capsys: pytest.CaptureFixture[str]) -> None:
+    """GNU ld for AArch64 sets no flag; only R_AARCH64_TLS_TPREL relocations tell."""
     struct.pack_into("<H", forge.data, 18, 183)
     forge.put(".rela.dyn", 8, "<I", 1030)
     assert main(["inspect", "--json", str(forge.write())]) == 0
@@ -258,7 +258,7 @@ def test_a_damaged_program_header(forge: Forge, kind: str, field: int, value: in
 
 
 def test_notes_that_are_padded_in_the_file_alone(forge: Forge) -> None:
-    """As binutils 2.35 writes them for a build id of a length that is no multiple of 4."""
+    """As binutils 2.35 writes them for a build id whose length is not a multiple of 4."""
     at = 64 + 56 * forge.segments.index("PT_NOTE")
     (size,) = struct.unpack_from("<Q", forge.data, at + 40)
     forge.segment("PT_NOTE", 40, size - 2)
@@ -397,7 +397,7 @@ def test_packed_relocations_that_go_back_and_out(compiler: Compiler, tmp_path: P
     _refused(forge.write(), "^a relocation")
 
 
-def test_thread_local_storage_that_could_not_be_had(compiler: Compiler, tmp_path: Path) -> None:
+def test_thread_local_storage_that_cannot_be_allocated(compiler: Compiler, tmp_path: Path) -> None:
     library = compiler.text("local", THREAD_LOCAL)
     for field, value in ((40, 1 << 40), (48, 0), (48, 3), (48, 1 << 40)):
         forge = Forge(library, tmp_path / "damaged.so")

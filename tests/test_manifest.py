@@ -1,4 +1,4 @@
-"""Notes -> manifests: what a plugin may say of itself, and the problem in the place of one that is malformed."""
+"""Manifests from notes: valid ones, and a problem in place of each malformed one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Notes:
-    """All that read_manifests wants of an ElfFile."""
+    """The part of an ElfFile that read_manifests uses."""
 
     def __init__(self, *notes: Note) -> None:
         self._notes = list(notes)
@@ -186,7 +186,7 @@ MALFORMED: dict[str, tuple[bytes, str, str]] = {
 
 
 def _fix(problem: Problem) -> str:
-    """Names of plugin and release stand in the author's own source, and all else in the header."""
+    """The names of the plugin and release are in the author's source, all else in the header."""
     return MACRO if problem.needs in {PLUGIN, RELEASE} else FIX
 
 
@@ -254,7 +254,7 @@ def test_nesting_beyond_what_python_can_read_is_said_plainly(monkeypatch: pytest
 
 
 def _hold(description: bytes) -> None:
-    """Whatever it is, it is a manifest that keeps to the rules, or one problem that can be printed."""
+    """Any text is either a valid manifest or one printable problem."""
     found = read(description)
     if isinstance(found, Problem):
         assert (found.code, found.fix, found.fatal) == ("manifest-malformed", _fix(found), True)

@@ -1,4 +1,4 @@
-"""One library for each way not to fit: refused with its class, its fields and its sentence, before any of it runs."""
+"""One library for each way not to fit: refused with the right class, fields and message, before any of it runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COPY = "copy, download or build it again"
 
 @pytest.fixture
 def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The file that a library leaves behind when its code runs."""
+    """The path of a file that the library creates if its code runs."""
     path = tmp_path / "ran"
     monkeypatch.setenv("HARDPOINT_RAN", str(path))
     return path
@@ -82,7 +82,7 @@ SPECIAL: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize("name", SPECIAL)
-def test_what_is_no_regular_file(tmp_path: Path, name: str) -> None:
+def test_special_files(tmp_path: Path, name: str) -> None:
     make, found = SPECIAL[name]
     make(tmp_path / "x.so")
     [problem] = problems(refused(tmp_path / "x.so", hardpoint.NotAPluginError))
@@ -99,7 +99,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     child = os.fork()
     if child == 0:
         try:
-            if os.geteuid() == 0:  # who reads everything
+            if os.geteuid() == 0:  # root can read everything
                 os.chmod(tmp_path.parent.parent, 0o755)
                 os.chmod(tmp_path.parent, 0o755)
                 os.chmod(tmp_path, 0o755)
@@ -193,7 +193,7 @@ def test_a_truncated_download(english: Path, tmp_path: Path, share: float) -> No
 
 
 def zig(target: str, out: Path, *words: str) -> Path:
-    """A greeter compiled for another machine or libc; needs no libraries of it."""
+    """Compile a greeter for another machine or libc; needs none of its libraries."""
     root = Path(__file__).parent.parent
     subprocess.run(
         [sys.executable, "-m", "ziglang", "cc", "-target", target, "-shared", "-fPIC", "-O1", f"-I{root / 'contract'}",
@@ -212,7 +212,7 @@ def test_another_machine(tmp_path: Path) -> None:
 
 
 def test_segments_for_smaller_pages(compiler: Compiler, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Linux for AArch64 may have larger ones than 4 KiB; here this one is believed to."""
+    """Linux on AArch64 may have pages larger than 4 KiB; here this kernel pretends to."""
     monkeypatch.setattr("hardpoint.preflight.platform.PAGE", 16384)
     path = compiler.library("english/english.c", "-Wl,-z,max-page-size=4096")
     [problem] = problems(refused(path, hardpoint.IncompatibleError))
@@ -257,7 +257,7 @@ def test_a_library_for_musl(tmp_path: Path) -> None:
 
 
 def test_a_library_from_alpine(compiler: Compiler, tmp_path: Path) -> None:
-    """There the C library is called libc.musl-x86_64.so.1; a library of that name is enough to link with."""
+    """The C library there is libc.musl-x86_64.so.1; linking with an empty library of that name is enough."""
     name = "libc.musl-x86_64.so.1"
     (tmp_path / "libc.c").write_text("int nothing(void) { return 0; }")
     compiler.run("-shared", "-nostdlib", f"-Wl,-soname,{name}", "-o", str(tmp_path / name), str(tmp_path / "libc.c"))
@@ -267,7 +267,7 @@ def test_a_library_from_alpine(compiler: Compiler, tmp_path: Path) -> None:
 
 
 def test_a_host_on_musl(english: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The libc is asked for its name in one place; musl knows no such question."""
+    """The libc's name comes from confstr(3), and musl does not have that key."""
 
     def confstr(name: str) -> str:
         raise ValueError("unrecognized configuration name")
@@ -286,7 +286,7 @@ def test_a_host_on_another_machine(english: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_glibc_that_is_too_new(english: Path, fresh: Fresh) -> None:
-    """The version's name is changed in the file: 2.14, memcpy's on x86-64, or 2.17, the oldest of AArch64."""
+    """A version's name is changed in the file: 2.14, of memcpy on x86-64, or 2.17, the oldest on AArch64."""
     path = fresh(english)
     path.write_bytes(re.sub(rb"GLIBC_2\.1[47]\0", b"GLIBC_2.99\0", path.read_bytes()))
     here = os.confstr("CS_GNU_LIBC_VERSION").split()[1]  # type: ignore[union-attr]
@@ -306,7 +306,7 @@ def dependency(compiler: Compiler, tmp_path: Path, code: str, *words: str) -> Pa
     return tmp_path / "libhelper.so"
 
 
-def test_a_library_that_is_nowhere(compiler: Compiler, tmp_path: Path) -> None:
+def test_a_missing_library(compiler: Compiler, tmp_path: Path) -> None:
     helper = dependency(compiler, tmp_path, "int nothing(void) { return 0; }", "-Wl,-soname,libhelper.so.7")
     path = compiler.library("english/english.c", "-Wl,--no-as-needed", str(helper))
     [problem] = problems(refused(path, hardpoint.IncompatibleError))
@@ -340,7 +340,7 @@ def test_a_version_that_a_library_does_not_have(compiler: Compiler, fresh: Fresh
 
 
 def test_a_path_that_the_dynamic_loader_would_change(compiler: Compiler, tmp_path: Path, ran: Path) -> None:
-    """dlopen opens x86_64.so for $PLATFORM.so, which nobody checked."""
+    """For $PLATFORM.so, dlopen would open x86_64.so, which was not checked."""
     shutil.copy(compiler.library("broken.c"), tmp_path / "$PLATFORM.so")
     shutil.copy(compiler.library("broken.c"), tmp_path / f"{os.uname().machine}.so")
     [problem] = problems(refused(tmp_path / "$PLATFORM.so", hardpoint.IncompatibleError))
@@ -426,8 +426,8 @@ def test_static_tls_is_a_warning(compiler: Compiler, tmp_path: Path, fresh: Fres
     assert (problem.code, problem.fatal) == ("static-tls", False)
 
 
-def test_a_symbol_that_is_nowhere(compiler: Compiler, ran: Path) -> None:
-    """Only the dynamic loader knows; it looks before it runs anything, and its words are kept."""
+def test_a_missing_symbol(compiler: Compiler, ran: Path) -> None:
+    """Only the dynamic linker knows; it looks before it runs anything, and its message is quoted."""
     path = compiler.library("broken.c", "-DUNDEFINED", "-DGREET=nowhere", "-Wl,-z,undefs")
     error = refused(path, hardpoint.LoadError)
     assert "the dynamic loader says:" in str(error)
@@ -439,7 +439,7 @@ def test_a_symbol_that_is_nowhere(compiler: Compiler, ran: Path) -> None:
 
 
 class Case(NamedTuple):
-    """One way to be broken: what breaks it, and the problem that it is."""
+    """One way to be broken: the compiler flags that break it, and the problem."""
 
     flags: list[str]
     code: str
@@ -449,7 +449,7 @@ class Case(NamedTuple):
 
 
 def text(name: str, value: str) -> str:
-    """A -D whose value is a C string."""
+    """Return a -D option whose value is a C string."""
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'-D{name}="{escaped}"'
 
@@ -573,7 +573,7 @@ def test_a_plugin_that_does_not_fit(compiler: Compiler, ran: Path, name: str) ->
 
 
 @pytest.mark.parametrize("name", INCOMPATIBLE)
-def test_check_prints_what_a_stranger_could_act_on(
+def test_check_prints_every_part_of_a_problem(
     compiler: Compiler, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     case = INCOMPATIBLE[name]
@@ -604,7 +604,7 @@ def test_a_library_without_a_manifest(compiler: Compiler, ran: Path, name: str) 
 
 
 def test_the_symbol_is_in_a_dependency_only(compiler: Compiler, tmp_path: Path, ran: Path) -> None:
-    """dlsym would find it there; the file says that it is not here."""
+    """dlsym would find it there, but the file itself does not define it."""
     shutil.copy(compiler.library("broken.c", "-DNO_NOTE"), tmp_path / "libhelper.so")
     words = ["-DSYMBOL_IS_ELSEWHERE", str(tmp_path / "libhelper.so"), f"-Wl,-rpath,{tmp_path}"]
     [problem] = problems(refused(compiler.library("broken.c", *words), hardpoint.IncompatibleError))
@@ -612,7 +612,7 @@ def test_the_symbol_is_in_a_dependency_only(compiler: Compiler, tmp_path: Path, 
     assert not ran.exists()
 
 
-def test_all_problems_are_told_together(compiler: Compiler, ran: Path) -> None:
+def test_all_problems_are_reported_at_once(compiler: Compiler, ran: Path) -> None:
     flags = [
         text("METHODS", f'["greet(who: str) -> str", "{LANG}"]'),
         "-DSIZE=8",
