@@ -26,9 +26,8 @@ class _FieldsType(type):
             if (
                 not base._fields or "__annotate_func__" in members
             ):  # Python 3.14 has no annotations here without the future import
-                raise TypeError(
-                    f"{name} needs fields: annotate them, and begin its module with `from __future__ import annotations`"
-                )
+                fix = "annotate them, and begin its module with `from __future__ import annotations`"
+                raise TypeError(f"{name} needs fields: {fix}")
             return super().__new__(cls, name, bases, {"__slots__": (), **members})  # the fields are the base's
         defaults = {field: members[field] for field in fields if field in members}
         members |= {field: _tuplegetter(index, field) for index, field in enumerate(fields)}

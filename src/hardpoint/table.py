@@ -36,7 +36,7 @@ def _line(cells: tuple[str, ...], widths: list[int], words: int) -> str:
 
 
 def show(table: Table) -> None:
-    """Print it by rich; ImportError where that is not installed. Its words go in as Text: what a file says is no markup."""
+    """Print it by rich; ImportError if that is not installed. Cells are Text, so that no file's words become markup."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table as RichTable
