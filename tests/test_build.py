@@ -195,7 +195,7 @@ def test_what_does_not_fit_is_said(build: Build, tmp_path: Path) -> None:
     (tmp_path / "english.c").write_text("int nothing;\n")
     done = build("english.c")
     assert done.returncode == 1
-    assert "a manifest (an ELF note of the owner 'hardpoint')" in done.stdout
+    assert "a manifest (an ELF note with the owner 'hardpoint')" in done.stdout
     (tmp_path / "english.c").write_text(ENGLISH)
     done = build("english.c", "--contract", "hardpoint.contracts:Transformer")
     assert (done.returncode, done.stdout.splitlines()[0]) == (1, "english.so: does not fit transformer 1.0")

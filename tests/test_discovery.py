@@ -261,7 +261,7 @@ def test_odd_files_stay_with_their_problems_and_stop_nothing(
         "fifo": "a FIFO",
         "huge": r"a file that starts with b'\x00\x00\x00\x00\x00\x00\x00\x00'",
         "malformed": "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)",
-        "nowhere": "a link that leads nowhere",
+        "nowhere": "a dangling link",
         "null": "a character device",
         "short": f"5000 bytes, while the table of section headers would end at {english.stat().st_size}",
         "socket": "a socket",
@@ -409,5 +409,5 @@ def test_what_fits_is_found_out_at_the_first_ask(tmp_path: Path, plugin: Callabl
     assert asked.status == "fits"
     assert not_asked.status == "does not fit"
     assert [str(problem) for problem in not_asked.problems] == [
-        "needs the file that was found, found none any more; make the registry anew [file-changed]"
+        "needs the file that was found, found none any more; make a new registry [file-changed]"
     ]

@@ -122,7 +122,7 @@ def test_another_file_than_the_one_found_is_stale(folder: Path) -> None:
     registry = hardpoint.Registry([folder])
     shutil.copy(folder / "spanish.so", folder / "new")
     os.replace(folder / "new", folder / "english.so")
-    sentence = f"{folder}/english.so was replaced or rewritten since it was found; make the registry anew"
+    sentence = f"{folder}/english.so was replaced or rewritten since it was found; make a new registry"
     with pytest.raises(hardpoint.StaleError) as caught:
         registry.load("english", Greeter)
     assert (str(caught.value), caught.value.path) == (sentence, f"{folder}/english.so")
@@ -139,7 +139,7 @@ def test_a_file_that_cannot_be_opened_any_more_is_named_as_it_was_given(
     (folder / "english.so").unlink()
     with pytest.raises(hardpoint.PluginNotFoundError) as gone:
         registry.load("english", Greeter, isolated=isolated)
-    assert (str(gone.value), gone.value.path) == (f"{path} is gone since it was found; make the registry anew", path)
+    assert (str(gone.value), gone.value.path) == (f"{path} is gone since it was found; make a new registry", path)
     (folder / "english.so").mkdir()
     with pytest.raises(hardpoint.NotAPluginError, match=rf"^{path} is not a plugin: .*, found a directory") as other:
         registry.load("english", Greeter, isolated=isolated)
@@ -279,7 +279,9 @@ def test_the_name_of_a_bad_file_gives_its_own_error(tmp_path: Path, compiler: Co
     registry = hardpoint.Registry([tmp_path])
     with pytest.raises(hardpoint.NotAPluginError) as caught:
         registry.load("short", Greeter)
-    assert str(caught.value).startswith(f"{tmp_path}/short.so is not a plugin: needs a whole file, found 5000 bytes, ")
+    assert str(caught.value).startswith(
+        f"{tmp_path}/short.so is not a plugin: needs a complete file, found 5000 bytes, "
+    )
     with pytest.raises(hardpoint.IncompatibleError) as refused:
         registry.load("malformed", Greeter)
     assert str(refused.value).startswith(f"{tmp_path}/malformed.so has a manifest that cannot be read: needs ")
@@ -414,7 +416,7 @@ def test_methods_that_are_not_the_contracts() -> None:
         "wrong does not fit greeter 1.0\n"
         "  - needs the method greet(name: str) -> str, found greet(who: str) -> str, which cannot be called so: missing a "
         "required argument: 'who'; give it the contract's parameters and result [method-differs]\n"
-        "  - needs the method lang() -> str, found 'English', which cannot be called; make it a method [method-missing]"
+        "  - needs the method lang() -> str, found 'English', which is not callable; make it a method [method-missing]"
     )
     assert caught.value.path is None
     assert list(registry) == []
@@ -537,6 +539,7 @@ def test_a_method_that_cannot(name: str, is_class: bool) -> None:
         hardpoint.Registry().add("made", Scaler, made if is_class else made())
     [problem] = caught.value.problems
     assert problem.needs == "the method scale(by: float, text: str) -> int"
+    assert problem.code == ("method-kind" if "one that is" in problem.found else "method-differs")
     assert (vars(Refused)[name].__doc__ or "none") in problem.found
 
 

@@ -1,8 +1,14 @@
-"""Words in rows -> a table: in plain columns, or by rich, which is an extra."""
+"""Text for people: counted nouns, and rows as a table, in plain columns or by rich, which is an extra."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: `1 plugin`, `2 plugins`, `3 processes`."""
+    ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
+    return f"{number:,} {noun}{ending}"
 
 
 class Table(NamedTuple):
@@ -30,7 +36,7 @@ def _line(cells: tuple[str, ...], widths: list[int], words: int) -> str:
 
 
 def show(table: Table) -> None:
-    """Print it by rich; ImportError where that is not installed. Its words go in as Text: what a file says is no markup."""
+    """Print it by rich; ImportError if that is not installed. Cells are Text, so that no file's words become markup."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table as RichTable

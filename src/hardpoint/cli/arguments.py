@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import IncompatibleError, reasons
 from ..file import open_library
 from ..preflight.checks import read_library
+from ..table import counted
 from .contracts import described
 from .output import UsageError
 
@@ -70,7 +71,7 @@ def convert(path: str, method: Method, words: list[str]) -> list[Any]:
     """Convert words to values, by the method's signature. Raise UsageError if that is not possible."""
     if len(words) != len(method.parameters):
         given = f"{len(words)} {'was' if len(words) == 1 else 'were'} given"
-        wanted = f"{len(method.parameters)} argument{'' if len(method.parameters) == 1 else 's'}"
+        wanted = counted(len(method.parameters), "argument")
         raise UsageError(f"{path}: {method.text} takes {wanted}, and {given}")
     values: list[Any] = []
     for index, (word, parameter) in enumerate(zip(words, method.parameters, strict=True)):

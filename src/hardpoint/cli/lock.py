@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..table import counted
 from .list import search
 from .options import cannot_write
 from .output import printable, warn
@@ -53,7 +54,7 @@ def run(arguments: Namespace) -> int:
         write_lock(arguments.output, entries)
     except OSError as error:
         raise cannot_write(arguments.output, error.strerror) from error
-    print(printable(f"{arguments.output}: {len(entries)} plugin{'' if len(entries) == 1 else 's'}"))
+    print(printable(f"{arguments.output}: {counted(len(entries), 'plugin')}"))
     return _warn_of_needy(arguments)
 
 
@@ -105,5 +106,5 @@ def _compare(locked: list[dict[str, str]], there: list[dict[str, str]], lock: st
     for line in lines:
         print(printable(line).replace("\n", "\\n"))
     if not lines:
-        print(printable(f"{lock}: {len(new)} plugin{'' if len(new) == 1 else 's'}, all as locked"))
+        print(printable(f"{lock}: {counted(len(new), 'plugin')}, all as locked"))
     return 1 if lines else 0

@@ -217,9 +217,9 @@ def _read(path: str) -> Iterator[Candidate]:
         yield Candidate(path, absolute, identity, (), error.with_traceback(None))  # whose frames would be kept with it
     except PluginNotFoundError:
         if os.path.islink(path):
-            yield _unread(path, "a link that leads nowhere", "mend or remove the link")
+            yield _unread(path, "a dangling link", "mend or remove the link")
     except HardpointError as error:
-        yield _unread(path, str(error), "look for it again")
+        yield _unread(path, str(error), "search again")
     else:
         good = tuple(each for each in manifests if isinstance(each, Manifest))
         bad = [each for each in manifests if isinstance(each, Problem)]
@@ -229,6 +229,6 @@ def _read(path: str) -> Iterator[Candidate]:
 
 
 def _unread(path: str, found: str, fix: str) -> Candidate:
-    problem = Problem("file-unreadable", "a file that can be read", found, fix)
+    problem = Problem.of("file-unreadable", found, fix=fix)
     error = NotAPluginError(f"{path} cannot be opened: {problem}", path=path, problems=[problem])
     return Candidate(path, path, None, (), error)

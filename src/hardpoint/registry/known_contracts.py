@@ -32,6 +32,6 @@ def described(manifests: list[Manifest | Problem]) -> tuple[list[Contract], list
         try:
             contracts.append(contract_from_texts(manifest.contract, dotted(manifest.version), manifest.methods))
         except ValueError as error:
-            fix = "rebuild the plugin with the contract's header"
-            problems.append(Problem("manifest-malformed", "a manifest that describes its methods", str(error), fix))
+            needs = "a manifest that describes its methods"
+            problems.append(Problem.of("manifest-malformed", error, needs=needs))
     return contracts, problems

@@ -64,14 +64,14 @@ class Added(FoundPlugin):
 def _check_method(plugin: Any, method: Method) -> Iterator[Problem]:
     import inspect  # 9 ms that only a host with Python plugins pays
 
-    needs = f"the method {method.text}"
     found = getattr(plugin, method.name, None)
     inherited = method.function is not None and getattr(found, "__func__", found) is method.function
     if found is None or (inherited and not method.has_body):
-        yield Problem("method-missing", needs, "none", "write it")
+        yield Problem.of("method-missing", "none", fix="write it", method=method.text)
         return
     if not callable(found):
-        yield Problem("method-missing", needs, f"{found!r}, which cannot be called", "make it a method")
+        shown = f"{found!r}, which is not callable"
+        yield Problem.of("method-missing", shown, fix="make it a method", method=method.text)
         return
     inner = inspect.unwrap(found)
     if any(
@@ -79,15 +79,15 @@ def _check_method(plugin: Any, method: Method) -> Iterator[Problem]:
         for is_one in (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
     ):
         kind = "a generator" if inspect.isgeneratorfunction(inner) else "async"
-        yield Problem("method-kind", needs, f"one that is {kind}", "make it a plain function that gives the result")
+        yield Problem.of("method-kind", f"one that is {kind}", method=method.text)
         return
     raw = inspect.getattr_static(plugin, method.name, None)
     if isinstance(plugin, type) and hasattr(raw, "__get__") and not isinstance(raw, (staticmethod, classmethod)):
         found = raw.__get__(object(), plugin)  # as the method of an object, which has its self
     signature = _signature(found)
     if signature and (why := _check_call(signature, method) or _check_annotations(signature, method)):
-        fix = "give it the contract's parameters and result"
-        yield Problem("method-differs", needs, f"{method.name}{signature}, {why}", fix)
+        needs, fix = f"the method {method.text}", "give it the contract's parameters and result"
+        yield Problem.of("method-differs", f"{method.name}{signature}, {why}", needs=needs, fix=fix)
 
 
 def _signature(function: Any) -> Signature | None:

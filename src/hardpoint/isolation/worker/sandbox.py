@@ -10,16 +10,14 @@ import resource
 import struct
 from typing import TYPE_CHECKING, Any
 
-from ...elf import search_path
-from ...elf.constants import GLIBC
-from ...elf.reader import ElfError, ElfFile
+from ...elf.constants import GLIBC, SYSTEM_FOLDERS
+from ...elf.needed import needed
 from ...errors import LoadError
 from ...ffi.libc import ffi, libc
 from . import landlock, seccomp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from ...elf.reader import ElfFile
     from ...file import LibraryFile
 
 _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _CLEAR_ALL = 38, 47, 4
@@ -36,7 +34,7 @@ def _existing(*paths: str) -> tuple[str, ...]:
 
 
 _READ = _existing(
-    "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache",  # what plugins need, and dlopen
+    *SYSTEM_FOLDERS, "/usr/local/lib", "/etc/ld.so.cache",  # what plugins need, and dlopen
     os.path.dirname(os.__file__), os.path.dirname(os.path.dirname(os.path.dirname(__file__))),  # imports that come late, and tracebacks
     "/etc/localtime", "/usr/share/zoneinfo", "/usr/share/locale", "/dev/zero", "/dev/random", "/dev/urandom",
     "/sys/devices/system/cpu", "/proc/cpuinfo", "/proc/meminfo",  # how many threads to start, how much memory to take
@@ -48,7 +46,6 @@ _READ_FOR_NETWORK = _existing(
 _READ_FOR_PROCESSES = _existing("/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin")
 _WRITE = ("/dev/null",)
 seccomp.prepare()
-_SYSTEM = ("/lib/", "/usr/lib/")
 
 
 def enter(options: dict[str, Any], file: LibraryFile, elf: ElfFile) -> list[str]:
@@ -168,31 +165,5 @@ def libraries(file: LibraryFile, elf: ElfFile) -> list[str]:
     own = [] if file.pinned else [file.loader_path]
     if GLIBC.issuperset(elf.needed):
         return own
-    found = dict.fromkeys(own)
-    _needed([(elf, None if file.pinned else os.path.dirname(file.loader_path))], found)
-    return list(found)
-
-
-def _needed(chain: list[tuple[ElfFile, str | None]], found: dict[str, None]) -> None:
-    """Add what the last of a chain needs. Search paths are inherited (DT_RPATH), so those before it are asked too."""
-    for name in chain[-1][0].needed:
-        paths = (search_path.find(name, elf, origin) for elf, origin in reversed(chain))
-        path = next((path for path in paths if path), None)
-        if name in GLIBC or path is None or path in found or path.startswith(_SYSTEM):
-            continue
-        found[path] = None
-        for elf in _read(path):
-            _needed([*chain, (elf, os.path.dirname(path))], found)
-
-
-def _read(path: str) -> Iterator[ElfFile]:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return
-    try:
-        yield ElfFile(fd)
-    except (ElfError, OSError):
-        return
-    finally:
-        os.close(fd)
+    origin = None if file.pinned else os.path.dirname(file.loader_path)
+    return [*own, *(each.path for each in needed(elf, origin) if each.path and not each.is_system)]
