@@ -17,6 +17,7 @@ from probe import Probe
 
 import hardpoint
 from hardpoint.contracts import Greeter
+from hardpoint.definition.decorators import contract_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -328,22 +329,40 @@ def test_a_subinterpreter_is_refused(english: Path, run_python: RunPython, kind:
 @needs_native
 @pytest.mark.parametrize(("kinds", "result"), [("x", "s"), ("s" * 9, "s"), ("s", "x"), ("s", "\0"), ("s", "\u0173")])
 def test_a_plan_that_no_contract_has(kinds: str, result: str) -> None:
-    from hardpoint.binding._native import Method
+    from hardpoint.binding._native import NativeMethod
 
-    with pytest.raises(ValueError, match=r"no kind of parameter is written 'x'|at most 8 parameters, and a result of"):
-        Method(0, kinds, result, False, "n", lambda: (), lambda *_: None, lambda: None)
+    with pytest.raises(ValueError, match=r"'x' is not a kind of parameter|at most 8 parameters, and a result of"):
+        NativeMethod(0, kinds, result, False, "n", lambda: (), lambda *_: None, lambda: None)
 
 
 @needs_native
 def test_the_floor_is_the_call_in_a_loop(english: Path, fresh: Fresh) -> None:
-    from hardpoint.binding import native
+    from hardpoint.benchmark.floor import Floor
 
     plugin = hardpoint.load(fresh(english), Greeter, binding="native")
-    assert native.floor(plugin.greet, ("World",), 1000) > 0
+    greet = contract_of(Greeter).methods[0]
+    assert Floor(plugin, greet, ("World",))(1000) > 0
     with pytest.raises(TypeError, match=r"greet\(\) argument 'name' must be str, not int"):
-        native.floor(plugin.greet, (5,), 1)
+        Floor(plugin, greet, (5,))
     with pytest.raises(TypeError, match="missing 1 required positional argument"):
-        native.floor(plugin.greet, (), 1)
+        Floor(plugin, greet, ())
     hardpoint.close(plugin)
     with pytest.raises(hardpoint.ClosedError):
-        native.floor(plugin.greet, ("World",), 1)
+        Floor(plugin, greet, ("World",))
+
+
+@needs_native
+def test_the_floor_passes_what_a_call_passes(probe_library: Path, fresh: Fresh) -> None:
+    """Arguments of every kind, on the stack too, a result that grows, and the error of a call that fails in the loop."""
+    from hardpoint.benchmark.floor import Floor
+
+    probe = hardpoint.load(fresh(probe_library), Probe, binding="native")
+    methods = {method.name: method for method in contract_of(Probe).methods}
+    data = bytearray(b"\x00\x0f\xff")
+    assert Floor(probe, methods["flip"], (data,))(2) > 0
+    assert data == b"\xff\xf0\x00", "one call and two more changed the same memory"
+    values = (1, 2.5, "c", True, b"e", bytearray(b"f"), 0.125, -7)
+    assert Floor(probe, methods["mixed"], values)(10) > 0
+    assert Floor(probe, methods["repeat"], ("abcd", 1 << 16))(3) > 0
+    with pytest.raises(hardpoint.CallError, match="fail failed with status 300"):
+        Floor(probe, methods["fail"], (300, "no luck"))

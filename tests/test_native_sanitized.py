@@ -83,7 +83,8 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     runtimes, folder = _runtimes(), tmp_path_factory.mktemp("sanitized")
     module = _copy_package(folder)
     words = ["-shared", "-fPIC", "-std=c11", "-O1", "-g", "-fvisibility=hidden", *SANITIZE, f"-I{PYTHON_H}"]
-    subprocess.run(["gcc", *words, str(SOURCE / "binding/_native.c"), "-o", str(module)], check=True)
+    sources = map(str, (SOURCE / "binding").glob("_*.c"))
+    subprocess.run(["gcc", *words, *sources, "-o", str(module)], check=True)
     suppressions = folder / "suppressions"
     # Python leaves objects behind when it ends, as does libffi, and so does a plugin whose instances are then not
     # destroyed. Of each leak only the function that allocated is looked at: all of them have python3 among their callers.

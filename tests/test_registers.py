@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 BINDING = ROOT / "src/hardpoint/binding"
+MODULES = [*BINDING.glob("_*.c"), ROOT / "src/hardpoint/benchmark/_floor.c"]
 CC = shlex.split(os.environ.get("CC") or "cc")
 CLANG = [sys.executable, "-m", "ziglang", "cc"]
 COUNT = 300
@@ -134,14 +135,12 @@ def _headers_for_aarch64(folder: Path) -> list[str]:
 
 @pytest.mark.skipif(not CAN_BUILD_NATIVE, reason="there is no Python.h")
 def test_the_module_compiles_for_aarch64(tmp_path: Path) -> None:
-    target = tmp_path / "_native.o"
     words = ["-target", "aarch64-linux-gnu", "-c", "-std=c11", "-O2", "-fPIC", "-fvisibility=hidden"]
     # Python's own macros cast functions and hide arguments in ways that are no matter of this module's.
     quiet = ["-Wall", "-Werror"]
-    subprocess.run(
-        [*CLANG, *words, *quiet, *_headers_for_aarch64(tmp_path), str(BINDING / "_native.c"), "-o", str(target)],
-        check=True,
-    )
-    code = target.read_bytes()
-    assert int.from_bytes(code[18:20], "little") == 183, "e_machine is not EM_AARCH64"
-    assert b"PyInit__native" in code
+    headers = _headers_for_aarch64(tmp_path)
+    for source in MODULES:
+        target = tmp_path / f"{source.stem}.o"
+        subprocess.run([*CLANG, *words, *quiet, *headers, str(source), "-o", str(target)], check=True)
+        assert int.from_bytes(target.read_bytes()[18:20], "little") == 183, "e_machine is not EM_AARCH64"
+    assert b"PyInit__native" in (tmp_path / "_native.o").read_bytes()

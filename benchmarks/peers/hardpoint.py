@@ -10,6 +10,7 @@ import hardpoint
 from benchmarks.peer import Greets, Peer, Sampler
 from benchmarks.workshop import MissingError
 from hardpoint.contracts import Greeter
+from hardpoint.definition.decorators import contract_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,13 +48,10 @@ def open_isolated(workshop: Workshop) -> Greets:
 
 def open_floor(workshop: Workshop) -> dict[str, Sampler]:
     """The loops in C of the native binding."""
-    from hardpoint.binding import native
+    from hardpoint.benchmark.floor import Floor
 
-    plugin = open_("native", workshop)
-    return {
-        "greet": partial(native.floor, plugin.greet, ("World",)),
-        "lang": partial(native.floor, plugin.lang, ()),
-    }
+    plugin, (greet, lang) = open_("native", workshop), contract_of(Greeter).methods
+    return {"greet": Floor(plugin, greet, ("World",)), "lang": Floor(plugin, lang, ())}
 
 
 PEERS = {

@@ -12,6 +12,7 @@ import platform
 import sys
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..binding import default, why_not_native
@@ -53,8 +54,11 @@ class Settings(NamedTuple):
 
 def missing_rows() -> dict[str, str]:
     """The rows that cannot be measured here, each with the reason."""
-    why = why_not_native()
-    return {row.name: why for row in ROWS if row.binding == "native"} if why else {}
+    if why := why_not_native():
+        return {row.name: why for row in ROWS if row.binding == "native"}
+    if find_spec("hardpoint.benchmark._floor") is None:
+        return {"floor": "hardpoint.benchmark._floor was not built when hardpoint was installed; reinstall hardpoint"}
+    return {}
 
 
 def measure(subject: Subject, settings: Settings, progress: Progress) -> dict[str, Any]:

@@ -131,7 +131,7 @@ class _Worker:
         if index not in self._runs:
             case = self._subject.cases[index]
             plugin = self._objects[case.contract]
-            self._runs[index] = _floor(case, plugin) if self._row == "floor" else _timer(case, plugin)
+            self._runs[index] = self._floor(case, plugin) if self._row == "floor" else _timer(case, plugin)
         return self._runs[index]
 
 
@@ -162,13 +162,6 @@ def _timer(case: Case, plugin: Any) -> Run:
     exec(source, scope)  # noqa: S102 - every name in it is an identifier of the contract's
     run: Run = scope["run"]
     return run
-
-
-def _floor(case: Case, plugin: Any) -> Run:
-    from ..binding.native import floor
-
-    method, values = getattr(plugin, case.method.name), own_values(case.method, case.values)
-    return lambda count: floor(method, values, count)
 
 
 def _imitation(case: Case, result: Any) -> Any:
