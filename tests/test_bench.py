@@ -19,7 +19,7 @@ from probe import Probe
 
 import hardpoint.binding
 from hardpoint.benchmark.process import Process
-from hardpoint.benchmark.subject import ROWS, Case, Subject
+from hardpoint.benchmark.workload import ROWS, Case, Workload
 from hardpoint.binding import default
 from hardpoint.cli import main
 from hardpoint.definition.decorators import contract_of
@@ -84,7 +84,7 @@ def test_one_call(bench: Run, english: Path) -> None:
     assert header.split() == ["a", "call", "spread", *(["x", "floor", "x", "native"] if "native" in NAMES else [])]
     assert [line.split()[0] for line in lines[: len(NAMES)]] == NAMES
     assert "start-up, beyond Python's own and typing\n" in done.stdout
-    assert "\n\nPYTHONDONTWRITEBYTECODE is set: an import may have been compiled anew each time.\n" in done.stdout
+    assert "\n\nPYTHONDONTWRITEBYTECODE is set: modules may have been compiled at each import.\n" in done.stdout
     assert done.stderr == "hardpoint: trying every call once\nhardpoint: round 1 of 1\n"
 
 
@@ -317,9 +317,9 @@ def test_a_process_that_does_not_end_is_ended(compiler: Compiler) -> None:
     from hardpoint.contracts import Greeter
 
     contract = contract_of(Greeter)
-    subject = Subject(str(path), (contract,), (Case(0, contract.methods[1], ()),))
+    workload = Workload(str(path), (contract,), (Case(0, contract.methods[1], ()),))
     [row] = [row for row in ROWS if row.name == "ctypes"]
-    with Process(row, subject) as process:
+    with Process(row, workload) as process:
         process.load()
         assert process.ask("call", 0) == "x"
     assert process._process.returncode == -signal.SIGKILL
@@ -406,7 +406,7 @@ def test_a_machine_that_is_too_noisy_to_tell(shown: Any) -> None:
     assert lines["native"] == ["75.0", "ns", "±33%", "10.0", "1.00"]
     assert lines["python"] == ["90.0", "ns", "±33%", "~12.0", "~1.20"]
     assert (
-        "the machine was too noisy to tell what these cost: floor of greet('x') (±33%), python of greet('x') (±33%), "
+        "the machine was too noisy to tell the cost of: floor of greet('x') (±33%), python of greet('x') (±33%), "
         "native of greet('x') (±33%)." in printed
     )
 
@@ -428,7 +428,7 @@ def test_what_changed_beyond_the_noise(shown: Any) -> None:
   cffi    4.00 µs                        gone
   ctypes           4.00 µs           only now
 
-the machine itself is 20% slower now, by work that is the same in both; this is taken out.
+the machine itself is 20% slower now, by work that is the same in both; the changes are relative to that.
 """
     )
 
@@ -446,7 +446,7 @@ def test_results_that_have_little_in_common(shown: Any) -> None:
     old["machine"]["python"] = "CPython 3.14.0"
     printed = shown(result(case(native=50)), old)
     assert "\n\nmeasured with CPython 3.14.0 before, and with CPython 3.11.7 now.\n" in printed
-    assert "\n\nno call stands in both results: nothing can be compared.\n" in printed
+    assert "\n\nthe results have no call in common: nothing can be compared.\n" in printed
     assert ", compared" not in printed
 
 

@@ -87,7 +87,7 @@ def test_the_plugins_that_come_along_pass(name: str, compiler: Compiler, run: Ru
 def test_every_plugin_in_a_library_is_tested(compiler: Compiler, run: Run) -> None:
     library = compiler.library("header_two_contracts.c")
     lines = run(library, "--only", "calls.tiny").stdout.splitlines()
-    about = "  passed    calls.tiny           Every method comes back from a call with ordinary, short input"
+    about = "  passed    calls.tiny           Every method returns from a call with ordinary, short input"
     assert {(lines[0], lines[1]), (lines[2], lines[3])} == {
         (f"{library}: greeter 1.0", f"{about} (3 calls)"),
         (f"{library}: transformer 1.0", f"{about} (2 calls)"),
@@ -105,7 +105,7 @@ def test_a_crash_is_told_with_the_call_and_the_last_words(build: Build, run: Run
     lines = done.stdout.splitlines()
     assert lines[1].startswith("  passed    calls.empty ")
     assert lines[2:5] == [
-        "  crashed   calls.nul            Every method comes back from a call with NULs within texts and buffers",
+        "  crashed   calls.nul            Every method returns from a call with NULs within texts and buffers",
         "    SIGABRT in: echo(text='\\x00')",
         "    | a NUL!",
     ]
@@ -123,14 +123,14 @@ def test_what_needs_a_check_that_went_badly_is_skipped(build: Build, run: Run) -
 
 def test_a_hang_is_told(build: Build, run: Run) -> None:
     done = run(build("HANGS_ON_NUL"), "--only", "calls.nul", "--timeout", "1")
-    assert "    it did not come back within 1 s from: echo(text='\\x00')\n" in done.stdout
+    assert "    it did not return within 1 s from: echo(text='\\x00')\n" in done.stdout
     assert done.returncode == 1
 
 
 def test_warnings_do_not_fail(build: Build, run: Run) -> None:
     done = run(build("EXPORTS_MORE"), "--only", "file.exports")
     assert done.stdout.splitlines()[1:3] == [
-        "  warning   file.exports         It exports its vtables, and nothing that could get in another library's way",
+        "  warning   file.exports         It exports its vtables, and no symbol that could clash with another library's",
         "    it also exports faulty_helper; compile with -fvisibility=hidden, and make what is used in one file static",
     ]
     assert done.returncode == 0
@@ -155,7 +155,7 @@ def test_the_end_of_the_nursery_is_an_error(compiler: Compiler, run: Run) -> Non
     source = (ROOT / "tests/plugins/faulty.c").read_text()
     killer = source.replace("    (void)has_nul;\n", "    (void)has_nul; kill(getppid(), 9);\n")
     done = run(compiler.text("killer", killer, *HARDENED), "--only", "calls.tiny")
-    assert done.stderr == "hardpoint: the process that makes the checks ended with status -9\n"
+    assert done.stderr == "hardpoint: the process that runs the checks ended with status -9\n"
     assert done.returncode == 1
 
 
@@ -243,7 +243,7 @@ def test_as_json(build: Build, run: Run) -> None:
     assert check == {
         "contract": "faulty 1.0",
         "name": "answers.bool",
-        "about": "Every bool is 0 or 1.",
+        "about": "Every bool result is 0 or 1.",
         "status": "failed",
         "detail": "is_long(text='a', most=7) stored 2 in its bool, and a bool is 0 or 1",
         "output": "",
@@ -317,7 +317,7 @@ def test_from_python(build: Build) -> None:
         Faulty,
         only=["calls"],
         skip=["calls.random"],
-        tell=lambda each: told.append(each.name),
+        on_outcome=lambda each: told.append(each.name),
     )
     assert [outcome.name for outcome in report.bad] == ["calls.empty"]
     assert told == [outcome.name for outcome in report.outcomes]
@@ -331,5 +331,5 @@ def test_the_pages_have_every_check() -> None:
     text = (ROOT / "docs/conformance.md").read_text()
     [table] = re.findall(r"<!-- checks -->\n(.*?)<!-- /checks -->", text, re.DOTALL)
     rows = [f"| `{name}` | {check.about} |" for name, check in conformance.CHECKS.items()]
-    assert table == "\n".join(["| check | what is so |", "| --- | --- |", *rows, ""])
+    assert table == "\n".join(["| check | requirement |", "| --- | --- |", *rows, ""])
     assert f"through {len(rows)} checks" in (ROOT / "README.md").read_text()

@@ -192,7 +192,10 @@ def test_a_marker_that_is_mistaken(run_tests: RunTests, english: Path, arguments
         f"import pytest\n@pytest.mark.hardpoint({arguments})\ndef test_it(plugin): ...\n", "--plugin", english
     )
     assert outcome.last == "1 error"
-    assert "\nthe marker takes other arguments: hardpoint(*, contract=None, config=None, binding=None" in outcome.text
+    assert (
+        "\nwrong arguments of the marker; it takes hardpoint(*, contract=None, config=None, binding=None"
+        in outcome.text
+    )
 
 
 def test_a_library_with_two_contracts_needs_one_named(run_tests: RunTests, compiler: Compiler) -> None:
@@ -226,6 +229,6 @@ def test_an_own_fixture_of_that_name_has_the_last_word(run_tests: RunTests) -> N
 def test_it_explains_itself(run_tests: RunTests) -> None:
     text = " ".join(run_tests("", "--help").text.split())
     assert "--plugin=FILE The library that the fixture `plugin` is loaded from" in text
-    assert "hardpoint_plugin (string): What --plugin is by default, relative to the rootdir" in text
+    assert "hardpoint_plugin (string): The default of --plugin, relative to the rootdir" in text
     assert "plugin -- " in run_tests("", "--fixtures").text
     assert "@pytest.mark.hardpoint(*, contract=None," in run_tests("", "--markers").text

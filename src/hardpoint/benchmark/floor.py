@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class Floor:
     """One call of a plugin object of the native binding, made again and again in C.
 
-    An ordinary call comes first: it raises the error for bad arguments, a closed plugin or a method that fails. The lock of
-    a serial plugin is not taken, so use it from one thread.
+    An ordinary call comes first: it raises the error for bad arguments, a closed plugin or a method that fails. The
+    lock of a serial plugin is not taken, so use it from one thread.
     """
 
     def __init__(self, plugin: Any, method: Method, values: tuple[Any, ...]) -> None:

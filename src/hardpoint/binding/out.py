@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         data: int
 
         def realloc(self, address: int, size: int) -> int:
-            """realloc(3): allocates for the address 0, and returns 0 if out of memory."""
+            """Resize memory as realloc(3) does, or allocate some for the address 0; 0 if out of memory."""
             ...
 
         def copy(self, address: int, size: int) -> None:
