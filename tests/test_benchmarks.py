@@ -134,7 +134,7 @@ def test_two_threads_are_not_judged_by_a_machine_without_two_cores() -> None:
 
 
 def test_the_page_shows_the_figures_that_stand_beside_it() -> None:
-    """`python -m benchmarks.docs` writes it anew."""
+    """`python -m benchmarks.docs` updates it."""
     figures = json.loads(FIGURES.read_text())
     for path, text in ((PAGE, markdown(figures)), (README, summary(figures))):
         page = path.read_text()
@@ -149,8 +149,8 @@ def test_isolation_is_measured_beside_c(english: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     measured = json.loads(figures.read_text())
-    for place in measured["calls"].values():
-        assert min(place.values()) > 0
+    for placement in measured["calls"].values():
+        assert min(placement.values()) > 0
     assert {"one core", "unpinned"} <= set(measured["calls"])
     assert 0 < measured["memory"]["pss"] < measured["memory"]["rss"]
     for line in (
@@ -160,4 +160,4 @@ def test_isolation_is_measured_beside_c(english: Path, tmp_path: Path) -> None:
         "two threads on two workers",
     ):
         assert f"\n{line} " in done.stdout
-    assert done.stdout.splitlines()[0].split() == ["hardpoint", "beside", "ratio", "target"]
+    assert done.stdout.splitlines()[0].split() == ["hardpoint", "compared", "ratio", "target"]
