@@ -7,7 +7,7 @@ Every figure is compared with one of the same run, since a machine's speed chang
 - Whole processes, timed from fork to exit, in rounds: `import typing` (which every contract needs), `import hardpoint`,
   and the first load of PLUGIN for the contract Greeter. Medians of `--pairs` rounds, after one that writes the .pyc.
 - Further plugins, in one process that has already loaded one: a copy of PLUGIN through hardpoint.load, then another
-  copy through ctypes.CDLL, and so on in turn, each timed separately. Medians of 200 of each, garbage collection included.
+  copy through ctypes.CDLL, and so on in turn, each timed separately. Medians of 200 each, garbage collection included.
 - The ELF part, for the same copies: ElfFile, manifests, integrity and vtable, from the open file to the slots.
 - `--plugins` copies in a process that loads nothing else, all together.
 

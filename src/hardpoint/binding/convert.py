@@ -1,4 +1,4 @@
-"""Python values -> arguments of a C function, with errors worded like those of CPython's own functions."""
+"""Python values -> what a C function takes, with errors worded as Python words them."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def wrong_type(where: str, kind: str, value: object) -> TypeError:
 
 
 def to_text(value: Any, where: str) -> bytes:
-    """Encode a str as UTF-8. UnicodeEncodeError, naming the argument, if it has a lone surrogate."""
+    """A str as UTF-8. UnicodeEncodeError, naming the argument, if it has a lone surrogate."""
     if not isinstance(value, str):
         raise wrong_type(where, "str", value)
     try:
-        return str.encode(value)  # not value.encode: a subclass may override it
+        return str.encode(value)  # a subclass may have an encode of its own
     except UnicodeEncodeError as error:
         reason = f"{error.reason} in {where}"
         raise UnicodeEncodeError(error.encoding, error.object, error.start, error.end, reason) from None
 
 
 def to_int(value: Any, where: str) -> int:
-    """Convert to a signed 64-bit int. OverflowError if it does not fit."""
+    """An int of 64 bits with sign. OverflowError if it needs more."""
     try:
         number = index(value)
     except TypeError:
@@ -48,10 +48,10 @@ def to_int(value: Any, where: str) -> int:
 
 
 def to_float(value: Any, where: str) -> float:
-    """Convert a float, or an object with __float__ or __index__; a str is refused."""
+    """A float, or what has __float__ or __index__; never a str."""
     if isinstance(value, float):
         return value
-    if not hasattr(type(value), "__float__") and not hasattr(type(value), "__index__"):  # float() also parses text
+    if not hasattr(type(value), "__float__") and not hasattr(type(value), "__index__"):  # float() reads texts too
         raise wrong_type(where, "float", value)
     try:
         return float(value)
@@ -62,7 +62,7 @@ def to_float(value: Any, where: str) -> float:
 
 
 def to_bool(value: Any, where: str) -> bool:
-    """Accept a bool, and no other object that is true or false."""
+    """A bool, and nothing else that is true or false."""
     if not isinstance(value, bool):
         raise wrong_type(where, "bool", value)
     return value
@@ -77,9 +77,9 @@ def to_arguments(
     hold: Callable[[Any, str, str, list[Any]], tuple[Any, int]],
     held: list[Any],
 ) -> list[Any]:
-    """Convert the arguments of a call for the C function; `kinds` has the kind of each, and its name for errors.
+    """What the C function takes for the arguments that were given, whose kinds and names for errors are `kinds`.
 
-    `hold` returns pointer and length of a buffer, and adds to `held` whatever has to be released after the call.
+    `hold` gives pointer and length of a buffer, and adds to `held` what has to be let go after the call.
     """
     values: list[Any] = []
     for (kind, where), argument in zip(kinds, given, strict=True):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         data: int
 
         def realloc(self, address: int, size: int) -> int:
-            """Resize memory as realloc(3) does, or allocate some for the address 0; 0 if out of memory."""
+            """Resize memory, or allocate it for the address 0, as realloc does; 0 if out of memory."""
             ...
 
         def copy(self, address: int, size: int) -> None:

@@ -1,4 +1,4 @@
-"""Input values: kinds of inputs, generated for a method's parameters."""
+"""What methods are called with: kinds of inputs, made for a method's parameters."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def _text(size: int) -> str:
 
 
 def _buffers(texts: Sequence[str]) -> dict[str, Sequence[Any]]:
-    """The same values for every kind of buffer."""
+    """The same for every kind of buffer."""
     data = [text.encode() for text in texts]
     return {"str": texts, "bytes": data, "bytearray": data}
 
 
 def _unicode() -> dict[str, Sequence[Any]]:
-    """Every code point except NUL, which is another kind of input, and surrogates, which UTF-8 cannot encode."""
+    """Every code point but NUL, which has a kind of its own, and the surrogates, which UTF-8 has not."""
     texts = [
         "".join(chr(code) for code in range(start, start + _CHUNK) if code and not 0xD800 <= code < 0xE000)
         for start in range(0, 0x110000, _CHUNK)
@@ -56,7 +56,7 @@ def _unicode() -> dict[str, Sequence[Any]]:
 
 @lru_cache
 def special(kind: str) -> Mapping[str, Sequence[Any]]:
-    """The values of a kind of input, for each kind of parameter that has some."""
+    """The values that make a kind of input, for each kind of parameter that has some."""
     if kind == "tiny":
         return {**_buffers(["a", "World"]), "int": (1, 7), "float": (1.5, -2.0), "bool": (True, False)}
     if kind == "empty":
@@ -72,7 +72,7 @@ def special(kind: str) -> Mapping[str, Sequence[Any]]:
 
 
 def inputs(method: Method, kind: str) -> Iterator[Values]:
-    """Inputs of one kind: for each parameter in turn, with ordinary values for the others; then for all together."""
+    """Inputs of one kind: each parameter in turn, the others ordinary; then all of them together."""
     specials = [special(kind).get(parameter.kind, ()) for parameter in method.parameters]
     ordinary = [ORDINARY[parameter.kind] for parameter in method.parameters]
     if not ordinary and kind == "tiny":
@@ -89,7 +89,7 @@ def inputs(method: Method, kind: str) -> Iterator[Values]:
 
 
 def random_inputs(method: Method, random: Random, without: AbstractSet[str]) -> Values:
-    """A random input, from all kinds of values except those in `without`."""
+    """Some input, made of what the kinds are made of but for those in `without`."""
     return tuple(_random_value(parameter.kind, random, without) for parameter in method.parameters)
 
 
