@@ -1,4 +1,4 @@
-"""The benchmarks' runner: it works on the peers that need little, says what it leaves out, and never says more than it saw."""
+"""The runner of the benchmarks, with peers that need few tools: results, missing peers, verdicts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HAS_PYTHON_H = (Path(sysconfig.get_path("include")) / "Python.h").exists()
 
 @pytest.fixture
 def bench(compiler: Compiler, english: Path, tmp_path: Path) -> Any:
-    """Run the runner with the shortest of loops; its output, and what it measured."""
+    """Run it with the shortest measurements; return its output and its results."""
 
     def run(*words: str, greeter: Path = english, env: dict[str, str] | None = None) -> tuple[str, dict[str, Any]]:
         figures = tmp_path / "results.json"

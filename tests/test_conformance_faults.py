@@ -1,4 +1,4 @@
-"""The conformance kit itself: a plugin that has one fault fails the check for it, and no other."""
+"""The checks of the conformance kit: a plugin with one fault fails the check for it, and no other."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @hardpoint.contract("faulty", version="1.0")
 @runtime_checkable
 class Faulty(Protocol):
-    """A method for each way to pass something in and out."""
+    """Methods with parameters and results of every kind."""
 
     def echo(self, text: str) -> str: ...
     def mix(self, left: bytes, right: bytes, number: int, factor: float) -> float: ...
@@ -33,15 +33,15 @@ class Faulty(Protocol):
 
 class Fault(NamedTuple):
     words: str
-    """What the compiler is given."""
+    """The compiler's option for the fault."""
     check: str
     status: str
     detail: str
-    """What has to be in the detail."""
+    """A part of the detail."""
 
 
 TIMEOUT = 4
-"""Seconds: threads call and memory is watched for a share of them, and each fault's plugin is taken through the whole kit."""
+"""Seconds. The checks of threads and memory take a share of it, and each fault's plugin goes through the whole kit."""
 HARDENED = ("-Wl,-z,relro,-z,now", "-lm", "-pthread")
 FAULTS = [
     Fault("-Wl,-z,execstack", "file.fits", "failed", "a stack that is not executable"),
@@ -118,7 +118,7 @@ def test_a_plugin_without_a_fault_passes_every_check(compile_faulty: Compiler) -
 
 @pytest.fixture(scope="session")
 def reports(compile_faulty: Compiler, request: pytest.FixtureRequest) -> Iterator[dict[Fault, Future[Report]]]:
-    """What comes of the faults that are asked for, one on each processor: the checks of one plugin wait for each other."""
+    """Reports of the selected faults, one on each processor: the checks of one plugin wait for each other."""
 
     def work(fault: Fault) -> Report:
         library = compile_faulty.library("faulty.c", *HARDENED, fault.words)
@@ -135,7 +135,7 @@ def reports(compile_faulty: Compiler, request: pytest.FixtureRequest) -> Iterato
 def test_a_fault_fails_its_check_and_no_other(reports: dict[Fault, Future[Report]], fault: Fault) -> None:
     report = reports[fault].result()
     found = {outcome.name: outcome.status for outcome in report.outcomes if outcome.status not in {"passed", "skipped"}}
-    if fault.check != "load.time":  # a busy machine's own affair
+    if fault.check != "load.time":  # may fail on a busy machine
         found.pop("load.time", None)
     assert found == {fault.check: fault.status}, [o for o in report.outcomes if o.name in found]
     [outcome] = [outcome for outcome in report.outcomes if outcome.name == fault.check]

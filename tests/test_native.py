@@ -1,4 +1,4 @@
-"""What only the native binding has to get right, and what all of them have to at the edges: GIL, locks, exit, foreign objects."""
+"""The native binding, and edge cases of all bindings: the GIL, locks, interpreter exit, foreign objects."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def together(*functions: Callable[[], object]) -> list[object]:
 @hardpoint.contract("meeting", version="1.0")
 @runtime_checkable
 class Meeting(Protocol):
-    """Two threads meet in the plugin only if the first one in does not keep the GIL."""
+    """Two threads meet in the plugin only if the first one releases the GIL."""
 
     @hardpoint.quick
     def quickly(self, data: bytes) -> int: ...
@@ -113,7 +113,7 @@ def test_a_quick_method_keeps_the_gil_for_small_inputs(
 
 
 def test_a_quick_call_waits_for_its_turn_without_the_gil(serial: Probe) -> None:
-    """The one that is inside needs the GIL to get out."""
+    """The thread in the plugin needs the GIL to return."""
     found = together(
         *[lambda: [serial.overlap(1) for _ in range(20)], lambda: [serial.text("x") for _ in range(20)]] * 2
     )
@@ -164,7 +164,7 @@ def test_a_signal_ends_the_wait_for_a_turn(serial: Probe) -> None:
 def test_a_method_is_called_on_objects_of_its_class_alone(
     probe: Probe, probe_library: Path, fresh: Fresh, binding: Binding
 ) -> None:
-    """Another library's instance in a method's hands would be another's memory."""
+    """A method that got another library's instance would use another library's memory."""
     text: Any = type(probe).text
     other = hardpoint.load(fresh(probe_library, "other.so"), Probe, binding=binding)
     assert text(probe, "x") == text(self=probe, value="x") == "x"
@@ -321,7 +321,7 @@ def test_a_subinterpreter_is_refused(english: Path, run_python: RunPython, kind:
         refused
         in {
             "plugins are loaded in the main interpreter alone, and this is another; load them there, or in a process of its own",
-            "module _cffi_backend does not support loading in subinterpreters",  # cffi's own words, where Python lets it say so
+            "module _cffi_backend does not support loading in subinterpreters",  # cffi's message, on Pythons that let it import
         }
     )
 
@@ -353,7 +353,7 @@ def test_the_floor_is_the_call_in_a_loop(english: Path, fresh: Fresh) -> None:
 
 @needs_native
 def test_the_floor_passes_what_a_call_passes(probe_library: Path, fresh: Fresh) -> None:
-    """Arguments of every kind, on the stack too, a result that grows, and the error of a call that fails in the loop."""
+    """Arguments of every kind, some on the stack; a result that grows; the error of a method that fails."""
     from hardpoint.benchmark.floor import Floor
 
     probe = hardpoint.load(fresh(probe_library), Probe, binding="native")
