@@ -1,4 +1,4 @@
-"""What hardpoint promises, as ratios of times that were measured in one run."""
+"""The targets: limits for ratios of times that were measured in one run."""
 
 from __future__ import annotations
 
