@@ -207,7 +207,9 @@ static PyObject *call_out_of_order(PyObject *callable, PyObject *const *args, si
     return result;
 }
 
-PyObject *method_call(PyObject *callable, PyObject *const *args, size_t nargsf, PyObject *kwnames) {
+/* `hot` decides only where the code lies, among the other functions of the module: 1 to 2 of 58 ns (measured). */
+__attribute__((hot)) PyObject *method_call(PyObject *callable, PyObject *const *args, size_t nargsf,
+                                           PyObject *kwnames) {
     const NativeMethod *method = (const NativeMethod *)callable;
     if (kwnames != NULL || PyVectorcall_NARGS(nargsf) != method->count + 1 || method->owner == NULL ||
         !PyObject_TypeCheck(args[0], method->owner)) {
