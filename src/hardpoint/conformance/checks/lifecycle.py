@@ -103,7 +103,7 @@ def on_thread(function: Callable[[], Any]) -> None:
 
 @check("lifecycle.query", needs=("lifecycle.create",))
 def query(subject: Subject) -> None:
-    """Query returns NULL for an unknown id."""
+    """The plugin's query returns NULL for an unknown id."""
     vtable = subject.vtable
     if not vtable.query:
         raise SkippedError("it has no query")
