@@ -55,7 +55,11 @@ def test_the_wheel_is_whole(wheel: Path) -> None:
     contracts = {f"hardpoint/contracts/{path.name}" for path in (ROOT / "contract").glob("*.*")}
     assert modules | contracts | {"hardpoint/py.typed"} <= names
     assert not any(name.startswith(("tests", "examples", "contract/")) for name in names)
-    for extension in ("hardpoint/binding/_native.", "hardpoint/isolation/worker/_crash."):
+    for extension in (
+        "hardpoint/binding/_native.",
+        "hardpoint/benchmark/_floor.",
+        "hardpoint/isolation/worker/_crash.",
+    ):
         assert any(name.startswith(extension) for name in names if name.endswith(".so")) == CAN_BUILD_NATIVE
 
 
@@ -113,7 +117,8 @@ def checkout(tmp_path: Path) -> Path:
     sources = [
         copy / "pyproject.toml",
         *sorted((copy / "src/hardpoint/binding").glob("_*.[ch]")),
-        *sorted((copy / "src/hardpoint/isolation").glob("_*.c")),
+        *sorted((copy / "src/hardpoint/benchmark").glob("_*.c")),
+        *sorted((copy / "src/hardpoint/isolation/worker").glob("_*.c")),
         copy / "contract/hardpoint.h",
     ]
     joined = b"".join(path.read_bytes() for path in sources)

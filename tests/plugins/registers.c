@@ -1,6 +1,6 @@
-/* Calls functions of random signatures as the native binding does, by _registers.h alone, and has each of them say
- * whether it got exactly what it was given. tests/test_registers.py writes the functions, into a file of their own: a
- * compiler that saw both sides would make a trap of the call. */
+/* Calls functions of random signatures through _registers.h, as the native binding does; each function checks its
+ * arguments. tests/test_registers.py writes the functions into another file: a compiler that saw both sides would
+ * compile the call to a trap. */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
