@@ -84,7 +84,7 @@ class TestAlike(Alike):
         ("memory", 4, "out of memory"),
         ("format", 1, "%s%n {}"),
         ("long", 1, "x" * 100_000),
-        ("int", 1, "an exception that is no std::exception"),
+        ("int", 1, "an exception that is not a std::exception"),
     ],
 )
 def test_exceptions_are_reasons(plugin: Kinds, way_to_fail: str, status: int, text: str) -> None:
@@ -108,7 +108,9 @@ def test_what_was_written_before_an_exception_is_gone(kinds: Path, fresh: Fresh,
 
 
 def test_a_constructor_may_throw_what_is_no_exception(kinds: Path, fresh: Fresh, way: Way) -> None:
-    with pytest.raises(hardpoint.CreateError, match=r"create failed with status 1 .*: an exception that is no std::"):
+    with pytest.raises(
+        hardpoint.CreateError, match=r"create failed with status 1 .*: an exception that is not a std::"
+    ):
         hardpoint.load(fresh(kinds), Kinds, config="whatever", **how(way))
 
 
@@ -133,14 +135,17 @@ def test_english_in_cpp_says_what_the_one_in_c_says(english: Path, tmp_path: Pat
 
 
 WRONG = {
-    "few": ("std::string greet() { return {}; }", "the method has another number of parameters"),
+    "few": ("std::string greet() { return {}; }", "the number of the method's parameters does not match"),
     "many": (
         "std::string greet(std::string_view, int64_t) { return {}; }",
-        "the method has another number of parameters",
+        "the number of the method's parameters does not match",
     ),
-    "type": ("std::string greet(hp::Bytes) { return {}; }", "a parameter of the method is not what the contract says"),
-    "reference": ("std::string greet(std::string_view &) { return {}; }", "a parameter of the method is not what"),
-    "number": ("double greet(std::string_view) { return 0; }", "the method's result is not what the contract says"),
+    "type": ("std::string greet(hp::Bytes) { return {}; }", "a parameter of the method does not match the contract"),
+    "reference": ("std::string greet(std::string_view &) { return {}; }", "a parameter of the method does not match"),
+    "number": (
+        "double greet(std::string_view) { return 0; }",
+        "the method's result does not match the contract; it needs std::string",
+    ),
     "class": (
         "bool greet(std::string_view) { return {}; } English(int) {}",
         "the class needs a constructor that takes",
@@ -164,13 +169,19 @@ def test_a_method_that_does_not_match_is_a_sentence(compiler: str, method: str, 
 
 
 NUMBERS = {
-    "narrow": ("int64_t join(hp::Bytes, hp::Bytes) { return 0; }", "a parameter of the method is not what"),
-    "int": ("int64_t unnamed(int, int64_t) { return 0; }", "a parameter of the method is not what"),
-    "float": ("int64_t unnamed(int64_t, double) { return 0; }", "a parameter of the method is not what"),
-    "result": ("double unnamed(int64_t, int64_t) { return 0; }", "the method's result is not the number"),
-    "unsigned": ("uint64_t unnamed(int64_t, int64_t) { return 0; }", "the method's result is not the number"),
-    "void": ("void unnamed(int64_t, int64_t) {}", "the method's result is not the number"),
-    "bool": ("int negate(bool) { return 0; }", "the method's result is not the number"),
+    "narrow": ("int64_t join(hp::Bytes, hp::Bytes) { return 0; }", "a parameter of the method does not match"),
+    "int": ("int64_t unnamed(int, int64_t) { return 0; }", "a parameter of the method does not match"),
+    "float": ("int64_t unnamed(int64_t, double) { return 0; }", "a parameter of the method does not match"),
+    "result": (
+        "double unnamed(int64_t, int64_t) { return 0; }",
+        "the method's result does not match the contract; it needs int64_t",
+    ),
+    "unsigned": (
+        "uint64_t unnamed(int64_t, int64_t) { return 0; }",
+        "the method's result does not match the contract; it needs int64_t",
+    ),
+    "void": ("void unnamed(int64_t, int64_t) {}", "the method's result does not match the contract; it needs int64_t"),
+    "bool": ("int negate(bool) { return 0; }", "the method's result does not match the contract; it needs int64_t"),
 }
 
 

@@ -75,7 +75,7 @@ class TestAlike(Alike):
         ("parse", 1, "invalid digit found in string"),
         ("panic", 1, "panicked at lib.rs:LINE: at the disco"),
         ("format", 1, "panicked at lib.rs:LINE: at the format"),
-        ("value", 1, "panicked at lib.rs:LINE: with a value that is no text"),
+        ("value", 1, "panicked at lib.rs:LINE: with a value that is not text"),
         ("index", 1, "panicked at lib.rs:LINE: index out of bounds: the len is 2 but the index is 5"),
         ("long", 3, "é" * 100_000),
         ("memory", 4, ""),
@@ -149,7 +149,7 @@ def test_an_instance_with_state_that_nobody_makes_is_refused_by_the_compiler(tmp
         COUNTER.replace("OPTION", ", serial").replace("impl Create for", "impl").replace("fn create", "pub fn create")
     )
     said = compile_rust(tmp_path, code.replace("Create, ", ""), Greeter, good=False)
-    assert "an instance that has state implements hardpoint::Create" in said
+    assert "an instance that has state must implement hardpoint::Create" in said
 
 
 def test_a_panic_that_would_abort_is_refused_by_the_compiler(tmp_path: Path) -> None:
