@@ -21,8 +21,8 @@
 //!   - a panic does not leave the plugin: the call fails with HP_FAILED, and the reason is its location and message;
 //!   - a reason is an `Error`, and `?` converts every other error;
 //!   - text is `&str` and `&mut Text`, which guarantee UTF-8;
-//!   - bytes are a `Buffer` or a `WritableBuffer`, not slices: two of one call may be the same memory, and other threads
-//!     may change it during the call;
+//!   - bytes are a `Buffer` or a `WritableBuffer`, not slices: two of one call may be the same memory, and other
+//!     threads may change it during the call;
 //!   - an instance is `Send + Sync`, since its methods run on several threads at once. With `serial` in `plugin!` it
 //!     only needs `Send`.
 #![allow(dead_code)]
