@@ -45,7 +45,7 @@ class Case(NamedTuple):
 
 
 def parts(elf: Any) -> Iterator[tuple[str, int, int, int]]:
-    """Structures that the loader and hardpoint read: name, offset, size, and the size of a field."""
+    """Yield the structures that the loader and hardpoint read: name, offset, size, and the size of a field."""
     yield "ELF header", 0, 64, 8
     yield "program headers", elf["e_phoff"], elf["e_phnum"] * 56, 8
     yield "section headers", elf["e_shoff"], elf["e_shnum"] * 64, 8
@@ -56,7 +56,7 @@ def parts(elf: Any) -> Iterator[tuple[str, int, int, int]]:
 
 
 def cases(elf: Any, data: bytes, rng: random.Random) -> Iterator[Case]:
-    """Every byte with several values, and every field with numbers that differ by little and by much."""
+    """Yield changes: every byte with several values, and every field with numbers that differ by little and by much."""
     for part, start, size, width in parts(elf):
         for offset in range(start, start + size):
             old = data[offset]

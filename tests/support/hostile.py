@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from conftest import Compiler
 
 ENOUGH = Isolation(timeout=30.0, memory="256MiB")
-"""Seconds; no test should come near."""
+"""Limits that no test should reach."""
 SHORT = Isolation(timeout=2.0, memory="256MiB")
-"""Time-out, in seconds, for calls that never end; long enough for a busy machine to load the plugin."""
+"""Limits for calls that never end; the time-out still lets a busy machine load the plugin."""
 
 
 @contract("hostile", version="1.0")

@@ -22,7 +22,7 @@ PATIENCE = 20.0
 
 
 def eventually(what: Callable[[], object], seconds: float = PATIENCE) -> bool:
-    """True if the condition becomes true in time."""
+    """Wait until the condition is true. Return False on a time-out."""
     end = time.monotonic() + seconds
     while not what():
         if time.monotonic() > end:
@@ -79,7 +79,7 @@ def workers(plugin: object) -> tuple[int, ...]:
 
 
 def spares(zygote: int) -> list[int]:
-    """True if a zygote has exactly one child, the spare process, as it has after all workers ended, and no zombie."""
+    """Return the spare process of a zygote, once it is its only child and not a zombie; else an empty list."""
     found = children(zygote)
     return found if len(found) == 1 and all(map(runs, found)) else []
 
@@ -90,7 +90,7 @@ def held() -> tuple[int, int, int]:
 
 
 def zygotes_of(host: str) -> list[str]:
-    """Return the zygotes of a host, by their command line."""
+    """Return the ids of a host's zygotes, found by their command line."""
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
