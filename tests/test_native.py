@@ -213,7 +213,7 @@ def test_methods_are_objects_like_functions(probe: Probe) -> None:
     assert "text" in repr(method)
 
 
-def test_a_class_that_nobody_uses_is_collected(probe_library: Path, fresh: Fresh, binding: Binding) -> None:
+def test_an_unused_class_is_collected(probe_library: Path, fresh: Fresh, binding: Binding) -> None:
     library = fresh(probe_library)
     first = hardpoint.load(library, Probe, binding=binding)
     os.symlink(library, f"{library}.link")
@@ -328,7 +328,7 @@ def test_a_subinterpreter_is_refused(english: Path, run_python: RunPython, kind:
 
 @needs_native
 @pytest.mark.parametrize(("kinds", "result"), [("x", "s"), ("s" * 9, "s"), ("s", "x"), ("s", "\0"), ("s", "\u0173")])
-def test_a_plan_that_no_contract_has(kinds: str, result: str) -> None:
+def test_an_invalid_plan(kinds: str, result: str) -> None:
     from hardpoint.binding._native import NativeMethod
 
     with pytest.raises(ValueError, match=r"'x' is not a kind of parameter|at most 8 parameters, and a result of"):

@@ -7,7 +7,7 @@
 
 #include "_registers.h"
 
-/* For another machine it is built without a C library: zig takes a minute and a half to make one. */
+/* Without a C library when cross-compiled: zig takes a minute and a half to build one. */
 #if __STDC_HOSTED__
 #include <string.h>
 #include <unistd.h>
@@ -49,8 +49,8 @@ __attribute__((noreturn)) void _start(void) {
 
 typedef struct {
     hp_function function;
-    const char *kinds; /* of its parameters, without self and the hp_out: s a buffer, i int, f float, ? bool, r a result */
-    int32_t status;    /* what it returns when all is well */
+    const char *kinds; /* of its parameters without self and hp_out: s a buffer, i int, f float, ? bool, r a result */
+    int32_t status;    /* returned if all arguments are right */
 } signature;
 
 extern const signature signatures[];
