@@ -246,3 +246,20 @@ with hardpoint.loaded({str(hostile_library)!r}, Hostile, isolated=True) as plugi
     print(plugin.count(), errors)
 """
     assert run_python(code).stdout == "1 {'LoadError'}\n"
+
+
+def test_a_reference_cycle_is_collected_without_a_word(run_python: RunPython, english: Path) -> None:
+    """The collector finalizes older objects first, such as the descriptors of a process that was forked ahead."""
+    run_python(f"""
+import gc, warnings
+import hardpoint
+from hardpoint.contracts import Greeter
+warnings.simplefilter("always")
+for _ in range(4):
+    plugin = hardpoint.load({str(english)!r}, Greeter, isolated=True)
+    assert plugin.lang() == "English"
+    cycle = [plugin]
+    cycle.append(cycle)
+    del plugin, cycle
+    gc.collect()
+""")

@@ -7,7 +7,9 @@ C code, such as `next` of a `map`.
 
 from __future__ import annotations
 
+import _socket
 import os
+from functools import partial
 from io import FileIO
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -15,10 +17,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_SOCKET = partial(_socket.socket, -1, -1, -1)
+
 
 def own(opens: Callable[..., int], *arguments: Any) -> FileIO:
     """Call a function in C that opens a descriptor."""
     return next(map(FileIO, map(opens, *zip(arguments))))
+
+
+def own_socket(fd: int) -> _socket.socket:
+    """Duplicate a socket's descriptor, as a blocking socket."""
+    sock = next(map(_SOCKET, map(_socket.dup, (fd,))))
+    sock.setblocking(True)  # socket.setdefaulttimeout would make it otherwise
+    return sock
 
 
 def own_pair(opens: Callable[..., tuple[int, int]], *arguments: Any) -> tuple[FileIO, FileIO]:

@@ -14,6 +14,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from .. import wire
+from ..descriptors import own, own_socket
 from ..eager import eager
 from ..shared import Shared, memory
 from . import spawner
@@ -73,7 +74,13 @@ class Worker:
         output_reader = reader()
         self.output = Output(name)
         try:
-            self.pid, self._pidfd, self._control = spawner.fork(self)
+            forked = spawner.fork(self)
+            self.pid = forked.pid
+            # The garbage collector finalizes the older objects of a cycle first. `__del__` needs these open to kill the
+            # worker, so they have to be younger than this object; those of a process forked ahead are older.
+            self._pidfd = own(os.dup, forked.pidfd.fileno())
+            self._control = own_socket(forked.control.fileno())
+            forked.close()
         except BaseException:
             self.output.close()
             self.output.close_theirs()
