@@ -43,8 +43,8 @@ def title(result: dict[str, Any]) -> str:
     processor = f"{machine['processor'] or 'processor'} ({machine['machine']})"
     rounds, values = settings["rounds"], settings["values"]
     return (
-        f"{result['file']}: hardpoint {result['hardpoint']}, {machine['python']}, {machine['libc']}, {processor}, {cores}; "
-        f"median of {counted(rounds, 'process')} a row, {counted(values, 'value')} each"
+        f"{result['file']}: hardpoint {result['hardpoint']}, {machine['python']}, {machine['libc']}, {processor}, "
+        f"{cores}; median of {counted(rounds, 'process')} a row, {counted(values, 'value')} each"
     )
 
 
