@@ -3,7 +3,8 @@
 #
 #   ./build.sh          build
 #   ./build.sh run      build, and run examples/host.py
-#   ./build.sh test     build, and run the tests; further words go to pytest: ./build.sh test -k elf
+#   ./build.sh test     build, and run the quick suite on all processors; further words go to pytest: ./build.sh test -k elf
+#                       A path runs its tests one after the other (test tests/test_elf.py), --all those of the marker `long`, too
 #   ./build.sh lint     ruff, mypy and pyright
 #   ./build.sh docs     the documentation as a site, in build/docs
 #   ./build.sh bench    build, and measure hardpoint beside its peers; further words: ./build.sh bench --help
@@ -106,6 +107,20 @@ plugins() {
     done
 }
 
+# Where tests are named, starting processes to share them would take longer than it saves.
+run_tests() {
+    local word words=() processes=(--numprocesses "$(nproc)" --dist worksteal)
+    for word in "$@"; do
+        case $word in
+            --all) words+=(-m "not container") ;;
+            tests/*) words+=("$word") processes=() ;;
+            *) words+=("$word") ;;
+        esac
+    done
+    unset PYTHONDONTWRITEBYTECODE # else pytest rewrites every file for its asserts in each process, which takes 5 s
+    exec .venv/bin/python -m pytest "${processes[@]}" "${words[@]}"
+}
+
 # One command a line: behind && or || a failure within a function would go unnoticed.
 case ${1:-build} in
     build)
@@ -120,7 +135,7 @@ case ${1:-build} in
     test)
         environment test
         plugins
-        exec .venv/bin/python -m pytest "${@:2}"
+        run_tests "${@:2}"
         ;;
     lint)
         environment lint
