@@ -60,7 +60,7 @@ def words_of(line: str) -> list[list[str]]:
 
 
 def test_the_commands_are_all_there() -> None:
-    assert COMMANDS == re.findall(r"^    (\w+) {2,}\S", help_of().partition("commands:")[2], re.MULTILINE)
+    assert re.findall(r"^    (\w+) {2,}\S", help_of().partition("commands:")[2], re.MULTILINE) == COMMANDS
     assert {"call", "inspect", "check", "doctor", "bench", "header", "include"} <= set(COMMANDS)
     assert len(COMMANDS) == len(cli._COMMANDS)
 
