@@ -141,6 +141,8 @@ def test_the_module_compiles_for_aarch64(tmp_path: Path) -> None:
     headers = _headers_for_aarch64(tmp_path)
     for source in MODULES:
         target = tmp_path / f"{source.stem}.o"
-        subprocess.run([*zig("cc", "aarch64-linux-gnu"), *words, *quiet, *headers, str(source), "-o", str(target)], check=True)
+        subprocess.run(
+            [*zig("cc", "aarch64-linux-gnu"), *words, *quiet, *headers, str(source), "-o", str(target)], check=True
+        )
         assert int.from_bytes(target.read_bytes()[18:20], "little") == 183, "e_machine is not EM_AARCH64"
     assert b"PyInit__native" in (tmp_path / "_native.o").read_bytes()
