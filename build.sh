@@ -3,9 +3,11 @@
 #
 #   ./build.sh          build
 #   ./build.sh run      build, and run examples/host.py
-#   ./build.sh test     build, and run the tests; further words go to pytest: ./build.sh test -k elf
+#   ./build.sh test     build, and run the quick suite on all processors; further words go to pytest: ./build.sh test -k elf
+#                       A path runs its tests one after the other (test tests/test_elf.py), --all those of the marker `long`, too
 #   ./build.sh lint     ruff, mypy and pyright
 #   ./build.sh docs     the documentation as a site, in build/docs
+#   ./build.sh lock     renew constraints.txt: the versions of what tests, lint and docs install
 #   ./build.sh bench    build, and measure hardpoint beside its peers; further words: ./build.sh bench --help
 #   ./build.sh clean    remove what it made
 #
@@ -59,13 +61,13 @@ find_cxx() {
 }
 
 # The environment is made again when the folder or the Python is another; the package is installed again when
-# pyproject.toml or a C extension is another, when Python.h came, or when an extra is wanted that was not.
+# pyproject.toml, constraints.txt or a C extension is another, when Python.h came, or when an extra is wanted that was not.
 environment() {
     local extras=$1 folder=${2:-.venv} requirements=${3:-} stamp wanted state
     stamp=$folder/.hardpoint
     find_python
     wanted="$PWD $PYTHON $("$PYTHON" -VV)"
-    state=$(cat pyproject.toml src/hardpoint/binding/_*.[ch] src/hardpoint/benchmark/_*.c src/hardpoint/isolation/worker/_*.c contract/hardpoint.h ${requirements:+"$requirements"} | cksum)
+    state=$(cat pyproject.toml constraints.txt src/hardpoint/binding/_*.[ch] src/hardpoint/benchmark/_*.c src/hardpoint/isolation/worker/_*.c contract/hardpoint.h ${requirements:+"$requirements"} | cksum)
     state+=$("$PYTHON" -c 'import os, sysconfig; print(os.path.exists(sysconfig.get_path("include") + "/Python.h"))')
     if [[ $(head -n 1 "$stamp" 2>/dev/null) != "$wanted" ]]; then
         echo "build.sh: making $folder" >&2
@@ -74,7 +76,9 @@ environment() {
         echo "$wanted" >"$stamp"
     fi
     if ! grep -qxF "$extras $state" "$stamp"; then
-        "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".${extras:+[$extras]}" \
+        # From pip 25.3 on, the second variable is for what the package is built with; a variable must not have blanks.
+        PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
+            "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".${extras:+[$extras]}" \
             ${requirements:+--requirement "$requirements"}
         { echo "$wanted" && sed 1d "$stamp" | grep -F " $state" || true; } >"$stamp.new"
         echo "$extras $state" >>"$stamp.new"
@@ -106,6 +110,40 @@ plugins() {
     done
 }
 
+# The newest versions that the oldest Python can have, since they run on newer ones too. Nothing is installed.
+lock() {
+    find_python
+    "$PYTHON" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' ||
+        fail "lock needs Python 3.11, the oldest that is supported, found $("$PYTHON" --version). Name it with PYTHON=..."
+    rm -rf build/lock
+    "$PYTHON" -m venv build/lock
+    build/lock/bin/python -m pip install --quiet --disable-pip-version-check --dry-run --report build/lock/report.json \
+        ".[test,lint,docs]"
+    build/lock/bin/python - >constraints.txt.new <<'PYTHON'
+import json
+
+with open("build/lock/report.json") as report:
+    found = [each["metadata"] for each in json.load(report)["install"]]
+print("# The versions of what build.sh installs for tests, lint and docs. `./build.sh lock` writes this file.")
+print(*sorted(f"{each['name'].lower()}=={each['version']}" for each in found if each["name"] != "hardpoint"), sep="\n")
+PYTHON
+    mv constraints.txt.new constraints.txt
+}
+
+# Where tests are named, starting processes to share them would take longer than it saves.
+run_tests() {
+    local word words=() processes=(--numprocesses "$(nproc)" --dist worksteal)
+    for word in "$@"; do
+        case $word in
+            --all) words+=(-m "not container") ;;
+            tests/*) words+=("$word") processes=() ;;
+            *) words+=("$word") ;;
+        esac
+    done
+    unset PYTHONDONTWRITEBYTECODE # else pytest rewrites every file for its asserts in each process, which takes 5 s
+    exec .venv/bin/python -m pytest "${processes[@]}" "${words[@]}"
+}
+
 # One command a line: behind && or || a failure within a function would go unnoticed.
 case ${1:-build} in
     build)
@@ -120,7 +158,7 @@ case ${1:-build} in
     test)
         environment test
         plugins
-        exec .venv/bin/python -m pytest "${@:2}"
+        run_tests "${@:2}"
         ;;
     lint)
         environment lint
@@ -137,6 +175,9 @@ case ${1:-build} in
             --doctree-dir build/doctrees docs build/docs
         echo "build.sh: build/docs/index.html" >&2
         ;;
+    lock)
+        lock
+        ;;
     bench)
         environment "" .venv-bench benchmarks/requirements.txt
         plugins
@@ -148,5 +189,5 @@ case ${1:-build} in
         rm -rf .venv .venv-bench .venv-docs build src/hardpoint.egg-info src/hardpoint/*/*.so src/hardpoint/*/*/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
         find . -name __pycache__ -prune -exec rm -rf {} +
         ;;
-    *) fail "unknown command '$1'" "usage: ./build.sh [build|run|test|lint|docs|bench|clean]" ;;
+    *) fail "unknown command '$1'" "usage: ./build.sh [build|run|test|lint|docs|lock|bench|clean]" ;;
 esac

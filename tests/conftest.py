@@ -37,6 +37,14 @@ WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Werror")
 LIBRARY = ("-std=gnu11", "-O2", "-fPIC", "-fvisibility=hidden", "-shared", "-Wl,-z,defs,-z,noexecstack", *WARNINGS)
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """On a busy machine drawing values is slow, and so is a single example: neither is a failure."""
+    if hypothesis := sys.modules.get("hypothesis"):  # tests that don't use it do without its import, 0.4 s
+        slow = [hypothesis.HealthCheck.too_slow]
+        hypothesis.settings.register_profile("suite", deadline=None, print_blob=True, suppress_health_check=slow)
+        hypothesis.settings.load_profile("suite")
+
+
 Binding = Literal["native", "cffi", "ctypes"]
 Way = Literal["native", "cffi", "ctypes", "isolated"]
 CAN_BUILD_NATIVE = Path(sysconfig.get_path("include"), "Python.h").exists()

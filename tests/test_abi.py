@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from conftest import ROOT, TESTS, WARNINGS
+from languages import zig
 from probe import Probe
 
 import hardpoint
@@ -153,8 +154,8 @@ def test_the_committed_cffi_module_is_the_one_that_its_source_gives(tmp_path: Pa
 
 CC = shlex.split(os.environ.get("CC") or "cc")
 CXX = shlex.split(os.environ.get("CXX") or "c++")
-CLANG = [sys.executable, "-m", "ziglang", "cc"]
-CLANGXX = [sys.executable, "-m", "ziglang", "c++", "-nostdlib++"]
+CLANG = zig("cc")
+CLANGXX = [*zig("c++"), "-nostdlib++"]
 SHARED = ["-shared", "-fPIC", "-fvisibility=hidden", f"-I{ROOT / 'contract'}", *WARNINGS]
 SECTIONS = ["-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections"]
 GREETER = str(TESTS / "plugins" / "header_greeter.c")

@@ -83,7 +83,9 @@ READABLE = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("data", READABLE, ids=repr)
+@pytest.mark.parametrize(
+    "data", READABLE, ids=[f"{number}-{type(each).__name__}" for number, each in enumerate(READABLE)]
+)
 def test_any_contiguous_buffer_is_read(probe: Probe, data: Any) -> None:
     assert probe.raw(data) == bytes(data)
     assert probe.view(data) == memoryview(data).nbytes

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 from conftest import ROOT
 from elftools.elf.elffile import ELFFile
+from languages import zig
 
 import hardpoint
 from hardpoint.contracts import Greeter
@@ -155,13 +156,14 @@ def test_a_static_library_behind_the_dashes(build: Build, tmp_path: Path) -> Non
 
 
 @pytest.mark.skipif(find_spec("ziglang") is None, reason="there is no ziglang")
-@pytest.mark.parametrize("name", ["english.c", "english.cpp"])
+@pytest.mark.parametrize(
+    "name", ["english.c", pytest.param("english.cpp", marks=pytest.mark.long)]
+)  # zig makes a libc++ first
 def test_clang_in_several_words(build: Build, tmp_path: Path, name: str) -> None:
     if name == "english.cpp" and not HAS_CXX:
         pytest.skip("there is no C++ compiler, and zig would make a C++ library first, for minutes")
     (tmp_path / "english.cpp").write_text(ENGLISH_CPP)
-    zig = f"{sys.executable} -m ziglang"
-    done = build(name, CC=f"{zig} cc", CXX=f"{zig} c++")
+    done = build(name, CC=" ".join(zig("cc")), CXX=" ".join(zig("c++")))
     assert (done.returncode, done.stderr) == (0, "")
     with hardpoint.loaded(tmp_path / "english.so", Greeter) as plugin:
         assert plugin.greet("World") == "Hello, World! Nice to meet you."

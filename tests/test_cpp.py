@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import shutil
 import subprocess
-import sys
 from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ import pytest
 from alike import Alike
 from conftest import ROOT, TESTS, WARNINGS, how
 from kinds import Kinds
+from languages import cannot_link, zig
 
 import hardpoint
 from hardpoint.contracts import Greeter
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 COMPILED = ("-O2", "-fPIC", "-fvisibility=hidden", *WARNINGS)
 LINKED = ("-shared", "-Wl,-z,defs,-z,noexecstack")
-COMPILERS = {"g++": ["g++"], "zig": [sys.executable, "-m", "ziglang", "c++"]}
+COMPILERS = {"g++": ["g++"], "zig": zig("c++")}
 
 
 @cache
@@ -33,7 +33,7 @@ def missing(compiler: str) -> str | None:
     """Return the reason why the compiler cannot be used here, or None."""
     if compiler == "zig":
         return None if find_spec("ziglang") else "there is no ziglang"
-    return None if shutil.which(compiler) else f"there is no {compiler}"
+    return cannot_link(compiler)
 
 
 def compile_cpp(compiler: str, standard: str, folder: Path, source: Path) -> str:
@@ -58,7 +58,12 @@ def build_cpp(compiler: str, standard: str, folder: Path, source: Path) -> Path:
     return library
 
 
-@pytest.fixture(scope="session", params=["g++ c++17", "g++ c++20", "zig c++17", "zig c++20"])
+ZIG = [
+    pytest.param(f"zig {standard}", marks=pytest.mark.long) for standard in ("c++17", "c++20")
+]  # it makes a libc++ first
+
+
+@pytest.fixture(scope="session", params=["g++ c++17", "g++ c++20", *ZIG])
 def kinds(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, compiler: Compiler) -> Path:
     compiler.header(Kinds)
     folder = tmp_path_factory.mktemp("kinds")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from conftest import CAN_BUILD_NATIVE
-from test_refusals import zig
+from test_refusals import greeter_for
 
 import hardpoint.binding
 from hardpoint.binding import default
@@ -301,7 +301,7 @@ def test_a_warning_is_not_a_problem(doctor: Any, compiler: Compiler, tmp_path: P
 def test_a_library_for_another_machine(doctor: Any, tmp_path: Path) -> None:
     """Its slots and its libraries cannot be checked."""
     other = {"x86_64": "aarch64", "aarch64": "x86_64"}[os.uname().machine]
-    status, facts = as_json(doctor, zig(f"{other}-linux-gnu.2.31", tmp_path / "other.so"))
+    status, facts = as_json(doctor, greeter_for(f"{other}-linux-gnu.2.31", tmp_path / "other.so"))
     found = outcomes(facts["checks"])
     assert status == 1
     assert (found["machine"], found["dependencies"], found["vtable"]) == ("problem", "not reached", "not reached")

@@ -58,31 +58,41 @@ def bounded(seconds: int = 10, memory: int = 64 << 20) -> Iterator[None]:
         signal.signal(signal.SIGALRM, previous)
 
 
-RELAXED = settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+EXAMPLES = pytest.mark.parametrize("examples", [30, pytest.param(300, marks=pytest.mark.long)])
 
 
-@RELAXED
-@given(st.binary(max_size=600))
-def test_random_bytes_give_an_error_and_nothing_else(tmp_path: Path, data: bytes) -> None:
-    for start in (b"", b"\x7fELF\x02\x01\x01" + bytes(9) + b"\3\0\x3e\0"):
-        target = tmp_path / "random"
-        target.write_bytes(start + data)
-        with bounded(), pytest.raises(ElfError):
+@EXAMPLES
+def test_random_bytes_give_an_error_and_nothing_else(tmp_path: Path, examples: int) -> None:
+    target = tmp_path / "random"
+
+    @settings(RELAXED, max_examples=examples)
+    @given(st.binary(max_size=600))
+    def hold(data: bytes) -> None:
+        for start in (b"", b"\x7fELF\x02\x01\x01" + bytes(9) + b"\3\0\x3e\0"):
+            target.write_bytes(start + data)
+            with bounded(), pytest.raises(ElfError):
+                _read_everything(target)
+
+    hold()
+
+
+@EXAMPLES
+def test_random_flips_give_a_result_or_an_error(english: Path, tmp_path: Path, examples: int) -> None:
+    whole, target = english.read_bytes(), tmp_path / "flipped.so"
+    places = st.one_of(st.integers(0, 0x700), st.integers(0, len(whole) - 1))
+
+    @settings(RELAXED, max_examples=examples)
+    @given(st.lists(st.tuples(places, st.integers(0, 255)), min_size=1, max_size=8))
+    def hold(changes: list[tuple[int, int]]) -> None:
+        content = bytearray(whole)
+        for at, byte in changes:
+            content[at] = byte
+        target.write_bytes(content)
+        with bounded(), suppress(ElfError):
             _read_everything(target)
 
-
-@RELAXED
-@given(data=st.data())
-def test_random_flips_give_a_result_or_an_error(english: Path, tmp_path: Path, data: st.DataObject) -> None:
-    content, target = bytearray(english.read_bytes()), tmp_path / "flipped.so"
-    for _ in range(data.draw(st.integers(1, 8))):
-        at = data.draw(st.one_of(st.integers(0, 0x700), st.integers(0, len(content) - 1)))
-        content[at] = data.draw(st.integers(0, 255))
-    target.write_bytes(content)
-    with bounded(), suppress(ElfError):
-        _read_everything(target)
+    hold()
 
 
 def _crafted(tmp_path: Path, tags: list[tuple[int, int]], body: bytes) -> Path:

@@ -7,13 +7,13 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import pytest
 from conftest import ROOT, TESTS, WARNINGS
 from hypothesis import given
 from hypothesis import strategies as st
+from languages import zig
 
 import hardpoint
 from hardpoint import Buffer, WritableBuffer, contract, since
@@ -96,7 +96,6 @@ class Dialect(NamedTuple):
 
 CC = tuple(shlex.split(os.environ.get("CC") or "cc"))
 CXX = tuple(shlex.split(os.environ.get("CXX") or "c++"))
-CLANG = (sys.executable, "-m", "ziglang")
 needs_cxx = pytest.mark.skipif(shutil.which(CXX[0]) is None, reason="there is no c++, and clang's tests go on")
 
 
@@ -107,7 +106,7 @@ def _dialects(*standards: str, words: tuple[str, ...] = ()) -> list[object]:
         cxx = "++" in standard
         name = "-".join((standard, *words))
         system = Dialect(CXX if cxx else CC, standard, words)
-        clang = Dialect((*CLANG, "c++", "-nostdlib++") if cxx else (*CLANG, "cc"), standard, words)
+        clang = Dialect((*zig("c++"), "-nostdlib++") if cxx else (*zig("cc"),), standard, words)
         found.append(pytest.param(system, id=f"system-{name}", marks=[needs_cxx] if cxx else []))
         found.append(pytest.param(clang, id=f"clang-{name}"))
     return found

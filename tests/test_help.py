@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,26 +18,34 @@ ROOT = Path(__file__).parent.parent
 _SUBCOMMAND = re.compile(r"\$\((hardpoint [^)]*)\)")
 
 
-def help_of(*words: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "hardpoint", *words, "--help"], capture_output=True, text=True, check=True
-    )
-    assert done.stderr == ""
-    return done.stdout
+def _parsers() -> dict[str, argparse.ArgumentParser]:
+    """The parser of each command."""
+    [commands] = [each for each in cli._parser()._actions if isinstance(each, argparse._SubParsersAction)]
+    return commands.choices
 
 
-COMMANDS: list[str] = re.findall(r"^    (\w+) {2,}\S", help_of().partition("commands:")[2], re.MULTILINE)
+PARSERS = _parsers()
+COMMANDS = list(PARSERS)
 
 
 def examples(command: str) -> list[str]:
     """The lines of its section `examples:`, which is the last."""
-    _, section, lines = help_of(command).partition("\nexamples:\n")
+    _, section, lines = PARSERS[command].format_help().partition("\nexamples:\n")
     assert section, f"{command} shows no example"
     assert all(line.startswith("  ") for line in lines.splitlines())
     return [line.strip() for line in lines.splitlines()]
 
 
 EXAMPLES = [(command, line) for command in COMMANDS for line in examples(command)]
+
+
+@cache
+def help_of(*words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "hardpoint", *words, "--help"], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""
+    return done.stdout
 
 
 def words_of(line: str) -> list[list[str]]:
@@ -51,6 +60,7 @@ def words_of(line: str) -> list[list[str]]:
 
 
 def test_the_commands_are_all_there() -> None:
+    assert re.findall(r"^    (\w+) {2,}\S", help_of().partition("commands:")[2], re.MULTILINE) == COMMANDS
     assert {"call", "inspect", "check", "doctor", "bench", "header", "include"} <= set(COMMANDS)
     assert len(COMMANDS) == len(cli._COMMANDS)
 
@@ -63,15 +73,19 @@ def test_it_says_what_it_does_in_a_sentence(command: str) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
+def test_it_ends_with_examples(command: str) -> None:
+    _, _, lines = help_of(command).partition("\nexamples:\n")
+    assert [line.strip() for line in lines.splitlines()] == examples(command) != []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_it_names_no_page_that_an_installed_package_has_not(command: str) -> None:
     assert "docs/" not in help_of(command)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_option_is_described(command: str) -> None:
-    parser = cli._parser()
-    [commands] = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
-    for action in commands.choices[command]._actions:
+    for action in PARSERS[command]._actions:
         what = action.metavar or action.option_strings
         assert action.help, f"{command} {what}"
         assert not action.help.endswith("."), f"{command} {what}"

@@ -86,17 +86,18 @@ LIBRARIES: dict[str, tuple[Callable[[Compiler], Path], str]] = {
 }
 
 
+@pytest.mark.parametrize("count", [80, pytest.param(800, marks=pytest.mark.long)])
 @pytest.mark.parametrize("name", LIBRARIES)
-def test_a_damaged_library_never_kills_the_process(compiler: Compiler, tmp_path: Path, name: str) -> None:
+def test_a_damaged_library_never_kills_the_process(compiler: Compiler, tmp_path: Path, name: str, count: int) -> None:
     make, contract = LIBRARIES[name]
     library = make(compiler)
-    words = [sys.executable, str(SUPPORT / "damage.py"), str(library), contract, "20", "800"]
+    words = [sys.executable, str(SUPPORT / "damage.py"), str(library), contract, "20", str(count)]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["deaths"] == []
-    assert result["outcomes"]["NotAPluginError"] > 200
-    assert result["outcomes"]["loaded"] > 100
+    assert result["outcomes"]["NotAPluginError"] > count / 4
+    assert result["outcomes"]["loaded"] > count / 8
 
 
 def test_a_truncated_library_is_refused_at_every_length(english: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Random contracts: what a call gives, raises and changes is the same over every binding, and what a model in Python says.
 
-HARDPOINT_BATCHES=100 tries a hundred contracts where else there are a few.
+The quick suite tries one contract, and the long tests three, or a hundred with HARDPOINT_BATCHES=100.
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ class Loaded(NamedTuple):
         return repr(self.batch)
 
 
-@pytest.fixture(scope="module", params=range(BATCHES), ids=lambda seed: f"batch-{seed}")
+SEEDS = [pytest.param(seed, marks=[pytest.mark.long] if seed else [], id=f"batch-{seed}") for seed in range(BATCHES)]
+
+
+@pytest.fixture(scope="module", params=SEEDS)
 def loaded(request: pytest.FixtureRequest, compiler: Compiler, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     batch = echo.make_batch(request.param)
     compiler.header(batch.cls)

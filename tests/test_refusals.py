@@ -7,11 +7,11 @@ import re
 import shutil
 import socket
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import pytest
+from languages import zig
 
 import hardpoint
 from hardpoint.cli import main
@@ -192,11 +192,11 @@ def test_a_truncated_download(english: Path, tmp_path: Path, share: float) -> No
     assert (problem.code, problem.needs, problem.fix) == ("elf-truncated", "a complete file", COPY)
 
 
-def zig(target: str, out: Path, *words: str) -> Path:
+def greeter_for(target: str, out: Path, *words: str) -> Path:
     """Compile a greeter for another machine or libc; needs none of its libraries."""
     root = Path(__file__).parent.parent
     subprocess.run(
-        [sys.executable, "-m", "ziglang", "cc", "-target", target, "-shared", "-fPIC", "-O1", f"-I{root / 'contract'}",
+        [*zig("cc", target), "-shared", "-fPIC", "-O1", f"-I{root / 'contract'}",
          str(root / "native_plugins/english/english.c"), "-o", str(out), *words],
         check=True,
     )  # fmt: skip
@@ -206,7 +206,7 @@ def zig(target: str, out: Path, *words: str) -> Path:
 def test_another_machine(tmp_path: Path) -> None:
     other = {"x86_64": "aarch64", "aarch64": "x86_64"}[os.uname().machine]
     found, needed = {"aarch64": ("AArch64", "x86-64"), "x86_64": ("x86-64", "AArch64")}[other]
-    path = zig(f"{other}-linux-gnu.2.31", tmp_path / "other.so")
+    path = greeter_for(f"{other}-linux-gnu.2.31", tmp_path / "other.so")
     [problem] = problems(refused(path, hardpoint.IncompatibleError))
     assert problem == ("elf-machine", f"a library for {needed}", found, f"build it for {needed}", True)
 
@@ -230,7 +230,7 @@ def test_segments_for_smaller_pages(compiler: Compiler, monkeypatch: pytest.Monk
 def test_32_bits(tmp_path: Path) -> None:
     (tmp_path / "x.c").write_text("int nothing(void) { return 0; }")
     subprocess.run(
-        [sys.executable, "-m", "ziglang", "cc", "-target", "x86-linux-gnu", "-shared", "-nostdlib", str(tmp_path / "x.c"),
+        [*zig("cc", "x86-linux-gnu"), "-shared", "-nostdlib", str(tmp_path / "x.c"),
          "-o", str(tmp_path / "x.so")],
         check=True,
     )  # fmt: skip
@@ -251,7 +251,7 @@ MUSL = "build it on a system with glibc, such as debian:bookworm, not on Alpine 
 
 
 def test_a_library_for_musl(tmp_path: Path) -> None:
-    path = zig(f"{os.uname().machine}-linux-musl", tmp_path / "musl.so", "-lc")
+    path = greeter_for(f"{os.uname().machine}-linux-musl", tmp_path / "musl.so", "-lc")
     [problem] = problems(refused(path, hardpoint.IncompatibleError))
     assert problem == ("libc-musl", "a library built for glibc", "one built for musl (it needs libc.so)", MUSL, True)
 

@@ -6,7 +6,6 @@ import os
 import shlex
 import shutil
 import subprocess
-import sys
 import sysconfig
 from pathlib import Path
 from random import Random
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from conftest import CAN_BUILD_NATIVE, ROOT, TESTS, WARNINGS
+from languages import zig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 BINDING = ROOT / "src/hardpoint/binding"
 MODULES = [*BINDING.glob("_*.c"), ROOT / "src/hardpoint/benchmark/_floor.c"]
 CC = shlex.split(os.environ.get("CC") or "cc")
-CLANG = [sys.executable, "-m", "ziglang", "cc"]
 COUNT = 300
 C_TYPES = {"s": "const char *p{0}, size_t n{0}", "i": "int64_t p{0}", "f": "double p{0}", "?": "bool p{0}",
            "r": "double *p{0}"}  # fmt: skip
@@ -101,7 +100,7 @@ def _check(program: Path, runner: Sequence[str] = ()) -> None:
     [
         pytest.param([*CC, "-O0"], id="O0"),
         pytest.param([*CC, "-O2"], id="O2"),
-        pytest.param([*CLANG, "-O2"], id="clang"),
+        pytest.param([*zig("cc"), "-O2"], id="clang"),
     ],
 )
 def test_every_function_gets_exactly_its_arguments(compiler: list[str], sources: list[str], tmp_path: Path) -> None:
@@ -120,8 +119,9 @@ def test_on_aarch64(level: str, sources: list[str], tmp_path: Path) -> None:
     if emulator is None:
         pytest.skip("there is no qemu-aarch64 to run it (Debian: qemu-user-static)")
     # zig's -O0 turns on sanitizers, whose runtime is not available here.
-    words = ["-target", "aarch64-freestanding-none", "-ffreestanding", "-nostdlib", "-static", "-fno-sanitize=all"]
-    _check(_build([*CLANG, *words, level], sources, tmp_path / "registers"), [emulator])
+    words = ["-ffreestanding", "-nostdlib", "-static", "-fno-sanitize=all"]
+    clang = zig("cc", "aarch64-freestanding-none")
+    _check(_build([*clang, *words, level], sources, tmp_path / "registers"), [emulator])
 
 
 def _headers_for_aarch64(folder: Path) -> list[str]:
@@ -135,12 +135,14 @@ def _headers_for_aarch64(folder: Path) -> list[str]:
 
 @pytest.mark.skipif(not CAN_BUILD_NATIVE, reason="there is no Python.h")
 def test_the_module_compiles_for_aarch64(tmp_path: Path) -> None:
-    words = ["-target", "aarch64-linux-gnu", "-c", "-std=c11", "-O2", "-fPIC", "-fvisibility=hidden"]
+    words = ["-c", "-std=c11", "-O2", "-fPIC", "-fvisibility=hidden"]
     # No -Wextra: Python's own macros cast functions and shadow arguments.
     quiet = ["-Wall", "-Werror"]
     headers = _headers_for_aarch64(tmp_path)
     for source in MODULES:
         target = tmp_path / f"{source.stem}.o"
-        subprocess.run([*CLANG, *words, *quiet, *headers, str(source), "-o", str(target)], check=True)
+        subprocess.run(
+            [*zig("cc", "aarch64-linux-gnu"), *words, *quiet, *headers, str(source), "-o", str(target)], check=True
+        )
         assert int.from_bytes(target.read_bytes()[18:20], "little") == 183, "e_machine is not EM_AARCH64"
     assert b"PyInit__native" in (tmp_path / "_native.o").read_bytes()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import pytest
 from conftest import CAN_BUILD_NATIVE, IMPORTABLE
+from languages import zig
 
 import hardpoint
 from hardpoint.contracts import Greeter
@@ -363,7 +364,7 @@ def test_the_numbers_are_the_kernels(machine: str, compiler: Compiler) -> None:
     command = compiler.command
     if machine != MACHINE:
         pytest.importorskip("ziglang")
-        command = [sys.executable, "-m", "ziglang", "cc", "-target", f"{machine}-linux-gnu"]
+        command = zig("cc", f"{machine}-linux-gnu")
     there, named = numbers_of(command), numbers_for(machine)
     assert {name: there[name] for name in named if name in there} == {
         name: named[name] for name in named if name in there

@@ -1,6 +1,6 @@
 """Eight threads call, while workers are killed and plugins reloaded and closed at random: no answer is lost or wrong.
 
-It lasts HARDPOINT_TORTURE seconds, 5 by default.
+It lasts a second, and as a long test HARDPOINT_TORTURE seconds, 5 by default.
 """
 
 from __future__ import annotations
@@ -114,7 +114,8 @@ class Torture:
             self.counts["closes"] += 1
 
 
-def test_torture(probe_library: Path) -> None:
+@pytest.mark.parametrize("seconds", [1.0, pytest.param(SECONDS, marks=pytest.mark.long)], ids=["a-second", "for-long"])
+def test_torture(probe_library: Path, seconds: float) -> None:
     seed = random.randrange(1 << 32)
     with hardpoint.loaded(probe_library, Probe, isolated=True) as plugin:
         zygote = parent(workers(plugin)[0])
@@ -126,7 +127,7 @@ def test_torture(probe_library: Path) -> None:
     threads = [threading.Thread(target=torture.call, args=(number,)) for number in range(1, THREADS + 1)]
     for thread in threads:
         thread.start()
-    end = time.monotonic() + SECONDS
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
         time.sleep(torture.random.uniform(0.001, 0.05))
         try:
@@ -142,8 +143,8 @@ def test_torture(probe_library: Path) -> None:
         torture.seen.update(workers(torture.plugins[at]))
         hardpoint.close(torture.plugins[at])
     assert torture.wrong == [], f"seed {seed}"
-    assert torture.counts["kills"] > SECONDS, torture.counts
-    assert torture.counts["answers"] > 100 * SECONDS, torture.counts
+    assert torture.counts["kills"] > seconds, torture.counts
+    assert torture.counts["answers"] > 100 * seconds, torture.counts
     torture.plugins.clear()
     gc.collect()
     assert eventually(lambda: not any(map(runs, torture.seen)))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import CAN_BUILD_NATIVE, ROOT, make_wheel
+from languages import zig
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +50,8 @@ def test_a_wheel_of_the_sdist_is_the_trees(sdist: Path, wheel: Path, tmp_path: P
 def test_a_wheel_for_every_glibc_since_2_17(tmp_path: Path, english: Path) -> None:
     """manylinux2014, which cibuildwheel builds in a container with an old glibc; here zig provides the old symbols."""
     pytest.importorskip("ziglang")
-    zig = f"{sys.executable} -m ziglang cc -target {os.uname().machine}-linux-gnu.2.17"
-    made = make_wheel(tmp_path, CC=zig, LDSHARED=f"{zig} -shared")
+    command = " ".join(zig("cc"))
+    made = make_wheel(tmp_path, CC=command, LDSHARED=f"{command} -shared")
     env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     words = [sys.executable, "-m", "auditwheel", "repair", "--wheel-dir", str(tmp_path / "out"), str(made)]
     subprocess.run(words, env=env, capture_output=True, check=True)

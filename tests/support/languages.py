@@ -1,4 +1,4 @@
-"""Rust, Zig and Go: check if this machine can build plugins in them, and build them with `make`."""
+"""Compilers other than the system's for C: zig's clang, and for plugins in Rust, Zig and Go."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal, get_args
@@ -30,6 +31,27 @@ OFFLINE = {
     "CARGO_NET_OFFLINE": "true",
     "PIP_DISABLE_PIP_VERSION_CHECK": "1",
 }
+
+
+def zig(name: Literal["cc", "c++"], target: str = f"{os.uname().machine}-linux-gnu.2.17") -> list[str]:
+    """The command of zig's clang. Given a target, it uses its own headers of libc and not the system's.
+
+    Those need not be whole: where Debian's multilib and cross compilers were, there was no asm/errno.h.
+    """
+    return [sys.executable, "-m", "ziglang", name, "-target", target]
+
+
+@cache
+def cannot_link(*command: str) -> str | None:
+    """Why a compiler cannot link a library here; None if it can."""
+    program = next((word for word in command if word != "env" and "=" not in word), command[0])
+    if shutil.which(program) is None:
+        return f"there is no {program}"
+    with tempfile.TemporaryDirectory() as folder:
+        words = ["-x", "c++" if "++" in f"{command}" else "c", "-shared", "-fPIC", "-", "-o", f"{folder}/library.so"]
+        source = "#include <errno.h>\n#include <string.h>\nint library(void) { return errno; }\n"
+        done = subprocess.run([*command, *words], input=source, capture_output=True, text=True, check=False)
+    return None if done.returncode == 0 else f"{' '.join(command)} links no library: {done.stderr.strip()}"
 
 
 @cache
