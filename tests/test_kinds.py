@@ -59,8 +59,8 @@ def test_an_unknown_text_is_a_key_error() -> None:
 def test_a_parameter_has_what_tools_need_of_it(kind: Kind) -> None:
     if not kind.parameters:
         return
-    assert len(kind.samples) == 2
-    assert type(kind.sample()) is kind.python
+    assert len(kind.short) == 2
+    assert type(kind.new_sample()) is kind.python
     assert kind.python(kind.zero) == kind.python()
     assert all(spelling.parameter for spelling in (kind.c, kind.cpp, kind.rust, kind.zig, kind.go))
     assert kind.python in CONVERSIONS or kind.is_buffer
@@ -97,7 +97,7 @@ def test_a_value_has_one_size_in_every_binding(kind: Kind) -> None:
 
 @VALUES
 def test_a_value_within_its_limits_survives_c(kind: Kind) -> None:
-    for value in (*kind.samples, kind.zero, *kind.extremes, *(kind.limits or ())):
+    for value in (kind.sample, *kind.short, kind.zero, *kind.extremes, *(kind.limits or ())):
         stored: Any = c_type(kind.stored)(value).value
         assert repr(kind.python(stored)) == repr(value)
 
@@ -123,7 +123,7 @@ WRONG: dict[str, list[Any]] = {
 
 @VALUES
 def test_the_samples_of_a_value_are_allowed(kind: Kind) -> None:
-    assert all(kind.allows(value) for value in (*kind.samples, kind.zero, *kind.extremes))
+    assert all(kind.allows(value) for value in (kind.sample, *kind.short, kind.zero, *kind.extremes))
 
 
 @pytest.mark.parametrize(("text", "value"), [(text, value) for text, values in WRONG.items() for value in values])

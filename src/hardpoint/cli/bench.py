@@ -89,7 +89,7 @@ def _workload(arguments: Namespace) -> Workload:
     else:
         present = {method.name for contract in described for method in contract.methods}
         cases = [
-            Case(index, method, tuple(parameter.kind.sample() for parameter in method.parameters))
+            Case(index, method, tuple(parameter.kind.new_sample() for parameter in method.parameters))
             for index, contract in enumerate(contracts)
             for method in contract.methods
             if method.name in present

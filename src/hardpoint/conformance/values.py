@@ -52,7 +52,7 @@ def _unicode() -> Sequence[str]:
 def special(category: str, kind: Kind) -> Sequence[Any]:
     """The values of a category for a parameter of this kind; none if the category has nothing to do with the kind."""
     if category == "tiny":
-        return kind.samples
+        return kind.short
     if category == "empty":
         return (kind.zero,)
     if category == "extreme":
@@ -67,7 +67,7 @@ def special(category: str, kind: Kind) -> Sequence[Any]:
 def inputs(method: Method, category: str) -> Iterator[Values]:
     """Inputs of one category: each parameter in turn, the others ordinary; then all of them together."""
     specials = [special(category, parameter.kind) for parameter in method.parameters]
-    ordinary = [parameter.kind.samples[0] for parameter in method.parameters]
+    ordinary = [parameter.kind.sample for parameter in method.parameters]
     if not ordinary and category == "tiny":
         yield ()
     for index, values in enumerate(specials):

@@ -65,8 +65,10 @@ class Kind(Fields):
     rust: Spelling
     zig: Spelling
     go: Spelling
-    samples: tuple[Any, ...] = ()
-    """Two ordinary values; the first is what tools call methods with unless they are given arguments."""
+    sample: Any = None
+    """An ordinary value, which tools call methods with unless they are given arguments. Of a buffer, bytes or a str."""
+    short: tuple[Any, ...] = ()
+    """Two short values; a plugin that fails for them fails for everything."""
     zero: Any = None
     """The empty value, or 0."""
     extremes: tuple[Any, ...] = ()
@@ -99,9 +101,9 @@ class Kind(Fields):
             return False
         return self.limits is None or self.limits[0] <= value <= self.limits[1]  # type: ignore[operator]
 
-    def sample(self) -> Any:
-        """A new ordinary value."""
-        return self.python(self.samples[0])
+    def new_sample(self) -> Any:
+        """An ordinary value that the plugin may change."""
+        return self.python(self.sample)
 
     def __str__(self) -> str:
         return self.text
@@ -144,7 +146,7 @@ _ROWS = (
         rust=Spelling("&str", "hp::Text", 'out.push_str("")'),
         zig=Spelling("[*c]const u8", "", '""'),
         go=Spelling("*C.hp_char", "", '""'),
-        samples=("World", "a"), zero="",
+        sample="World", short=("a", "World"), zero="",
     ),
     Kind(
         "bytes", bytes, (bytes, Buffer), (bytes,), POINTER_AND_LENGTH, letter="b",
@@ -154,7 +156,7 @@ _ROWS = (
         rust=Spelling("hp::Buffer", "hp::Bytes", 'out.push(b"")'),
         zig=Spelling("[*c]const u8", "", '""'),
         go=Spelling("*C.hp_byte", "", "[]byte{}"),
-        samples=(b"World", b"a"), zero=b"",
+        sample=b"World", short=(b"a", b"World"), zero=b"",
     ),
     Kind(
         "bytearray", bytearray, (bytearray, WritableBuffer), (), POINTER_AND_LENGTH, letter="w",
@@ -164,7 +166,7 @@ _ROWS = (
         rust=Spelling("hp::WritableBuffer", "", ""),
         zig=Spelling("[*c]u8", "", ""),
         go=Spelling("*C.uint8_t", "", ""),
-        samples=(b"World", b"a"), zero=b"", writable=True,
+        sample=b"World", short=(b"a", b"World"), zero=b"", writable=True,
     ),
     Kind(
         "int", int, (int,), (int,), BY_VALUE, letter="i", expected="int",
@@ -173,7 +175,7 @@ _ROWS = (
         rust=Spelling("i64", "i64", "0"),
         zig=Spelling("i64", "i64", "0"),
         go=Spelling("C.int64_t", "C.int64_t", "0"),
-        samples=(1, 7), zero=0, extremes=_INTS, limits=_INT64, stored="int64_t",
+        sample=7, short=(1, 7), zero=0, extremes=_INTS, limits=_INT64, stored="int64_t",
     ),
     Kind(
         "float", float, (float,), (float,), BY_VALUE, letter="f", expected="float",
@@ -182,7 +184,7 @@ _ROWS = (
         rust=Spelling("f64", "f64", "0.0"),
         zig=Spelling("f64", "f64", "0"),
         go=Spelling("C.double", "C.double", "0"),
-        samples=(1.5, -2.0), zero=0.0, extremes=_FLOATS, stored="double",
+        sample=1.5, short=(1.5, -2.0), zero=0.0, extremes=_FLOATS, stored="double",
     ),
     Kind(
         "bool", bool, (bool,), (bool,), BY_VALUE, letter="?", expected="bool",
@@ -191,7 +193,7 @@ _ROWS = (
         rust=Spelling("bool", "bool", "false"),
         zig=Spelling("bool", "bool", "false"),
         go=Spelling("C.bool", "C.bool", "false"),
-        samples=(True, False), zero=False, extremes=(True, False), stored="uint8_t",
+        sample=True, short=(True, False), zero=False, extremes=(True, False), stored="uint8_t",
     ),
     Kind(
         "None", type(None), (), (None,), NOTHING, letter="n", expected="None",

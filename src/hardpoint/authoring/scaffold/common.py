@@ -153,7 +153,7 @@ def test_the_release_is_the_wheels(plugin: {project.class_name}) -> None:
 
 
 def _test(project: Project, method: Method) -> str:
-    samples = [repr(parameter.kind.sample()).replace("'", '"') for parameter in method.parameters]
+    samples = [repr(parameter.kind.new_sample()).replace("'", '"') for parameter in method.parameters]
     call = f"plugin.{method.name}({', '.join(samples)})"
     line = f"assert isinstance({call}, {method.result.python.__name__})" if method.result.c.parameter else call
     return f"""\
@@ -167,7 +167,7 @@ def _readme(project: Project, own: dict[str, str], needs: str) -> str:
     released = next(path for path, text in own.items() if f'"{RELEASE}"' in text)
     methods = "\n".join(f"- `{method.text}`" for method in contract.methods)
     first = contract.methods[0]
-    words = "".join(f" {_word(parameter.kind.sample())}" for parameter in first.parameters)
+    words = "".join(f" {_word(parameter.kind.new_sample())}" for parameter in first.parameters)
     return f"""\
 # {project.name}
 
