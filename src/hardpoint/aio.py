@@ -1,4 +1,4 @@
-"""A plugin's methods as coroutines, for asyncio: the call is made on a thread, and the loop goes on."""
+"""A plugin's methods as coroutines, for asyncio: calls are made on a thread, so that the loop is free."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .loading import info
 
 
 class Awaitable:
-    """The same plugin, with methods that are to be awaited."""
+    """The plugin, with coroutines for methods."""
 
     __slots__ = ("_methods", "_plugin")
 
@@ -19,7 +19,7 @@ class Awaitable:
     def __getattr__(self, name: str) -> Any:
         if name not in self._methods:
             raise AttributeError(f"{self!r} has no method {name!r}", name=name, obj=self)
-        from asyncio import to_thread  # who awaits has imported it
+        from asyncio import to_thread  # imported already by whoever awaits
 
         function = getattr(self._plugin, name)
 
@@ -36,11 +36,11 @@ class Awaitable:
 
 
 def awaitable(plugin: object) -> Any:
-    """Give the plugin with methods that are to be awaited. TypeError if it is no plugin object.
+    """Wrap a plugin object so that its methods are coroutines. Raises TypeError for anything else.
 
     `await awaitable(english).greet("World")`
 
-    Each call runs on a thread of the loop's own pool, since a plugin may block. To stop waiting (`asyncio.timeout`) does
-    not stop the plugin; `Isolation(timeout=...)` does.
+    Each call runs on a thread of the loop's own pool, since a plugin may block. Giving up the wait (`asyncio.timeout`)
+    does not stop the plugin; `Isolation(timeout=...)` does.
     """
     return Awaitable(plugin)

@@ -1,7 +1,7 @@
-"""What hardpoint declares of libc and of its own ABI, for cffi; running this module writes `_ffi.py` from it.
+"""C declarations of libc and of the ABI for cffi; running this module writes `_ffi.py`.
 
-Out-of-line ABI mode: no compiler is needed, and pycparser (40-120 ms to import) runs here and never in a host.
-`_ffi.py` is committed; a test writes it anew and compares.
+Out-of-line ABI mode needs no compiler, and pycparser (40-120 ms to import) runs here and never in a host. `_ffi.py` is
+committed, and a test compares it with this module's output.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""libc itself, through cffi: the one place where it is opened."""
+"""libc through cffi: the only place that opens it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What the host offers to a plugin: an hp_host, whose log socket ends in `logging`.
+"""The hp_host that a plugin is given; its log socket leads to `logging`.
 
 A plugin sends datagrams and never calls back, so a record needs no GIL and cannot deadlock, from any thread. One daemon
-thread reads them; it starts with the first plugin that has a `create`, since nothing else hands out an hp_host.
+thread reads them. It starts with the first plugin that has a `create`, since only `create` receives an hp_host.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..version import __version__
 _AF_UNIX, _SOCK_DGRAM, _SOCK_CLOEXEC = 1, 2, 0o2000000
 _END = b"\0"
 LONGEST = 2048
-"""Bytes, more than any record has."""
+"""Bytes; more than any record has."""
 
 _forever: list[Any] = []
 """Memory that plugins may read until the process exits."""
@@ -35,7 +35,7 @@ def _host(dropped: Any, source: int, fd: int) -> Any:
 
 
 def record_of(datagram: bytes) -> tuple[int, int, str] | None:
-    """Source, level (from 1 to 50, as logging's) and text of a log record; None if it is none."""
+    """Parse a log record: source, level (1 to 50, as in logging) and text. None if it is malformed."""
     size = ffi.sizeof("hp_log_record")
     if len(datagram) < size:
         return None
@@ -44,7 +44,7 @@ def record_of(datagram: bytes) -> tuple[int, int, str] | None:
 
 
 def host_of(fd: int, dropped: int) -> Any:
-    """The hp_host in a worker, whose records go to `fd`; what was dropped is counted at the address `dropped`."""
+    """Make the hp_host of a worker: records go to `fd`, and dropped ones are counted at the address `dropped`."""
     return _host(ffi.cast("uint64_t *", dropped), 0, fd)
 
 
@@ -53,7 +53,7 @@ class _Channel:
 
     def __init__(self) -> None:
         import atexit
-        import logging  # 5 ms of start-up, for hosts whose plugins can log
+        import logging  # 5 ms; only hosts whose plugins can log pay it
         import threading
 
         self._logging = logging
@@ -71,7 +71,7 @@ class _Channel:
         self._threading = threading
         self._thread = threading.Thread(target=self._read, name="hardpoint-logs", daemon=True)
         self._thread.start()
-        # Registered after logging's own, so run before it: what was sent until now still arrives.
+        # Registered after logging's own handler, so it runs first: records sent until then still arrive.
         self._pid = os.getpid()
         atexit.register(self._drain)
 
@@ -86,7 +86,7 @@ class _Channel:
         while (datagram := os.read(self._reads, LONGEST)) != _END or not self._ending:
             try:
                 self._pass_on(datagram)
-            except BaseException:  # noqa: BLE001 - a handler's, told as any thread's is; the next record may fare better
+            except BaseException:  # noqa: BLE001 - a logging handler's; reported like any thread's, and reading goes on
                 self._threading.excepthook(self._threading.ExceptHookArgs((*sys.exc_info(), self._thread)))
 
     def _pass_on(self, datagram: bytes) -> None:
@@ -99,7 +99,7 @@ class _Channel:
             self._logging.getLogger("hardpoint.plugin").warning("%d log records of plugins were dropped", lost)
 
     def _drain(self) -> None:
-        """At exit: wait for what was sent, but not for a handler that hangs."""
+        """At exit: wait for the records that were sent, but not for a handler that hangs."""
         if os.getpid() != self._pid:
             return
         self._ending = True
@@ -107,7 +107,7 @@ class _Channel:
             try:
                 os.write(self._writes, _END)
                 break
-            except BlockingIOError:  # full, so the thread has something to do
+            except BlockingIOError:  # full; let the thread read
                 self._thread.join(0.01)
         self._thread.join(1.0)
 
@@ -120,26 +120,26 @@ _only: list[Any] = []
 
 
 def use(host: Any, memory: Any) -> None:
-    """Have this hp_host given to every plugin, as in a worker, which has no channel of its own; `memory` is kept for it."""
+    """Give this hp_host to every plugin, as a worker does, which has no log thread. `memory` stays referenced."""
     _only[:] = [host, memory]
 
 
 def host_for(plugin: str) -> Any:
-    """The hp_host that a plugin of that name is given; one and the same until the process exits or forks."""
-    global _channel  # noqa: PLW0603 - one a process, made when it is first needed
+    """The hp_host for plugins of that name; the same one until the process exits or forks."""
+    global _channel  # noqa: PLW0603 - one a process, made at the first use
     if _only:
         return _only[0]
     with _lock:
         if _channel is None:
             try:
                 _channel = _Channel()
-            except (OSError, RuntimeError):  # no descriptors, or no threads any more: nobody listens then
+            except (OSError, RuntimeError):  # out of descriptors or threads: records are dropped
                 return _host(ffi.new("uint64_t *"), 0, -1)
         return _channel.host_for(plugin)
 
 
 def _forget() -> None:
-    """In a forked child: the thread stayed behind, and the socket is the parent's."""
+    """In a forked child: the thread does not exist here, and the socket is the parent's."""
     global _channel, _lock  # noqa: PLW0603
     _lock = RLock()
     if _channel is not None:

@@ -1,4 +1,4 @@
-"""A checked file -> the library, opened for good, and its live vtable after a second look."""
+"""A checked file -> the library, opened for good, and its live vtable, compared with the file's."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PROT_READ, _MAP_PRIVATE, _PAGE = 1, 2, 4096
 
 
 class Library:
-    """An opened library. There is one for each file in a process, and it is never closed: glibc cannot unload safely."""
+    """An opened library, one for each file in a process. It is never closed: glibc cannot unload safely."""
 
     def __init__(self, file: LibraryFile, handle: Any) -> None:
         self.path = file.loader_path
@@ -36,7 +36,7 @@ class Library:
         self.handle = handle
         self.sha256 = file.pinned
         self.binding: str | None = None
-        """The binding that calls it; two in one process can deadlock over a lock of the plugin's own."""
+        """The binding that makes its calls; two in one process can deadlock over a lock of the plugin's."""
         answer = ffi.new("struct link_map **")
         libc.dlinfo(handle, _RTLD_DI_LINKMAP, answer)
         self.base: int = answer[0].l_addr
@@ -53,17 +53,17 @@ class Library:
         return self.sha256
 
 
-# Everything that was opened, by each path that was given to dlopen (glibc looks there first) and by its file.
+# Opened libraries by the path given to dlopen (glibc compares that first), by device and inode, and by digest.
 _by_path: dict[str, Library] = {}
 _by_file: dict[tuple[int, int], Library] = {}
 _by_digest: dict[str, Library] = {}
 
 
 def open_for_good(file: LibraryFile, fit: Fit) -> Library:
-    """Open a file that passed the preflight, or give the library that it already is. Call it with the loading lock held.
+    """Open a file that passed the preflight, or return the library if it is open already. Needs the loading lock.
 
-    StaleError if the file at that path is not the one that was opened before. LoadError with the dynamic loader's own
-    words if it refuses.
+    Raises StaleError if another file was opened from that path before, LoadError with the dynamic linker's message if it
+    refuses.
     """
     known = _find(file)
     if known is not None:
@@ -79,7 +79,7 @@ def open_for_good(file: LibraryFile, fit: Fit) -> Library:
     else:
         _by_path[file.loader_path] = library
     _by_file[file.identity[:2]] = library
-    if Identity.of(os.fstat(file.fd)) != file.identity:  # and known by what it was, so that it stays stale
+    if Identity.of(os.fstat(file.fd)) != file.identity:  # it is registered as what was checked, so it stays stale
         raise _stale(file, "the file was rewritten while it was being loaded")
     if changed:
         _warn(file, changed, fit.elf)
@@ -104,9 +104,9 @@ def _stale(file: LibraryFile, why: str) -> StaleError:
 
 
 def _dlopen(file: LibraryFile) -> tuple[Any, list[str]]:
-    """The handle, and what loading changed in the process and was put back."""
+    """Call dlopen; return the handle, and the names of process state that loading changed (it is put back)."""
     before = process_state.take()
-    file.kept = file.pinned is not None  # before it is opened: an error may come right behind
+    file.kept = file.pinned is not None  # first, since a signal handler may raise right after dlopen
     libc.dlerror()
     handle = libc.dlopen(os.fsencode(file.loader_path), os.RTLD_NOW | os.RTLD_LOCAL | os.RTLD_NODELETE)
     reason = libc.dlerror() if handle == ffi.NULL else ffi.NULL
@@ -125,7 +125,7 @@ _FIXES = {
     "cannot open shared object file": "install that library, or put its folder into the RUNPATH of the one that needs it",
     "static TLS": "load it before other libraries take what there is, or build it without -ftls-model=initial-exec",
 }
-"""What to do, by what stands in the loader's words."""
+"""Fixes, by a phrase in the dynamic linker's message."""
 
 
 def _warn(file: LibraryFile, changed: list[str], elf: ElfFile) -> None:
@@ -141,10 +141,10 @@ def _warn(file: LibraryFile, changed: list[str], elf: ElfFile) -> None:
 
 
 def _is_mapped(file: LibraryFile, address: int) -> bool:
-    """Whether what lies in memory is the file that was checked: glibc goes by the name before it opens anything.
+    """True if the mapping at an address is of the file that was checked: glibc compares names before it opens a file.
 
-    Device and inode of the mapping tell. On overlayfs and btrfs they are not those of fstat(2), so the file is mapped
-    once more there, and the two mappings are compared.
+    The device and inode of the mapping are compared. On overlayfs and btrfs they differ from those of fstat(2), so there
+    the file is mapped once more, and the two mappings are compared.
     """
     there, device = _mapped_file(address), file.identity.device
     if there == (os.major(device), os.minor(device), file.identity.inode):
@@ -163,13 +163,13 @@ def _mapped_file(address: int) -> tuple[int, int, int] | None:
     query = ffi.new("struct procmap_query *", (_QUERY_SIZE, 0, address))
     with open("/proc/self/maps", "rb", buffering=0) as maps:
         if libc.ioctl(maps.fileno(), _PROCMAP_QUERY, query) < 0:
-            # A kernel before 6.11: read it all, which takes longer the more is mapped.
+            # A kernel before 6.11: parse the text, which takes longer the more is mapped.
             return _find_line(maps.readall(), address)
     return query.dev_major, query.dev_minor, query.inode
 
 
 def _find_line(maps: bytes, address: int) -> tuple[int, int, int] | None:
-    """The same from the text: lines of `start-end perms offset major:minor inode path`."""
+    """The same from the text of proc(5): lines of `start-end perms offset major:minor inode path`."""
     for line in maps.splitlines():
         span, _, _, device, inode, *_ = line.split(None, 5)
         start, _, end = span.partition(b"-")
@@ -180,9 +180,9 @@ def _find_line(maps: bytes, address: int) -> tuple[int, int, int] | None:
 
 
 def live_slots(file: LibraryFile, library: Library, fit: Fit) -> Slots:
-    """The functions of the vtable in memory, once it has shown itself to be the one in the file.
+    """Read the functions of the vtable in memory.
 
-    ContractBrokenError if it is another: code that ran when the library was loaded changed it.
+    Raises ContractBrokenError if it differs from the file's: code that ran when the library was loaded changed it.
     """
     contract, manifest, vtable = fit.contract, fit.manifest, fit.vtable
 
@@ -195,9 +195,9 @@ def live_slots(file: LibraryFile, library: Library, fit: Fit) -> Slots:
 
     address = int(ffi.cast("uintptr_t", libc.dlsym(library.handle, contract.symbol.encode())))
     if not address:
-        raise broken(f"{contract.symbol} is not to be found")
+        raise broken(f"{contract.symbol} was not found")
     if address != library.base + vtable.address:
-        raise broken(f"{contract.symbol} is another library's")
+        raise broken(f"{contract.symbol} is another library's symbol")
     head = ffi.cast("hp_vtable *", address)
     if (head.head.size, (head.head.abi_major, head.head.abi_minor), head.flags) != (
         vtable.size,
@@ -216,7 +216,7 @@ def live_slots(file: LibraryFile, library: Library, fit: Fit) -> Slots:
 
 
 def _is_copy(fit: Fit, manifest: Manifest, base: int, pointer: int) -> bool:
-    """Whether the note's text lies at an address; looked at only if the whole of it would be in the library."""
+    """True if the note's text is at an address; read only if all of it would be inside the library."""
     size = len(manifest.text) + 1
     return (
         fit.elf.room_at(pointer - base) >= size
