@@ -252,7 +252,7 @@ def test_watch_keeps_the_old_one_if_the_new_one_does_not_fit(
     (tmp_path / "text").write_text("this is no library at all")
     replace(tmp_path, tmp_path / "text")
     assert watched.err().startswith("hardpoint: plugin.so is not a plugin: ")
-    assert watched.err() == "the old plugin.so goes on being used\n"
+    assert watched.err() == "the old plugin.so stays in use\n"
     replace(tmp_path, howdy)
     assert watched.out() == "Howdy, World!\n"
     assert watched.interrupt() == INTERRUPTED
@@ -312,7 +312,7 @@ def test_watch_needs_a_folder(run: Run) -> None:
     pytest.importorskip("watchfiles")
     done = run("call", "--isolated", "--watch", "/nowhere/plugin.so", "greet", "World")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "hardpoint: /nowhere: there is no such folder to watch; check the path\n"
+    assert done.stderr == "hardpoint: /nowhere: the folder to watch does not exist; check the path\n"
 
 
 def test_watch_needs_watchfiles(run: Run, hello: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -141,10 +141,10 @@ def test_relative_folders_stay_as_they_are_named(
 
 
 WRONG_ENTRIES = {
-    "package:attribute": "a value that is no package's name, such as my_package or my_package.native",
-    "gone_package": "no package gone_package is installed",
-    "gone_package.native": "no package gone_package is installed",
-    "one_module": "one_module is a module and no package: it has no folder",
+    "package:attribute": "not the name of a package, such as my_package or my_package.native",
+    "gone_package": "package gone_package is not installed",
+    "gone_package.native": "package gone_package is not installed",
+    "one_module": "one_module is a module, not a package: it has no folder",
 }
 
 
@@ -261,7 +261,7 @@ def test_odd_files_stay_with_their_problems_and_stop_nothing(
         "fifo": "a FIFO",
         "huge": r"a file that starts with b'\x00\x00\x00\x00\x00\x00\x00\x00'",
         "malformed": "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)",
-        "nowhere": "a link that leads nowhere",
+        "nowhere": "a dangling symbolic link",
         "null": "a character device",
         "short": f"5000 bytes, while the table of section headers would end at {english.stat().st_size}",
         "socket": "a socket",
@@ -318,8 +318,8 @@ def test_folders_that_cannot_be_read(tmp_path: Path, plugin: Callable[..., Path]
         for folder in closed:
             folder.chmod(0o755)
     assert printed.splitlines() == [
-        "a folder that cannot be read: Permission denied",
-        "no folder but a file",
+        "an unreadable folder: Permission denied",
+        "a file, not a folder",
         "1 plugin",
         "no such folder",
         "english",
@@ -361,7 +361,7 @@ def test_without_descriptors_every_file_says_so(
         "resource.setrlimit(resource.RLIMIT_NOFILE, (limit + 1, limit + 1))\n"
         f"print(hardpoint.Registry([{str(tmp_path)!r}]).places[0][1])\n"
     )
-    assert run_python(code).stdout == "a folder that cannot be read: Too many open files\n"
+    assert run_python(code).stdout == "an unreadable folder: Too many open files\n"
 
 
 # -- nothing runs --------------------------------------------------------------------------------------------------------
@@ -409,5 +409,5 @@ def test_what_fits_is_found_out_at_the_first_ask(tmp_path: Path, plugin: Callabl
     assert asked.status == "fits"
     assert not_asked.status == "does not fit"
     assert [str(problem) for problem in not_asked.problems] == [
-        "needs the file that was found, found none any more; make the registry anew [file-changed]"
+        "needs the file that was found, found no file; make a new registry [file-changed]"
     ]

@@ -174,7 +174,7 @@ def test_a_problem_that_is_not_described_is_found(tools: Callable[[str], Any], m
     del groups[-1].codes["memfd-missing"]
     monkeypatch.setattr(problems, "described", lambda: groups)
     assert sorted(re.sub(r":\d+", "", fault) for fault in problems.faults()) == [
-        "cli/host.py: memfd-missing is not in docs/problems.toml",
+        "cli/environment.py: memfd-missing is not in docs/problems.toml",
         "docs/problems.toml: gone is in no source",
         "docs/problems.toml: manifest-twice has an example that is not what the source says",
         "file.py: file-kind is not in docs/problems.toml",

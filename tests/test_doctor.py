@@ -121,9 +121,9 @@ def test_the_compiler_that_is_named(doctor: Any, monkeypatch: pytest.MonkeyPatch
         "version": "my compiler, -m64 --version",
     }
     (tmp_path / "my cc").write_text("#!/bin/sh\n")
-    assert as_json(doctor)[1]["host"]["compiler"]["version"] == "does not say its version"
+    assert as_json(doctor)[1]["host"]["compiler"]["version"] == "unknown version"
     (tmp_path / "my cc").write_text("not a program at all")
-    assert as_json(doctor)[1]["host"]["compiler"]["version"].startswith("does not say its version: [Errno 8]")
+    assert as_json(doctor)[1]["host"]["compiler"]["version"].startswith("unknown version: [Errno 8]")
 
 
 @pytest.mark.parametrize("named", ["no-such-cc", "no-such-cc 'with an open quote"])
@@ -136,7 +136,7 @@ def test_a_named_compiler_that_is_not_there(doctor: Any, monkeypatch: pytest.Mon
         "  warning compiler-missing\n"
         "    needs  the compiler that $CC names\n"
         "    found  no no-such-cc in $PATH\n"
-        "    do     set CC to a compiler that is there, or unset it\n"
+        "    do     set CC to an installed compiler, or unset it\n"
     ) in printed
 
 
@@ -198,11 +198,11 @@ def test_the_places_and_what_is_there(
     assert (
         f"  places    {tmp_path} ($HARDPOINT_PATH): 1 plugin, 1 other file\n"
         f"            {tmp_path}/gone ($HARDPOINT_PATH): no such folder\n"
-        f"            {tmp_path}/file ($HARDPOINT_PATH): no folder but a file\n"
+        f"            {tmp_path}/file ($HARDPOINT_PATH): a file, not a folder\n"
         f"            {tmp_path}/. ($HARDPOINT_PATH): the same folder as {tmp_path}\n"
     ) in printed
     assert f"            {tmp_path}/hardpoint/plugins (user): no such folder\n" in printed
-    assert f"    needs  the folder {tmp_path}/file of $HARDPOINT_PATH\n    found  no folder but a file\n" in printed
+    assert f"    needs  the folder {tmp_path}/file of $HARDPOINT_PATH\n    found  a file, not a folder\n" in printed
     assert printed.count("warning search-path") == 2
     places = as_json(doctor)[1]["host"]["places"]
     assert places[0] == {"folder": str(tmp_path), "origin": "$HARDPOINT_PATH", "found": "1 plugin, 1 other file"}

@@ -7,11 +7,17 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from hardpoint import cli
+from hardpoint.cli import commands
+
+if TYPE_CHECKING:
+    from hardpoint.cli.commands import Command
 
 ROOT = Path(__file__).parent.parent
 _SUBCOMMAND = re.compile(r"\$\((hardpoint [^)]*)\)")
@@ -52,7 +58,7 @@ def words_of(line: str) -> list[list[str]]:
 
 def test_the_commands_are_all_there() -> None:
     assert {"call", "inspect", "check", "doctor", "bench", "header", "include"} <= set(COMMANDS)
-    assert len(COMMANDS) == len(cli._COMMANDS)
+    assert len(COMMANDS) == len(commands.COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -70,8 +76,8 @@ def test_it_names_no_page_that_an_installed_package_has_not(command: str) -> Non
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_option_is_described(command: str) -> None:
     parser = cli._parser()
-    [commands] = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
-    for action in commands.choices[command]._actions:
+    [subparsers] = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    for action in subparsers.choices[command]._actions:
         what = action.metavar or action.option_strings
         assert action.help, f"{command} {what}"
         assert not action.help.endswith("."), f"{command} {what}"
@@ -85,3 +91,41 @@ def test_an_example_is_a_command_that_there_is(command: str, line: str, monkeypa
     assert any(words[0] == command for words in found), f"it is an example of something else than {command}"
     for words in found:
         assert cli._parse(words).command.prog == f"hardpoint {words[0]}"
+
+
+# -- the table of commands ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", commands.COMMANDS, ids=lambda command: command.name)
+def test_its_row_has_the_first_line_of_its_modules_docstring(command: Command) -> None:
+    module = import_module(f"hardpoint.cli.{command.module}")
+    assert (module.__doc__ or "").partition("\n")[0] == command.help
+
+
+@pytest.mark.parametrize(
+    ("words", "imported"),
+    [
+        (["--help"], []),
+        (["--version"], []),
+        ([], []),
+        (["nothing"], []),
+        (["include"], ["include"]),
+        (["header", "--help"], ["header"]),
+        (["lock", "--help"], ["list", "lock"]),  # which search the same folders
+        (["--wrong", "header", "hardpoint.contracts:Greeter"], ["header"]),
+    ],
+    ids=lambda words: " ".join(words) or "none",
+)
+def test_a_command_is_imported_when_it_is_run(words: list[str], imported: list[str]) -> None:
+    code = f"""if True:
+    import sys
+    from hardpoint.cli import main
+    from hardpoint.cli.commands import COMMANDS
+    try:
+        main({words})
+    except SystemExit:
+        pass
+    print(sorted(each.name for each in COMMANDS if f"hardpoint.cli.{{each.module}}" in sys.modules), file=sys.stderr)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[-1] == str(imported)

@@ -122,7 +122,7 @@ def test_another_file_than_the_one_found_is_stale(folder: Path) -> None:
     registry = hardpoint.Registry([folder])
     shutil.copy(folder / "spanish.so", folder / "new")
     os.replace(folder / "new", folder / "english.so")
-    sentence = f"{folder}/english.so was replaced or rewritten since it was found; make the registry anew"
+    sentence = f"{folder}/english.so was replaced or rewritten after it was found; make a new registry"
     with pytest.raises(hardpoint.StaleError) as caught:
         registry.load("english", Greeter)
     assert (str(caught.value), caught.value.path) == (sentence, f"{folder}/english.so")
@@ -139,7 +139,7 @@ def test_a_file_that_cannot_be_opened_any_more_is_named_as_it_was_given(
     (folder / "english.so").unlink()
     with pytest.raises(hardpoint.PluginNotFoundError) as gone:
         registry.load("english", Greeter, isolated=isolated)
-    assert (str(gone.value), gone.value.path) == (f"{path} is gone since it was found; make the registry anew", path)
+    assert (str(gone.value), gone.value.path) == (f"{path} was removed after it was found; make a new registry", path)
     (folder / "english.so").mkdir()
     with pytest.raises(hardpoint.NotAPluginError, match=rf"^{path} is not a plugin: .*, found a directory") as other:
         registry.load("english", Greeter, isolated=isolated)
@@ -204,7 +204,7 @@ def test_no_release_that_satisfies(tmp_path: Path, plugin: Callable[..., Path]) 
     with pytest.raises(hardpoint.PluginNotFoundError) as caught:
         registry.load("english", Greeter, release=">=2")
     assert str(caught.value) == (
-        "english for greeter 1.0 is there in no release that is >=2; there are:\n"
+        "no release of english for greeter 1.0 satisfies '>=2'; available:\n"
         f"  1.0: {tmp_path}/1.so\n"
         f"  nightly: {tmp_path}/n.so"
     )
@@ -245,8 +245,8 @@ def test_a_name_that_nothing_has(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(hardpoint.PluginNotFoundError) as caught:
         hardpoint.Registry([folder, tmp_path / "gone", tmp_path]).load("englsh", Greeter)
     assert str(caught.value) == (
-        "there is no plugin 'englsh' for greeter 1.0 where it was looked for; did you mean english?\n"
-        "  there are: english, spanish\n"
+        "no plugin named 'englsh' for greeter 1.0 found; did you mean english?\n"
+        "  available: english, spanish\n"
         f"  searched {folder}: 4 plugins, 1 other file\n"
         f"  searched {tmp_path}/gone: no such folder\n"
         f"  searched {tmp_path}: 0 plugins"
@@ -257,9 +257,9 @@ def test_a_name_that_another_contract_has(folder: Path) -> None:
     with pytest.raises(hardpoint.PluginNotFoundError) as caught:
         hardpoint.Registry([folder]).load("english", Transformer)
     assert str(caught.value) == (
-        "there is no plugin 'english' for transformer 1.0 where it was looked for\n"
-        f"  english is there for greeter 1.0: {folder}/english.so\n"
-        "  there are: reverse, uppercase\n"
+        "no plugin named 'english' for transformer 1.0 found\n"
+        f"  english for greeter 1.0: {folder}/english.so\n"
+        "  available: reverse, uppercase\n"
         f"  searched {folder}: 4 plugins"
     )
 
@@ -268,7 +268,7 @@ def test_every_usual_place_is_named() -> None:
     with pytest.raises(hardpoint.PluginNotFoundError) as caught:
         hardpoint.Registry.discover().load("english", Greeter)
     lines = str(caught.value).splitlines()
-    assert lines[0] == "there is no plugin 'english' for greeter 1.0 where it was looked for"
+    assert lines[0] == "no plugin named 'english' for greeter 1.0 found"
     assert f"  searched {os.environ['HOME']}/.local/share/hardpoint/plugins: no such folder" in lines
     assert len(lines) >= 5
 
@@ -282,7 +282,7 @@ def test_the_name_of_a_bad_file_gives_its_own_error(tmp_path: Path, compiler: Co
     assert str(caught.value).startswith(f"{tmp_path}/short.so is not a plugin: needs a whole file, found 5000 bytes, ")
     with pytest.raises(hardpoint.IncompatibleError) as refused:
         registry.load("malformed", Greeter)
-    assert str(refused.value).startswith(f"{tmp_path}/malformed.so has a manifest that cannot be read: needs ")
+    assert str(refused.value).startswith(f"{tmp_path}/malformed.so has a malformed manifest: needs ")
     assert [problem.code for problem in refused.value.problems] == ["manifest-malformed"]
 
 
@@ -362,7 +362,7 @@ def test_a_class_that_takes_a_config() -> None:
     with pytest.raises(hardpoint.CreateError, match="object takes no config, since it was added as an object"):
         registry.load("object", Transformer, config="some")
     with pytest.raises(
-        hardpoint.CreateError, match=r"shout cannot be made: Shout\(\) raised TypeError: Shout\(\) takes no"
+        hardpoint.CreateError, match=r"shout cannot be created: Shout\(\) raised TypeError: Shout\(\) takes no"
     ):
         registry.load("shout", Transformer, config="some")
 
@@ -376,7 +376,7 @@ def test_a_class_whose_object_cannot_be_made() -> None:
     registry.add("failing", Transformer, Failing)
     with pytest.raises(hardpoint.CreateError) as caught:
         registry.load("failing", Transformer)
-    assert str(caught.value).startswith("failing cannot be made: ")
+    assert str(caught.value).startswith("failing cannot be created: ")
     assert str(caught.value).endswith("raised RuntimeError: no luck")
     assert isinstance(caught.value.__cause__, RuntimeError)
     assert list(registry.load_all(Transformer).failed) == ["failing"]
@@ -385,7 +385,7 @@ def test_a_class_whose_object_cannot_be_made() -> None:
 def test_it_cannot_be_isolated() -> None:
     registry = hardpoint.Registry()
     registry.add("shout", Transformer, Shout())
-    with pytest.raises(hardpoint.LoadError, match="shout is a Python plugin, which runs in this process alone; leave"):
+    with pytest.raises(hardpoint.LoadError, match="shout is a Python plugin, which cannot be isolated; leave"):
         registry.load("shout", Transformer, isolated=True)
 
 
@@ -412,7 +412,7 @@ def test_methods_that_are_not_the_contracts() -> None:
         registry.add("wrong", Greeter, Wrong())
     assert str(caught.value) == (
         "wrong does not fit greeter 1.0\n"
-        "  - needs the method greet(name: str) -> str, found greet(who: str) -> str, which cannot be called so: missing a "
+        "  - needs the method greet(name: str) -> str, found greet(who: str) -> str, which does not accept these calls: missing a "
         "required argument: 'who'; give it the contract's parameters and result [method-differs]\n"
         "  - needs the method lang() -> str, found 'English', which cannot be called; make it a method [method-missing]"
     )
@@ -460,27 +460,27 @@ class Refused:
     """Each way to write it that they cannot, and what is said."""
 
     def fewer(self, by: float) -> int:
-        """, which cannot be called so: too many positional arguments"""
+        """, which does not accept these calls: too many positional arguments"""
         return 1
 
     def more(self, by: float, text: str, other: int) -> int:
-        """, which cannot be called so: missing a required argument: 'other'"""
+        """, which does not accept these calls: missing a required argument: 'other'"""
         return 1
 
     def renamed(self, by: float, word: str) -> int:
-        """, which cannot be called so: missing a required argument: 'word'"""
+        """, which does not accept these calls: missing a required argument: 'word'"""
         return 1
 
     def swapped(self, text: str, by: float) -> int:
-        """, where text stands in the place of by"""
+        """, where text has the position of by"""
         return 1
 
     def without_names(self, by: float, text: str, /) -> int:
-        """, which cannot be called so:"""
+        """, which does not accept these calls:"""
         return 1
 
     def names_alone(self, *, by: float, text: str) -> int:
-        """, which cannot be called so: too many positional arguments"""
+        """, which does not accept these calls: too many positional arguments"""
         return 1
 
     def other_kind(self, by: bytes, text: str) -> int:
@@ -503,11 +503,11 @@ class Refused:
         """, whose result is not int"""
 
     async def waits(self, by: float, text: str) -> int:
-        """one that is async"""
+        """an async method"""
         return 1
 
     def yields(self, by: float, text: str) -> Iterator[int]:
-        """one that is a generator"""
+        """a generator method"""
         yield 1
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import IncompatibleError, reasons
 from ..file import open_library
 from ..preflight.checks import read_library
-from .contracts import described
+from ..registry.manifest_contracts import contracts_from_manifests
 from .output import UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0"
 def contracts_in(path: str) -> list[Contract]:
     """The contracts that a library's manifests describe. IncompatibleError if there is none."""
     with open_library(path) as file:
-        contracts, problems = described(read_library(file)[1])
+        contracts, problems = contracts_from_manifests(read_library(file)[1])
     if not contracts:
         raise IncompatibleError(f"{path} does not fit{reasons(problems)}", path=path, problems=problems)
     return contracts
@@ -29,14 +29,14 @@ def contracts_in(path: str) -> list[Contract]:
 
 def find_plugin(name: str, method: str, wanted: Contract | None) -> tuple[str, Contract]:
     """The file of the plugin of that name, and its contract: the one that is wanted, or else the one that has the method."""
-    from ..registry.registry import Registry, unknown  # for plugins that are called by name alone
+    from ..registry.registry import Registry, not_found  # for plugins that are called by name alone
 
     registry = Registry.discover()
     founds = [found for found in registry if found.name == name and found.shadowed_by is None]
     if wanted is not None:
         founds = [found for found in founds if found.key[:2] == (wanted.name, str(wanted.major))]
     if not founds:
-        raise unknown(registry, name, wanted)
+        raise not_found(registry, name, wanted)
     files = {contract: found.path or "" for found in founds for contract in _contracts(found)}
     having = [contract for contract in files if any(each.name == method for each in contract.methods)]
     if len({contract.name for contract in having}) > 1:
@@ -48,7 +48,7 @@ def find_plugin(name: str, method: str, wanted: Contract | None) -> tuple[str, C
 
 def _contracts(found: FoundPlugin) -> list[Contract]:
     """The contract that its manifest describes. IncompatibleError if that is none."""
-    contracts, problems = described([found.manifest] if found.manifest else [])
+    contracts, problems = contracts_from_manifests([found.manifest] if found.manifest else [])
     if problems:
         message = f"{found.path} does not fit{reasons(problems)}"
         raise IncompatibleError(message, path=found.path, problems=problems)
