@@ -47,21 +47,21 @@ class FoundPlugin:
                  "place", "release", "shadowed_by", "shadows", "version")  # fmt: skip
 
     def __init__(self, candidate: Candidate, manifest: Manifest | None, place: Place, allow: Allow | None) -> None:
-        self.manifest = manifest
+        self.manifest: Manifest | None = manifest
         """Its manifest; None if the file has no valid one."""
-        self.name = manifest.plugin if manifest else None
+        self.name: str | None = manifest.plugin if manifest else None
         """The plugin's name; None without a valid manifest."""
-        self.contract = manifest.contract if manifest else None
+        self.contract: str | None = manifest.contract if manifest else None
         """The contract's name."""
-        self.version = dotted(manifest.version) if manifest else None
+        self.version: str | None = dotted(manifest.version) if manifest else None
         """The version of the contract that it was written against."""
-        self.release = manifest.release if manifest else None
+        self.release: str | None = manifest.release if manifest else None
         """The plugin's own version."""
         self.path: str | None = candidate.path
         """The file, relative if its place is; None for a Python plugin that was added."""
-        self.error = None if manifest else candidate.error
+        self.error: NotAPluginError | IncompatibleError | None = None if manifest else candidate.error
         """Why the file cannot be loaded, if it has no valid manifest: the error that load raises."""
-        self.place = place
+        self.place: Place = place
         """The place where it was found."""
         self.shadowed_by: FoundPlugin | None = None
         """The plugin that is loaded under this name instead, if there is one."""

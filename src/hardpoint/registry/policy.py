@@ -39,6 +39,7 @@ class Allow:
         self, lock: str | os.PathLike[str] | None = None, *, owners: Iterable[str | int] | None = None
     ) -> None:
         self.lock = None if lock is None else path_of(lock, "Allow(lock=...)")
+        """The path of the lock file; None without one."""
         self._digests: dict[tuple[str, str], set[str]] = {}
         for entry in [] if self.lock is None else read_lock(self.lock):
             self._digests.setdefault((entry["contract"], entry["plugin"]), set()).add(entry["sha256"])
