@@ -33,7 +33,7 @@ def render(*names: str) -> str:
 @cache
 def names() -> frozenset[str]:
     """Return every name that has a heading on the page."""
-    parts = re.findall(r"^<!-- generated: api (.*) -->$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    parts = re.findall(r"^<!-- generated: api ([^<>]*) -->$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     return frozenset(_heading(each.partition(":")[0]) for part in parts for each in part.split())
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 DOCS = Path(__file__).parent
 PAGES = ("api.md", "command-line.md", "errors.md")
-PART = re.compile(r"^(<!-- generated: (\w+)((?: \S+)*) -->)\n.*?^<!-- end -->$", re.MULTILINE | re.DOTALL)
+PART = re.compile(r"^(<!-- generated: (\w+)([^<>]*) -->)\n.*?^<!-- end -->$", re.MULTILINE | re.DOTALL)
 
 
 # -- the commands --------------------------------------------------------------------------------------------------------
