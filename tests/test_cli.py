@@ -1,4 +1,4 @@
-"""The command line, as a user types it."""
+"""The command line, run as a user runs it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Run(Protocol):
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Run a command in an empty folder; whatever it is, there is never a traceback."""
+    """Run a command in an empty folder, and check that it prints no traceback."""
 
     def command(*words: str | Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(

@@ -32,7 +32,7 @@ class Hardpoint(Protocol):
 def hardpoint(
     capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Hardpoint]:
-    """Run a command in tmp_path: its status, and what it prints and complains of."""
+    """Run a command in tmp_path; return its status, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
     logger = logging.getLogger("hardpoint.plugin")
     level, handlers = logger.level, [*logger.handlers]
@@ -46,7 +46,7 @@ def hardpoint(
         return status, shown.out, shown.err
 
     yield run
-    logger.setLevel(level)  # which a command sets for as long as its process lives
+    logger.setLevel(level)  # commands set it for the rest of the process
     logger.handlers[:] = handlers
 
 
@@ -126,7 +126,7 @@ def test_list_for_one_contract(hardpoint: Hardpoint, plugins: Path) -> None:
         "no plugin for singer found\n  searched plugins: 2 plugins\n",
         "",
     )
-    (plugins / "a.so").touch()  # which may be for any
+    (plugins / "a.so").touch()  # without a manifest, it may be for any contract
     assert hardpoint("list", "--contract", "transformer", "plugins")[0] == 1
 
 
@@ -169,7 +169,7 @@ def test_list_escapes_what_a_terminal_would_obey(hardpoint: Hardpoint, plugins: 
     shown = hardpoint("list", "plugins")[1]
     assert "\x1b" not in shown
     assert "plugins/\\x1b[31m\\nred.so\n" in shown
-    assert "\nred.so" not in shown  # nor does a name pass for a line of its own below the table
+    assert "\nred.so" not in shown  # nor can a name forge a line below the table
 
 
 @pytest.mark.parametrize("rich", [True, False], ids=["rich", "without rich"])
@@ -197,7 +197,7 @@ def test_list_in_a_terminal(plugins: Path, rich: bool) -> None:
 def _read(descriptor: int) -> bytes:
     try:
         return os.read(descriptor, 4096)
-    except OSError:  # as a terminal's end is told
+    except OSError:  # EIO: the other end of the terminal was closed
         return b""
 
 
@@ -220,7 +220,7 @@ def test_lock_and_list_by_it(hardpoint: Hardpoint, plugins: Path, tmp_path: Path
     assert status == 1
     assert "english    greeter 1.0      1.0.0    refused  plugins/english.so\n" in printed
     assert "plugins/english.so: refused\n  problem trust-digest\n" in printed
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["hardpoint.lock", "plugins"]  # nothing is left over
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hardpoint.lock", "plugins"]  # no temporary file
 
 
 def test_lock_check(hardpoint: Hardpoint, plugins: Path, tmp_path: Path, compiler: Compiler) -> None:

@@ -1,4 +1,4 @@
-"""Every command explains itself: what it does, each option, and examples that are right."""
+"""The help of every command: its sentence, its options, examples that parse, and the table of commands."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ COMMANDS: list[str] = re.findall(r"^    (\w+) {2,}\S", help_of().partition("comm
 
 
 def examples(command: str) -> list[str]:
-    """The lines of its section `examples:`, which is the last."""
+    """Return the lines of its last section, `examples:`."""
     _, section, lines = help_of(command).partition("\nexamples:\n")
     assert section, f"{command} shows no example"
     assert all(line.startswith("  ") for line in lines.splitlines())
@@ -46,13 +46,13 @@ EXAMPLES = [(command, line) for command in COMMANDS for line in examples(command
 
 
 def words_of(line: str) -> list[list[str]]:
-    """The hardpoint commands in a line of shell: what a substitution runs, and what stands up to a pipe or a redirection."""
+    """Return the hardpoint commands in a line of shell: in substitutions, and before a pipe or redirection."""
     inner = [word for each in _SUBCOMMAND.findall(line) for word in words_of(each)]
     lexer = shlex.shlex(_SUBCOMMAND.sub("SUBSTITUTED", line), posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
     words = list(lexer)
     end = next((index for index, word in enumerate(words) if word in {">", "|", "&&", ";"}), len(words))
-    start = words.index("hardpoint") if "hardpoint" in words else end  # perhaps behind `python -m`
+    start = words.index("hardpoint") if "hardpoint" in words else end  # perhaps after `python -m`
     return [*inner, *([words[start + 1 : end]] if start < end else [])]
 
 
@@ -85,7 +85,7 @@ def test_each_option_is_described(command: str) -> None:
 
 @pytest.mark.parametrize(("command", "line"), EXAMPLES, ids=[line for _, line in EXAMPLES])
 def test_an_example_is_a_command_that_there_is(command: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT / "examples/scorer")  # scorer:Scorer is the examples' own contract
+    monkeypatch.chdir(ROOT / "examples/scorer")  # where the examples' scorer:Scorer is
     monkeypatch.syspath_prepend(ROOT / "examples/scorer")
     found = words_of(line)
     assert any(words[0] == command for words in found), f"it is an example of something else than {command}"
@@ -111,7 +111,7 @@ def test_its_row_has_the_first_line_of_its_modules_docstring(command: Command) -
         (["nothing"], []),
         (["include"], ["include"]),
         (["header", "--help"], ["header"]),
-        (["lock", "--help"], ["list", "lock"]),  # which search the same folders
+        (["lock", "--help"], ["list", "lock"]),  # lock uses list's search
         (["--wrong", "header", "hardpoint.contracts:Greeter"], ["header"]),
     ],
     ids=lambda words: " ".join(words) or "none",

@@ -1,4 +1,4 @@
-"""What a registry may load: by a lock file of digests, by owners and modes; and that nothing can be swapped in between."""
+"""Policies of a registry: lock files, owners and modes; and files exchanged between check and use."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NOBODY = 65534
 
 @pytest.fixture
 def plugins(compiler: Compiler, tmp_path: Path) -> Path:
-    """A folder with two greeters, which nobody but their owner can write to."""
+    """A folder with two greeters that only their owner can write to."""
     folder = tmp_path / "plugins"
     folder.mkdir(mode=0o755)
     for name in ("english", "spanish"):
@@ -36,7 +36,7 @@ def plugins(compiler: Compiler, tmp_path: Path) -> Path:
 
 
 def lock(path: Path, *files: Path, **changes: Any) -> Path:
-    """A lock file for greeters."""
+    """Write a lock file for greeters."""
     entries = [
         {
             "contract": "greeter", "plugin": file.stem, "release": "1.0.0", "file": file.name,
@@ -53,7 +53,7 @@ def statuses(registry: hardpoint.Registry) -> dict[str | None, str]:
 
 
 def refused(registry: hardpoint.Registry, name: str = "english") -> list[hardpoint.Problem]:
-    """Why it is not loaded, which is what is shown of it."""
+    """Return the problems that loading raises, after comparing them with the shown ones."""
     with pytest.raises(hardpoint.IncompatibleError) as caught:
         registry.load(name, Greeter)
     [found] = [found for found in registry if found.name == name and found.shadowed_by is None]
@@ -70,7 +70,7 @@ def refused(registry: hardpoint.Registry, name: str = "english") -> list[hardpoi
 
 def test_what_is_in_the_lock_is_loaded_pinned(plugins: Path, tmp_path: Path, way: Way) -> None:
     with (plugins / "english.so").open("ab") as file:
-        file.write(way.encode())  # the same bytes would be the same library, with the binding of another test
+        file.write(way.encode())  # unique bytes: a library that is loaded already keeps its binding
     made = lock(tmp_path / "hardpoint.lock", plugins / "english.so")
     registry = hardpoint.Registry([plugins], allow=made)
     assert statuses(registry) == {"english": "fits", "spanish": "refused"}
@@ -249,7 +249,7 @@ def test_a_lock_that_cannot_be_read(tmp_path: Path) -> None:
     made.chmod(0)
     root = os.geteuid() == 0
     try:
-        if root:  # who could read it all the same
+        if root:  # root could read it
             os.seteuid(NOBODY)
         with pytest.raises(hardpoint.HardpointError) as caught:
             hardpoint.Allow(made)
@@ -297,7 +297,7 @@ def test_folders_above(plugins: Path) -> None:
     plugins.parent.chmod(0o777)
     [problem] = refused(hardpoint.Registry([plugins], allow=hardpoint.Allow()))
     assert problem.found == f"{plugins.parent} with mode 0777"
-    plugins.parent.chmod(0o1777)  # where nobody can move what is another's, as in /tmp
+    plugins.parent.chmod(0o1777)  # sticky, as /tmp
     assert statuses(hardpoint.Registry([plugins], allow=hardpoint.Allow()))["english"] == "fits"
     plugins.parent.chmod(0o700)
 
@@ -319,7 +319,7 @@ def test_another_owner(plugins: Path) -> None:
     if os.geteuid() == 0:
         os.chown(plugins / "english.so", NOBODY, -1)
         allow = hardpoint.Allow()
-    else:  # who cannot give files away, but can trust nobody
+    else:  # a user who cannot chown can trust nobody instead
         allow = hardpoint.Allow(owners=[NOBODY])
     problems = refused(hardpoint.Registry([plugins], allow=allow))
     assert {problem.code for problem in problems} == {"trust-owner"}
@@ -365,7 +365,7 @@ def test_owners_that_are_no_list(wrong: Any) -> None:
 
 @pytest.mark.parametrize("wrong", [[None], [True], [1.5], ["root", b"root"], b"root"], ids=repr)
 def test_owners_that_are_no_users(wrong: Any) -> None:
-    """The bytes of b"root" would be ids, and True that of another user."""
+    """The bytes of b"root" would be read as ids, and True as id 1."""
     with pytest.raises(TypeError) as caught:
         hardpoint.Allow(owners=wrong)
     user = wrong if isinstance(wrong, bytes) else wrong[-1]
@@ -383,7 +383,7 @@ def test_both_at_once(plugins: Path, tmp_path: Path) -> None:
 def test_it_is_asked_of_the_open_file_and_not_of_its_path(
     plugins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The file is replaced by a fine one while it is looked at: what is open is not what stands there by now."""
+    """The file is replaced by an allowed one during the check: the open file is no longer the one at its path."""
     registry = hardpoint.Registry([plugins], allow=hardpoint.Allow())
     readlink = os.readlink
 

@@ -1,4 +1,4 @@
-"""Loading by name: which plugin that is, what is said when there is none, and Python plugins beside native ones."""
+"""Loading by name: which plugin is chosen, the error if there is none, and Python plugins beside native ones."""
 
 # ruff: noqa: ARG002, ARG003, ARG004 - methods that are looked at and not called
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("alone")
 
 @pytest.fixture
 def plugin(compiler: Compiler) -> Callable[..., Path]:
-    """A greeter called so, in a file of its own."""
+    """Compile a greeter of that name into a file of its own."""
 
     def make(target: Path, name: str = "english", release: str = "1.0.0", *words: str) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -39,7 +39,7 @@ def plugin(compiler: Compiler) -> Callable[..., Path]:
 
 @pytest.fixture
 def folder(compiler: Compiler, tmp_path: Path) -> Path:
-    """What ./build.sh makes."""
+    """The plugins that ./build.sh makes."""
     made = tmp_path / "plugins"
     made.mkdir()
     for name in ("english", "spanish", "uppercase", "reverse"):
@@ -162,7 +162,7 @@ def test_within_a_place_the_newest_release_wins(tmp_path: Path, plugin: Callable
         plugin(tmp_path / f"{number}.so", "english", release)
     registry = hardpoint.Registry([tmp_path])
     first = next(found for found in registry if found.shadowed_by is None)
-    assert first.path == f"{tmp_path}/1.so"  # and of two alike the one whose file's name comes first
+    assert first.path == f"{tmp_path}/1.so"  # of two alike, the first by file name
     assert [found.release for found in first.shadows] == ["1.10", "1.10rc1", "1.9", "nightly"]
     assert [found.path for found in registry] == [f"{tmp_path}/{number}.so" for number in range(5)]
 
@@ -181,7 +181,7 @@ CHOICES = {
     "~=1.5": "1.5",
     ">=2": "2.0",  # of the second place; not 2.1rc1
     ">=2.1rc1": "2.1rc1",  # which the specifier names
-    "<1": "0.9b1",  # nothing else is
+    "<1": "0.9b1",  # nothing else satisfies
     "!=1.5,<2": "1.2",
     "": "1.5",
 }
@@ -295,7 +295,7 @@ def test_a_class_that_is_no_contract(folder: Path) -> None:
 
 
 def test_load_all_keeps_what_failed(folder: Path, compiler: Compiler, plugin: Callable[..., Path], way: Way) -> None:
-    plugin(folder / "z/english.so")  # is shadowed
+    plugin(folder / "z/english.so")  # shadowed
     plugin(folder / "empty.so", "empty", "1.0.0", "-DGREET=NULL")
     (folder / "text.so").write_text("text")
     shutil.copy(compiler.text("dependency", "int get(void); int get(void) { return 1; }"), folder / "dependency.so")
@@ -341,7 +341,7 @@ def test_it_comes_before_every_file(folder: Path) -> None:
     assert registry.load("uppercase", Transformer).transform("a") == "A!"
     [shadowed] = [found for found in registry if found.status == "shadowed"]
     assert (shadowed.path, shadowed.shadowed_by) == (f"{folder}/uppercase.so", next(iter(registry)))
-    native = registry.load("uppercase", Transformer, release=">=1")  # it has no release that could satisfy
+    native = registry.load("uppercase", Transformer, release=">=1")  # the Python plugin has no release
     assert native.transform("a") == "A"
 
 
@@ -426,7 +426,7 @@ class Scaler(Protocol):
 
 
 class Fitting:
-    """Each way to write Scaler's method that its callers can call."""
+    """Every way to write Scaler's method that accepts its calls."""
 
     def plain(self, by, text):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
         return 1
@@ -457,7 +457,7 @@ class Fitting:
 
 
 class Refused:
-    """Each way to write it that they cannot, and what is said."""
+    """Every way to write it that does not, each with its error."""
 
     def fewer(self, by: float) -> int:
         """, which does not accept these calls: too many positional arguments"""
@@ -516,7 +516,7 @@ def written(of: type) -> list[str]:
 
 
 def scaler(of: type, name: str) -> Any:
-    """A class whose method is this one."""
+    """Return a class with this method."""
     return type("Scaler", (), {"scale": vars(of)[name]})
 
 
