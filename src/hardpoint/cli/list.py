@@ -45,11 +45,11 @@ def run(arguments: Namespace) -> int:
     """Show the plugins found."""
     registry = search(arguments.folders, arguments.allow)
     # A file without a valid manifest may be for any contract.
-    founds = [found for found in registry if arguments.contract in {None, found.contract} or found.status == "broken"]
+    plugins = [found for found in registry if arguments.contract in {None, found.contract} or found.status == "broken"]
     if arguments.json:
-        print_json({"plugins": [_as_dict(found) for found in founds], "places": _places(registry)})
-    elif founds:
-        _show(founds)
+        print_json({"plugins": [_as_dict(found) for found in plugins], "places": _places(registry)})
+    elif plugins:
+        _show(plugins)
     else:
         print(f"no plugin{f' for {arguments.contract}' if arguments.contract else ''} found")
         for place, what in registry.places:
@@ -59,7 +59,7 @@ def run(arguments: Namespace) -> int:
         warn(f"{place.folder}: {place.state}; check the path")
     if unread:
         return 3
-    return 1 if any(found.status in _FAILED for found in founds) else 0
+    return 1 if any(found.status in _FAILED for found in plugins) else 0
 
 
 def _as_dict(found: FoundPlugin) -> dict[str, Any]:
@@ -81,15 +81,15 @@ def _places(registry: Registry) -> list[dict[str, str]]:
     return [{"folder": place.folder, "origin": place.origin, "found": what} for place, what in registry.places]
 
 
-def _show(founds: list[FoundPlugin]) -> None:
+def _show(plugins: list[FoundPlugin]) -> None:
     """Print a table; then the reasons of plugins that are shadowed or cannot be loaded."""
     rows = [
         tuple(_one_line(word or "-") for word in (each.name, _contract(each), each.release, each.status, each.path))
-        for each in founds
+        for each in plugins
     ]
     print_table(Table("", ("plugin", "contract", "release", "status", "file"), rows, text_columns=5))
     print()
-    for found in founds:
+    for found in plugins:
         if found.shadowed_by is not None:
             first = found.shadowed_by
             print(_one_line(f"{found.path}: shadowed by {first.name} {first.release} in {first.path}"))

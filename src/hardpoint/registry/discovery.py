@@ -72,7 +72,7 @@ class Candidate(Fields):
 # -- the places ----------------------------------------------------------------------------------------------------------
 
 
-def given(folders: Iterable[str | os.PathLike[str]]) -> list[Place]:
+def given_places(folders: Iterable[str | os.PathLike[str]]) -> list[Place]:
     """The folders that the caller gives. Raises TypeError for anything but a list of paths."""
     needs = "folders is a list or tuple of folders"
     if isinstance(folders, (str, bytes, os.PathLike)):
@@ -84,7 +84,7 @@ def given(folders: Iterable[str | os.PathLike[str]]) -> list[Place]:
     return [Place(path_of(folder, "each of folders"), "given") for folder in listed]
 
 
-def usual() -> list[Place]:
+def usual_places() -> list[Place]:
     """The places that are searched by default, without the caller's."""
     path = os.environ.get("HARDPOINT_PATH", "").split(os.pathsep)
     data = os.environ.get("XDG_DATA_HOME", "")
@@ -137,29 +137,29 @@ def _names_group(folder: str) -> bool:
 
 def _entry_point(name: str, value: str) -> Place:
     """Find the folder of a package without importing it: the top level by its spec, the rest by name."""
-    what = f"entry point {name} = {value}"
+    label = f"entry point {name} = {value}"
     top, *rest = value.strip().split(".")
     if not value.replace(".", "_").isidentifier():
-        return Place(what, "installed", "not the name of a package, such as my_package or my_package.native")
+        return Place(label, "installed", "not the name of a package, such as my_package or my_package.native")
     from importlib.util import find_spec
 
     try:
         spec = find_spec(top)
     except (ImportError, ValueError, AttributeError) as error:
-        return Place(what, "installed", f"package {top} not found: {error}")
+        return Place(label, "installed", f"package {top} not found: {error}")
     if spec is None:
-        return Place(what, "installed", f"package {top} is not installed")
+        return Place(label, "installed", f"package {top} is not installed")
     if not spec.submodule_search_locations:
-        return Place(what, "installed", f"{top} is a module, not a package: it has no folder")
+        return Place(label, "installed", f"{top} is a module, not a package: it has no folder")
     folders = [os.path.join(location, *rest) for location in spec.submodule_search_locations]
-    there = [folder for folder in folders if os.path.isdir(folder)]
-    return Place((there or folders)[0], "installed")
+    existing = [folder for folder in folders if os.path.isdir(folder)]
+    return Place((existing or folders)[0], "installed")
 
 
 # -- their files ---------------------------------------------------------------------------------------------------------
 
 
-def read(places: list[Place]) -> Iterator[tuple[Place, list[Candidate]]]:
+def read_places(places: list[Place]) -> Iterator[tuple[Place, list[Candidate]]]:
     """Yield each place with its libraries, sorted by name. A folder that is reached by several paths is read once."""
     seen: dict[tuple[int, int], tuple[str, bool]] = {}
     for place in places:
@@ -167,20 +167,20 @@ def read(places: list[Place]) -> Iterator[tuple[Place, list[Candidate]]]:
             yield place, []
             continue
         paths: list[str] = []
-        state = _scan(place.folder, paths, seen, into=True)
+        state = _scan(place.folder, paths, seen, subfolders=True)
         yield place._replace(state=state), [candidate for path in paths for candidate in _read(path)]
 
 
-def _scan(folder: str, paths: list[str], seen: dict[tuple[int, int], tuple[str, bool]], *, into: bool) -> str:
-    """Add a folder's libraries to `paths`, with `into` those of its subfolders too, and return the place's state.
+def _scan(folder: str, paths: list[str], seen: dict[tuple[int, int], tuple[str, bool]], *, subfolders: bool) -> str:
+    """Add a folder's libraries to `paths`, and those of its `subfolders`, and return the place's state.
 
     `seen` maps each folder's device and inode to the path that it was first read by, and to True if with subfolders.
     """
     try:
         status = os.stat(folder)
         key = status.st_dev, status.st_ino
-        before, was_into = seen.get(key, ("", False))
-        if before and (was_into or not into):
+        before, with_subfolders = seen.get(key, ("", False))
+        if before and (with_subfolders or not subfolders):
             return f"{_SAME} {before}"
         with os.scandir(folder) as entries:
             found = sorted((entry.name, _is_folder(entry)) for entry in entries if not entry.name.startswith("."))
@@ -190,11 +190,11 @@ def _scan(folder: str, paths: list[str], seen: dict[tuple[int, int], tuple[str, 
         return "a file, not a folder"
     except OSError as error:
         return f"an unreadable folder: {error.strerror}"
-    seen[key] = folder, into
+    seen[key] = folder, subfolders
     if not before:
         paths += [os.path.join(folder, name) for name, is_folder in found if not is_folder and _is_library(name)]
-    for name in [name for name, is_folder in found if is_folder and into]:
-        _scan(os.path.join(folder, name), paths, seen, into=False)
+    for name in [name for name, is_folder in found if is_folder and subfolders]:
+        _scan(os.path.join(folder, name), paths, seen, subfolders=False)
     return "ok"
 
 
@@ -224,11 +224,11 @@ def _read(path: str) -> Iterator[Candidate]:
     except HardpointError as error:
         yield _unread(path, str(error), "make a new registry")
     else:
-        good = tuple(each for each in manifests if isinstance(each, Manifest))
-        bad = [each for each in manifests if isinstance(each, Problem)]
-        message = f"{path} has a malformed manifest{reasons(bad)}"
-        malformed = IncompatibleError(message, path=path, problems=bad) if bad else None
-        yield Candidate(path, absolute, identity, good, malformed)
+        valid = tuple(each for each in manifests if isinstance(each, Manifest))
+        problems = [each for each in manifests if isinstance(each, Problem)]
+        message = f"{path} has a malformed manifest{reasons(problems)}"
+        malformed = IncompatibleError(message, path=path, problems=problems) if problems else None
+        yield Candidate(path, absolute, identity, valid, malformed)
 
 
 def _unread(path: str, found: str, fix: str) -> Candidate:

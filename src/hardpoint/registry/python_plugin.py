@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import typing
+from types import UnionType
 from typing import TYPE_CHECKING, Any
 
 from ..definition.kinds import KINDS
@@ -12,7 +15,6 @@ from .found import FoundPlugin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from inspect import Signature
 
     from ..definition.model import Contract, Method
     from ..isolation.options import Isolation
@@ -70,8 +72,6 @@ class PythonPlugin(FoundPlugin):
 
 
 def _check_method(plugin: Any, method: Method) -> Iterator[Problem]:
-    import inspect  # 9 ms, for hosts with Python plugins alone
-
     needs = f"the method {method.text}"
     found = getattr(plugin, method.name, None)
     inherited = method.function is not None and getattr(found, "__func__", found) is method.function
@@ -98,10 +98,8 @@ def _check_method(plugin: Any, method: Method) -> Iterator[Problem]:
         yield Problem("method-differs", needs, f"{method.name}{signature}, {why}", fix)
 
 
-def _signature(function: Any) -> Signature | None:
+def _signature(function: Any) -> inspect.Signature | None:
     """Its signature, with annotations evaluated if possible; None if it has none, as some functions in C."""
-    import inspect
-
     try:
         return inspect.signature(function, eval_str=True)
     except Exception:  # noqa: BLE001 - e.g. names that are imported under TYPE_CHECKING
@@ -111,7 +109,7 @@ def _signature(function: Any) -> Signature | None:
             return None
 
 
-def _check_call(signature: Signature, method: Method) -> str:
+def _check_call(signature: inspect.Signature, method: Method) -> str:
     """Return why the method does not accept the contract's calls, by position or by keyword; "" if it does."""
     names = [parameter.name for parameter in method.parameters]
     only = sum(parameter.positional_only for parameter in method.parameters)
@@ -126,7 +124,7 @@ def _check_call(signature: Signature, method: Method) -> str:
     return ""
 
 
-def _check_annotations(signature: Signature, method: Method) -> str:
+def _check_annotations(signature: inspect.Signature, method: Method) -> str:
     """Return which annotation differs from the contract's, by a type checker's rules; "" if none does or they are unknown."""
     for wanted, parameter in zip(method.parameters, signature.parameters.values(), strict=False):
         if parameter.annotation is not parameter.empty and not _takes(parameter.annotation, wanted.kind):
@@ -152,9 +150,6 @@ def _gives(annotation: object, kind: str) -> bool:
 
 def _is_subclass(one: object, other: object) -> bool:
     """issubclass, for generics and unions too. True for anything else, of which nothing is known."""
-    import typing
-    from types import UnionType
-
     unions = {UnionType, typing.Union}
     if typing.get_origin(other) in unions:
         return any(_is_subclass(one, each) for each in typing.get_args(other))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from ..definition.decorators import contract_of
 from ..errors import HardpointError, PluginNotFoundError
-from .discovery import given, read, usual
+from .discovery import given_places, read_places, usual_places
 from .found import FoundPlugin
 from .policy import policy
 
@@ -55,27 +55,27 @@ class Registry:
         self._searched: list[tuple[Place, list[FoundPlugin]]] = []
         self._known: dict[tuple[str, str, str], list[FoundPlugin]] = {}
         """The plugins of each key; the first is the one that is loaded."""
-        self._search(given(folders))
+        self._search(given_places(folders))
 
     @classmethod
     def discover(
         cls, folders: Iterable[str | os.PathLike[str]] = (), *, allow: Allow | str | os.PathLike[str] | None = None
     ) -> Self:
         """Search the given folders, then $HARDPOINT_PATH, installed packages, the user's folder and the system's."""
-        made = cls(allow=allow)
-        made._search([*given(folders), *usual()])
-        return made
+        registry = cls(allow=allow)
+        registry._search([*given_places(folders), *usual_places()])
+        return registry
 
     def _search(self, places: list[Place]) -> None:
-        for place, candidates in read(places):
-            founds = [
+        for place, candidates in read_places(places):
+            plugins = [
                 FoundPlugin(each, manifest, place, self._allow)
                 for each in candidates
                 for manifest in (*each.manifests, *([None] if each.error else []))
             ]
-            self._searched.append((place, founds))
+            self._searched.append((place, plugins))
             groups: dict[tuple[str, str, str], list[FoundPlugin]] = {}
-            for found in founds:
+            for found in plugins:
                 if found.name is not None:
                     groups.setdefault(found.key, []).append(found)
             for key, group in groups.items():
@@ -91,8 +91,8 @@ class Registry:
 
     def __iter__(self) -> Iterator[FoundPlugin]:
         yield from self._added
-        for _, founds in self._searched:
-            yield from founds
+        for _, plugins in self._searched:
+            yield from plugins
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -105,7 +105,7 @@ class Registry:
     def places(self) -> tuple[tuple[Place, str], ...]:
         """Every place that was searched, with a description of what was found there."""
         return tuple(
-            (place, _count(founds) if place.state == "ok" else place.state) for place, founds in self._searched
+            (place, _count(plugins) if place.state == "ok" else place.state) for place, plugins in self._searched
         )
 
     def load(
@@ -141,15 +141,15 @@ class Registry:
     ) -> Plugins[T]:
         """Load every plugin for `contract` that is not shadowed, by name. Errors are collected in the result's `failed`."""
         wanted = contract_of(contract)
-        made: Plugins[T] = Plugins()
+        plugins: Plugins[T] = Plugins()
         for found in self:
             own = found.key[:2] == _key(wanted, "")[:2] and found.shadowed_by is None
             if own or (found.name is None and found.status == "broken"):
                 try:
-                    made[found.name or ""] = found.load(wanted, None, binding, isolated)
+                    plugins[found.name or ""] = found.load(wanted, None, binding, isolated)
                 except HardpointError as error:
-                    made.failed[found.name or found.path or ""] = error
-        return made
+                    plugins.failed[found.name or found.path or ""] = error
+        return plugins
 
     def add(self, name: str, contract: Callable[..., T], plugin: T | Callable[[], T]) -> None:
         """Add a Python plugin: an object, or a class, which each load makes an object of (with `config=` if there is one).
@@ -158,7 +158,7 @@ class Registry:
         `binding` has no effect. Raises IncompatibleError, with every problem, if its methods are not the contract's, and
         ValueError for a name that is invalid or was added already.
         """
-        from .python_plugin import PythonPlugin  # 1 ms, for hosts with Python plugins alone
+        from .python_plugin import PythonPlugin  # 10 ms, inspect above all
 
         wanted = contract_of(contract)
         _check_name(name)
@@ -225,9 +225,9 @@ def _version(found: FoundPlugin) -> Any:
         return None
 
 
-def _count(founds: list[FoundPlugin]) -> str:
-    plugins = sum(found.name is not None for found in founds)
-    rest = len(founds) - plugins
+def _count(found: list[FoundPlugin]) -> str:
+    plugins = sum(each.name is not None for each in found)
+    rest = len(found) - plugins
     others = f", {rest} other file{'' if rest == 1 else 's'}" if rest else ""
     return f"{plugins} plugin{'' if plugins == 1 else 's'}{others}"
 
@@ -239,9 +239,11 @@ def not_found(registry: Registry, name: str, contract: Contract | None = None) -
             return found.error.with_traceback(None)
     from difflib import get_close_matches  # 2 ms, for the error alone
 
-    firsts = [found for found in registry if found.name is not None and found.shadowed_by is None]
+    unshadowed = [found for found in registry if found.name is not None and found.shadowed_by is None]
     names = [
-        found.name for found in firsts if found.name and (contract is None or found.key[:2] == _key(contract, "")[:2])
+        found.name
+        for found in unshadowed
+        if found.name and (contract is None or found.key[:2] == _key(contract, "")[:2])
     ]
     close = get_close_matches(name, names, cutoff=0.5)
     lines = [f"no plugin named {name!r}{f' for {contract}' if contract else ''} found"]
@@ -249,7 +251,7 @@ def not_found(registry: Registry, name: str, contract: Contract | None = None) -
         lines[0] += f"; did you mean {' or '.join(close)}?"
     lines += [
         f"  {name} for {each.contract} {each.version}: {each.path or repr(each)}"
-        for each in firsts
+        for each in unshadowed
         if each.name == name
     ]
     if names:
