@@ -220,8 +220,8 @@ NAMES = {
     "a/b": "a plugin's name is like 'english': a lower-case letter, then",
     "a" * 65: "a plugin's name is like 'english': a lower-case letter, then",
     "": "a plugin's name is like 'english': a lower-case letter, then",
-    "moin-": "'moin-' would also be the wheel's name, which ends in a letter or a digit",
-    "json": "Python would take json.so for its own module 'json' wherever it runs in that folder; choose another name",
+    "moin-": "'moin-' would be the wheel's name too, which must end in a letter or a digit",
+    "json": "Python would import json.so as its own module 'json' in that folder; choose another name",
 }
 
 
