@@ -8,7 +8,7 @@ Every figure is compared with one of the same run, since a machine's speed chang
   and the first load of PLUGIN through the contract Greeter. Medians of `--pairs` rounds, after one that writes the .pyc.
 - Further plugins, in one process that has loaded one already: a copy of PLUGIN through hardpoint.load, then another copy
   through ctypes.CDLL, and so on in turn, each timed alone. Medians of 200 of each. Collecting garbage is part of it.
-- The ELF part, of the same copies: ElfFile, manifests, soundness and vtable, from the open file to the slots.
+- The ELF part, of the same copies: ElfFile, manifests, integrity and vtable, from the open file to the slots.
 - `--plugins` copies in a process that loads nothing else, all together.
 
 PLUGIN is a greeter, build/plugins/english.so by default; it is copied into a temporary folder, since a library in a

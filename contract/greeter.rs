@@ -2,8 +2,9 @@
 //!
 //!     hardpoint header hardpoint.contracts.greeter:Greeter --lang rust
 //!
-//! It is the module `greeter` of the library's root crate, beside `hardpoint` (hardpoint.rs, which says the rules). An
-//! instance implements `Greeter`, and `hardpoint::Create` if it has state; `plugin!` exports it.
+//! It is the module `greeter` of the library's root crate, beside `hardpoint` (hardpoint.rs, which
+//! has the rules). An instance implements `Greeter`, and `hardpoint::Create` if it has state. `plugin!`
+//! exports it.
 #![allow(dead_code, unused_imports, unused_macros, non_camel_case_types, non_snake_case, non_upper_case_globals)]
 #![allow(clippy::too_many_arguments)]
 
@@ -22,7 +23,7 @@ pub trait Greeter: Sized + Send + 'static {
     fn lang(&self, out: &mut hp::Text) -> Result<(), hp::Error>;
 }
 
-/// The vtable, as the C header has it.
+/// The vtable of the C header.
 #[repr(C)]
 pub struct greeter_v1 {
     pub head: hp::Head,
@@ -41,11 +42,11 @@ const _: () = {
     assert!(offset_of!(greeter_v1, lang) == 56);
 };
 
-/// What stands in the vtable of an instance's type.
+/// The functions in the vtable of an instance's type.
 pub mod slots {
     use super::{c_void, hp, Greeter};
 
-    // SAFETY of all: the host calls, with what hardpoint.h says.
+    // SAFETY of all: the host calls them, by the rules of hardpoint.h.
 
     pub unsafe extern "C" fn greet<T: Greeter>(this: *mut c_void, name: *const u8, name_len: usize, out: *mut hp::Out) -> i32 {
         unsafe {
@@ -60,8 +61,8 @@ pub mod slots {
     }
 }
 
-/// Exports a plugin: `plugin!(Type, "name", "release")`, with `, serial` behind it if an instance's methods shall be called
-/// one at a time. Names are [a-z][a-z0-9_-]*, at most 64 characters. In the root crate.
+/// Exports a plugin: `plugin!(Type, "name", "release")`, or `plugin!(Type, "name", "release", serial)` if an instance's
+/// methods must be called one at a time. Names are [a-z][a-z0-9_-]*, at most 64 characters. In the root crate.
 macro_rules! plugin {
     (@ $type:ty, $plugin:expr, $release:expr, $flags:expr) => {
         #[allow(unused_imports, non_upper_case_globals)]
@@ -69,7 +70,8 @@ macro_rules! plugin {
             use $crate::hardpoint::{self as hp, Stateless as _};
             use $crate::greeter::{slots, greeter_v1};
             const MANIFEST: &str = concat!(
-                "{\"abi\": \"1.0\", \"contract\": \"greeter\", \"version\": \"1.0\", \"plugin\": \"", $plugin,
+                "{\"abi\": \"1.0\", \"contract\": \"greeter\", ",
+                "\"version\": \"1.0\", \"plugin\": \"", $plugin,
                 "\", \"release\": \"", $release, "\", \"methods\": ",
                 "[\"greet(name: str) -> str\", \"lang() -> str\"]", "}\0",
             );

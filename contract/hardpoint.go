@@ -1,16 +1,16 @@
 // hardpoint.go - hardpoint.h for plugins in Go: a file of package main, beside the plugin's own.
 //
-// A plugin is built with -buildmode=c-shared. Its methods are functions with an //export, and a .c file in the same folder
-// writes the plugin over them, with the contract's macro. hardpoint.h has the rules. Go 1.19 or newer.
+// A plugin is built with -buildmode=c-shared. Its methods are functions with an //export, and a .c file in the same
+// directory defines the plugin with the contract's macro. hardpoint.h has the rules. Go 1.19 or newer.
 //
-// A panic stops at the border (see call). What Go cannot recover from ends the process: a nil pointer's use, which Go
-// learns of by a signal that is the host's; writes to one map from two goroutines; a stack too deep; no more memory.
+// A panic becomes a failed call (see call). Go cannot recover from these, which end the process: use of a nil pointer,
+// since the host handles SIGSEGV; writes to one map from two goroutines; stack overflow; lack of memory.
 package main
 
 /*
 #include "hardpoint.h"
 
-// What a slot takes; without names, cgo drops the const. Each file that exports such a function has these lines too.
+// Types of a slot's parameters; without names, cgo drops the const. Each file that exports methods has these lines.
 typedef const char hp_char;
 typedef const uint8_t hp_byte;
 */
@@ -22,7 +22,7 @@ import (
 	"unsafe"
 )
 
-// Failure is an error with a status of its own: C.HP_INVALID, or from C.HP_AUTHOR on.
+// Failure is an error with its own status: C.HP_INVALID, or C.HP_AUTHOR and up.
 type Failure struct {
 	Status C.hp_status
 	Text   string
@@ -30,7 +30,7 @@ type Failure struct {
 
 func (failure Failure) Error() string { return failure.Text }
 
-// call runs a method's body; an error that it returns, and a panic, becomes a status and a reason in out.
+// call runs a method's body; an error that it returns, or a panic, becomes a status and a reason in out.
 func call(out *C.hp_out, body func() error) (status C.hp_status) {
 	defer func() {
 		if panicked := recover(); panicked != nil {
@@ -50,7 +50,7 @@ func call(out *C.hp_out, body func() error) (status C.hp_status) {
 func fail(out *C.hp_out, status C.hp_status, reason string) C.hp_status {
 	out.len = 0
 	if write(out, reason) != nil {
-		write(out, strings.ToValidUTF8(reason[:out.cap], "")) // memory ran out: what there is room for
+		write(out, strings.ToValidUTF8(reason[:out.cap], "")) // out of memory: as much as fits
 	}
 	if status <= 0 {
 		return C.HP_FAILED
@@ -74,12 +74,13 @@ func text(data *C.hp_char, n C.size_t) string {
 	return string(unsafe.Slice((*byte)(unsafe.Pointer(data)), n))
 }
 
-// view is a bytes (not to be written to) where it is. It is the host's: valid during the call, and other threads may change it.
+// view is a bytes parameter, not copied; it must not be written to. Valid during the call; other threads may change it.
 func view(data *C.hp_byte, n C.size_t) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(data)), n)
 }
 
-// buffer is a bytearray where it is, to be changed in place. As for view; and another buffer of the call may be the same memory.
+// buffer is a bytearray parameter, not copied, to be changed in place. Valid during the call; other threads may change
+// it, and another buffer of the call may be the same memory.
 func buffer(data *C.uint8_t, n C.size_t) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(data)), n)
 }

@@ -21,12 +21,13 @@
  *     bytes              hp::Bytes, or a std::span of its type     std::vector<uint8_t> and other bytes in a row
  *     bytearray          hp::MutableBytes, or a std::span          -
  *     int                int64_t                                   an integer that int64_t can hold
- *     float, bool        double, bool                              double or float, bool
+ *     float              double                                    double or float
+ *     bool               bool                                      bool
  *     None               -                                         void
  *
- * For long texts a method takes a last parameter hp::Out, writes to it and returns void. What comes in is the host's: it
- * is invalid after the return, so keep copies. A result may refer to what the instance owns. One instance's methods
- * may run on several threads at once, unless `p.flags = HP_SERIAL`.
+ * For long texts a method takes a last parameter hp::Out, writes to it and returns void. Arguments belong to the host
+ * and are invalid after the return, so keep copies. A result may refer to memory of the instance. One instance's
+ * methods may run on several threads at once, unless `p.flags = HP_SERIAL`.
  */
 #ifndef HARDPOINT_HPP
 #define HARDPOINT_HPP
@@ -55,7 +56,7 @@
 
 namespace hp {
 
-/* A buffer of the host's: `Byte` is const for bytes. A std::span can be made of it. */
+/* A buffer of the host: `Byte` is const for bytes. It converts to std::span. */
 template <class Byte> class Span {
 public:
     constexpr Span(Byte *data, std::size_t size) noexcept : data_(data), size_(size) {}
@@ -74,7 +75,7 @@ private:
 using Bytes = Span<const std::uint8_t>;
 using MutableBytes = Span<std::uint8_t>;
 
-/* The host's text for an instance: none, or one that may be empty. Invalid once the constructor has returned. */
+/* The host's config for an instance, if there is one; it may be empty. Invalid once the constructor has returned. */
 using Config = std::optional<std::string_view>;
 
 /* Thrown by a method or a constructor: the call fails with this status (HP_INVALID, or HP_AUTHOR and up) and reason. */
@@ -102,7 +103,7 @@ private:
     const hp_host *host_;
 };
 
-/* Where a method writes its text piece by piece. Good until the method returns; for its thread only. */
+/* Takes a method's text piece by piece. Valid until the method returns, on its thread only. */
 class Out {
 public:
     explicit constexpr Out(hp_out *out) noexcept : out_(out) {}
@@ -121,25 +122,23 @@ private:
 
 namespace detail {
 
-/* What a C function's arguments are. */
-enum class Kind { str, bytes, bytearray, integer, real, boolean, length, result, other };
+/* The roles of a C function's arguments: the pointer of a buffer, a number, the length of a buffer, the pointer to a
+ * number as the result. */
+enum class Kind { str, bytes, bytearray, number, length, result, other };
 
 template <class T> constexpr Kind kind_of() {
-    return std::is_same_v<T, const char *>           ? Kind::str
-           : std::is_same_v<T, const std::uint8_t *> ? Kind::bytes
-           : std::is_same_v<T, std::uint8_t *>       ? Kind::bytearray
-           : std::is_same_v<T, std::int64_t>         ? Kind::integer
-           : std::is_same_v<T, double>               ? Kind::real
-           : std::is_same_v<T, bool>                 ? Kind::boolean
-           : std::is_same_v<T, std::size_t>          ? Kind::length
-           : std::is_same_v<T, std::int64_t *> || std::is_same_v<T, double *> || std::is_same_v<T, bool *>
-               ? Kind::result
-               : Kind::other;
+    return std::is_same_v<T, const char *>                     ? Kind::str
+           : std::is_same_v<T, const std::uint8_t *>           ? Kind::bytes
+           : std::is_same_v<T, std::uint8_t *>                 ? Kind::bytearray
+           : std::is_same_v<T, std::size_t>                    ? Kind::length
+           : std::is_arithmetic_v<T>                           ? Kind::number
+           : std::is_arithmetic_v<std::remove_pointer_t<T>>    ? Kind::result
+                                                               : Kind::other;
 }
 
 constexpr bool is_argument(Kind kind) { return kind < Kind::length; }
 
-/* Where in a slot's arguments those of the method are: a buffer takes two, `self` and `out` are none. */
+/* The positions of the method's arguments in those of its slot: a buffer takes two, `self` and `out` are none. */
 template <class... A> constexpr auto places() {
     constexpr std::size_t count = (std::size_t{is_argument(kind_of<A>())} + ... + 0);
     constexpr std::array<Kind, sizeof...(A)> kinds{kind_of<A>()...};
@@ -153,7 +152,7 @@ template <class... A> constexpr auto places() {
     return found;
 }
 
-/* The argument at a place, as the method gets it. */
+/* The argument at a position, converted for the method. */
 template <std::size_t Place, class Raw> constexpr auto argument(const Raw &raw) {
     constexpr Kind kind = kind_of<std::tuple_element_t<Place, Raw>>();
     if constexpr (kind == Kind::str) {
@@ -167,12 +166,12 @@ template <std::size_t Place, class Raw> constexpr auto argument(const Raw &raw) 
     }
 }
 
-/* Whether a method can take, as `P`, what the contract says is an `A`. No number is narrowed or turned into another. */
+/* True if a method can declare as `P` what the contract says is an `A`. No number is narrowed or converted. */
 template <class A, class P> constexpr bool takes() {
     using Plain = std::remove_cv_t<std::remove_reference_t<P>>;
-    if constexpr (std::is_same_v<A, std::int64_t>) {
-        return std::is_convertible_v<A, P> && std::is_integral_v<Plain> && std::is_signed_v<Plain> &&
-               sizeof(Plain) == sizeof(A);
+    if constexpr (std::is_integral_v<A> && !std::is_same_v<A, bool>) {
+        return std::is_convertible_v<A, P> && std::is_integral_v<Plain> && !std::is_same_v<Plain, bool> &&
+               std::is_signed_v<Plain> == std::is_signed_v<A> && sizeof(Plain) == sizeof(A);
     } else if constexpr (std::is_arithmetic_v<A>) {
         return std::is_convertible_v<A, P> && std::is_same_v<A, Plain>;
     } else {
@@ -180,16 +179,19 @@ template <class A, class P> constexpr bool takes() {
     }
 }
 
-/* Whether a method can return `R` where the contract has a number of type `A`. */
+/* True if a method can return `R` where the contract has a number of type `A`: every value of `R` fits. */
 template <class R, class A> constexpr bool gives() {
     using Plain = std::remove_cv_t<std::remove_reference_t<R>>;
     if constexpr (std::is_same_v<A, bool>) {
         return std::is_same_v<Plain, bool>;
-    } else if constexpr (std::is_same_v<A, double>) {
+    } else if constexpr (std::is_floating_point_v<A>) {
         return std::is_floating_point_v<Plain> && sizeof(Plain) <= sizeof(A);
+    } else if constexpr (!std::is_integral_v<Plain> || std::is_same_v<Plain, bool>) {
+        return false;
+    } else if constexpr (std::is_signed_v<Plain> == std::is_signed_v<A>) {
+        return sizeof(Plain) <= sizeof(A);
     } else {
-        return std::is_integral_v<Plain> && !std::is_same_v<Plain, bool> &&
-               (sizeof(Plain) < sizeof(A) || (std::is_signed_v<Plain> && sizeof(Plain) == sizeof(A)));
+        return std::is_signed_v<A> && sizeof(Plain) < sizeof(A);
     }
 }
 
@@ -201,7 +203,8 @@ struct IsBytes<R, std::void_t<decltype(std::data(std::declval<R &>())), decltype
                              std::remove_reference_t<decltype(*std::data(std::declval<R &>()))>>> {};
 
 template <class R> constexpr bool is_text() {
-    return std::is_void_v<R> || std::is_convertible_v<R, std::string_view> || IsBytes<std::remove_reference_t<R>>::value;
+    return std::is_void_v<R> || std::is_convertible_v<R, std::string_view> ||
+           IsBytes<std::remove_reference_t<R>>::value;
 }
 
 /* Writes a text result. */
@@ -214,13 +217,13 @@ template <class R> hp_status write(hp_out *out, const R &result) {
     }
 }
 
-/* The exception that is being handled, as a status and a reason. To be called in a catch block. */
+/* Turns the exception that is being handled into a status and a reason. Call it in a catch block. */
 inline hp_status fail(hp_out *out) {
     try {
         throw;
     }
 #ifdef __GLIBCXX__
-    catch (const abi::__forced_unwind &) { /* a thread's cancellation, which glibc aborts over if it is stopped */
+    catch (const abi::__forced_unwind &) { /* a thread's cancellation: glibc aborts if it is swallowed */
         throw;
     }
 #endif
@@ -235,7 +238,7 @@ inline hp_status fail(hp_out *out) {
     }
 }
 
-/* What a method is: whose, what it takes, what it gives. A static or free function has no class. */
+/* A method's class, parameters and result. A static or free function has no class. */
 template <class F> struct Signature;
 template <class R, class... P> struct Signature<R (*)(P...)> {
     using Class = void;
@@ -252,7 +255,7 @@ template <class R, class C, class... P> struct Signature<R (C::*)(P...) const> :
 template <class R, class C, class... P> struct Signature<R (C::*)(P...) noexcept> : Signature<R (C::*)(P...)> {};
 template <class R, class C, class... P> struct Signature<R (C::*)(P...) const noexcept> : Signature<R (C::*)(P...)> {};
 
-/* Whether a parameter matches; its place and the two types stand in the compiler's message. */
+/* Asserts that a parameter matches; the compiler's message has its position and the two types. */
 template <std::size_t Number, class InTheContract, class InTheMethod> constexpr bool matches() {
     static_assert(takes<InTheContract, InTheMethod>(),
                   "hardpoint: a parameter of the method is not what the contract says (Number counts from 0)");
@@ -335,24 +338,24 @@ template <class T, auto M, class... A> struct Thunk {
                 return fail(out);
             }
         }
-        return hp_fail(out, HP_FAILED, "it does not match its slot"); /* static_assert saw to it */
+        return hp_fail(out, HP_FAILED, "it does not match its slot"); /* unreachable: fits() asserts */
     }
 };
 
 template <class... A> using Slot = hp_status (*)(A...);
 
-/* What a slot is given: whatever the slot takes, there is a function for it. */
+/* Converts to a function pointer for any slot. */
 template <class T, auto M> struct Method {
     template <class... A> constexpr operator Slot<A...>() const noexcept { return &Thunk<T, M, A...>::call; }
 };
 
 } // namespace detail
 
-/* A class as a plugin: what goes into the vtable's slots.
+/* The functions for the vtable's slots, made from a class.
  *
- * Its constructor takes (hp::Host, hp::Config), (hp::Config), (hp::Host) or nothing; the first that there is, is used. It
- * runs on any thread, and when it throws, loading fails with the reason. `create` and `destroy` go together, and are
- * left out where all methods are static. */
+ * Its constructor takes (hp::Host, hp::Config), (hp::Config), (hp::Host) or nothing; the first one that exists is used.
+ * It runs on any thread, and if it throws, loading fails with the reason. `create` and `destroy` go together, and are
+ * left out if all methods are static. */
 template <class T> struct Plugin {
     static hp_status create(const hp_host *host, const char *config, std::size_t config_len, void **self, hp_out *out) {
         static_assert(std::is_constructible_v<T, Host, Config> || std::is_constructible_v<T, Config> ||

@@ -1,7 +1,7 @@
-//! hardpoint.zig - what of hardpoint.h does not translate to Zig: the macro that writes a plugin, and what takes a format.
+//! hardpoint.zig - the parts of hardpoint.h that do not translate to Zig: the macro that defines a plugin, and formats.
 //!
 //!     const c = @import("c"); // zig translate-c -lc -I"$(hardpoint include)" "$(hardpoint include)/greeter.h" > c.zig
-//!     const hardpoint = @import("hardpoint"); // this file, which wants the same `c`
+//!     const hardpoint = @import("hardpoint"); // this file, which imports the same `c`
 //!
 //!     fn greet(_: ?*anyopaque, name: [*c]const u8, len: usize, out: [*c]c.hp_out) callconv(.c) c.hp_status {
 //!         return hardpoint.print(out, "Hello, {s}!", .{name[0..len]});
@@ -9,17 +9,19 @@
 //!     ...
 //!     pub const panic = hardpoint.panic;
 //!     comptime {
-//!         hardpoint.plugin(c.greeter_v1, c.GREETER_V1_MANIFEST("english", "1.0.0"), .{ .greet = greet, .lang = lang });
+//!         const manifest = c.GREETER_V1_MANIFEST("english", "1.0.0");
+//!         hardpoint.plugin(c.greeter_v1, manifest, .{ .greet = greet, .lang = lang });
 //!     }
 //!
-//! hardpoint.h has the rules. A panic of Zig's cannot be caught: it ends the process, so what may go wrong has to be an error
-//! that becomes a status. Zig's own way to report it brings much of std.Io, and 256 KiB of memory for each thread. Zig 0.16 or newer; no allocator is needed.
+//! hardpoint.h has the rules. A panic in Zig cannot be caught: it ends the process, so a failure has to be an error
+//! that becomes a status. Zig's own panic handler adds much of std.Io, and 256 KiB of memory for each thread. Zig 0.16 or
+//! newer; no allocator is needed.
 
 const std = @import("std");
 const c = @import("c");
 
-/// Writes a plugin: the note, and the vtable under its exported name. What is left out of `slots` is NULL, which only
-/// @since methods may be; Zig is silent about others, `hardpoint check` is not.
+/// Defines a plugin: the note, and the vtable under its exported name. Slots that are left out are NULL, which only
+/// those of @since methods may be; Zig accepts others, `hardpoint check` does not.
 pub fn plugin(comptime Vtable: type, comptime manifest: [:0]const u8, comptime slots: Vtable) void {
     const name = @typeName(Vtable);
     const start = std.mem.lastIndexOf(u8, name, "struct_") orelse @compileError(name ++ " is no vtable of a header's");
@@ -36,7 +38,11 @@ pub fn plugin(comptime Vtable: type, comptime manifest: [:0]const u8, comptime s
         };
         const note: Note(manifest.len + 1) = .{ .description = padded(manifest) };
     };
-    @export(&Written.note, .{ .name = "hp_note_" ++ name[start + 7 ..], .section = ".note.hardpoint", .visibility = .hidden });
+    @export(&Written.note, .{
+        .name = "hp_note_" ++ name[start + 7 ..],
+        .section = ".note.hardpoint",
+        .visibility = .hidden,
+    });
     @export(&Written.vtable, .{ .name = "hardpoint_" ++ name[start + 7 ..] });
 }
 
@@ -73,15 +79,15 @@ pub fn print(out: [*c]c.hp_out, comptime format: []const u8, arguments: anytype)
     return status;
 }
 
-/// Fails with a reason: drops what `out` holds, writes the reason there, and gives `status` back to be returned. A `status` of 0
-/// or less becomes HP_FAILED. If memory runs out there is no reason.
+/// Fails with a reason: writes it to `out` in place of its content, and returns `status`, for the method to return.
+/// A `status` of 0 or less becomes HP_FAILED. Without memory there is no reason.
 pub fn fail(out: [*c]c.hp_out, status: c.hp_status, comptime format: []const u8, arguments: anytype) c.hp_status {
     out.*.len = 0;
     _ = print(out, format, arguments);
     return if (status > 0) status else c.HP_FAILED;
 }
 
-/// Logs as std.fmt does, with c.HP_LOG_INFO and the like; what is too long for a record ends in "...". As hp_log otherwise.
+/// Logs as std.fmt does, with c.HP_LOG_INFO and the like; a text too long for a record ends in "...". Else as hp_log.
 pub fn log(host: [*c]const c.hp_host, level: c_int, comptime format: []const u8, arguments: anytype) void {
     if (host == null or host.*.log_fd < 0) return;
     var record: extern struct { head: c.hp_log_record, text: [c.HP_LOG_MAX]u8 } = undefined;
@@ -96,7 +102,7 @@ pub fn log(host: [*c]const c.hp_host, level: c_int, comptime format: []const u8,
     if (sent < 0) _ = @atomicRmw(u64, host.*.log_dropped, .Add, 1, .monotonic);
 }
 
-/// For the root file: what went wrong goes to stderr, and the process ends. An isolated plugin's host goes on, and says it.
+/// For the root file: the message goes to stderr, and the process ends. The host of an isolated plugin survives.
 pub const panic = std.debug.FullPanic(struct {
     fn end(message: []const u8, _: ?usize) noreturn {
         for ([_][]const u8{ "panic: ", message, "\n" }) |text| _ = std.c.write(2, text.ptr, text.len);

@@ -2,8 +2,9 @@
 //!
 //!     hardpoint header hardpoint.contracts.transformer:Transformer --lang rust
 //!
-//! It is the module `transformer` of the library's root crate, beside `hardpoint` (hardpoint.rs, which says the rules). An
-//! instance implements `Transformer`, and `hardpoint::Create` if it has state; `plugin!` exports it.
+//! It is the module `transformer` of the library's root crate, beside `hardpoint` (hardpoint.rs, which
+//! has the rules). An instance implements `Transformer`, and `hardpoint::Create` if it has state. `plugin!`
+//! exports it.
 #![allow(dead_code, unused_imports, unused_macros, non_camel_case_types, non_snake_case, non_upper_case_globals)]
 #![allow(clippy::too_many_arguments)]
 
@@ -18,7 +19,7 @@ pub trait Transformer: Sized + Send + 'static {
     fn transform(&self, text: &str, out: &mut hp::Text) -> Result<(), hp::Error>;
 }
 
-/// The vtable, as the C header has it.
+/// The vtable of the C header.
 #[repr(C)]
 pub struct transformer_v1 {
     pub head: hp::Head,
@@ -35,11 +36,11 @@ const _: () = {
     assert!(offset_of!(transformer_v1, transform) == 48);
 };
 
-/// What stands in the vtable of an instance's type.
+/// The functions in the vtable of an instance's type.
 pub mod slots {
     use super::{c_void, hp, Transformer};
 
-    // SAFETY of all: the host calls, with what hardpoint.h says.
+    // SAFETY of all: the host calls them, by the rules of hardpoint.h.
 
     pub unsafe extern "C" fn transform<T: Transformer>(this: *mut c_void, text: *const u8, text_len: usize, out: *mut hp::Out) -> i32 {
         unsafe {
@@ -48,8 +49,8 @@ pub mod slots {
     }
 }
 
-/// Exports a plugin: `plugin!(Type, "name", "release")`, with `, serial` behind it if an instance's methods shall be called
-/// one at a time. Names are [a-z][a-z0-9_-]*, at most 64 characters. In the root crate.
+/// Exports a plugin: `plugin!(Type, "name", "release")`, or `plugin!(Type, "name", "release", serial)` if an instance's
+/// methods must be called one at a time. Names are [a-z][a-z0-9_-]*, at most 64 characters. In the root crate.
 macro_rules! plugin {
     (@ $type:ty, $plugin:expr, $release:expr, $flags:expr) => {
         #[allow(unused_imports, non_upper_case_globals)]
@@ -57,7 +58,8 @@ macro_rules! plugin {
             use $crate::hardpoint::{self as hp, Stateless as _};
             use $crate::transformer::{slots, transformer_v1};
             const MANIFEST: &str = concat!(
-                "{\"abi\": \"1.0\", \"contract\": \"transformer\", \"version\": \"1.0\", \"plugin\": \"", $plugin,
+                "{\"abi\": \"1.0\", \"contract\": \"transformer\", ",
+                "\"version\": \"1.0\", \"plugin\": \"", $plugin,
                 "\", \"release\": \"", $release, "\", \"methods\": ",
                 "[\"transform(text: str) -> str\"]", "}\0",
             );

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import api_reference
-import problems as described
+import problems
 from prose import escaped, fenced, item, wrapped
 
 from hardpoint import cli, errors
@@ -20,7 +20,6 @@ from hardpoint.cli.commands import COMMANDS
 if TYPE_CHECKING:
     from argparse import Action, ArgumentParser
     from collections.abc import Callable
-    from typing import Any
 
 DOCS = Path(__file__).parent
 PAGES = ("api.md", "command-line.md", "errors.md")
@@ -90,34 +89,12 @@ def tree() -> str:
     return fenced("\n".join(line[4:] for line in drawn.splitlines()))
 
 
-def problems() -> str:
-    """Render every problem with its cause and an example."""
-    return "\n\n".join(part for group in described.described() for part in _group(group))
-
-
-def _group(group: described.Group) -> list[str]:
-    parts = [f"### {group.title}", wrapped(group.about)]
-    for code, entry in group.codes.items():
-        parts += [f"#### {code}", *_problem(entry)]
-    return parts
-
-
-def _problem(entry: dict[str, Any]) -> list[str]:
-    warning = " This is a warning: the file is loaded all the same." if entry.get("warning") else ""
-    example = [item(f"*{word}*", escaped(entry[word])) for word in ("needs", "found", "do")]
-    return [
-        wrapped(f"{entry['cause']}{warning}"),
-        "\n".join(example),
-        *([wrapped(entry["more"])] if "more" in entry else []),
-    ]
-
-
 # -- the pages -----------------------------------------------------------------------------------------------------------
 
 WRITERS: dict[str, Callable[..., str]] = {
     "api": api_reference.render,
     "commands": commands,
-    "problems": problems,
+    "problems": problems.render,
     "tree": tree,
 }
 

@@ -109,7 +109,7 @@ def test_an_undefined_symbol_fails_at_once(build: Build, tmp_path: Path) -> None
     done = build("english.c")
     assert done.returncode == 1
     assert "undefined reference to `nowhere'" in done.stderr
-    assert done.stderr.endswith("hardpoint: english.so: cc failed with status 1; what it said is above\n")
+    assert done.stderr.endswith("hardpoint: english.so: cc failed with status 1; its messages are above\n")
 
 
 def floats_of_a_host(library: Path) -> str:
@@ -182,7 +182,7 @@ def test_a_library_that_a_host_has_open_is_replaced_and_not_rewritten(build: Bui
     done = build("english.c")
     assert done.returncode == 1
     assert "error:" in done.stderr
-    assert done.stderr.endswith("hardpoint: english.c: cc failed with status 1; what it said is above\n")
+    assert done.stderr.endswith("hardpoint: english.c: cc failed with status 1; its messages are above\n")
     assert library.read_bytes() == now
 
 
@@ -195,7 +195,7 @@ def test_what_does_not_fit_is_said(build: Build, tmp_path: Path) -> None:
     (tmp_path / "english.c").write_text("int nothing;\n")
     done = build("english.c")
     assert done.returncode == 1
-    assert "a manifest (an ELF note of the owner 'hardpoint')" in done.stdout
+    assert "a manifest (an ELF note with the owner 'hardpoint')" in done.stdout
     (tmp_path / "english.c").write_text(ENGLISH)
     done = build("english.c", "--contract", "hardpoint.contracts:Transformer")
     assert (done.returncode, done.stdout.splitlines()[0]) == (1, "english.so: does not fit transformer 1.0")
@@ -229,8 +229,8 @@ def test_wrong_words(build: Build, tmp_path: Path) -> None:
         "after --\n"
     )
     done = build("english.c", "-o", "no/such/english.so")
-    assert done.stderr == "hardpoint: no/such/english.so: there is no folder no/such to make it in\n"
-    assert build("gone.c").stderr.endswith("hardpoint: gone.c: cc failed with status 1; what it said is above\n")
+    assert done.stderr == "hardpoint: no/such/english.so: the directory no/such does not exist; create it\n"
+    assert build("gone.c").stderr.endswith("hardpoint: gone.c: cc failed with status 1; its messages are above\n")
     done = build("english.c", "-Wl,-O1")
     assert (done.returncode, "unknown: -Wl,-O1" in done.stderr) == (2, True)
     (tmp_path / "english.c").unlink()

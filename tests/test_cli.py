@@ -260,7 +260,7 @@ def test_check_says_why_a_method_in_a_manifest_cannot_be(run: Run, compiler: Com
   problem manifest-malformed
     needs  a manifest that describes its methods
     found  {method!r}, which cannot be a method of a contract: {NAMES[method]}
-    do     rebuild the plugin with the contract's header
+    do     rebuild the plugin with its contract's header, which writes the manifest
 """
     )
 

@@ -263,9 +263,9 @@ def test_lock_says_what_cannot_be_loaded_under_it(hardpoint: Hardpoint, plugins:
     shutil.copy(libword, plugins)
     shutil.copy(needing, plugins / "english.so")
     said = (
-        "hardpoint: plugins/english.so cannot be loaded under a lock: needs a pinned library that stands alone, found one "
-        "that needs libword.so beside it; load it without sha256= and without a lock, or link the plugin with what it "
-        "needs statically [pinned-origin]\n"
+        "hardpoint: plugins/english.so cannot be loaded under a lock: needs a pinned library that needs nothing beside it, "
+        "found one that needs libword.so beside it; load it without sha256= and without a lock, or link the plugin with its "
+        "libraries statically [pinned-origin]\n"
     )
     assert hardpoint("list", "plugins")[0] == 0
     assert hardpoint("lock", "plugins") == (1, "hardpoint.lock: 2 plugins\n", said)

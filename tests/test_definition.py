@@ -92,7 +92,7 @@ def test_what_is_no_class_at_all_is_refused() -> None:
         mark(["x"])
 
 
-LOWER = "is no lower-case ASCII identifier of at most 64 characters that starts with a letter"
+LOWER = "is not a lower-case ASCII identifier of at most 64 characters that starts with a letter"
 NAMES: dict[object, str] = {
     **dict.fromkeys(
         ["", "Greeter", "gréeter", "1st", "a-b", "_a", "a.b", "greeter\n", "a" * 65, "EOF", 5, None], LOWER

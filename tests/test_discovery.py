@@ -409,5 +409,5 @@ def test_what_fits_is_found_out_at_the_first_ask(tmp_path: Path, plugin: Callabl
     assert asked.status == "fits"
     assert not_asked.status == "does not fit"
     assert [str(problem) for problem in not_asked.problems] == [
-        "needs the file that was found, found no file; make a new registry [file-changed]"
+        "needs the file that was found, found none any more; make a new registry [file-changed]"
     ]

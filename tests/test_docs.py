@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pages import ROOT, blocks, follow, written
 from probe import Probe
-from test_refusals import INCOMPATIBLE
 
 import hardpoint
 from hardpoint.contracts import Greeter, Transformer
+from hardpoint.definition.canonical_text import contract_from_texts
 from hardpoint.definition.decorators import contract_of
-from hardpoint.definition.model import contract_from_texts
 from hardpoint.ffi.libc import ffi
 
 if TYPE_CHECKING:
@@ -145,40 +144,6 @@ def tools(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
     """The modules that make pages, which stand beside them."""
     monkeypatch.syspath_prepend(ROOT / "docs")
     return import_module
-
-
-def test_every_problem_is_described_in_the_words_of_the_source(tools: Callable[[str], Any]) -> None:
-    assert tools("problems").faults() == []
-
-
-def test_the_described_problems_are_those_of_broken_libraries(tools: Callable[[str], Any]) -> None:
-    """Where tests/test_refusals.py has a library with that problem, the page quotes what is said of it."""
-    said = {(case.code, case.needs, case.found, case.fix) for case in INCOMPATIBLE.values()}
-    codes = {code for code, *_ in said}
-    shown = {
-        (code, entry["needs"], entry["found"], entry["do"])
-        for group in tools("problems").described()
-        for code, entry in group.codes.items()
-        if code in codes
-    }
-    assert {code for code, *_ in shown} == codes
-    assert shown <= said
-
-
-def test_a_problem_that_is_not_described_is_found(tools: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    problems = tools("problems")
-    groups = problems.described()
-    groups[0].codes["gone"] = groups[0].codes.pop("file-kind")
-    groups[1].codes["manifest-twice"]["found"] = "2 of them"
-    groups[1].codes["manifest-twice"]["do"] = "think"
-    del groups[-1].codes["memfd-missing"]
-    monkeypatch.setattr(problems, "described", lambda: groups)
-    assert sorted(re.sub(r":\d+", "", fault) for fault in problems.faults()) == [
-        "cli/environment.py: memfd-missing is not in docs/problems.toml",
-        "docs/problems.toml: gone is in no source",
-        "docs/problems.toml: manifest-twice has an example that is not what the source says",
-        "file.py: file-kind is not in docs/problems.toml",
-    ]
 
 
 def test_the_picture_is_what_its_source_says(tools: Callable[[str], Any]) -> None:

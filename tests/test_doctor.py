@@ -1,4 +1,4 @@
-"""`hardpoint doctor`: what it says of a machine on which things are missing, and of every check that a library fails."""
+"""`hardpoint doctor`: its report on a machine where things are missing, and on each check that a library fails."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from test_refusals import zig
 import hardpoint.binding
 from hardpoint.binding import default
 from hardpoint.cli import main
-from hardpoint.cli.checks import PLACES
+from hardpoint.cli.checks import STAGES
+from hardpoint.problems import ROWS
 
 if TYPE_CHECKING:
     from conftest import Compiler
@@ -42,7 +43,7 @@ def doctor(capsys: pytest.CaptureFixture[str]) -> Any:
 
 @pytest.fixture
 def no_native(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where it was not built: Python finds no such module."""
+    """Hide the module, as where it was not built."""
     monkeypatch.setitem(sys.modules, NATIVE, None)  # so an import is barred
     monkeypatch.delitem(sys.modules, "hardpoint.binding.native", raising=False)
     monkeypatch.delattr(hardpoint.binding, "_native", raising=False)
@@ -219,7 +220,7 @@ def test_a_library_that_fits(doctor: Any, english: Path) -> None:
     _, _, shown = printed.partition(f"\n\n{english}\n")
     assert [line.split()[:2] for line in shown.splitlines()[:3]] == [["ok", "file"], ["ok", "elf"], ["ok", "manifest"]]
     assert "\n  greeter 1.0\n    ok          contract       it has one plugin for the contract\n" in shown
-    assert "\n  not reached loading          what is in memory is what was checked; not tried here" in shown
+    assert "\n  not reached loading          the library in memory is the one that was checked; not tried here" in shown
     assert shown.count("ok  ") == 14
 
 
@@ -250,18 +251,18 @@ def test_the_first_checks_end_it(doctor: Any, path: str, status: int, name: str,
 
 
 BROKEN: dict[str, tuple[list[str], dict[str, str]]] = {
-    "no manifest": (["-DNO_NOTE"], {"manifest": "problem", "soundness": "not reached", "vtable": "not reached"}),
+    "no manifest": (["-DNO_NOTE"], {"manifest": "problem", "integrity": "not reached", "vtable": "not reached"}),
     "no manifest that can be read": (
         ['-DNOTE="{oops"', "-Wl,-z,execstack"],
-        {"manifest": "problem", "soundness": "not reached", "memory": "problem", "contract": "not reached"},
+        {"manifest": "problem", "integrity": "not reached", "memory": "problem", "contract": "not reached"},
     ),
     "one manifest that cannot be read": (
         ['-DSECOND_NOTE="[]"'],
-        {"manifest": "problem", "soundness": "ok", "contract": "ok", "vtable": "ok"},
+        {"manifest": "problem", "integrity": "ok", "contract": "ok", "vtable": "ok"},
     ),
     "another major": (
         ['-DVERSION="2.0"', "--contract", "hardpoint.contracts:Greeter"],
-        {"soundness": "ok", "contract": "problem", "abi": "not reached", "vtable": "not reached"},
+        {"integrity": "ok", "contract": "problem", "abi": "not reached", "vtable": "not reached"},
     ),
     "no slot": (["-DGREET=NULL"], {"contract": "ok", "methods": "ok", "vtable": "problem"}),
     "other methods and flags": (
@@ -281,21 +282,24 @@ def test_each_check_has_its_problems(doctor: Any, compiler: Compiler, name: str)
     assert status == 1
     assert {name: found[name] for name in expected} == expected
     codes = [problem["code"] for check in facts["checks"] for problem in check["problems"]]
-    assert len(codes) == len(set(codes))  # none is told twice
+    assert len(codes) == len(set(codes))  # none is reported twice
     assert all(bool(check["problems"]) == (check["outcome"] in {"problem", "warning"}) for check in facts["checks"])
 
 
-def test_a_warning_is_no_problem(doctor: Any, compiler: Compiler, tmp_path: Path) -> None:
+def test_a_warning_is_not_a_problem(doctor: Any, compiler: Compiler, tmp_path: Path) -> None:
     (tmp_path / "tls.c").write_text("__thread int count; int *where(void); int *where(void) { return &count; }")
     path = compiler.library("english/english.c", str(tmp_path / "tls.c"), "-ftls-model=initial-exec")
     status, printed = doctor(path)
     assert status == 0
-    assert "  warning     memory           it wants no executable stack and no scarce storage\n" in printed
+    assert (
+        "  warning     memory           it needs neither an executable stack nor static thread-local storage\n"
+        in printed
+    )
     assert "  warning static-tls\n" in printed
 
 
 def test_a_library_for_another_machine(doctor: Any, tmp_path: Path) -> None:
-    """What fills its slots and where its libraries are cannot be told then."""
+    """Its slots and its libraries cannot be checked."""
     other = {"x86_64": "aarch64", "aarch64": "x86_64"}[os.uname().machine]
     status, facts = as_json(doctor, zig(f"{other}-linux-gnu.2.31", tmp_path / "other.so"))
     found = outcomes(facts["checks"])
@@ -323,8 +327,7 @@ def test_a_contract_without_a_file(doctor: Any, capsys: pytest.CaptureFixture[st
 
 def test_every_problem_has_its_check() -> None:
     """A problem that preflight can add to its result belongs to one of the checks."""
-    stages = ("system", "dependencies", "vtable", "preflight", "manifest")
-    text = "".join((ROOT / "src/hardpoint" / f"{name}.py").read_text() for name in stages)
-    codes = set(re.findall(r"Problem\(\s*\"([a-z-]+)\"", text))
+    text = "".join(path.read_text() for path in (ROOT / "src/hardpoint/preflight").glob("*.py"))
+    codes = set(re.findall(r"Problem\.of\(\s*\"([a-z-]+)\"", text))
     assert len(codes) > 20
-    assert codes - {"manifest-missing"} == set(PLACES)
+    assert {ROWS[code].stage for code in codes} <= set(STAGES)

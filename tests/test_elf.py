@@ -1,4 +1,4 @@
-"""The ELF reader, held against pyelftools over every library of this machine, and against files that are none."""
+"""The ELF reader: compared with pyelftools over every library of this machine, and given files that are not libraries."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from hardpoint.elf.integrity import examine
 from hardpoint.elf.reader import ElfError, ElfFile
 from hardpoint.file import open_library
 from hardpoint.preflight.checks import read_library
+from hardpoint.preflight.platform import has_executable_stack, has_static_tls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +35,7 @@ NOTES = {1: "NT_GNU_ABI_TAG", 2: "NT_GNU_HWCAP", 3: "NT_GNU_BUILD_ID", 4: "NT_GN
 MACHINE, SWAPPED = {"x86_64": ("x86-64", 62 << 8), "aarch64": ("AArch64", 183 << 8)}[os.uname().machine]
 SECTIONS = {0: "SHN_UNDEF", 0xFFF1: "SHN_ABS"}
 MANY = 2000
-"""Symbols up to which every one is compared; of more, one in so many that about this number is."""
+"""Compare every symbol of a library up to this number; of more, compare about this many, evenly spread."""
 
 
 @contextmanager
@@ -47,7 +48,7 @@ def opened(path: Path | str) -> Iterator[int]:
 
 
 def libraries() -> Iterator[tuple[Path, BinaryIO, ElfFile]]:
-    """Every shared object under /usr/lib that is no link; programs, object files and debug information are left out."""
+    """Yield every shared object under /usr/lib that is not a link, without programs, object files and debug information."""
     for folder, _, names in os.walk("/usr/lib"):
         for path in (Path(folder, name) for name in names):
             if path.is_symlink() or not path.is_file():
@@ -90,8 +91,8 @@ def _ours(ours: ElfFile) -> dict[str, Any]:
         "rpath": ours.text(DT_RPATH),
         "runpath": ours.text(DT_RUNPATH),
         "machine": machines.get(ours.machine, ours.machine),
-        "static_tls": ours.static_tls,
-        "stack": ours.executable_stack,
+        "static_tls": has_static_tls(ours),
+        "stack": has_executable_stack(ours),
     }
 
 
@@ -146,7 +147,7 @@ def test_every_library_of_the_machine_is_read_as_pyelftools_reads_it() -> None:
     assert compared > 100
 
 
-def test_no_library_of_the_machine_is_taken_for_a_damaged_one() -> None:
+def test_no_library_of_the_machine_is_damaged() -> None:
     examined = 0
     for path, _, ours in libraries():
         if not ours.executable:
@@ -268,7 +269,7 @@ def _refusal(path: Path) -> tuple[str, str]:
         (b"hello, world", "a file that starts with b'hello, w'"),
     ],
 )
-def test_a_file_that_is_no_elf_is_named(tmp_path: Path, start: bytes, what: str) -> None:
+def test_other_formats_are_named(tmp_path: Path, start: bytes, what: str) -> None:
     target = tmp_path / "what"
     target.write_bytes(start)
     assert _refusal(target) == ("elf-magic", what)
@@ -316,7 +317,7 @@ def test_object_files_archives_programs_and_debug_companions(compiler: Compiler,
     assert _refusal(tmp_path / "static") == ("elf-type", "an executable")
     assert _refusal(tmp_path / "main.debug") == (
         "elf-debug",
-        "only debug information: the code was kept in another file",
+        "debug information without the code",
     )
     data = bytearray((tmp_path / "main.debug").read_bytes())
     with (tmp_path / "main.debug").open("rb") as file:

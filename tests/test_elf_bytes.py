@@ -1,4 +1,4 @@
-"""The ELF reader on random and on crafted bytes: a result or an ElfError, soon and in little memory."""
+"""The ELF reader on random and crafted bytes: a result or an ElfError, quickly and with little memory."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def opened(path: Path) -> Iterator[int]:
 
 
 def _read_everything(path: Path) -> None:
-    """Everything that there is to read; ElfError if the file cannot be opened as a library at all."""
+    """Read everything. ElfError if the file cannot be opened as a library at all."""
     with opened(path) as fd:
         ours = ElfFile(fd)
         for part in (ours.notes, ours.symbols, ours.versions_needed, ours.versions_defined, lambda: examine(ours)):
@@ -41,7 +41,7 @@ def _read_everything(path: Path) -> None:
 
 @contextmanager
 def bounded(seconds: int = 10, memory: int = 64 << 20) -> Iterator[None]:
-    """Fails if it takes longer than a hang would, or needs more memory than a small file deserves."""
+    """Fail if it takes seconds, or more memory than a small file justifies."""
 
     def hang(*_: object) -> None:
         raise TimeoutError
@@ -130,5 +130,5 @@ def test_symbols_that_share_a_name_of_half_a_mebibyte(tmp_path: Path) -> None:
     body = struct.pack("<II", 1, 20000).ljust(0x100, b"\0") + symbols + names
     with bounded(), opened(_crafted(tmp_path, tags, body)) as fd:
         ours = ElfFile(fd)
-        with pytest.raises(ElfError, match="names that overlap all over a string table of 500001 bytes"):
+        with pytest.raises(ElfError, match="too many overlapping names in a string table of 500001 bytes"):
             ours.symbols("hardpoint_")

@@ -1,4 +1,4 @@
-"""docs/errors.md: what it quotes of each class of errors is what one says that is made to happen."""
+"""docs/errors.md: the message that it quotes for each class is compared with a real one."""
 
 from __future__ import annotations
 
@@ -112,4 +112,4 @@ def test_every_class_is_quoted() -> None:
         name for name, each in vars(hardpoint).items() if isinstance(each, type) and issubclass(each, hardpoint.HardpointError)
     }  # fmt: skip
     assert {*QUOTED} == classes - with_problems - {"HardpointError", "PluginError"}
-    assert {*QUOTED} - {*MADE_TO_HAPPEN} == {"LoadError"}  # the dynamic loader's words are its own
+    assert {*QUOTED} - {*MADE_TO_HAPPEN} == {"LoadError"}  # its message is the dynamic linker's

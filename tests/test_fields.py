@@ -111,6 +111,14 @@ def test_a_class_without_fields_is_refused() -> None:
             x = 1  # type: ignore[misc]
 
 
+def test_annotations_that_python_3_14_defers_are_refused() -> None:
+    """It keeps them in a function unless the module has the future import."""
+    kind: Any = type(Fields)
+    with pytest.raises(TypeError, match="Deferred needs fields"):
+        kind("Deferred", (Point,), {"__annotate_func__": None})
+    assert kind("Same", (Point,), {})(1) == (1, 7)
+
+
 def test_it_cannot_change() -> None:
     point: Any = Point(1)
     for name in ("x", "z"):

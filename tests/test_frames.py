@@ -1,4 +1,4 @@
-"""Whatever a worker sends, the host takes it for an answer that can be, or for a crash: never for anything else.
+"""Hostile frames: the host takes whatever a worker sends as a valid reply or as a crash, never as anything else.
 
 The worker is played by a thread at the other end of the host's sockets.
 """
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from conftest import RunPython
 
-PLACE = 1
+PAYLOAD = 1
 LOADED = [0, [True] * len(contract_of(Probe).methods), [], "native"]
 CASES = int(os.environ.get("HARDPOINT_FRAMES", "400"))
 
@@ -41,19 +41,19 @@ def pack(value: Any) -> bytes:
 
 
 def placed(offset: int, size: int) -> Any:
-    return msgpack.ExtType(PLACE, struct.pack("<QQ", offset, size))
+    return msgpack.ExtType(PAYLOAD, struct.pack("<QQ", offset, size))
 
 
 class Fake:
-    """Stands in for the zygote: each worker that it gives is a process that sleeps, and a thread that answers for it."""
+    """A stand-in for the spawner: each of its workers is a process that sleeps, and a thread that answers for it."""
 
     def __init__(self) -> None:
         self.loaded: bytes = pack(LOADED)
-        """What it says to the request to load."""
+        """The reply to the request to load."""
         self.reply: Callable[[socket.socket, int], None] = lambda _, __: None
-        """What it does when it is called; it has the socket and the memory that it shares."""
+        """Called for each call, with the socket and the shared memory."""
         self.started: Callable[[list[int]], None] = lambda _: None
-        """What it does with its ends of pipe, records and counter."""
+        """Called at the start, with its ends of the pipe, the socket for log records, and the counter."""
 
     def fork(self, worker: Any) -> tuple[int, FileIO, socket.socket]:
         process = subprocess.Popen(["sleep", "600"])
@@ -142,7 +142,7 @@ def test_a_result_of_another_type_is_a_crash(fake: Fake, probe: Probe, kind: str
     call, _, _, buffers = CALLS[kind]
     for value in WRONG[kind]:
         fake.say(pack([0, value, *[b"abc"] * buffers]))
-        with pytest.raises(hardpoint.CrashedError, match="the worker sent what no worker sends"):
+        with pytest.raises(hardpoint.CrashedError, match="the worker sent a malformed frame"):
             call(probe)
 
 
@@ -155,7 +155,7 @@ SHAPES: dict[str, Any] = {
     "error-private": [1, ["_RefusedError", "m", 1, "t"]], "error-types": [1, ["CallError", 5, 1, "t"]],
     "error-bool": [1, ["CallError", "m", True, "t"]], "error-name": [1, [["CallError"], "m", 1, "t"]],
     "error-bytes": [1, [b"CallError", "m", 1, "t"]], "error-place": [1, ["CallError", "m", 1, placed(0, 100)]],
-    "other-extension": [0, msgpack.ExtType(2, b"x" * 16)], "short-place": [0, msgpack.ExtType(PLACE, b"x" * 15)],
+    "other-extension": [0, msgpack.ExtType(2, b"x" * 16)], "short-place": [0, msgpack.ExtType(PAYLOAD, b"x" * 15)],
     "timestamp": [0, msgpack.Timestamp(5)], "deep": [0, [[[[[[[[[[[[b"x"]]]]]]]]]]]]],
 }  # fmt: skip
 
@@ -163,7 +163,7 @@ SHAPES: dict[str, Any] = {
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_reply_of_another_shape_is_a_crash(fake: Fake, probe: Probe, name: str) -> None:
     fake.say(pack(SHAPES[name]))
-    with pytest.raises(hardpoint.CrashedError, match=r"the worker sent what no worker sends .* and was killed"):
+    with pytest.raises(hardpoint.CrashedError, match=r"the worker sent a malformed frame .* and was killed"):
         probe.text("x")
 
 
@@ -178,7 +178,7 @@ BYTES = {
 @pytest.mark.parametrize("name", BYTES)
 def test_bytes_that_are_no_frame_are_a_crash(fake: Fake, probe: Probe, name: str) -> None:
     fake.say(BYTES[name])
-    with pytest.raises(hardpoint.CrashedError, match=r"the worker sent what no worker sends .* and was killed"):
+    with pytest.raises(hardpoint.CrashedError, match=r"the worker sent a malformed frame .* and was killed"):
         probe.text("x")
 
 
@@ -189,13 +189,13 @@ def test_bytes_that_are_no_frame_are_a_crash(fake: Fake, probe: Probe, name: str
 def test_payloads_that_are_not_there_are_a_crash(fake: Fake, probe: Probe, kind: str, size: tuple[int, int]) -> None:
     call, _, _, buffers = CALLS[kind]
     fake.say(pack([0, placed(*size), *[b"abc"] * buffers]))
-    with pytest.raises(hardpoint.CrashedError, match="the worker sent what no worker sends"):
+    with pytest.raises(hardpoint.CrashedError, match="the worker sent a malformed frame"):
         call(probe)
 
 
 @pytest.mark.parametrize("size", [1 << 20, 1 << 34, 1 << 45, (1 << 63) - 4096])
 def test_memory_that_is_a_hole_is_not_read(fake: Fake, probe: Probe, size: int) -> None:
-    """It takes no memory of the worker to make it large, and would take the host's to copy it."""
+    """A hole costs the worker no memory, and copying it would cost the host its size."""
 
     def lie(connection: socket.socket, memory: int) -> None:
         os.ftruncate(memory, size)
@@ -203,7 +203,7 @@ def test_memory_that_is_a_hole_is_not_read(fake: Fake, probe: Probe, size: int) 
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     fake.reply = lie
-    with pytest.raises(hardpoint.CrashedError, match="the worker sent what no worker sends"):
+    with pytest.raises(hardpoint.CrashedError, match="the worker sent a malformed frame"):
         probe.raw(b"x")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
 
@@ -221,7 +221,7 @@ def test_memory_that_was_made_large_is_still_used(fake: Fake, probe: Probe) -> N
 
 
 def test_memory_cannot_be_taken_away(fake: Fake, probe: Probe) -> None:
-    """The host would die of SIGBUS when it reads what is no longer there."""
+    """Else the host would die of SIGBUS when it reads beyond the end."""
     import fcntl
 
     errors: list[Any] = []
@@ -247,7 +247,7 @@ def test_memory_cannot_be_taken_away(fake: Fake, probe: Probe) -> None:
 def test_a_buffer_of_another_size_is_a_crash(fake: Fake, probe: Probe, content: Any) -> None:
     fake.say(pack([0, None, content]))
     data = bytearray(b"xyz")
-    with pytest.raises(hardpoint.CrashedError, match="the worker sent what no worker sends"):
+    with pytest.raises(hardpoint.CrashedError, match="the worker sent a malformed frame"):
         probe.flip(data)
     assert data == b"xyz"
     data.append(1)  # nobody holds it
@@ -264,7 +264,7 @@ def test_an_answer_that_never_comes(fake: Fake, probe_library: Path) -> None:
 def test_a_connection_that_ends_is_a_crash(fake: Fake, probe: Probe, reply: Any) -> None:
     fake.reply = reply
     with pytest.raises(
-        hardpoint.CrashedError, match=r"the worker left its connection to the host .*, and was killed in text"
+        hardpoint.CrashedError, match=r"the worker closed its connection to the host .*, and was killed in text"
     ):
         probe.text("x")
 
@@ -294,7 +294,7 @@ ANSWERS: dict[str, Any] = {
 @pytest.mark.parametrize("name", [*ANSWERS, *BYTES])
 def test_an_answer_to_load_that_cannot_be_is_a_crash(fake: Fake, probe_library: Path, name: str) -> None:
     fake.loaded = pack(ANSWERS[name]) if name in ANSWERS else BYTES[name]
-    with pytest.raises(hardpoint.CrashedError, match="in loading, the worker sent what no worker sends"):
+    with pytest.raises(hardpoint.CrashedError, match="in loading, the worker sent a malformed frame"):
         hardpoint.load(probe_library, Probe, isolated=hardpoint.Isolation(timeout=20.0))
 
 
@@ -397,7 +397,7 @@ def test_random_frames(fake: Fake, probe: Probe) -> None:
 
 
 def test_msgpack_without_its_extension_keeps_the_frames_of_threads_apart(run_python: RunPython) -> None:
-    """As on a Python that there is no wheel of it for, and with MSGPACK_PUREPYTHON."""
+    """The case of a Python without a wheel of it, or with MSGPACK_PUREPYTHON."""
     code = """
 import os, sys
 os.environ["MSGPACK_PUREPYTHON"] = "1"

@@ -1,4 +1,4 @@
-"""Isolated plugins that behave: what load takes and refuses, and what hosts may be like."""
+"""Isolated plugins that behave: arguments of load, and hosts of every kind."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_config_reaches_a_fresh_worker_too(probe_library: Path) -> None:
 
 
 def test_a_large_config_and_a_long_reason(probe_library: Path) -> None:
-    """More than a packet holds."""
+    """The text is larger than a packet."""
     config = "x" * 3_000_000
     with hardpoint.loaded(probe_library, Probe, isolated=True, config=config) as plugin:
         assert plugin.config() == config
@@ -164,7 +164,7 @@ refused(TypeError, {str(english)!r}, config=5)
 
 
 def test_pinned(load_hostile: LoadHostile, hostile_library: Path, tmp_path: Path) -> None:
-    """Exactly those bytes, in every worker, whatever becomes of the file."""
+    """Every worker loads exactly those bytes, whatever happens to the file."""
     digest = hashlib.sha256(hostile_library.read_bytes()).hexdigest()
     path = Path(shutil.copy(hostile_library, tmp_path / "pinned.so"))
     plugin = load_hostile(path, sha256=digest)

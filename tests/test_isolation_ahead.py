@@ -1,4 +1,4 @@
-"""The process that is made ready for the next worker: it is taken, or it is no trouble; it costs nothing and is never left behind."""
+"""The process that is forked ahead of the next worker: used, harmless when it dies, idle, and never left behind."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_nobody_burns_time_who_has_nothing_to_do(hostile_library: Path) -> None:
                 plugin.count()
         zygote = parent(workers(plugins[0])[0])
         assert eventually(lambda: len(children(zygote)) == 3)
-        time.sleep(0.3)  # the last of them has been made ready by then
+        time.sleep(0.3)  # until the last of them is ready
         everybody = [os.getpid(), zygote, *children(zygote)]
         before = {pid: ticks(pid) for pid in everybody}
         time.sleep(1.0)
@@ -104,7 +104,7 @@ def test_nobody_burns_time_who_has_nothing_to_do(hostile_library: Path) -> None:
 
 
 def test_nobody_burns_time_while_a_method_takes_its_own(load_hostile: LoadHostile) -> None:
-    """Quick calls may be waited for without sleep; slow ones between them, and pauses, are slept through."""
+    """The wait for quick calls may poll; the wait for slow ones between them, and for the next call, sleeps."""
     plugin = load_hostile()
     both = [os.getpid(), *workers(plugin)]
     for _ in range(2000):

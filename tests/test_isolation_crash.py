@@ -76,7 +76,7 @@ def test_of_many_words_the_last_lines_are_in_the_error(load_hostile: LoadHostile
 
 @pytest.mark.skipif(shutil.which(CXX[0]) is None, reason="there is no C++ compiler")
 def test_a_cxx_exception(compiler: Compiler, tmp_path: Path) -> None:
-    """It cannot cross C: std::terminate aborts, and says what was thrown."""
+    """It cannot cross C: std::terminate aborts, and prints the exception."""
     from typing import Protocol, runtime_checkable
 
     @hardpoint.contract("thrower", version="1.0")
@@ -112,7 +112,7 @@ def test_all_memory_is_a_crash_and_not_the_hosts(load_hostile: LoadHostile) -> N
 
 def test_bytes_that_are_no_answer_are_a_crash(load_hostile: LoadHostile) -> None:
     plugin = load_hostile()
-    with pytest.raises(CrashedError, match=r"in harm, the worker sent what no worker sends .* and was killed: the plugin "
+    with pytest.raises(CrashedError, match=r"in harm, the worker sent a malformed frame .* and was killed: the plugin "
                                            r"wrote to a descriptor .* report it to the author of hostile") as caught:  # fmt: skip
         plugin.harm("babble")
     assert (caught.value.signal, caught.value.status) == (None, None)
@@ -123,7 +123,7 @@ def test_a_worker_that_closes_everything_is_gone(load_hostile: LoadHostile) -> N
     plugin = load_hostile()
     [before] = workers(plugin)
     with pytest.raises(
-        CrashedError, match=r"the worker (left its connection to the host .*, and was killed|exited with .*) in harm"
+        CrashedError, match=r"the worker (closed its connection to the host .*, and was killed|exited with .*) in harm"
     ):
         plugin.harm("close")
     assert eventually(lambda: not runs(before))
@@ -138,7 +138,7 @@ def test_the_death_of_a_child_of_the_plugin_disturbs_nobody(load_hostile: LoadHo
 
 
 def test_a_plugin_that_kills_the_parent_of_its_process(load_hostile: LoadHostile) -> None:
-    """That is no business of the host: the call is an error, and the next one is served."""
+    """The host is not affected: the call raises an error, and the next one works."""
     plugin, other = load_hostile(isolated=SHORT), load_hostile()
     with pytest.raises((CrashedError, TimedOutError)):
         plugin.harm("parent")

@@ -1,4 +1,4 @@
-"""No orphans, no litter: whatever ends, and however, nothing of it stays."""
+"""No orphans and no files left behind, whichever process ends, and however."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def litter() -> set[str]:
-    """What could be left behind where files are made."""
+    """Files of hardpoint in the folders for temporary ones."""
     return {f"{folder}/{name}" for folder in ("/tmp", "/dev/shm", "/var/tmp") if os.path.isdir(folder)
             for name in os.listdir(folder) if "hardpoint" in name or "hp" in name}  # fmt: skip
 
@@ -44,7 +44,7 @@ for thread in threads: thread.start()
 for thread in threads: thread.join()
 pids = [*workers(plugin), *workers(other)]
 zygote = parent(pids[0])
-while len(children(zygote)) < 4:  # a process is made ready for the next worker
+while len(children(zygote)) < 4:  # one is forked ahead of the next worker
     time.sleep(0.01)
 print(zygote, *children(zygote), flush=True)
 """
@@ -112,7 +112,7 @@ def test_whatever_ends_the_host_ends_its_workers(hostile_library: Path, end: str
             host.wait(20)
         if end != "fork-that-lives-on":
             host.wait(20)
-        # Within a second is the promise, which a busy machine does not keep; the forked child lives for 20.
+        # The promise is one second, but a busy machine takes longer; the forked child lives for 20.
         assert eventually(lambda: not any(map(runs, pids)), 10), [pid for pid in pids if runs(pid)]
         said = host.stderr.read() if end != "fork-that-lives-on" else ""
     if end not in {"exception", "sigint"}:
@@ -148,8 +148,9 @@ def test_a_daemon_that_a_plugin_wants_is_not_there(hostile_library: Path) -> Non
     """It would outlive everybody."""
     with hardpoint.loaded(hostile_library, Hostile, isolated=True) as plugin:
         zygote = parent(workers(plugin)[0])
-        assert eventually(lambda: len(children(zygote)) == 2)  # the worker, and a process that is ready for the next
+        assert eventually(lambda: len(children(zygote)) == 2)  # the worker, and one forked ahead of the next
         own = {zygote, *children(zygote)}
+        assert str(zygote) in zygotes_of(str(os.getpid()))
         assert plugin.harm("daemon") == "alive"
         assert {int(pid) for pid in zygotes_of(str(os.getpid()))} <= own
     assert {int(pid) for pid in zygotes_of(str(os.getpid()))} <= own
@@ -251,11 +252,11 @@ def test_the_zygote_dies_between_loads(hostile_library: Path) -> None:
     for _ in range(5):
         with hardpoint.loaded(hostile_library, Hostile, isolated=True) as plugin:
             zygote = parent(workers(plugin)[0])
-        os.kill(zygote, signal.SIGKILL)  # and nobody waits until that is known
+        os.kill(zygote, signal.SIGKILL)  # without waiting until that is noticed
         with hardpoint.loaded(hostile_library, Hostile, isolated=True) as plugin:
             try:
                 assert plugin.count() == 1
-            except hardpoint.CrashedError as error:  # it had been forked by the one that was dying
+            except hardpoint.CrashedError as error:  # its worker was forked by the dying zygote
                 assert "the process that forks workers ended" in str(error)  # noqa: PT017 - it need not happen
                 assert plugin.count() == 1
 
@@ -267,7 +268,7 @@ def test_a_zygote_that_a_plugin_stopped_does_not_stop_the_host(
     with hardpoint.loaded(hostile_library, Hostile, isolated=True) as plugin:
         zygote = parent(workers(plugin)[0])
         freeze(zygote)
-        for _ in range(2):  # one process was ready, and another cannot be made
+        for _ in range(2):  # one process was forked ahead, and no other can be
             with hardpoint.loaded(hostile_library, Hostile, isolated=True) as other:
                 assert other.count() == 1
         assert eventually(lambda: not runs(zygote))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 SOON = 10.0
-"""Seconds: half of one is the promise, which a busy machine does not keep; what waited for a call would take 30."""
+"""Seconds; the promise is half of one, but a busy machine takes longer. Waiting for a call would take 30."""
 HANGS = ("spin", "pause", "freeze", "stop", "handlers", "flood")
 
 

@@ -1,4 +1,4 @@
-"""Isolation in hosts that do what hosts do: default time-outs, other folders, methods kept for later, quick methods."""
+"""Isolation in unusual hosts: default time-outs, another working directory, bound methods, quick methods."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ seccomp._prepared[False, False] = (  # in place of a worker's filter
 )
 assert libc.prctl(38, 1, 0, 0, 0) == 0  # PR_SET_NO_NEW_PRIVS
 assert seccomp.install(network=False, processes=False) is None
-high = os.dup2(os.open({english!r}, os.O_RDONLY), 900)  # one that workers shall not have
+high = os.dup2(os.open({english!r}, os.O_RDONLY), 900)  # workers must not inherit it
 with hardpoint.loaded({english!r}, Greeter, isolated=hardpoint.Isolation(sandbox=False)) as plugin:
     print(plugin.greet("World"))
     print(os.listdir(f"/proc/{{hardpoint.info(plugin).isolation.workers[0]}}/fd"))
@@ -203,7 +203,7 @@ with hardpoint.loaded({english!r}, Greeter, isolated=hardpoint.Isolation(sandbox
 
 
 def test_a_python_without_close_range(english: Path, run_python: RunPython) -> None:
-    """As one that was built on an older glibc, or on Linux before 5.9: closing two thousand million numbers takes minutes."""
+    """One built on an older glibc, or on Linux before 5.9, where closing 2^31 numbers one by one takes minutes."""
     greeting, descriptors = run_python(WITHOUT_CLOSE_RANGE.format(english=str(english))).stdout.splitlines()
     assert greeting == "Hello, World! Nice to meet you."
     assert max(int(each) for each in eval(descriptors)) < 20

@@ -1,4 +1,4 @@
-"""Isolated plugins that leave no memory for the worker's own part: the error names the limit."""
+"""Isolated plugins that leave no memory for the worker's own code: the error names the limit."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def message(library: Path, doing: str) -> str:
 
 
 def test_threads_that_leave_no_memory_for_one_more(compiler: Compiler) -> None:
-    """As those of Go's runtime, each of which takes a stack."""
+    """Like Go's runtime, whose threads have a stack each."""
     library = compiler.text("large", LARGE, "-pthread", "-DTHREADS=1000")
     with pytest.raises(CrashedError) as caught:
         hardpoint.load(library, Greeter, isolated=LITTLE)
@@ -76,7 +76,7 @@ def test_a_result_that_there_is_no_memory_for(compiler: Compiler) -> None:
 
 
 def test_a_thread_of_the_host_that_there_is_no_memory_for(compiler: Compiler) -> None:
-    """Each has a thread of the worker for its calls."""
+    """A thread of the worker serves each of them."""
     library = compiler.text("large", LARGE)
     with hardpoint.loaded(library, Greeter, isolated=LITTLE) as plugin:
         answers = together(*[plugin.lang] * 64)

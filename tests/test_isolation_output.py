@@ -1,4 +1,4 @@
-"""What isolated plugins write and log goes to `logging`, line by line, and never into the host's own output."""
+"""Output and log records of isolated plugins go to `logging`, line by line, and never to the host's own output."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def lines(caplog: pytest.LogCaptureFixture, name: str = OUTPUT) -> list[str]:
 
 
 def closed(plugin: Hostile, caplog: pytest.LogCaptureFixture, count: int, name: str = OUTPUT) -> list[str]:
-    """The lines, once there are so many and the plugin was closed."""
+    """Close the plugin, and return its lines once there are so many."""
     hardpoint.close(plugin)
     eventually(lambda: len(lines(caplog, name)) >= count)
     return lines(caplog, name)
@@ -68,7 +68,7 @@ def test_nothing_of_a_long_line_is_lost(plugin: Hostile, caplog: pytest.LogCaptu
 
 
 def test_bytes_that_are_no_text_are_shown_as_they_are(compiler: Compiler, caplog: pytest.LogCaptureFixture) -> None:
-    """A plugin's contract speaks text; a C library's printf need not."""
+    """Texts of a contract are UTF-8; the output of printf need not be."""
     caplog.set_level(logging.DEBUG, "hardpoint")
     compiler.header(Hostile)
     code = """
@@ -156,7 +156,7 @@ def test_records_that_are_waiting_when_the_worker_ends_are_not_lost(
     late = Late()
     logging.getLogger(RECORDS).addHandler(late)
     try:
-        plugin.chat(30, "x", 1000)  # the socket holds more of these than are read in a row
+        plugin.chat(30, "x", 1000)  # the socket holds more of them than are read at once
         [pid] = workers(plugin)
         hardpoint.close(plugin)
         assert gone(pid)

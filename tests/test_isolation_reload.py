@@ -1,4 +1,4 @@
-"""Files that are replaced under an isolated plugin, and reload."""
+"""Replacing the file of an isolated plugin, and reload."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def test_a_file_that_is_replaced_is_no_error(load_hostile: LoadHostile, path: Pa
 
 
 def test_a_worker_that_dies_after_its_file_was_replaced(load_hostile: LoadHostile, path: Path, newer: Path) -> None:
-    """The new file was checked by nobody: to go on with it is what reload is for."""
+    """The new file is not checked yet: only reload does that."""
     plugin = load_hostile(path)
     replace(path, newer)
     with pytest.raises(hardpoint.CrashedError):
         plugin.harm("abort")
     with pytest.raises(
-        hardpoint.StaleError, match=r"is another file than the one that was loaded, .*; hardpoint\.reload goes on"
+        hardpoint.StaleError, match=r"was replaced after it was loaded, .*; call hardpoint\.reload to load that"
     ) as caught:
         plugin.count()
     assert caught.value.path == str(path)

@@ -1,4 +1,4 @@
-"""What follows when the worker of an isolated plugin has died: the policies."""
+"""Restart policies: what follows when the worker of an isolated plugin has died."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ def test_a_plugin_that_dies_at_every_start_is_given_up(
     ]
     assert len(starts) == 4
     assert re.match(
-        rf"{re.escape(str(hostile_library))}: count cannot be called: the plugin was given up after 4 starts in a row that failed, "
-        r"the last so: .*SIGABRT in loading(.|\n)*; mend it, and load it again$", said[-1],
+        rf"{re.escape(str(hostile_library))}: count cannot be called: the plugin failed to start 4 times in a row, "
+        r"the last time with: .*SIGABRT in loading(.|\n)*; fix it, and load it again$", said[-1],
     )  # fmt: skip
     trap.unlink()
-    with pytest.raises(CrashedError, match="given up"):
+    with pytest.raises(CrashedError, match="failed to start 4 times"):
         plugin.count()
     assert load_hostile().count() == 1  # and loaded again, it is there again
 

@@ -1,4 +1,4 @@
-"""Notes -> manifests: what a plugin may say of itself, and the problem in the place of one that is malformed."""
+"""Manifests from notes: valid ones, and a problem in place of each malformed one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hardpoint import Problem
 from hardpoint.definition.model import MAX_MANIFEST
-from hardpoint.elf.reader import Note
+from hardpoint.elf.constants import Note
 from hardpoint.preflight.manifest import Manifest, read_manifests
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Notes:
-    """All that read_manifests wants of an ElfFile."""
+    """The part of an ElfFile that read_manifests uses."""
 
     def __init__(self, *notes: Note) -> None:
         self._notes = list(notes)
@@ -115,16 +115,16 @@ MACRO = "change it where the plugin's macro is used"
 JSON = "a manifest in JSON"
 OBJECT = "a manifest that is a JSON object"
 CONTRACT = "the manifest's field 'contract' to be a contract's name, like 'greeter'"
-IDENTIFIER = "which is no lower-case ASCII identifier of at most 64 characters that starts with a letter"
-VERSION = "the manifest's field {!r} to be MAJOR.MINOR with a major from 1 on, like '1.0'"
+IDENTIFIER = "which is not a lower-case ASCII identifier of at most 64 characters that starts with a letter"
+VERSION = "the manifest's field {!r} to be MAJOR.MINOR with a major of at least 1, like '1.0'"
 PLUGIN = "the manifest's field 'plugin' to be like 'english' ([a-z][a-z0-9_-]{0,63})"
 RELEASE = "the manifest's field 'release' to be like '1.0.0' ([0-9A-Za-z.+_-]{1,64})"
-METHODS = "the manifest's field 'methods' to be a list of one text or more"
+METHODS = "the manifest's field 'methods' to be a list of at least one text"
 ASCII = "the manifest's methods in printable ASCII"
 
 MALFORMED: dict[str, tuple[bytes, str, str]] = {
-    "nothing": (b"", "a manifest that ends in a NUL", "one that does not"),
-    "no NUL": (note(GOOD)[:-1], "a manifest that ends in a NUL", "one that does not"),
+    "nothing": (b"", "a manifest that ends in a NUL", "one without it"),
+    "no NUL": (note(GOOD)[:-1], "a manifest that ends in a NUL", "one without it"),
     "NUL alone": (b"\0", JSON, "Expecting value: line 1 column 1 (char 0)"),
     "two NULs": (b"{}\0\0", JSON, "Extra data: line 1 column 3 (char 2)"),
     "NUL inside": (b'{"a\0": 1}\0', JSON, "Invalid control character at: line 1 column 4 (char 3)"),
@@ -135,12 +135,12 @@ MALFORMED: dict[str, tuple[bytes, str, str]] = {
     "encoded surrogate": (b'"\xed\xa0\x80"\0', JSON, "'utf-8' codec can't decode byte 0xed in position 1: invalid continuation byte"),
     "byte order mark": (b"\xef\xbb\xbf{}\0", JSON, "Unexpected UTF-8 BOM (decode using utf-8-sig): line 1 column 1 (char 0)"),
     "UTF-16": ("{}".encode("utf-16-le") + b"\0", JSON, "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
-    "NaN": (changed(x=float("nan")), JSON, "NaN, which is no JSON"),
-    "infinity": (changed(x=[float("inf")]), JSON, "Infinity, which is no JSON"),
-    "field twice": (b'{"abi": "1.0", "abi": "1.0"}\0', JSON, "a field that is given twice"),
-    "forged": (note(GOOD)[:-2] + b', "plugin": "admin"}\0', JSON, "a field that is given twice"),
-    "field twice within another": (b'{"x": [{"a": 1, "b": 2, "a": 1}]}\0', JSON, "a field that is given twice"),
-    "one escaped, one not": (b'{"plugin": "a", "\\u0070lugin": "b"}\0', JSON, "a field that is given twice"),
+    "NaN": (changed(x=float("nan")), JSON, "NaN, which is not JSON"),
+    "infinity": (changed(x=[float("inf")]), JSON, "Infinity, which is not JSON"),
+    "field twice": (b'{"abi": "1.0", "abi": "1.0"}\0', JSON, "a duplicate field"),
+    "forged": (note(GOOD)[:-2] + b', "plugin": "admin"}\0', JSON, "a duplicate field"),
+    "field twice within another": (b'{"x": [{"a": 1, "b": 2, "a": 1}]}\0', JSON, "a duplicate field"),
+    "one escaped, one not": (b'{"plugin": "a", "\\u0070lugin": "b"}\0', JSON, "a duplicate field"),
     "list": (note([GOOD]), OBJECT, "a list"),
     "string": (note("abi"), OBJECT, "a string"),
     "number": (note(5), OBJECT, "a number"),
@@ -186,7 +186,7 @@ MALFORMED: dict[str, tuple[bytes, str, str]] = {
 
 
 def _fix(problem: Problem) -> str:
-    """Names of plugin and release stand in the author's own source, and all else in the header."""
+    """The names of the plugin and release are in the author's source, all else in the header."""
     return MACRO if problem.needs in {PLUGIN, RELEASE} else FIX
 
 
@@ -247,14 +247,14 @@ def test_nesting_beyond_what_python_can_read_is_said_plainly(monkeypatch: pytest
 
     monkeypatch.setattr(json, "loads", too_deep)
     problem = read(note(GOOD))
-    assert problem == Problem("manifest-malformed", JSON, "lists or objects that are nested too deep", FIX)
+    assert problem == Problem("manifest-malformed", JSON, "lists or objects that are nested too deeply", FIX)
 
 
 # -- anything at all ---------------------------------------------------------------------------------------------------
 
 
 def _hold(description: bytes) -> None:
-    """Whatever it is, it is a manifest that keeps to the rules, or one problem that can be printed."""
+    """Any text is either a valid manifest or one printable problem."""
     found = read(description)
     if isinstance(found, Problem):
         assert (found.code, found.fix, found.fatal) == ("manifest-malformed", _fix(found), True)

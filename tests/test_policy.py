@@ -88,7 +88,7 @@ def test_what_is_in_the_lock_is_loaded_pinned(plugins: Path, tmp_path: Path, way
         "trust-digest",
         f"a file of spanish for greeter whose sha256 is in {made}",
         f"{digest}, of a plugin that is not in the lock",
-        "if it is meant to be loaded, write the lock again with `hardpoint lock`",
+        "if it is meant to be loaded, rewrite the lock with `hardpoint lock`",
         True,
     )
 
@@ -99,7 +99,7 @@ def test_another_file_under_a_locked_name(plugins: Path, tmp_path: Path) -> None
         file.write(b"more")
     [problem] = refused(hardpoint.Registry([plugins], allow=str(made)))
     assert problem.found.endswith(f", while the lock has {json.loads(made.read_text())['plugins'][0]['sha256']}")
-    assert "write the lock again with `hardpoint lock`" in problem.fix
+    assert "rewrite the lock with `hardpoint lock`" in problem.fix
 
 
 def test_a_digest_counts_for_its_contract_and_plugin_alone(plugins: Path, tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ WRONG_LOCKS = {
     ),
     "plugins twice": (
         '{"hardpoint-lock": 1, "plugins": [], "plugins": []}',
-        "cannot be read as a lock file: a field that is given twice; write it again with `hardpoint lock`",
+        "cannot be read as a lock file: a duplicate field; write it again with `hardpoint lock`",
     ),
 }
 
@@ -290,7 +290,7 @@ def test_what_others_can_write_to(plugins: Path, what: str, mode: int) -> None:
         f"a {kind} that only its owner can write to",
         f"{path} with mode {mode:04o}",
     )
-    assert problem.fix == f"chmod go-w {path}, if what it holds is trusted"
+    assert problem.fix == f"chmod go-w {path}, if you trust its contents"
 
 
 def test_folders_above(plugins: Path) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from conftest import Binding, Compiler
 
+    from hardpoint.definition.kinds import Kind
     from hardpoint.definition.model import Method
 
 BATCHES = int(os.environ.get("HARDPOINT_BATCHES", "3"))
@@ -133,17 +134,17 @@ MANY = settings(
 def plain_calls(methods: tuple[Method, ...], times: int) -> Iterator[Call]:
     """Every method in its turn, with arguments that are all different."""
     random = Random(7)
-    makers: dict[str, Callable[[], Value]] = {
-        "str": lambda: value(same, "é\0x"[: random.randint(1, 3)] * random.choice((0, 1, 9, 2000))),
-        "bytes": lambda: value(same, random.randbytes(random.choice((0, 1, 9, 3000)))),
-        "bytearray": lambda: value(bytearray, random.randbytes(random.choice((0, 1, 9, 300)))),
-        "int": lambda: value(same, random.randint(-(2**63), 2**63 - 1)),
-        "float": lambda: value(same, random.uniform(-1e9, 1e9)),
-        "bool": lambda: value(same, random.random() < 0.5),
+    makers: dict[type, Callable[[Kind], Value]] = {
+        str: lambda _: value(same, "é\0x"[: random.randint(1, 3)] * random.choice((0, 1, 9, 2000))),
+        bytes: lambda _: value(same, random.randbytes(random.choice((0, 1, 9, 3000)))),
+        bytearray: lambda _: value(bytearray, random.randbytes(random.choice((0, 1, 9, 300)))),
+        int: lambda kind: value(same, random.randint(*kind.limits or (0, 0))),
+        float: lambda _: value(same, random.uniform(-1e9, 1e9)),
+        bool: lambda _: value(same, random.random() < 0.5),
     }
     for _ in range(times):
         for method in methods:
-            yield Call(method, tuple(makers[parameter.kind]() for parameter in method.parameters))
+            yield Call(method, tuple(makers[each.kind.python](each.kind) for each in method.parameters))
 
 
 def test_every_method_of_a_random_contract(loaded: Loaded) -> None:

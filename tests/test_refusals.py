@@ -1,4 +1,4 @@
-"""One library for each way not to fit: refused with its class, its fields and its sentence, before any of it runs."""
+"""One library for each way not to fit: refused with the right class, fields and message, before any of it runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COPY = "copy, download or build it again"
 
 @pytest.fixture
 def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The file that a library leaves behind when its code runs."""
+    """The path of a file that the library creates if its code runs."""
     path = tmp_path / "ran"
     monkeypatch.setenv("HARDPOINT_RAN", str(path))
     return path
@@ -70,7 +70,7 @@ def test_a_dangling_link(tmp_path: Path) -> None:
 def test_a_link_in_a_circle(tmp_path: Path) -> None:
     (tmp_path / "link.so").symlink_to(tmp_path / "link.so")
     [problem] = problems(refused(tmp_path / "link.so", hardpoint.NotAPluginError))
-    assert problem[:3] == ("file-unreadable", "a file that can be read", "Too many levels of symbolic links")
+    assert problem[:3] == ("file-unreadable", "a readable file", "Too many levels of symbolic links")
 
 
 SPECIAL: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -82,7 +82,7 @@ SPECIAL: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize("name", SPECIAL)
-def test_what_is_no_regular_file(tmp_path: Path, name: str) -> None:
+def test_special_files(tmp_path: Path, name: str) -> None:
     make, found = SPECIAL[name]
     make(tmp_path / "x.so")
     [problem] = problems(refused(tmp_path / "x.so", hardpoint.NotAPluginError))
@@ -99,13 +99,13 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     child = os.fork()
     if child == 0:
         try:
-            if os.geteuid() == 0:  # who reads everything
+            if os.geteuid() == 0:  # root can read everything
                 os.chmod(tmp_path.parent.parent, 0o755)
                 os.chmod(tmp_path.parent, 0o755)
                 os.chmod(tmp_path, 0o755)
                 os.setuid(65534)
             [problem] = problems(refused(tmp_path / "x.so", hardpoint.NotAPluginError))
-            assert problem[:3] == ("file-unreadable", "a file that can be read", "Permission denied")
+            assert problem[:3] == ("file-unreadable", "a readable file", "Permission denied")
             os._exit(0)
         finally:
             os._exit(1)
@@ -165,8 +165,21 @@ def test_a_debug_companion(english: Path, tmp_path: Path) -> None:
     assert problem == (
         "elf-debug",
         "a library with its code",
-        "only debug information: the code was kept in another file",
+        "debug information without the code",
         "give the library itself, not its .debug companion",
+        True,
+    )
+
+
+def test_a_library_of_constants_alone(compiler: Compiler, tmp_path: Path) -> None:
+    (tmp_path / "constants.c").write_text("extern const int answer; const int answer = 42;\n")
+    compiler.run("-shared", "-nostdlib", "-o", str(tmp_path / "x.so"), str(tmp_path / "constants.c"))
+    [problem] = problems(refused(tmp_path / "x.so", hardpoint.NotAPluginError))
+    assert problem == (
+        "elf-no-code",
+        "a library with code",
+        "a shared object without any code",
+        "compile it from sources that have functions",
         True,
     )
 
@@ -176,11 +189,11 @@ def test_a_truncated_download(english: Path, tmp_path: Path, share: float) -> No
     data = english.read_bytes()
     (tmp_path / "x.so").write_bytes(data[: int(len(data) * share)])
     [problem] = problems(refused(tmp_path / "x.so", hardpoint.NotAPluginError))
-    assert (problem.code, problem.needs, problem.fix) == ("elf-truncated", "a whole file", COPY)
+    assert (problem.code, problem.needs, problem.fix) == ("elf-truncated", "a complete file", COPY)
 
 
 def zig(target: str, out: Path, *words: str) -> Path:
-    """A greeter compiled for another machine or libc; needs no libraries of it."""
+    """Compile a greeter for another machine or libc; needs none of its libraries."""
     root = Path(__file__).parent.parent
     subprocess.run(
         [sys.executable, "-m", "ziglang", "cc", "-target", target, "-shared", "-fPIC", "-O1", f"-I{root / 'contract'}",
@@ -199,7 +212,7 @@ def test_another_machine(tmp_path: Path) -> None:
 
 
 def test_segments_for_smaller_pages(compiler: Compiler, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Linux for AArch64 may have larger ones than 4 KiB; here this one is believed to."""
+    """Linux on AArch64 may have pages larger than 4 KiB; here this kernel pretends to."""
     monkeypatch.setattr("hardpoint.preflight.platform.PAGE", 16384)
     path = compiler.library("english/english.c", "-Wl,-z,max-page-size=4096")
     [problem] = problems(refused(path, hardpoint.IncompatibleError))
@@ -240,21 +253,21 @@ MUSL = "build it on a system with glibc, such as debian:bookworm, not on Alpine 
 def test_a_library_for_musl(tmp_path: Path) -> None:
     path = zig(f"{os.uname().machine}-linux-musl", tmp_path / "musl.so", "-lc")
     [problem] = problems(refused(path, hardpoint.IncompatibleError))
-    assert problem == ("libc-musl", "a library that was built for glibc", "one for musl (it needs libc.so)", MUSL, True)
+    assert problem == ("libc-musl", "a library built for glibc", "one built for musl (it needs libc.so)", MUSL, True)
 
 
 def test_a_library_from_alpine(compiler: Compiler, tmp_path: Path) -> None:
-    """There the C library is called libc.musl-x86_64.so.1; a library of that name is enough to link with."""
+    """The C library there is libc.musl-x86_64.so.1; linking with an empty library of that name is enough."""
     name = "libc.musl-x86_64.so.1"
     (tmp_path / "libc.c").write_text("int nothing(void) { return 0; }")
     compiler.run("-shared", "-nostdlib", f"-Wl,-soname,{name}", "-o", str(tmp_path / name), str(tmp_path / "libc.c"))
     words = ["-nostdlib", "-Wl,-z,undefs", "-Wl,--no-as-needed", str(tmp_path / name)]
     [problem] = problems(refused(compiler.library("english/english.c", *words), hardpoint.IncompatibleError))
-    assert problem == ("libc-musl", "a library that was built for glibc", f"one for musl (it needs {name})", MUSL, True)
+    assert problem == ("libc-musl", "a library built for glibc", f"one built for musl (it needs {name})", MUSL, True)
 
 
 def test_a_host_on_musl(english: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The libc is asked for its name in one place; musl knows no such question."""
+    """The libc's name comes from confstr(3), and musl does not have that key."""
 
     def confstr(name: str) -> str:
         raise ValueError("unrecognized configuration name")
@@ -265,8 +278,15 @@ def test_a_host_on_musl(english: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert problem.fix == "run it on Debian, Ubuntu, Fedora or another system with glibc, or in such a container"
 
 
+def test_a_host_on_another_machine(english: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hardpoint.preflight.platform.host_machine", lambda: None)
+    [problem] = problems(refused(english, hardpoint.IncompatibleError))
+    machine = os.uname().machine
+    assert problem == ("host-machine", "a host on x86-64 or AArch64", machine, "run it on one of these", True)
+
+
 def test_a_glibc_that_is_too_new(english: Path, fresh: Fresh) -> None:
-    """The version's name is changed in the file: 2.14, memcpy's on x86-64, or 2.17, the oldest of AArch64."""
+    """A version's name is changed in the file: 2.14, of memcpy on x86-64, or 2.17, the oldest on AArch64."""
     path = fresh(english)
     path.write_bytes(re.sub(rb"GLIBC_2\.1[47]\0", b"GLIBC_2.99\0", path.read_bytes()))
     here = os.confstr("CS_GNU_LIBC_VERSION").split()[1]  # type: ignore[union-attr]
@@ -274,7 +294,7 @@ def test_a_glibc_that_is_too_new(english: Path, fresh: Fresh) -> None:
     assert problem == (
         "glibc-version",
         f"symbols of glibc {here} or older",
-        "ones of glibc 2.99",
+        "symbols of glibc 2.99",
         f"build it on a system with glibc {here} or older, or run the host on a newer one",
         True,
     )
@@ -286,15 +306,15 @@ def dependency(compiler: Compiler, tmp_path: Path, code: str, *words: str) -> Pa
     return tmp_path / "libhelper.so"
 
 
-def test_a_library_that_is_nowhere(compiler: Compiler, tmp_path: Path) -> None:
+def test_a_missing_library(compiler: Compiler, tmp_path: Path) -> None:
     helper = dependency(compiler, tmp_path, "int nothing(void) { return 0; }", "-Wl,-soname,libhelper.so.7")
     path = compiler.library("english/english.c", "-Wl,--no-as-needed", str(helper))
     [problem] = problems(refused(path, hardpoint.IncompatibleError))
     assert problem == (
         "needed-missing",
         "the library libhelper.so.7",
-        "it nowhere that the dynamic linker looks",
-        "install it (apt-file search finds the package), or put its folder into the plugin's RUNPATH",
+        "none on the dynamic linker's search path",
+        "install it (apt-file search finds the package), or add its folder to the plugin's RUNPATH",
         True,
     )
 
@@ -313,14 +333,14 @@ def test_a_version_that_a_library_does_not_have(compiler: Compiler, fresh: Fresh
     assert problem == (
         "version-missing",
         "HELPER_7.2 of libhelper.so",
-        f"a {helper} without",
+        f"{helper} without it",
         "install a newer libhelper.so, or build the plugin on an older system",
         True,
     )
 
 
 def test_a_path_that_the_dynamic_loader_would_change(compiler: Compiler, tmp_path: Path, ran: Path) -> None:
-    """dlopen opens x86_64.so for $PLATFORM.so, which nobody checked."""
+    """For $PLATFORM.so, dlopen would open x86_64.so, which was not checked."""
     shutil.copy(compiler.library("broken.c"), tmp_path / "$PLATFORM.so")
     shutil.copy(compiler.library("broken.c"), tmp_path / f"{os.uname().machine}.so")
     [problem] = problems(refused(tmp_path / "$PLATFORM.so", hardpoint.IncompatibleError))
@@ -334,7 +354,7 @@ def test_a_sanitizer_that_the_host_does_not_run_with(compiler: Compiler) -> None
         refused(compiler.library("english/english.c", "-fsanitize=address"), hardpoint.IncompatibleError)
     )
     assert problem.code == "sanitizer"
-    assert problem.needs.startswith("a host that runs with libasan.so.")
+    assert problem.needs.startswith("a host started with libasan.so.")
     assert "LD_PRELOAD" in problem.fix
 
 
@@ -345,7 +365,7 @@ def test_a_damaged_library_beside_the_plugin(compiler: Compiler, fresh: Fresh, t
     path = fresh(compiler.library("english/english.c", *words), "damaged.so")
     helper.write_bytes(helper.read_bytes()[:5000])
     [problem] = problems(refused(path, hardpoint.IncompatibleError))
-    assert (problem.code, problem.needs) == ("needed-damaged", "the library libneighbour7.so in good order")
+    assert (problem.code, problem.needs) == ("needed-damaged", "a well-formed library libneighbour7.so")
     assert problem.found.startswith(f"{helper} with 5000 bytes, while")
 
 
@@ -356,7 +376,7 @@ def test_a_damaged_library_on_a_path_that_begins_as_the_systems(compiler: Compil
     path = compiler.library("english/english.c", *words)
     helper.write_bytes(helper.read_bytes()[:5000])
     [problem] = problems(refused(path, hardpoint.IncompatibleError))
-    assert (problem.code, problem.needs) == ("needed-damaged", "the library libneighbour9.so in good order")
+    assert (problem.code, problem.needs) == ("needed-damaged", "a well-formed library libneighbour9.so")
 
 
 def test_a_library_for_smaller_pages_beside_the_plugin(
@@ -395,7 +415,7 @@ def test_an_executable_stack(compiler: Compiler) -> None:
     [problem] = problems(
         refused(compiler.library("english/english.c", "-Wl,-z,execstack"), hardpoint.IncompatibleError)
     )
-    assert problem[:3] == ("executable-stack", "a stack that is not executable", "a library that asks for one")
+    assert problem[:3] == ("executable-stack", "a non-executable stack", "a library that asks for an executable one")
 
 
 def test_static_tls_is_a_warning(compiler: Compiler, tmp_path: Path, fresh: Fresh) -> None:
@@ -406,8 +426,8 @@ def test_static_tls_is_a_warning(compiler: Compiler, tmp_path: Path, fresh: Fres
     assert (problem.code, problem.fatal) == ("static-tls", False)
 
 
-def test_a_symbol_that_is_nowhere(compiler: Compiler, ran: Path) -> None:
-    """Only the dynamic loader knows; it looks before it runs anything, and its words are kept."""
+def test_a_missing_symbol(compiler: Compiler, ran: Path) -> None:
+    """Only the dynamic linker knows; it looks before it runs anything, and its message is quoted."""
     path = compiler.library("broken.c", "-DUNDEFINED", "-DGREET=nowhere", "-Wl,-z,undefs")
     error = refused(path, hardpoint.LoadError)
     assert "the dynamic loader says:" in str(error)
@@ -419,7 +439,7 @@ def test_a_symbol_that_is_nowhere(compiler: Compiler, ran: Path) -> None:
 
 
 class Case(NamedTuple):
-    """One way to be broken: what breaks it, and the problem that it is."""
+    """One way to be broken: the compiler flags that break it, and the problem."""
 
     flags: list[str]
     code: str
@@ -429,7 +449,7 @@ class Case(NamedTuple):
 
 
 def text(name: str, value: str) -> str:
-    """A -D whose value is a C string."""
+    """Return a -D option whose value is a C string."""
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'-D{name}="{escaped}"'
 
@@ -451,8 +471,8 @@ INCOMPATIBLE = {
     ),
     "ABI minor 9": Case(
         ['-DHP_NEEDS_ABI="1.9"', "-DMINOR=9"],
-        "abi-minor", "a plugin that does with ABI 1.0", "ABI 1.9",
-        "use a newer hardpoint, or have the plugin built with HP_NEEDS_ABI set to what it really needs",
+        "abi-minor", "a plugin for ABI 1.0 or older", "ABI 1.9",
+        "use a newer hardpoint, or build the plugin with HP_NEEDS_ABI set to the ABI that it really needs",
     ),
     "other contract": Case(
         [text("CONTRACT", "singer")],
@@ -474,20 +494,20 @@ INCOMPATIBLE = {
     ),
     "a method too few": Case(
         [text("METHODS", f'["{GREET}"]'), *SMALL],
-        "method-missing", f"the method {LANG}", "a list of 1 that ends before it",
+        "method-missing", f"the method {LANG}", "a list that ends after method 1",
     ),
     "a method too many": Case(
         [text("METHODS", f'["{GREET}", "{LANG}", "bow() -> None"]'), "-DTYPE=const large_v1",
          "-DWHOLE=.v1 = {.head = {72, 1, 0, copy}, .greet = greet, .lang = lang}, .bow = lang"],
-        "method-unknown", "no more methods than greeter 1.0 has", "bow() -> None",
+        "method-unknown", "only the methods of greeter 1.0", "bow() -> None",
     ),
     "symbol missing": Case(
         ["-DSYMBOL=hardpoint_greeter_v7"],
         "symbol-missing", TABLE, "hardpoint_greeter_v7",
-        "export it: the contract's macro does, if no linker script hides it",
+        "export it: the contract's macro does, unless a linker script hides it",
     ),
     "symbol a function": Case(
-        ["-DSYMBOL_IS_FUNCTION"], "symbol-type", TABLE, "a symbol of that name that is no data object",
+        ["-DSYMBOL_IS_FUNCTION"], "symbol-type", TABLE, "a symbol of another type",
     ),
     "vtable too small": Case(
         SMALL,
@@ -496,10 +516,10 @@ INCOMPATIBLE = {
     "vtable that is not aligned": Case(
         ["-DSYMBOL_IS_ODD"],
         "vtable-alignment", "hardpoint_greeter_v1 at a multiple of 8 bytes", "an address 4 bytes past one",
-        "align it to 8 bytes, as every compiler does that is not told otherwise",
+        "align it to 8 bytes, as compilers do by default",
     ),
     "vtable with another size in it": Case(
-        ["-DSIZE=56"], "vtable-size", "a vtable that says it has 64 bytes", "56",
+        ["-DSIZE=56"], "vtable-size", "a vtable whose size field is 64", "56",
     ),
     "vtable of another ABI": Case(
         ["-DMAJOR=3"], "vtable-abi", "a vtable of the manifest's ABI", "3.0, while its manifest says 1.0",
@@ -520,10 +540,10 @@ INCOMPATIBLE = {
     ),
     "a vtable that running code would fill": Case(
         ["-DSYMBOL_IS_EMPTY"], "vtable-empty", "hardpoint_greeter_v1 to be a constant in the file",
-        "memory that only running code would fill", "initialise it with constants alone",
+        "memory that the file does not initialise (.bss)", "initialise it with constants only",
     ),
     "manifest and vtable disagreeing": Case(
-        [text("COPY", "{}")], "vtable-manifest", "a vtable with the note's manifest", "another one",
+        [text("COPY", "{}")], "vtable-manifest", "a vtable that points to the note's manifest or a copy of it", "another text",
     ),
     "bad JSON": Case(
         [text("NOTE", "{oops")], "manifest-malformed", "a manifest in JSON",
@@ -531,7 +551,7 @@ INCOMPATIBLE = {
     ),
     "a forged name": Case(
         [text("PLUGIN", 'english", "contract": "admin')], "manifest-malformed", "a manifest in JSON",
-        "a field that is given twice", MANIFEST,
+        "a duplicate field", MANIFEST,
     ),
 }  # fmt: skip
 
@@ -553,7 +573,7 @@ def test_a_plugin_that_does_not_fit(compiler: Compiler, ran: Path, name: str) ->
 
 
 @pytest.mark.parametrize("name", INCOMPATIBLE)
-def test_check_prints_what_a_stranger_could_act_on(
+def test_check_prints_every_part_of_a_problem(
     compiler: Compiler, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     case = INCOMPATIBLE[name]
@@ -570,7 +590,7 @@ NO_MANIFEST = {
     "no note and no symbol": (["-DNO_NOTE", "-DSYMBOL=other"], "none"),
     "a Python extension": (
         ["-DNO_NOTE", "-DSYMBOL=PyInit_broken"],
-        "a Python extension module, which is imported and not loaded",
+        "a Python extension module, which is imported, not loaded",
     ),
 }
 
@@ -579,20 +599,20 @@ NO_MANIFEST = {
 def test_a_library_without_a_manifest(compiler: Compiler, ran: Path, name: str) -> None:
     flags, found = NO_MANIFEST[name]
     [problem] = problems(refused(compiler.library("broken.c", *flags), hardpoint.NotAPluginError))
-    assert problem == ("manifest-missing", "a manifest (an ELF note of the owner 'hardpoint')", found, REBUILD, True)
+    assert problem == ("manifest-missing", "a manifest (an ELF note with the owner 'hardpoint')", found, REBUILD, True)
     assert not ran.exists()
 
 
 def test_the_symbol_is_in_a_dependency_only(compiler: Compiler, tmp_path: Path, ran: Path) -> None:
-    """dlsym would find it there; the file says that it is not here."""
+    """dlsym would find it there, but the file itself does not define it."""
     shutil.copy(compiler.library("broken.c", "-DNO_NOTE"), tmp_path / "libhelper.so")
     words = ["-DSYMBOL_IS_ELSEWHERE", str(tmp_path / "libhelper.so"), f"-Wl,-rpath,{tmp_path}"]
     [problem] = problems(refused(compiler.library("broken.c", *words), hardpoint.IncompatibleError))
-    assert problem[:3] == ("symbol-missing", TABLE, "one that it wants from another library")
+    assert problem[:3] == ("symbol-missing", TABLE, "an undefined symbol")
     assert not ran.exists()
 
 
-def test_all_problems_are_told_together(compiler: Compiler, ran: Path) -> None:
+def test_all_problems_are_reported_at_once(compiler: Compiler, ran: Path) -> None:
     flags = [
         text("METHODS", f'["greet(who: str) -> str", "{LANG}"]'),
         "-DSIZE=8",

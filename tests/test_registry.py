@@ -279,7 +279,9 @@ def test_the_name_of_a_bad_file_gives_its_own_error(tmp_path: Path, compiler: Co
     registry = hardpoint.Registry([tmp_path])
     with pytest.raises(hardpoint.NotAPluginError) as caught:
         registry.load("short", Greeter)
-    assert str(caught.value).startswith(f"{tmp_path}/short.so is not a plugin: needs a whole file, found 5000 bytes, ")
+    assert str(caught.value).startswith(
+        f"{tmp_path}/short.so is not a plugin: needs a complete file, found 5000 bytes, "
+    )
     with pytest.raises(hardpoint.IncompatibleError) as refused:
         registry.load("malformed", Greeter)
     assert str(refused.value).startswith(f"{tmp_path}/malformed.so has a malformed manifest: needs ")
@@ -414,7 +416,7 @@ def test_methods_that_are_not_the_contracts() -> None:
         "wrong does not fit greeter 1.0\n"
         "  - needs the method greet(name: str) -> str, found greet(who: str) -> str, which does not accept these calls: missing a "
         "required argument: 'who'; give it the contract's parameters and result [method-differs]\n"
-        "  - needs the method lang() -> str, found 'English', which cannot be called; make it a method [method-missing]"
+        "  - needs the method lang() -> str, found 'English', which is not callable; make it a method [method-missing]"
     )
     assert caught.value.path is None
     assert list(registry) == []
@@ -537,6 +539,9 @@ def test_a_method_that_cannot(name: str, is_class: bool) -> None:
         hardpoint.Registry().add("made", Scaler, made if is_class else made())
     [problem] = caught.value.problems
     assert problem.needs == "the method scale(by: float, text: str) -> int"
+    assert problem.code == (
+        "method-kind" if problem.found in {"an async method", "a generator method"} else "method-differs"
+    )
     assert (vars(Refused)[name].__doc__ or "none") in problem.found
 
 

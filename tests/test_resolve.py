@@ -1,4 +1,4 @@
-"""Where needed libraries would be found, held against what ldd(1) says."""
+"""The search for needed libraries, compared with ldd(1)."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def opened(path: Path | str) -> Iterator[ElfFile]:
 
 
 def _ldd(path: Path) -> dict[str, str | None]:
-    """The files that ldd names for the libraries that a file needs itself; None for what it does not find."""
+    """Return the files that ldd names for the libraries that a file needs itself; None for those not found."""
     done = subprocess.run(["ldd", str(path)], capture_output=True, text=True, check=False)
     found = re.findall(r"^\s*(\S+) => (not found|/\S+)", done.stdout, re.MULTILINE)
     return {name: None if where == "not found" else where for name, where in found}
 
 
 def _is_linked(path: Path) -> bool:
-    """Whether it is a 64-bit library or program."""
+    """True if it is a 64-bit library or program."""
     if path.is_symlink() or not path.is_file():
         return False
     with path.open("rb") as file:
@@ -51,7 +51,7 @@ def _is_linked(path: Path) -> bool:
 
 
 def _some_files() -> list[Path]:
-    """About thirty libraries and programs of the machine, taken evenly."""
+    """Return about thirty libraries and programs of the machine, evenly spread."""
     folders = [Path("/usr/lib"), Path(f"/usr/lib/{os.uname().machine}-linux-gnu"), Path("/usr/bin")]
     files = [path for folder in folders if folder.is_dir() for path in sorted(folder.iterdir()) if _is_linked(path)]
     return files[:: len(files) // 30 + 1]
@@ -132,7 +132,7 @@ def test_ld_library_path_goes_before_runpath_and_after_rpath(
     shutil.copytree(pair / "lib", other)
     code = f"""
 import os
-from hardpoint import resolve
+from hardpoint.elf import search_path
 from hardpoint.elf.reader import ElfFile
 elf = ElfFile(os.open("{pair}/libuser.so", os.O_RDONLY))
 print(search_path.find("libhpbase.so", elf, "{pair}"))
@@ -145,11 +145,11 @@ print(search_path.find("libhpbase.so", elf, "{pair}"))
 
 
 def test_what_is_loaded_already_is_known_by_its_own_name(compiler: Compiler, pair: Path, run_python: RunPython) -> None:
-    """The dynamic linker looks no further if the process has a library of that SONAME, whatever its file is called."""
+    """The dynamic linker takes a loaded library with that SONAME, whatever its file is called."""
     compiler.run("-shared", "-fPIC", "-Wl,-soname,libhpbase.so.1", "-o", f"{pair}/libhpbase.so.1.2.3", f"{pair}/base.c")
     code = f"""
 import ctypes, os, sys
-from hardpoint import resolve
+from hardpoint.elf import search_path
 from hardpoint.elf.reader import ElfFile
 elf = ElfFile(os.open("{pair}/libuser.so", os.O_RDONLY))
 print(search_path.find("libhpbase.so.1", elf, None))
@@ -171,7 +171,7 @@ def test_a_needed_name_with_a_slash_is_a_path(compiler: Compiler, pair: Path) ->
 
 
 def test_a_file_of_another_machine_is_passed_over(compiler: Compiler, pair: Path) -> None:
-    """As the dynamic linker does, which goes on to the next folder."""
+    """As by the dynamic linker, which continues with the next folder."""
     wrong = pair / "wrong"
     wrong.mkdir()
     data = bytearray((pair / "lib/libhpbase.so").read_bytes())

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SOURCE = Path(hardpoint.__file__).resolve().parent
 ROOMS = (
-    "fields errors problems version table ffi definition elf file preflight isolation backend binding inprocess "
+    "fields problems errors version launcher table ffi definition elf file preflight isolation backend binding inprocess "
     "isolation.worker isolation.host loading pickling aio contracts registry authoring conformance benchmark cli"
 ).split()
 """Each imports from itself and from those before it; `isolation.host` does not import `isolation.worker`."""

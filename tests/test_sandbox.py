@@ -1,4 +1,4 @@
-"""What a worker gives up before it loads a plugin: each promise is tried by a plugin that has it, and by one that has not."""
+"""The sandbox of a worker: each restriction is tried by a plugin under it, and by one without it."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ MACHINE = os.uname().machine
 @hardpoint.contract("escape", version="1.0")
 @runtime_checkable
 class Escape(Protocol):
-    """Tries to get out of where it is."""
+    """A plugin that tries to escape."""
 
     def attempt(self, what: str, argument: str) -> str:
-        """Try one thing: `done`, or the name of the error that it gave."""
+        """Try one thing: `done`, or the name of the errno."""
         ...
 
     def environment(self) -> str:
@@ -71,7 +71,7 @@ def free(library: Path) -> Iterator[Escape]:
 
 @pytest.fixture
 def victim() -> Iterator[int]:
-    """A process of the same user, for whom SIGUSR1 is nothing."""
+    """A process of the same user that ignores SIGUSR1."""
     code = "import signal; signal.signal(signal.SIGUSR1, signal.SIG_IGN); print(flush=True); signal.pause()"
     with subprocess.Popen([sys.executable, "-ISc", code], stdout=subprocess.PIPE) as process:
         assert process.stdout
@@ -227,7 +227,7 @@ def test_it_becomes_no_other_program(library: Path, confined: Escape) -> None:
 def test_processes_gives_them_back(library: Path) -> None:
     plugin = load(library, processes=True)
     assert [plugin.attempt(what, "/bin/true") for what in ("fork", "vfork", "clone3", "spawn")] == ["done"] * 4
-    assert "processes: it may start others, which may outlive it" in lines(plugin)
+    assert "processes: can start others, which can outlive it" in lines(plugin)
     hardpoint.close(plugin)
 
 
@@ -241,7 +241,7 @@ def test_other_processes_are_let_alone(what: str, confined: Escape, free: Escape
 def test_neither_its_group_nor_everybody_nor_the_host_can_be_signalled(
     whom: str, confined: Escape, free: Escape, numbers: dict[str, int]
 ) -> None:
-    words = f"{numbers['kill']} {os.getpid() if whom == 'host' else whom} 0"  # signal 0 asks, and does nothing
+    words = f"{numbers['kill']} {os.getpid() if whom == 'host' else whom} 0"  # signal 0 only checks permission
     assert confined.attempt("call", words) == "EPERM"
     assert free.attempt("call", words) == "done"
 
@@ -263,7 +263,7 @@ def test_it_cannot_arrange_to_outlive_the_host(confined: Escape, free: Escape) -
 
 
 class Call(NamedTuple):
-    """A system call with arguments that do no harm, and what it says to those who may."""
+    """A system call with harmless arguments, and its answer where it is allowed."""
 
     name: str
     arguments: str
@@ -309,7 +309,7 @@ def numbers(compiler: Compiler) -> dict[str, int]:
 
 
 def numbers_of(command: list[str]) -> dict[str, int]:
-    """What the C library's headers say of system calls."""
+    """The numbers of system calls in the C library's headers."""
     code = "#include <asm/unistd.h>\n"
     done = subprocess.run([*command, "-E", "-dM", "-xc", "-"], input=code, capture_output=True, text=True, check=True)
     return {name: int(value) for name, value in re.findall(r"#define __NR_(\w+) (\d+)$", done.stdout, re.MULTILINE)}
@@ -350,7 +350,7 @@ def test_no_other_abi_leads_around_the_filter(confined: Escape, free: Escape) ->
 def test_root_has_no_capabilities_left(confined: Escape, free: Escape) -> None:
     assert confined.attempt("capabilities", "") == "EPERM"
     assert free.attempt("capabilities", "") == "done"
-    assert "no capabilities, but those over files" in lines(confined)
+    assert "no capabilities, except those over files" in lines(confined)
 
 
 def test_no_program_gives_new_privileges(confined: Escape, free: Escape) -> None:
@@ -379,7 +379,7 @@ PID = 4242
 
 
 def answer(machine: str, number: int, *arguments: int, arch: int | None = None, **options: bool) -> str:
-    """What a filter says to a call, by linux/filter.h: a machine that is not here can be asked too."""
+    """Interpret a filter (linux/filter.h) for a system call, also for another machine than this one."""
     given = {"network": False, "processes": False, **options}
     code = list(struct.iter_unpack("=HBBI", seccomp.program(machine, PID, **given)))
     data = WORDS.pack(
@@ -488,7 +488,7 @@ def test_a_limit_is_not_raised_again(name: str, library: Path) -> None:
     hardpoint.close(plugin)
 
 
-# -- what it is given --------------------------------------------------------------------------------------------------
+# -- what it inherits ------------------------------------------------------------------------------------------------
 
 
 def test_the_hosts_environment_stays_with_the_host(run_python: RunPython, library: Path) -> None:
@@ -536,7 +536,7 @@ def test_what_plugins_do(what: str, confined: Escape, free: Escape) -> None:
 
 
 def test_libraries_of_its_own_are_found_and_their_folder_is_not_opened(compiler: Compiler, tmp_path: Path) -> None:
-    """One needs another, which only the plugin's own search path (DT_RPATH, which is inherited) leads to."""
+    """One needs another, which only the plugin's own search path finds (DT_RPATH is inherited)."""
     compiler.header(Escape)
     inner = tmp_path / "inner"
     inner.mkdir()
@@ -680,7 +680,7 @@ def test_a_crash_under_the_loaders_lock_is_told_and_does_not_hang(compiler: Comp
     assert "SIGSEGV" in caught.value.stderr or "Segmentation fault" in caught.value.stderr
 
 
-# -- what is told ------------------------------------------------------------------------------------------------------
+# -- what is reported --------------------------------------------------------------------------------------------------
 
 
 def test_what_is_in_force_can_be_asked_for(confined: Escape) -> None:
@@ -722,7 +722,7 @@ except Exception as error:
 
 
 def without(run_python: RunPython, library: Path, mode: object) -> list[str]:
-    """What a worker tells on a kernel with neither Landlock nor seccomp."""
+    """The lines of a worker on a kernel with neither Landlock nor seccomp."""
     code = WITHOUT.format(tests=IMPORTABLE, library=str(library), mode=mode)
     return str(run_python(code).stdout).splitlines()
 
@@ -730,17 +730,17 @@ def without(run_python: RunPython, library: Path, mode: object) -> list[str]:
 def test_what_the_kernel_lacks_is_said(run_python: RunPython, library: Path) -> None:
     assert [line for line in without(run_python, library, True) if line.startswith("lacking")] == [
         "lacking: files are not confined: the kernel has no Landlock (Linux 5.13 has it, if it is turned on)",
-        f"lacking: system calls are not confined: the kernel takes no seccomp filter here ({os.strerror(errno.ENOSYS)})",
+        f"lacking: system calls are not confined: the kernel refuses a seccomp filter here ({os.strerror(errno.ENOSYS)})",
     ]
 
 
 def test_what_the_kernel_lacks_is_an_error_if_it_is_required(run_python: RunPython, library: Path) -> None:
     (told,) = without(run_python, library, "required")
     assert told == (
-        f"LoadError {library} is not loaded: Isolation(sandbox='required'), and files are not confined: the kernel has no "
-        "Landlock (Linux 5.13 has it, if it is turned on); system calls are not confined: the kernel takes no seccomp "
-        "filter here (Function not implemented); use another kernel or container, or do with what there is: "
-        "Isolation(sandbox=True)"
+        f"LoadError {library} is not loaded: needs the whole sandbox for Isolation(sandbox='required'), found: files are not "
+        "confined: the kernel has no Landlock (Linux 5.13 has it, if it is turned on); system calls are not confined: the "
+        "kernel refuses a seccomp filter here (Function not implemented); use another kernel or container, or "
+        "Isolation(sandbox=True) for a partial sandbox"
     )
 
 
@@ -754,7 +754,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"memory": "lots"}, "Isolation(memory=...) is a number of bytes, or a size such as '256MiB', not 'lots'"),
     ({"memory": True}, "Isolation(memory=...) is a number of bytes, or a size such as '256MiB', not True"),
     ({"memory": -1}, "Isolation(memory=...) is a number of bytes, or a size such as '256MiB', not -1"),
-    ({"memory": "1MiB"}, "Isolation(memory=...) is 64 MiB or more, since Python itself takes part of it, not '1MiB'"),
+    ({"memory": "1MiB"}, "Isolation(memory=...) is 64 MiB or more, since Python itself needs part of it, not '1MiB'"),
     ({"cpu": 0.5}, "Isolation(cpu=...) is a whole number from 1 to 2147483647, or None, not 0.5"),
     ({"cpu": True}, "Isolation(cpu=...) is a whole number from 1 to 2147483647, or None, not True"),
     ({"files": 3}, "Isolation(files=...) is a whole number from 32 to 2147483647, or None, not 3"),
@@ -768,7 +768,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"processes": 4}, "Isolation(processes=...) is True or False, not 4"),
     ({"read": 7}, "Isolation(read=...) is a path, or a list or tuple of paths, not 7"),
     ({"write": [7]}, "Isolation(write=...) is a path, or a list or tuple of paths, not [7]"),
-    ({"read": "/nowhere"}, "Isolation(read=...) names '/nowhere', which is not there; make it first"),
+    ({"read": "/nowhere"}, "Isolation(read=...) names '/nowhere', which does not exist; make it first"),
 ]  # fmt: skip
 
 

@@ -178,7 +178,7 @@ def test_it_is_found_where_the_plugin_is_called(vendored: Environment, options: 
 
 def test_a_digest_does_not_cover_the_other_library(vendored: Environment, tmp_path: Path) -> None:
     lock = tmp_path / "hardpoint.lock"
-    assert "needs a pinned library that stands alone" in vendored.hardpoint("lock", "-o", lock, status=1)
+    assert "needs a pinned library that needs nothing beside it" in vendored.hardpoint("lock", "-o", lock, status=1)
     vendored.run(vendored.bin / "hardpoint", "list", "--allow", lock, status=1)
     said = vendored.run("sh", "-c", f"{vendored.bin}/hardpoint list --allow {lock} || true")
-    assert "needs  a pinned library that stands alone\n" in said
+    assert "needs  a pinned library that needs nothing beside it\n" in said

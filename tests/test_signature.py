@@ -11,44 +11,53 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 import hardpoint
+from hardpoint.definition import kinds
+from hardpoint.definition.canonical_text import contract_from_texts, parse_method
 from hardpoint.definition.decorators import contract_of
-from hardpoint.definition.model import (
-    MAX_MANIFEST,
-    Method,
-    Parameter,
-    contract_from_texts,
-    find_length,
-    parse_method,
-    parse_version,
-)
+from hardpoint.definition.kinds import find_kind
+from hardpoint.definition.model import MAX_MANIFEST, Method, Parameter, find_length, parse_version
 from hardpoint.definition.reserved_names import check_contract_name, owner_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-KINDS = ["str", "bytes", "bytearray", "int", "float", "bool"]
-RESULTS = ["str", "bytes", "int", "float", "bool", "None"]
+KINDS = [text for text, kind in kinds.KINDS.items() if kind.parameters]
+RESULTS = [text for text, kind in kinds.KINDS.items() if kind.results]
+
+
+def method(name: str, parameters: tuple[Parameter, ...], result: str) -> Method:
+    return Method(name, parameters, find_kind(result))
+
+
+def parameter(name: str, kind: str, *, positional_only: bool = False) -> Parameter:
+    return Parameter(name, find_kind(kind), positional_only)
+
 
 TEXTS = {
-    "lang() -> str": Method("lang", (), "str"),
-    "greet(name: str) -> str": Method("greet", (Parameter("name", "str"),), "str"),
-    "stop() -> None": Method("stop", (), "None"),
-    "mix(a: str, b: bytes, c: bytearray, d: int, e: float, f: bool) -> bytes": Method(
-        "mix", tuple(Parameter(name, kind) for name, kind in zip("abcdef", KINDS, strict=True)), "bytes"
+    "lang() -> str": method("lang", (), "str"),
+    "greet(name: str) -> str": method("greet", (parameter("name", "str"),), "str"),
+    "stop() -> None": method("stop", (), "None"),
+    "mix(a: str, b: bytes, c: bytearray, d: int, e: float, f: bool) -> bytes": method(
+        "mix",
+        tuple(
+            parameter(name, kind)
+            for name, kind in zip("abcdef", ["str", "bytes", "bytearray", "int", "float", "bool"], strict=True)
+        ),
+        "bytes",
     ),
-    "first(str, /) -> int": Method("first", (Parameter("_1", "str", positional_only=True),), "int"),
-    "both(int, int, /) -> bool": Method(
-        "both", (Parameter("_1", "int", positional_only=True), Parameter("_2", "int", positional_only=True)), "bool"
+    "first(str, /) -> int": method("first", (parameter("_1", "str", positional_only=True),), "int"),
+    "both(int, int, /) -> bool": method(
+        "both", (parameter("_1", "int", positional_only=True), parameter("_2", "int", positional_only=True)), "bool"
     ),
-    "some(bytes, /, b: float) -> float": Method(
-        "some", (Parameter("_1", "bytes", positional_only=True), Parameter("b", "float")), "float"
+    "some(bytes, /, b: float) -> float": method(
+        "some", (parameter("_1", "bytes", positional_only=True), parameter("b", "float")), "float"
     ),
-    "eight(a: int, b: int, c: int, d: int, e: int, f: int, g: int, h: int) -> int": Method(
-        "eight", tuple(Parameter(name, "int") for name in "abcdefgh"), "int"
+    "eight(a: int, b: int, c: int, d: int, e: int, f: int, g: int, h: int) -> int": method(
+        "eight", tuple(parameter(name, "int") for name in "abcdefgh"), "int"
     ),
-    f"{'m' * 64}({'p' * 64}: int) -> None": Method("m" * 64, (Parameter("p" * 64, "int"),), "None"),
-    "match(type: str) -> str": Method("match", (Parameter("type", "str"),), "str"),
-    "out(n_len: int, s: str) -> str": Method("out", (Parameter("n_len", "int"), Parameter("s", "str")), "str"),
+    f"{'m' * 64}({'p' * 64}: int) -> None": method("m" * 64, (parameter("p" * 64, "int"),), "None"),
+    "match(type: str) -> str": method("match", (parameter("type", "str"),), "str"),
+    "out(n_len: int, s: str) -> str": method("out", (parameter("n_len", "int"), parameter("s", "str")), "str"),
 }
 
 
@@ -75,15 +84,16 @@ def methods(draw: st.DrawFn) -> Method:
     for index, name in enumerate(draw(st.lists(names, max_size=8, unique=True))):
         first = index < positional_only
         assume(_free(name, slot=False))
-        parameters.append(Parameter(f"_{index + 1}" if first else name, draw(st.sampled_from(KINDS)), first))
+        kind = draw(st.sampled_from(KINDS))
+        parameters.append(parameter(f"_{index + 1}" if first else name, kind, positional_only=first))
     assume(find_length(parameters) is None)
     name = draw(names.filter(lambda name: _free(name, slot=True)))
-    return Method(name, tuple(parameters), draw(st.sampled_from(RESULTS)))
+    return method(name, tuple(parameters), draw(st.sampled_from(RESULTS)))
 
 
 @given(methods())
-def test_parsing_is_the_inverse_of_the_text(method: Method) -> None:
-    assert parse_method(method.text) == method
+def test_parsing_is_the_inverse_of_the_text(drawn: Method) -> None:
+    assert parse_method(drawn.text) == drawn
 
 
 WRONG = {
@@ -217,8 +227,8 @@ def test_any_text_is_a_method_or_a_value_error(text: str) -> None:
 
 @given(methods(), st.data())
 @example(TEXTS["both(int, int, /) -> bool"], None)
-def test_a_mutated_text_is_a_method_or_a_value_error(method: Method, data: st.DataObject | None) -> None:
-    text = method.text
+def test_a_mutated_text_is_a_method_or_a_value_error(drawn: Method, data: st.DataObject | None) -> None:
+    text = drawn.text
     if data is None:
         text = text.replace("/", "", 1)
     else:
@@ -242,7 +252,12 @@ NO_CONTRACT: dict[str, tuple[str, str, tuple[str, ...], str]] = {
     "no methods": ("greeter", "1.0", (), "no methods"),
     "one method twice": ("greeter", "1.0", ("lang() -> str", "lang() -> str"), "two methods of the name 'lang'"),
     "one name twice": ("greeter", "1.0", ("lang() -> str", "lang(a: int) -> str"), "two methods of the name 'lang'"),
-    "bad name": ("Greeter", "1.0", ("lang() -> str",), "the name 'Greeter', which is no lower-case ASCII identifier"),
+    "bad name": (
+        "Greeter",
+        "1.0",
+        ("lang() -> str",),
+        "the name 'Greeter', which is not a lower-case ASCII identifier",
+    ),
     "bad version": ("greeter", "1", ("lang() -> str",), "a version is MAJOR.MINOR"),
     "bad text": (
         "greeter",

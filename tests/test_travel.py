@@ -21,7 +21,7 @@ from probe import Probe
 
 import hardpoint
 from hardpoint.contracts import Greeter, Transformer
-from hardpoint.definition.model import contract_from_texts
+from hardpoint.definition.canonical_text import contract_from_texts
 from hardpoint.loading import load_contract
 
 if TYPE_CHECKING:

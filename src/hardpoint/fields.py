@@ -1,20 +1,20 @@
 """Fields: small immutable values with named fields, like typing.NamedTuple at a tenth of its cost.
 
-NamedTuple compiles each annotation that stands as a string and a function for each class: 0.1-0.2 ms a class in a fresh
-process, and the first compile() of a process makes the classes of its syntax tree, 2 ms (measured). Together they were
-a third of what hardpoint adds to a host's start-up. Nothing is compiled here.
+NamedTuple compiles every annotation that is a string, and a function for each class: 0.1 to 0.2 ms a class in a fresh
+process. The first compile() of a process also makes the classes of the syntax tree, which takes 2 ms (measured).
+Together that was a third of what hardpoint adds to a host's start-up. Nothing is compiled here.
 """
 
 from __future__ import annotations
 
-from collections import _tuplegetter  # type: ignore[attr-defined]  # what namedtuple makes its fields of
+from collections import _tuplegetter  # type: ignore[attr-defined]  # namedtuple's own
 from typing import TYPE_CHECKING, Any
 
 __all__ = ["Fields"]
 
 
 class _FieldsType(type):
-    """Makes what a class annotates the fields of its objects, and what it sets them to their defaults."""
+    """Turns the annotations of a class into fields, and their values into defaults."""
 
     _fields: tuple[str, ...]
     _field_defaults: dict[str, Any]
@@ -23,10 +23,11 @@ class _FieldsType(type):
         fields = tuple(members.get("__annotations__", ()))
         base = bases[0] if isinstance(bases[0], _FieldsType) else None
         if base is not None and not fields:
-            if not base._fields:  # Python 3.14 has no annotations here without the future import
-                raise TypeError(
-                    f"{name} needs fields: annotate them, and begin its module with `from __future__ import annotations`"
-                )
+            if (
+                not base._fields or "__annotate_func__" in members
+            ):  # Python 3.14 has no annotations here without the future import
+                fix = "annotate them, and begin its module with `from __future__ import annotations`"
+                raise TypeError(f"{name} needs fields: {fix}")
             return super().__new__(cls, name, bases, {"__slots__": (), **members})  # the fields are the base's
         defaults = {field: members[field] for field in fields if field in members}
         members |= {field: _tuplegetter(index, field) for index, field in enumerate(fields)}
@@ -34,7 +35,7 @@ class _FieldsType(type):
         return super().__new__(cls, name, bases, members)
 
     def complete(cls, values: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
-        """The values of all fields, from those given by position, by name and by default."""
+        """Return the values of all fields: those given by position, then by name, then the defaults."""
         rest = cls._fields[len(values) :]
         given = cls._field_defaults | named
         if len(values) > len(cls._fields) or not named.keys() <= set(rest) <= given.keys():

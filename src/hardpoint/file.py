@@ -1,4 +1,4 @@
-"""A path -> a library's file: opened once, identified by its descriptor, hashed or pinned on demand."""
+"""A path -> an open library file, identified by its descriptor, hashed or pinned on demand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Self, TypeAlias
 
     Examine: TypeAlias = Callable[["LibraryFile"], str | None]
-    """Raises if an open file may not be loaded; gives the digest that it is to be pinned to, or None."""
+    """Raises if an open file may not be loaded; returns the digest to pin it to, or None."""
 
 _KINDS = {
     stat.S_IFDIR: "a directory",
@@ -29,7 +29,7 @@ _CHUNK = 1 << 20
 
 
 class Identity(Fields):
-    """What tells one file from another, and from what it was before: from fstat(2), `modified` in nanoseconds."""
+    """Identifies a file and its version, from fstat(2); `modified` is in nanoseconds."""
 
     device: int
     inode: int
@@ -38,26 +38,26 @@ class Identity(Fields):
 
     @classmethod
     def of(cls, status: os.stat_result) -> Identity:
-        """The identity in an answer of stat(2)."""
+        """Take the identity from a result of stat(2)."""
         return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 class LibraryFile:
-    """An open regular file that may be a library; leaving its `with` block closes it, unless it is to be kept."""
+    """An open regular file that may be a library. Leaving its `with` block closes it, unless `kept` is set."""
 
     def __init__(self, path: str, fd: int, loader_path: str, status: os.stat_result, sha256: str | None = None) -> None:
         self.path = path
         """The path as the caller named it."""
         self.fd = fd
         self.loader_path = loader_path
-        """What dlopen is given: the absolute path, or the descriptor's name under /proc if it is pinned."""
+        """The path for dlopen: the absolute path, or the descriptor's name under /proc if it is pinned."""
         self.absolute = loader_path
-        """The absolute path of the file, or of the one that a pinned copy was made of."""
+        """The absolute path of the file, or of the original of a pinned copy."""
         self.pinned = sha256
-        """The digest of a pinned file, 64 hexadecimal digits; None if it is not pinned."""
+        """The SHA-256 of a pinned file, 64 hexadecimal digits; None if it is not pinned."""
         self.identity = Identity.of(status)
         self.kept = False
-        """Set to leave the descriptor open for good: glibc knows a pinned library by its number."""
+        """True to leave the descriptor open: glibc identifies a pinned library by its name, which has the number."""
 
     def __enter__(self) -> Self:
         return self
@@ -70,7 +70,7 @@ class LibraryFile:
 
 
 def path_of(path: str | os.PathLike[str], what: str) -> str:
-    """A path as text. TypeError for what is none; `what` is how the caller knows it, such as `folder`."""
+    """Convert a path to str. TypeError if it is not a path; `what` is the caller's name for it, such as `folder`."""
     try:
         return os.fsdecode(path)
     except TypeError:
@@ -78,14 +78,15 @@ def path_of(path: str | os.PathLike[str], what: str) -> str:
 
 
 def open_library(path: str | os.PathLike[str], named: str | None = None) -> LibraryFile:
-    """Open the file at `path`, which has to be a regular one. Never waits for another process, as a FIFO would.
+    """Open the regular file at `path`, without ever blocking, as on a FIFO.
 
-    `named` is how the caller named it, if that was in another way: relative to another folder, say. Raises PluginNotFoundError if nothing is there, and NotAPluginError if it is no regular file or cannot be read.
+    `named` is the path as the caller wrote it, if that differs. Raises PluginNotFoundError if nothing is there,
+    NotAPluginError if it is not a regular file or cannot be read, and LoadError if the process is out of descriptors.
     """
     path = os.fsdecode(path)
     name = named or path
     try:
-        # Asked before it is opened, since opening a device can do something; and again after, since it can change.
+        # Checked before opening, since opening a device can have effects, and again after, since the path can change.
         _check_regular(name, os.stat(path).st_mode)
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
@@ -93,12 +94,12 @@ def open_library(path: str | os.PathLike[str], named: str | None = None) -> Libr
             f"{name}: there is no such file; check the path, or build the plugin", path=name
         ) from error
     except OSError as error:
-        if error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOMEM}:  # it says nothing about the file
+        if error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOMEM}:  # not the file's fault
             raise LoadError(
                 f"{name} cannot be opened now: {error.strerror}; close some and try again", path=name
             ) from error
         fix = "check its permissions" if isinstance(error, PermissionError) else "check the path"
-        problem = Problem("file-unreadable", "a file that can be read", error.strerror or str(error), fix)
+        problem = Problem.of("file-unreadable", error.strerror or error, fix=fix)
         raise NotAPluginError(f"{name} cannot be opened: {problem}", path=name, problems=[problem]) from error
     try:
         status = os.fstat(fd)
@@ -106,26 +107,26 @@ def open_library(path: str | os.PathLike[str], named: str | None = None) -> Libr
     except NotAPluginError:
         os.close(fd)
         raise
-    # Not os.path.abspath: it folds `link/..` away, and dlopen would open another file than this one.
+    # Not os.path.abspath: it removes `link/..`, so that dlopen would open another file than this one.
     return LibraryFile(name, fd, path if path.startswith("/") else f"{os.getcwd()}/{path}", status)
 
 
 def _check_regular(name: str, mode: int) -> None:
     if not stat.S_ISREG(mode):
         found = _KINDS.get(stat.S_IFMT(mode), "a special file")
-        problem = Problem("file-kind", "a regular file", found, "give the path of a .so file")
+        problem = Problem.of("file-kind", found)
         raise NotAPluginError(f"{name} is not a plugin: {problem}", path=name, problems=[problem])
 
 
 def digest(file: LibraryFile) -> str:
-    """The SHA-256 (FIPS 180-4) of the file's bytes, as 64 lower-case hexadecimal digits."""
+    """Return the SHA-256 (FIPS 180-4) of the file's bytes, as 64 lower-case hexadecimal digits."""
     return _copy(file, None)
 
 
 def pin(file: LibraryFile, sha256: str) -> LibraryFile:
-    """A sealed copy of the file in memory (memfd_create(2)), whose bytes have this digest and can change no more.
+    """Copy the file into memory (memfd_create(2)), sealed: the bytes have this digest and can no longer change.
 
-    IncompatibleError if the digest is another one. TypeError or ValueError if `sha256` is not 64 hexadecimal digits.
+    IncompatibleError if the digest differs. TypeError or ValueError if `sha256` is not 64 hexadecimal digits.
     """
     if not isinstance(sha256, str):
         raise TypeError(f"sha256 is 64 hexadecimal digits, not {sha256!r}")
@@ -149,27 +150,26 @@ def pin(file: LibraryFile, sha256: str) -> LibraryFile:
 
 
 def check_digest(file: LibraryFile, wanted: str) -> None:
-    """IncompatibleError if the file's bytes have another digest."""
+    """Raise IncompatibleError if the file's bytes have another digest."""
     _check_digest(file, wanted, digest(file))
 
 
 def _check_digest(file: LibraryFile, wanted: str, found: str) -> None:
     if found != wanted:
-        fix = "get the file that was meant, or look at what changed"
-        problem = Problem("sha256", f"a file whose sha256 is {wanted}", found, fix)
+        problem = Problem.of("sha256", found, sha256=wanted)
         raise IncompatibleError(f"{file.path} is another file: {problem}", path=file.path, problems=[problem])
 
 
 def _seal(memory: int) -> None:
-    import fcntl  # only pinned files need it
+    import fcntl  # 0.3 ms that only pinned files pay
 
     seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
     fcntl.fcntl(memory, fcntl.F_ADD_SEALS, seals)
 
 
 def _copy(file: LibraryFile, to: int | None) -> str:
-    """Hash the file's bytes, and write the very same ones to a descriptor if there is one."""
-    import hashlib  # 4 ms of start-up, for the few that ask
+    """Hash the file's bytes, and write the same bytes to the descriptor `to` if it is not None."""
+    import hashlib  # 4 ms that only pinned and locked files pay
 
     sha, offset = hashlib.sha256(), 0
     while chunk := os.pread(file.fd, _CHUNK, offset):

@@ -1,8 +1,14 @@
-"""Tables on the terminal: in plain columns, or by rich, an extra."""
+"""Text for people: counted nouns, and rows as a table, in plain columns or by rich, which is an extra."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: `1 plugin`, `2 plugins`, `3 processes`."""
+    ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
+    return f"{number:,} {noun}{ending}"
 
 
 class Table(NamedTuple):

@@ -1,5 +1,5 @@
 /* What the plugins of random contracts are made of: each method says exactly what reached it, and what it does then
- * depends on all of that. tests/echo.py computes the same in Python; the two change together. */
+ * depends on all of that. tests/support/echo.py computes the same in Python; the two change together. */
 #ifndef ECHO_H
 #define ECHO_H
 
@@ -119,13 +119,13 @@ static inline hp_status echo_write(echo *e, const char *tail) {
 }
 
 /* The answer of kind `kind`, stored where the result goes; text is left in the hp_out, whatever the kind. */
-static inline hp_status echo_answer(echo *e, char kind, void *result) {
+static inline hp_status echo_answer(echo *e, char kind, void *result, size_t size) {
     static const uint64_t odd[] = {0x7ff8000000000000, 0x7ff0000000000000, 0x8000000000000000, 1};
     const uint64_t bits = echo_draw(e, 4) == 0 ? odd[echo_draw(e, 4)] : e->hash;
     const bool truth = echo_draw(e, 2);
     const hp_status status = echo_write(e, "");
     if (kind == 'i') {
-        memcpy(result, &e->hash, sizeof e->hash);
+        memcpy(result, &e->hash, size); /* its low bytes: every machine here is little-endian */
     } else if (kind == 'f') {
         memcpy(result, &bits, sizeof bits);
     } else if (kind == '?') {
@@ -145,9 +145,9 @@ static inline hp_status echo_pad(echo *e, size_t size) {
     return status;
 }
 
-static inline hp_status echo_grow(echo *e, char kind, void *result) {
+static inline hp_status echo_grow(echo *e, char kind, void *result, size_t size) {
     static const size_t sizes[] = {511, 512, 513, 1023, 1024, 1025, 1032, 2047, 2048, 2049, 65536, 65537};
-    hp_status status = echo_answer(e, kind, result);
+    hp_status status = echo_answer(e, kind, result, size);
     if (echo_draw(e, 2)) {
         return status == HP_OK ? echo_pad(e, sizes[echo_draw(e, 12)]) : status;
     }
@@ -161,10 +161,10 @@ static inline hp_status echo_grow(echo *e, char kind, void *result) {
     return status;
 }
 
-static inline hp_status echo_fail(echo *e, char kind, void *result) {
+static inline hp_status echo_fail(echo *e, char kind, void *result, size_t size) {
     static const hp_status statuses[] = {1, 2, 3, 4, 5, 255, 256, 257, 65535};
     const hp_status status = statuses[echo_draw(e, 9)];
-    hp_status written = echo_answer(e, kind, result);
+    hp_status written = echo_answer(e, kind, result, size);
     e->out->len = 0;
     switch (echo_draw(e, 4)) {
     case 0:
@@ -181,7 +181,7 @@ static inline hp_status echo_fail(echo *e, char kind, void *result) {
     }
 }
 
-static inline hp_status echo_break(echo *e, char kind, void *result) {
+static inline hp_status echo_break(echo *e, char kind, void *result, size_t size) {
     hp_status status;
     hp_out *out = e->out;
     switch (kind == 's' && echo_draw(e, 2) ? 0 : echo_draw(e, 9)) {
@@ -198,13 +198,13 @@ static inline hp_status echo_break(echo *e, char kind, void *result) {
         out->len = out->cap + (echo_draw(e, 2) ? 1 + echo_draw(e, 100) : SIZE_MAX / 2);
         return status;
     case 5:
-        status = echo_answer(e, kind, result);
+        status = echo_answer(e, kind, result, size);
         out->data = (char *)(uintptr_t)echo_draw(e, 2);
         out->cap = echo_draw(e, 2) ? out->cap : 7;
         return status;
     case 6:
         (void)!out->grow(out, SIZE_MAX / 2);
-        return echo_answer(e, kind, result);
+        return echo_answer(e, kind, result, size);
     case 7:
         return hp_reserve(out, SIZE_MAX / 2);
     default: /* says nothing at all, or more than a bool may */
@@ -215,21 +215,21 @@ static inline hp_status echo_break(echo *e, char kind, void *result) {
     }
 }
 
-/* What the method returns. One call in `every` goes by the habit. */
-static inline hp_status echo_close(echo *e, char kind, void *result, echo_habit habit, uint32_t every) {
+/* The status of the method, whose result has `size` bytes. One call in `every` goes by the habit. */
+static inline hp_status echo_close(echo *e, char kind, void *result, size_t size, echo_habit habit, uint32_t every) {
     static const char nothing[8];
     hp_status status;
-    if (result != NULL && memcmp(result, nothing, kind == '?' ? 1 : 8) != 0) {
+    if (result != NULL && memcmp(result, nothing, size) != 0) {
         e->wrong = "the result is not 0 on entry";
     }
     if (e->wrong != NULL) {
         status = hp_fail(e->out, 65535, "%s", e->wrong);
     } else if (echo_draw(e, every) > 0 || habit == PLAIN) {
-        status = echo_answer(e, kind, result);
+        status = echo_answer(e, kind, result, size);
     } else {
-        status = habit == GROWS   ? echo_grow(e, kind, result)
-                 : habit == FAILS ? echo_fail(e, kind, result)
-                                  : echo_break(e, kind, result);
+        status = habit == GROWS   ? echo_grow(e, kind, result, size)
+                 : habit == FAILS ? echo_fail(e, kind, result, size)
+                                  : echo_break(e, kind, result, size);
     }
     free(e->text);
     return status;

@@ -7,24 +7,20 @@ import zlib
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hardpoint.definition import kinds
 from hardpoint.definition.decorators import contract_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from hardpoint.definition.kinds import Kind
     from hardpoint.definition.model import Contract, Method
 
-ANNOTATIONS = {
-    "str": ("str", "'str'"),
-    "bytes": ("bytes", "Buffer"),
-    "bytearray": ("bytearray", "WritableBuffer"),
-    "int": ("int",),
-    "float": ("float",),
-    "bool": ("bool",),
-}
-KINDS = tuple(ANNOTATIONS)
-RESULTS = ("str", "bytes", "int", "float", "bool", "None")
-LETTERS = {"str": "s", "bytes": "b", "bytearray": "w", "int": "i", "float": "f", "bool": "?", "None": "n"}
+BUFFERS = tuple(text for text, kind in kinds.KINDS.items() if kind.is_buffer)
+VALUES = tuple(text for text, kind in kinds.KINDS.items() if kind.is_value)
+RESULTS = tuple(text for text, kind in kinds.KINDS.items() if kind.results)
+LETTERS = {str: "s", bytes: "b", bytearray: "w", int: "i", float: "f", bool: "?", type(None): "n"}
+"""The forms of echo.h, by the class of a kind's values."""
 NAMES = "a b c x y kwargs args plugin cls name len data index holder".split()
 HABITS = ("PLAIN", "GROWS", "FAILS", "BREAKS")
 MOST_METHODS = 36
@@ -60,7 +56,7 @@ def make_batch(seed: int) -> Batch:
     habits: dict[str, tuple[str, int]] = {}
     room = MOST_TEXT
     for index in range(MOST_METHODS):
-        text = _method(random, f"m{index}", _kinds(random, index))
+        text = _method(random, f"m{index}", _texts(random, index))
         room -= len(text)
         if room < 0:
             break
@@ -71,33 +67,30 @@ def make_batch(seed: int) -> Batch:
     return Batch(seed, source, scope[f"Random{seed}"], habits)
 
 
-def _kinds(random: Random, index: int) -> list[str]:
+def _texts(random: Random, index: int) -> list[str]:
     full = (["int"], ["bool"], ["float"], ["int", "float"], ["str"], ["bytearray"], ["str", "bytes", "bytearray"])
     if index < len(full):
         return random.choices(full[index], k=8)
-    return random.choices(random.choice((KINDS, KINDS, KINDS[:3], KINDS[3:])), k=random.randint(0, 8))
+    every = BUFFERS + VALUES
+    return random.choices(random.choice((every, every, BUFFERS, VALUES)), k=random.randint(0, 8))
 
 
-def _method(random: Random, name: str, kinds: list[str]) -> str:
+def _annotations(text: str) -> list[str]:
+    """Every way to annotate a parameter of a kind, one of them in quotes."""
+    names = [getattr(each, "__name__", str(each)) for each in kinds.find_kind(text).parameters]
+    return [*names, repr(names[0])]
+
+
+def _method(random: Random, name: str, texts: list[str]) -> str:
     """Such as `m1(self, a: str, b: 'int', /, c: Buffer) -> bool`."""
-    names = random.sample(NAMES, len(kinds))
-    words = [f"{each}: {random.choice(ANNOTATIONS[kind])}" for each, kind in zip(names, kinds, strict=True)]
+    names = random.sample(NAMES, len(texts))
+    words = [f"{each}: {random.choice(_annotations(text))}" for each, text in zip(names, texts, strict=True)]
     if words and random.random() < 0.3:
         words.insert(random.randint(1, len(words)), "/")
     return f"{name}({', '.join(['self', *words])}) -> {random.choice(RESULTS)}"
 
 
 # -- plugins ---------------------------------------------------------------------------------------------------------
-
-_C_TYPES = {
-    "str": "const char *p{0}, size_t n{0}",
-    "bytes": "const uint8_t *p{0}, size_t n{0}",
-    "bytearray": "uint8_t *p{0}, size_t n{0}",
-    "int": "int64_t p{0}",
-    "float": "double p{0}",
-    "bool": "bool p{0}",
-}
-_C_RESULTS = {"int": "int64_t *result, ", "float": "double *result, ", "bool": "bool *result, "}
 
 
 def render_plugin(batch: Batch) -> str:
@@ -112,21 +105,22 @@ def render_plugin(batch: Batch) -> str:
 
 
 def _function(method: Method, habit: str, every: int) -> str:
-    kinds = [parameter.kind for parameter in method.parameters]
-    parameters = ", ".join(["void *self", *(_C_TYPES[kind].format(index) for index, kind in enumerate(kinds))])
-    result = _C_RESULTS.get(method.result, "")
+    parameters = ["void *self"]
     lines = [f'echo_open(&e, "{method.name}", self, out);']
-    for index, kind in enumerate(kinds):
-        buffer = kind in {"str", "bytes", "bytearray"}
-        arguments = f"'{LETTERS[kind]}', p{index}, n{index}" if buffer else f"p{index}"
-        lines.append(f"echo_{'buffer' if buffer else kind}(&e, {arguments});")
-    lines.append("echo_end(&e);")
-    lines += [f"echo_change(&e, p{index}, n{index});" for index, kind in enumerate(kinds) if kind == "bytearray"]
-    lines.append(
-        f"return echo_close(&e, '{LETTERS[method.result]}', {'result' if result else 'NULL'}, {habit}, {every});"
-    )
+    changes: list[str] = []
+    for index, kind in enumerate(parameter.kind for parameter in method.parameters):
+        parameters.append(f"{kind.c.parameter} p{index}{f', size_t n{index}' if kind.is_buffer else ''}")
+        arguments = f"'{LETTERS[kind.python]}', p{index}, n{index}" if kind.is_buffer else f"p{index}"
+        lines.append(f"echo_{'buffer' if kind.is_buffer else kind.python.__name__}(&e, {arguments});")
+        changes += [f"echo_change(&e, p{index}, n{index});"] if kind.writable else []
+    where, size = "NULL", "0"
+    if method.result.is_value:
+        parameters.append(f"{method.result.c.result} *result")
+        where, size = "result", "sizeof *result"
+    letter = LETTERS[method.result.python]
+    lines += ["echo_end(&e);", *changes, f"return echo_close(&e, '{letter}', {where}, {size}, {habit}, {every});"]
     body = "\n    ".join(["echo e;", *lines])
-    return f"static hp_status {method.name}({parameters}, {result}hp_out *out) {{\n    {body}\n}}\n"
+    return f"static hp_status {method.name}({', '.join(parameters)}, hp_out *out) {{\n    {body}\n}}\n"
 
 
 # -- what they answer ------------------------------------------------------------------------------------------------
@@ -159,11 +153,11 @@ def gives(result: object) -> Gives:
 
 def answer(batch: Batch, method: Method, arguments: list[Any]) -> Outcome:
     """What the plugin answers to good arguments; bytearrays are changed as the plugin changes them."""
-    kinds = [parameter.kind for parameter in method.parameters]
-    words = [_rendered(kind, argument) for kind, argument in zip(kinds, arguments, strict=True)]
+    given = [(parameter.kind, argument) for parameter, argument in zip(method.parameters, arguments, strict=True)]
+    words = [_rendered(kind, argument) for kind, argument in given]
     call = _Call(" ".join([method.name, *words]).encode(), method.result)
-    for kind, argument in zip(kinds, arguments, strict=True):
-        if kind == "bytearray":
+    for kind, argument in given:
+        if kind.writable:
             _change(argument, call.hash)
     habit, every = batch.habits[method.name]
     if call.draw(every) > 0 or habit == "PLAIN":
@@ -171,13 +165,13 @@ def answer(batch: Batch, method: Method, arguments: list[Any]) -> Outcome:
     return {"GROWS": call.grow, "FAILS": call.fail, "BREAKS": call.break_rules}[habit]()
 
 
-def _rendered(kind: str, value: Any) -> str:
-    if kind in {"int", "bool"}:
-        return f"{LETTERS[kind]}{int(value)}"
-    if kind == "float":
+def _rendered(kind: Kind, value: Any) -> str:
+    if kind.python in {int, bool}:
+        return f"{LETTERS[kind.python]}{int(value)}"
+    if kind.python is float:
         return f"f{struct.pack('>d', float(value)).hex()}"
-    data = str.encode(value) if kind == "str" else bytes(memoryview(value))
-    return f"{LETTERS[kind]}{len(data)}:{data.hex()}"
+    data = str.encode(value) if kind.is_text else bytes(memoryview(value))
+    return f"{LETTERS[kind.python]}{len(data)}:{data.hex()}"
 
 
 def _change(buffer: Any, mask: int) -> None:
@@ -189,9 +183,10 @@ def _change(buffer: Any, mask: int) -> None:
 class _Call:
     """What echo.h does after the arguments were rendered, function for function."""
 
-    def __init__(self, text: bytes, kind: str) -> None:
+    def __init__(self, text: bytes, kind: Kind) -> None:
         self.text = text
         self.kind = kind
+        self.python = kind.python
         self.hash = self.state = zlib.crc32(text) * 0x9E3779B97F4A7C15 & BITS
 
     def draw(self, limit: int) -> int:
@@ -205,22 +200,27 @@ class _Call:
         bits = odd[self.draw(4)] if self.draw(4) == 0 else self.hash
         truth = bool(self.draw(2))
         raw = struct.pack("<Q", self.hash)
-        results: dict[str, Callable[[], object]] = {
-            "str": (self.text + more).decode,
-            "bytes": lambda: self.text + raw + more,
-            "int": lambda: struct.unpack("<q", raw)[0],
-            "float": lambda: struct.unpack("<d", struct.pack("<Q", bits))[0],
-            "bool": lambda: truth,
-            "None": lambda: None,
+        results: dict[type, Callable[[], object]] = {
+            str: (self.text + more).decode,
+            bytes: lambda: self.text + raw + more,
+            int: lambda: self._integer(raw),
+            float: lambda: struct.unpack("<d", struct.pack("<Q", bits))[0],
+            bool: lambda: truth,
+            type(None): lambda: None,
         }
-        return gives(results[self.kind]())
+        return gives(results[self.python]())
+
+    def _integer(self, raw: bytes) -> int:
+        least, greatest = self.kind.limits or (0, 0)
+        size = (greatest - least).bit_length() // 8
+        return int.from_bytes(raw[:size], "little", signed=least < 0)
 
     def grow(self) -> Outcome:
         before = self.state
         self.answer()
         if self.draw(2):
             size = (511, 512, 513, 1023, 1024, 1025, 1032, 2047, 2048, 2049, 65536, 65537)[self.draw(12)]
-            written = len(self.text) + (8 if self.kind == "bytes" else 0)
+            written = len(self.text) + (8 if self.python is bytes else 0)
             more = b"." * (size - written if size > written else 3)
         else:
             more = self.text * self.draw(40)
@@ -235,12 +235,11 @@ class _Call:
         return Raises("CallError", status, reasons[self.draw(4)])
 
     def break_rules(self) -> Outcome:
-        zero = {"str": "", "bytes": b"", "int": 0, "float": 0.0, "bool": False, "None": None}[self.kind]
-        rule = 0 if self.kind == "str" and self.draw(2) else self.draw(9)
-        if rule == 0 and self.kind != "str":
-            return gives(self.text + b"\xe9" if self.kind == "bytes" else zero)
+        rule = 0 if self.python is str and self.draw(2) else self.draw(9)
+        if rule == 0 and self.python is not str:
+            return gives(self.text + b"\xe9" if self.python is bytes else self.kind.zero)
         if rule < 6:
             return BROKEN
         if rule < 8:
             return Raises("CallError", 4, "it needed more memory than there is" if rule == 6 else "")
-        return gives(True if self.kind == "bool" and self.draw(2) == 1 else zero)
+        return gives(True if self.python is bool and self.draw(2) == 1 else self.kind.zero)

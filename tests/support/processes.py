@@ -97,7 +97,7 @@ def zygotes_of(host: str) -> list[str]:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if any(b"isolation.zygote" in word for word in words) and host.encode() in words:
+        if any(b"isolation.worker.zygote" in word for word in words) and host.encode() in words:
             found.append(pid)
     return found
 

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hypothesis import strategies as st
 
+from hardpoint.definition.kinds import KINDS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from hardpoint.definition.kinds import Kind
     from hardpoint.definition.model import Method
 
 # -- values ----------------------------------------------------------------------------------------------------------
@@ -103,18 +106,26 @@ def _values(forms: list[Any], contents: st.SearchStrategy[Any]) -> st.SearchStra
 TIMES = st.sampled_from([1] * 9 + [200, 900])  # beyond what a quick method keeps the GIL for, and what a str caches
 TEXTS = st.builds(lambda text, times: text * times, st.text(max_size=10), TIMES)
 DATA = st.builds(lambda data, times: data * times, st.binary(max_size=20), TIMES)
-INTS = st.integers(-(2**63), 2**63 - 1) | st.sampled_from([0, 1, -1, 2**63 - 1, -(2**63)])
 
-GOOD: dict[str, st.SearchStrategy[Value]] = {
-    "str": _values([same, same, Name], TEXTS),
-    "bytes": _values([same, Raw, bytearray, memoryview, writable, middle, square, doubles], DATA),
-    "bytearray": _values([bytearray, writable, middle, doubles], DATA),
-    "int": _values([same, same, Count, Answers], INTS) | _values([same], st.booleans()),
-    "float": _values([same, same, Real, AnswersFloat], st.floats())
+GOOD: dict[type, st.SearchStrategy[Value]] = {
+    str: _values([same, same, Name], TEXTS),
+    bytes: _values([same, Raw, bytearray, memoryview, writable, middle, square, doubles], DATA),
+    bytearray: _values([bytearray, writable, middle, doubles], DATA),
+    float: _values([same, same, Real, AnswersFloat], st.floats())
     | _values([same, Answers], st.integers(-(2**70), 2**70))
     | _values([same], st.booleans()),
-    "bool": _values([same], st.booleans()),
+    bool: _values([same], st.booleans()),
 }
+
+
+def good(kind: Kind) -> st.SearchStrategy[Value]:
+    """Values that a parameter of the kind takes."""
+    if kind.limits is None:
+        return GOOD[kind.python]
+    ints = st.integers(*kind.limits) | st.sampled_from([0, 1, *kind.limits, *kind.extremes])
+    return _values([same, same, Count, Answers], ints) | _values([same], st.booleans())
+
+
 ERRORS = [ZeroDivisionError("odd"), TypeError("odd"), ValueError("odd"), OverflowError("odd"), MemoryError("odd")]
 NUMBERS = [None, "1", b"1", 1.5, 1j, True, 0, 2**63, -(2**63) - 1, 10**400, *ERRORS]
 ODD = st.one_of(
@@ -122,7 +133,7 @@ ODD = st.one_of(
     _values([same, Name], st.sampled_from(["\ud800", "ab\udfff" * 900, "é\ud800" + "é" * 5000])),
     _values([bytearray, strided, released, memoryview], st.just(b"abcdef")),
 )
-ANY = st.one_of(ODD, *GOOD.values())
+ANY = st.one_of(ODD, *(good(kind) for kind in KINDS.values() if kind.parameters))
 
 
 # -- calls -----------------------------------------------------------------------------------------------------------
@@ -167,14 +178,14 @@ class Call(NamedTuple):
 @st.composite
 def good_calls(draw: st.DrawFn, methods: tuple[Method, ...]) -> Call:
     method = draw(st.sampled_from(methods))
-    values = [draw(GOOD[parameter.kind]) for parameter in method.parameters]
+    values = [draw(good(parameter.kind)) for parameter in method.parameters]
     slash = sum(parameter.positional_only for parameter in method.parameters)
     by_position = draw(st.sampled_from([len(values)] * 2 + [*range(slash, len(values))]))
     names = [parameter.name for parameter in method.parameters]
     named = draw(st.permutations(list(zip(names, values, strict=True))[by_position:]))
     order = [*names[:by_position], *(name for name, _ in named)]
-    writable = [order.index(each.name) for each in method.parameters if each.kind == "bytearray"]
-    buffers = [order.index(each.name) for each in method.parameters if each.kind in {"bytes", "bytearray"}]
+    writable = [order.index(each.name) for each in method.parameters if each.kind.writable]
+    buffers = [order.index(each.name) for each in method.parameters if each.kind.is_buffer and not each.kind.is_text]
     alias = draw(st.none() | st.tuples(st.sampled_from(writable), st.sampled_from(buffers))) if writable else None
     return Call(method, tuple(values[:by_position]), tuple(named), alias, draw(st.sampled_from(["bound", "class"])))
 

@@ -5,18 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from ..definition.kinds import SCALARS
 from ..ffi.abi import HEAD_SIZE
 
 if TYPE_CHECKING:
     from ..definition.model import Contract, Method, Parameter
 
-_POINTERS = {"str": "const char *", "bytes": "const uint8_t *", "bytearray": "uint8_t *"}
-_VALUES = {"int": "int64_t", "float": "double", "bool": "bool"}
-
 
 def render(contract: Contract) -> str:
-    """The whole header, ending in a newline. The same contract always gives the same text."""
+    """Render the whole header, which ends in a newline. The same contract always gives the same text."""
     struct, macro = contract.struct, contract.struct.upper()
     texts = json.dumps([method.text for method in contract.methods])
     slots = "\n".join(_slot(contract, method) for method in contract.methods)
@@ -91,34 +87,34 @@ def _slot(contract: Contract, method: Method) -> str:
 
 
 def arguments(method: Method) -> str:
-    """What a method's C function takes: `void *self, const char *name, size_t name_len, hp_out *out`."""
-    result = [f"{_VALUES[method.result]} *result"] if method.result in SCALARS else []
+    """The parameters of a method's C function: `void *self, const char *name, size_t name_len, hp_out *out`."""
+    result = [f"{method.result.c.result} *result"] if method.result.is_value else []
     return ", ".join(["void *self", *map(_parameter, method.parameters), *result, "hp_out *out"])
 
 
 def _parameter(parameter: Parameter) -> str:
-    if parameter.kind in _POINTERS:
-        return f"{_POINTERS[parameter.kind]}{parameter.name}, size_t {parameter.name}_len"
-    return f"{_VALUES[parameter.kind]} {parameter.name}"
+    c = parameter.kind.c.parameter
+    declared = f"{c}{parameter.name}" if c.endswith("*") else f"{c} {parameter.name}"
+    return f"{declared}, size_t {parameter.name}_len" if parameter.kind.is_buffer else declared
 
 
 def comment(text: str, indent: str = "") -> str:
-    """`text` as a C comment; "" if there is nothing in it."""
+    """Render `text` as a C comment; "" if it is blank."""
     lines = harmless(text)
     body = [f"{indent}{'/' if index == 0 else ' '}* {line}".rstrip() for index, line in enumerate(lines)]
     return "\n".join(body) + " */\n" if text.strip() else ""
 
 
 def harmless(text: str) -> list[str]:
-    """Its lines, for a comment: what would end it, open another or reorder the source on a screen is changed."""
+    """The lines of a text, made safe for a C comment: nothing ends it, opens another, or reorders text on a screen."""
     safe = printable(text).replace("*/", "* /").replace("/*", "/ *")
-    # A backslash at the end of a line, or its trigraph, would join it to the next one; gcc warns of the trigraph.
+    # A backslash at the end of a line, or its trigraph, would join the next line to it; gcc warns of the trigraph.
     return [line.rstrip("\\ ") for line in safe.replace("??/", "?? /").split("\n")]
 
 
 def printable(text: str) -> str:
-    """`text` without what compilers refuse in comments, and a docstring may well hold."""
-    # Control characters, lone surrogates and the bidirectional ones (gcc's -Wbidi-chars) are not printable.
+    """Replace the characters of a docstring that compilers refuse in comments."""
+    # These are not printable: control characters, lone surrogates, and bidirectional ones (gcc's -Wbidi-chars).
     return "".join(
         char if char.isprintable() or char == "\n" else " " if char.isspace() else "?" for char in text.strip()
     )

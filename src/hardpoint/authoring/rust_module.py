@@ -1,11 +1,10 @@
-"""A contract as the Rust module that its plugins are written against; contract/hardpoint.rs is what it is made of."""
+"""A contract as the Rust module that its plugins are written against; it uses contract/hardpoint.rs."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING
 
-from ..definition.kinds import SCALARS
 from ..ffi.abi import HEAD_SIZE
 from .c_header import printable
 
@@ -14,23 +13,23 @@ if TYPE_CHECKING:
 
     from ..definition.model import Contract, Method, Parameter
 
-_WORDS = frozenset(
+_KEYWORDS = frozenset(
     "abstract as async await become box break const continue do dyn else enum extern false final fn for gen if impl in "
     "let loop macro match mod move mut override priv pub ref return static struct trait true try type typeof unsafe "
     "unsized use virtual where while yield".split()
 )
 _NEVER = frozenset("crate self super Self Some Ok Err".split())
-"""What cannot be written as `r#...` either, or would be a pattern where a parameter stands."""
+"""Names that cannot be raw identifiers (`r#...`), or that are patterns and not parameters."""
 _TAKEN = frozenset("Self Option Result Send Sync Sized".split())
-"""What a trait cannot be called, in a module that uses these."""
-_VALUES = {"int": "i64", "float": "f64", "bool": "bool"}
-_PARAMETERS = {"str": "&str", "bytes": "hp::Buffer", "bytearray": "hp::WritableBuffer", **_VALUES}
-_CONVERT = {"str": "hp::text", "bytes": "hp::buffer", "bytearray": "hp::writable"}
-_OUT = {"str": ("hp::Text", "hp::text_of(out)"), "bytes": ("hp::Bytes", "hp::bytes_of(out)")}
+"""Names that the module uses, which its trait cannot have."""
+_FROM_POINTER = {"&str": "hp::text", "hp::Buffer": "hp::buffer", "hp::WritableBuffer": "hp::writable"}
+"""hardpoint.rs's functions that turn a pointer and a length into these types."""
+_FROM_OUT = {"hp::Text": "hp::text_of(out)", "hp::Bytes": "hp::bytes_of(out)"}
+"""How the hp_out is turned into these types."""
 
 
 def render(contract: Contract) -> str:
-    """The whole module, ending in a newline. The same contract always gives the same text."""
+    """Render the whole module, which ends in a newline. The same contract always gives the same text."""
     first = [method for method in contract.methods if not method.since]
     later = [method for method in contract.methods if method.since]
     parts = [
@@ -45,28 +44,30 @@ def render(contract: Contract) -> str:
 
 
 def identifier(name: str) -> str:
-    """A name of the contract's as Rust takes it: `type` is `r#type`, and `crate`, which cannot be that, `crate_`."""
-    return f"{name}_" if name in _NEVER else f"r#{name}" if name in _WORDS else name
+    """A contract's name as a Rust identifier: `type` is `r#type`, and `crate`, which cannot be raw, is `crate_`."""
+    return f"{name}_" if name in _NEVER else f"r#{name}" if name in _KEYWORDS else name
 
 
 def trait(contract: Contract) -> str:
-    """The trait that a plugin implements: `text_tool` is `TextTool`."""
+    """The name of the trait that a plugin implements: `text_tool` is `TextTool`."""
     camel = "".join(part[:1].upper() + part[1:] for part in contract.name.split("_"))
     return f"{camel}Plugin" if camel in _TAKEN else camel
 
 
 def signature(method: Method, unused: str = "") -> str:
-    """A method as the trait declares it, from `fn` to its result; `unused` goes before the names of its parameters."""
+    """A method as the trait declares it, from `fn` to its result; `unused` is a prefix for the parameters' names."""
     names = [unused + parameter.name for parameter in method.parameters] if unused else _names(method)
-    arguments = ["&self", *(f"{name}: {_PARAMETERS[p.kind]}" for name, p in zip(names, method.parameters, strict=True))]
-    if method.result in _OUT:
-        arguments.append(f"out: &mut {_OUT[method.result][0]}")
-    result = _VALUES.get(method.result, "()")
+    types = [parameter.kind.rust.parameter for parameter in method.parameters]
+    arguments = ["&self", *(f"{name}: {kind}" for name, kind in zip(names, types, strict=True))]
+    result = method.result.rust.result
+    if method.result.is_buffer:
+        arguments.append(f"out: &mut {result}")
+        result = "()"
     return f"fn {identifier(method.name)}({', '.join(arguments)}) -> Result<{result}, hp::Error>"
 
 
 def _names(method: Method) -> list[str]:
-    """Its parameters' names, each another: a contract may have both `crate` and `crate_`."""
+    """Unique names for the parameters: a contract may have both `crate` and `crate_`."""
     names: list[str] = []
     for parameter in method.parameters:
         name = identifier(parameter.name)
@@ -82,8 +83,9 @@ def _head(contract: Contract) -> str:
 //!
 //!     hardpoint header {contract.source} --lang rust
 //!
-//! It is the module `{identifier(contract.name)}` of the library's root crate, beside `hardpoint` (hardpoint.rs, which says the rules). An
-//! instance implements `{trait(contract)}`, and `hardpoint::Create` if it has state; `plugin!` exports it.
+//! It is the module `{identifier(contract.name)}` of the library's root crate, beside `hardpoint` (hardpoint.rs, which
+//! has the rules). An instance implements `{trait(contract)}`, and `hardpoint::Create` if it has state. `plugin!`
+//! exports it.
 #![allow(dead_code, unused_imports, unused_macros, non_camel_case_types, non_snake_case, non_upper_case_globals)]
 #![allow(clippy::too_many_arguments)]
 
@@ -116,18 +118,19 @@ def _since(contract: Contract, methods: list[Method]) -> str:
     absent = "\n".join(f"        const {identifier(m.name)}: Option<{_pointer(m)}> = None;" for m in methods)
     filled = "\n".join(
         f"    impl<T: {identifier(m.name)}> Slots<T> {{\n"
-        f"        pub const {identifier(m.name)}: Option<{_pointer(m)}> = Some(super::slots::{identifier(m.name)}::<T>);\n"
+        f"        pub const {identifier(m.name)}: Option<{_pointer(m)}> = "
+        f"Some(super::slots::{identifier(m.name)}::<T>);\n"
         f"    }}"
         for m in methods
     )
     return f"""\
-/// The methods that came later, a trait for each. The slot of one that an instance does not implement stays empty.
+/// The methods that were added later, a trait for each. The slot of a method that an instance lacks stays empty.
 pub mod since {{
     use super::{{c_void, hp}};
 
 {traits}
 
-    // Which of them a type has: its own constant goes before a trait's, and is there only if the method is.
+    // An inherent constant takes precedence over a trait's, and is there only if the type has the method.
     pub struct Slots<T>(std::marker::PhantomData<T>);
     pub trait Absent {{
 {absent}
@@ -148,7 +151,7 @@ def _vtable(contract: Contract) -> str:
         for index, method in enumerate(contract.methods)
     )
     return f"""\
-/// The vtable, as the C header has it.
+/// The vtable of the C header.
 #[repr(C)]
 pub struct {contract.struct} {{
     pub head: hp::Head,
@@ -168,31 +171,31 @@ const _: () = {{
 
 
 def _pointer(method: Method) -> str:
-    """The type of its slot."""
+    """The type of the method's slot."""
     return f'unsafe extern "C" fn({", ".join(_arguments(method))}) -> i32'
 
 
 def _arguments(method: Method) -> Iterable[str]:
     yield "this: *mut c_void"
     for name, parameter in zip(_names(method), method.parameters, strict=True):
-        if parameter.kind in SCALARS:
-            yield f"{name}: {_VALUES[parameter.kind]}"
+        if parameter.kind.is_value:
+            yield f"{name}: {parameter.kind.rust.parameter}"
         else:
-            yield f"{name}: *{'mut' if parameter.kind == 'bytearray' else 'const'} u8"
+            yield f"{name}: *{'mut' if parameter.kind.writable else 'const'} u8"
             yield f"{parameter.name}_len: usize"
-    if method.result in SCALARS:
-        yield f"result: *mut {_VALUES[method.result]}"
+    if method.result.is_value:
+        yield f"result: *mut {method.result.rust.result}"
     yield "out: *mut hp::Out"
 
 
 def _slots(contract: Contract) -> str:
     methods = "\n\n".join(_slot(contract, method) for method in contract.methods)
     return f"""\
-/// What stands in the vtable of an instance's type.
+/// The functions in the vtable of an instance's type.
 pub mod slots {{
     use super::{{c_void, hp, {trait(contract)}}};
 
-    // SAFETY of all: the host calls, with what hardpoint.h says.
+    // SAFETY of all: the host calls them, by the rules of hardpoint.h.
 
 {methods}
 }}
@@ -201,21 +204,23 @@ pub mod slots {{
 
 def _slot(contract: Contract, method: Method) -> str:
     bound = f"super::since::{identifier(method.name)}" if method.since else trait(contract)
-    given = ["hp::instance(this)", *map(_given, _names(method), method.parameters)]
-    if method.result in _OUT:
-        given.append(_OUT[method.result][1])
-    call = f"<T as {bound}>::{identifier(method.name)}({', '.join(given)})"
+    arguments = ["hp::instance(this)", *map(_converted, _names(method), method.parameters)]
+    if method.result.is_buffer:
+        arguments.append(_FROM_OUT[method.result.rust.result])
+    call = f"<T as {bound}>::{identifier(method.name)}({', '.join(arguments)})"
     body = f"{{\n                *result = {call}?;\n                Ok(())\n            }}"
     return f"""\
     pub unsafe extern "C" fn {identifier(method.name)}<T: {bound}>({", ".join(_arguments(method))}) -> i32 {{
         unsafe {{
-            hp::guard(out, || {body if method.result in SCALARS else call})
+            hp::guard(out, || {body if method.result.is_value else call})
         }}
     }}"""
 
 
-def _given(name: str, parameter: Parameter) -> str:
-    return name if parameter.kind in SCALARS else f"{_CONVERT[parameter.kind]}({name}, {parameter.name}_len)"
+def _converted(name: str, parameter: Parameter) -> str:
+    """The expression that converts a parameter of the C function for the trait."""
+    kind = parameter.kind
+    return name if kind.is_value else f"{_FROM_POINTER[kind.rust.parameter]}({name}, {parameter.name}_len)"
 
 
 def _macro(contract: Contract) -> str:
@@ -228,8 +233,8 @@ def _macro(contract: Contract) -> str:
     )
     since = any(method.since for method in contract.methods)
     return f"""\
-/// Exports a plugin: `plugin!(Type, "name", "release")`, with `, serial` behind it if an instance's methods shall be called
-/// one at a time. Names are [a-z][a-z0-9_-]*, at most 64 characters. In the root crate.
+/// Exports a plugin: `plugin!(Type, "name", "release")`, or `plugin!(Type, "name", "release", serial)` if an instance's
+/// methods must be called one at a time. Names are [a-z][a-z0-9_-]*, at most 64 characters. In the root crate.
 macro_rules! plugin {{
     (@ $type:ty, $plugin:expr, $release:expr, $flags:expr) => {{
         #[allow(unused_imports, non_upper_case_globals)]
@@ -238,7 +243,8 @@ macro_rules! plugin {{
             use {module}::{{slots, {contract.struct}}};
 {f"            use {module}::since::{{self, Absent as _}};{chr(10)}" if since else ""}\
             const MANIFEST: &str = concat!(
-                "{{\\"abi\\": \\"1.0\\", \\"contract\\": \\"{contract.name}\\", \\"version\\": \\"{contract.version}\\", \\"plugin\\": \\"", $plugin,
+                "{{\\"abi\\": \\"1.0\\", \\"contract\\": \\"{contract.name}\\", ",
+                "\\"version\\": \\"{contract.version}\\", \\"plugin\\": \\"", $plugin,
                 "\\", \\"release\\": \\"", $release, "\\", \\"methods\\": ",
                 {methods}, "}}\\0",
             );
@@ -272,6 +278,6 @@ pub(crate) use plugin;
 
 
 def _comment(text: str, indent: str) -> str:
-    """`text` as a doc comment."""
+    """Render `text` as a doc comment."""
     safe = printable(text)
     return "".join(f"{indent}/// {line}".rstrip() + "\n" for line in safe.split("\n")) if safe else ""

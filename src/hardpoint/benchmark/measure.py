@@ -125,7 +125,7 @@ def _describe(case: Case, result: Any) -> dict[str, Any]:
         "text": case.method.text,
         "call": case.label,
         "payload": case.payload,
-        "result": {"kind": case.method.result, "length": size},
+        "result": {"kind": case.method.result.text, "length": size},
         "rows": {},
         "control": [],
         "threads": {},

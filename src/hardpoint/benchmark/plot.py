@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from ..errors import HardpointError
+from ..table import counted
 from .numbers import summarize
 from .report import duration, flat
 from .subject import ROWS, size_text
@@ -135,7 +136,7 @@ def _threads(axis: Any, case: Case) -> None:
     axis.set_ylim(bottom=0)
     axis.set_title(_cut(case["call"]), loc="left", fontsize="medium", fontweight="bold")
     axis.set_xlabel("threads together")
-    axis.set_ylabel(f"calls a second, x {counts[0]} thread{'' if counts[0] == 1 else 's'}")
+    axis.set_ylabel(f"calls a second, x {counted(counts[0], 'thread')}")
     axis.grid(axis="y", color=_GRID)
     axis.legend(frameon=False, fontsize="x-small", loc="lower left")
 

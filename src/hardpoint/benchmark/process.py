@@ -5,12 +5,11 @@ from __future__ import annotations
 import marshal
 import os
 import subprocess
-import sys
 import tempfile
 from signal import Signals
 from typing import TYPE_CHECKING, Any
 
-from .. import errors
+from .. import errors, launcher
 from ..errors import HardpointError
 from .subject import pack
 
@@ -20,17 +19,6 @@ if TYPE_CHECKING:
 
     from .subject import Row, Subject
 
-# `typing` comes first, since every contract needs it: the rest is what hardpoint adds.
-_BOOT = """\
-import sys, time, typing
-sys.path.append(sys.argv[2])
-start = time.perf_counter_ns()
-import hardpoint
-taken = time.perf_counter_ns() - start
-from hardpoint.benchmark.worker import main
-main(taken)
-"""
-_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
 _LAST_WORDS = 500
 _SECONDS_TO_END = 2
 
@@ -54,7 +42,7 @@ class Process:
         ours, theirs = os.pipe()
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _BOOT, str(theirs), _ROOT],
+                launcher.command("hardpoint.benchmark.worker", theirs, setup=launcher.TIMED),
                 stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._stderr, pass_fds=[theirs],
                 start_new_session=True,  # Ctrl-C is for the one that asks
             )  # fmt: skip

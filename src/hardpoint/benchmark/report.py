@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from ..table import Table
+from ..table import Table, counted
 from .numbers import ratio, summarize
 from .subject import ROWS
 
@@ -39,12 +39,12 @@ def tables(result: dict[str, Any]) -> list[Table]:
 def title(result: dict[str, Any]) -> str:
     """What was measured, and on what."""
     machine, settings = result["machine"], result["settings"]
-    cores = f"{machine['cores']} core{'' if machine['cores'] == 1 else 's'}"
+    cores = counted(machine["cores"], "core")
     processor = f"{machine['processor'] or 'processor'} ({machine['machine']})"
     rounds, values = settings["rounds"], settings["values"]
     return (
         f"{result['file']}: hardpoint {result['hardpoint']}, {machine['python']}, {machine['libc']}, {processor}, {cores}; "
-        f"median of {rounds} process{'' if rounds == 1 else 'es'} a row, {values} value{'' if values == 1 else 's'} each"
+        f"median of {counted(rounds, 'process')} a row, {counted(values, 'value')} each"
     )
 
 
@@ -88,7 +88,7 @@ def _case_table(case: dict[str, Any]) -> Table:
 def _result(result: dict[str, Any]) -> str:
     kind, length = result["kind"], result["length"]
     unit = "character" if kind == "str" else "byte"
-    return str(kind) if length is None else f"{length:,} {unit}{'' if length == 1 else 's'}"
+    return str(kind) if length is None else counted(length, unit)
 
 
 def _threads_table(case: dict[str, Any]) -> Table:

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..definition.kinds import BUFFERS
-from ..definition.model import Contract, Method, Parameter
+from ..definition.model import Contract, Method
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SMALL: dict[str, Any] = {
-    "str": "World",
-    "bytes": b"World",
-    "bytearray": bytearray(b"World"),
-    "int": 1,
-    "float": 1.0,
-    "bool": True,
-}
-"""What a method is called with when nobody says."""
+    from ..definition.kinds import Kind
+
 _TEXT = "abcdefghijklmnopqrstuvwxyz"
 _SHOWN = 24
 
@@ -87,7 +79,7 @@ def size_text(size: int) -> str:
 def with_payloads(case: Case, payloads: list[int]) -> Iterator[Case]:
     """The case once for each size, its buffers replaced by ones of that many bytes; as it is, if it has none."""
     kinds = [parameter.kind for parameter in case.method.parameters]
-    if not payloads or not BUFFERS & set(kinds):
+    if not payloads or not any(kind.is_buffer for kind in kinds):
         yield case
         return
     for size in payloads:
@@ -95,11 +87,11 @@ def with_payloads(case: Case, payloads: list[int]) -> Iterator[Case]:
         yield case._replace(values=values, payload=size)
 
 
-def _sized(value: Any, kind: str, size: int) -> Any:
-    if kind not in BUFFERS:
+def _sized(value: Any, kind: Kind, size: int) -> Any:
+    if not kind.is_buffer:
         return value
     text = (_TEXT * (size // len(_TEXT) + 1))[:size]
-    return text if kind == "str" else text.encode()
+    return text if kind.is_text else text.encode()
 
 
 # -- as it travels to a worker: marshal costs no import, and what a worker imports would be missing from its start-up ------
@@ -109,18 +101,7 @@ Packed = tuple[Any, ...]
 
 def pack(subject: Subject) -> Packed:
     """The subject as plain tuples. The functions of a contract's class stay here: a vtable is called, not they."""
-    contracts = tuple(
-        (
-            contract.name,
-            contract.major,
-            contract.minor,
-            tuple(
-                (method.name, tuple(map(tuple, method.parameters)), method.result, method.since, method.quick)
-                for method in contract.methods
-            ),
-        )
-        for contract in subject.contracts
-    )
+    contracts = tuple(contract.to_wire() for contract in subject.contracts)
     cases = tuple((case.contract, case.method.name, case.values, case.payload) for case in subject.cases)
     return subject.path, contracts, cases, subject.config
 
@@ -128,10 +109,7 @@ def pack(subject: Subject) -> Packed:
 def unpack(packed: Packed) -> Subject:
     """The subject that was packed."""
     path, packed_contracts, packed_cases, config = packed
-    contracts = tuple(
-        Contract(name, major, minor, tuple(_method(*method) for method in methods))
-        for name, major, minor, methods in packed_contracts
-    )
+    contracts = tuple(map(Contract.from_wire, packed_contracts))
     cases: list[Case] = []
     for index, name, values, payload in packed_cases:
         method = next(method for method in contracts[index].methods if method.name == name)
@@ -139,11 +117,7 @@ def unpack(packed: Packed) -> Subject:
     return Subject(path, contracts, tuple(cases), config)
 
 
-def _method(name: str, parameters: tuple[Packed, ...], result: str, since: int, quick: bool) -> Method:  # noqa: FBT001
-    return Method(name, tuple(Parameter(*parameter) for parameter in parameters), result, since, quick)
-
-
 def own_values(method: Method, values: tuple[Any, ...]) -> tuple[Any, ...]:
     """The values with a bytearray of its own for each that a call changes; marshal brings these as bytes."""
     kinds = [parameter.kind for parameter in method.parameters]
-    return tuple(bytearray(value) if kind == "bytearray" else value for value, kind in zip(values, kinds, strict=True))
+    return tuple(bytearray(value) if kind.writable else value for value, kind in zip(values, kinds, strict=True))

@@ -26,9 +26,9 @@ _CONTROL = 64
 _NAMES = tuple(f"name{number}" for number in range(_CONTROL))
 
 
-def main(import_ns: int) -> None:
+def main(descriptor: str, import_ns: int) -> None:
     """Load, and then answer one request after the other, until there are no more."""
-    requests, replies = sys.stdin.buffer, os.fdopen(int(sys.argv[1]), "wb")
+    requests, replies = sys.stdin.buffer, os.fdopen(int(descriptor), "wb")
     os.set_inheritable(replies.fileno(), False)  # a child of the plugin's would keep it open
     row, binding, packed = marshal.load(requests)  # noqa: S302 - from the process that started this one
     worker = _Worker(row, unpack(packed))

@@ -7,7 +7,7 @@ from _weakref import ref
 from typing import TYPE_CHECKING, Any
 
 from ..ffi.libc import ffi, libc
-from .convert import to_arguments, wrong_type
+from .convert import conversions, to_arguments, wrong_type
 from .guard import guarded
 from .instance import Holder
 from .out import Pool, grow_callback, outs
@@ -17,18 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..backend import Plugin
+    from ..definition.kinds import Kind
     from ..definition.model import Method
     from .guard import Arguments
 
-_ARGUMENTS = {
-    "str": "char *, size_t",
-    "bytes": "uint8_t *, size_t",
-    "bytearray": "uint8_t *, size_t",
-    "int": "int64_t",
-    "float": "double",
-    "bool": "_Bool",
-}
-_RESULTS = {"int": "int64_t *", "float": "double *", "bool": "uint8_t *"}
 _EMPTY = ffi.new("uint8_t[1]")
 
 
@@ -106,23 +98,26 @@ def method(plugin: Plugin, method: Method, address: int, arguments: Arguments) -
 
 def _caller(plugin: Plugin, method: Method, address: int) -> Callable[[int, tuple[Any, ...]], Any]:
     """What calls the function, with the instance's pointer and the arguments in their order."""
-    types = ["void *", *(_ARGUMENTS[parameter.kind] for parameter in method.parameters)]
-    scalar_type = _RESULTS.get(method.result)
+    types = ["void *"]
+    for parameter in method.parameters:
+        types += [parameter.kind.c.parameter, "size_t"] if parameter.kind.is_buffer else [parameter.kind.c.parameter]
+    python = method.result.python
+    scalar_type = f"{method.result.stored} *" if method.result.is_value else ""
     types += [scalar_type] if scalar_type else []
     function = ffi.cast(f"int32_t(*)({', '.join(types)}, hp_out *)", address)
-    kinds = [(parameter.kind, method.where(index)) for index, parameter in enumerate(method.parameters)]
+    plan = conversions(method)
 
     def call(pointer: int, arguments: tuple[Any, ...]) -> Any:
         buffers: list[Any] = []
         out = None
         try:
-            values = [ffi.cast("void *", pointer), *to_arguments(kinds, arguments, _buffer, buffers)]
+            values = [ffi.cast("void *", pointer), *to_arguments(plan, arguments, _buffer, buffers)]
             result = ffi.new(scalar_type) if scalar_type else None
-            values += [result] if scalar_type else []
+            values += [result] if result is not None else []
             out = _pool.take()
             out.struct.len = 0
             status = function(*values, out.struct)
-            return result_of(plugin, method, status, out, _SCALAR_OF[method.result](result))
+            return result_of(plugin, method, status, out, None if result is None else python(result[0]))
         finally:
             for buffer in buffers:
                 ffi.release(buffer)
@@ -132,22 +127,12 @@ def _caller(plugin: Plugin, method: Method, address: int) -> Callable[[int, tupl
     return call
 
 
-_SCALAR_OF: dict[str, Callable[[Any], Any]] = {
-    "int": lambda result: int(result[0]),
-    "float": lambda result: float(result[0]),
-    "bool": lambda result: bool(result[0]),
-    "str": lambda _: None,
-    "bytes": lambda _: None,
-    "None": lambda _: None,
-}
-
-
-def _buffer(value: Any, kind: str, where: str, buffers: list[Any]) -> tuple[Any, int]:
+def _buffer(value: Any, kind: Kind, where: str, buffers: list[Any]) -> tuple[Any, int]:
     """Pointer and length of a buffer, which is held in `buffers` until the call is over."""
-    if type(value) is bytes and kind == "bytes":
+    if type(value) is bytes and not kind.writable:
         return value, len(value)
     try:
-        buffer = ffi.from_buffer("uint8_t[]", value, require_writable=kind == "bytearray")
+        buffer = ffi.from_buffer("uint8_t[]", value, require_writable=kind.writable)
     except (TypeError, ValueError, BufferError) as error:
         raise wrong_type(where, kind, value) from error
     buffers.append(buffer)

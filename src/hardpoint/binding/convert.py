@@ -5,30 +5,28 @@ from __future__ import annotations
 from operator import index
 from typing import TYPE_CHECKING, Any
 
+from ..definition.kinds import Kind, find_kind
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_INT_LIMIT = 1 << 63
-_WANTED = {
-    "str": "str",
-    "bytes": "a contiguous bytes-like object",
-    "bytearray": "a contiguous read-write bytes-like object",
-    "int": "int",
-    "float": "float",
-    "bool": "bool",
-}
+    from ..definition.model import Method
+
+    Convert = Callable[[Any, str, Kind], Any]
+
+_STR = find_kind("str")
 
 
-def wrong_type(where: str, kind: str, value: object) -> TypeError:
+def wrong_type(where: str, kind: Kind, value: object) -> TypeError:
     """The TypeError for an argument; `where` is like `greet() argument 'name'`."""
     found = "None" if value is None else type(value).__name__
-    return TypeError(f"{where} must be {_WANTED[kind]}, not {found}")
+    return TypeError(f"{where} must be {kind.expected}, not {found}")
 
 
-def to_text(value: Any, where: str) -> bytes:
-    """A str as UTF-8. UnicodeEncodeError, naming the argument, if it has a lone surrogate."""
+def to_text(value: Any, where: str, kind: Kind = _STR) -> bytes:
+    """Encode a str as UTF-8. Raise UnicodeEncodeError, which names the argument, for a lone surrogate."""
     if not isinstance(value, str):
-        raise wrong_type(where, "str", value)
+        raise wrong_type(where, kind, value)
     try:
         return str.encode(value)  # a subclass may have an encode of its own
     except UnicodeEncodeError as error:
@@ -36,58 +34,67 @@ def to_text(value: Any, where: str) -> bytes:
         raise UnicodeEncodeError(error.encoding, error.object, error.start, error.end, reason) from None
 
 
-def to_int(value: Any, where: str) -> int:
-    """An int of 64 bits with sign. OverflowError if it needs more."""
+def to_int(value: Any, where: str, kind: Kind) -> int:
+    """Convert to an int within the limits of the kind. Raise OverflowError beyond them."""
     try:
         number = index(value)
     except TypeError:
-        raise wrong_type(where, "int", value) from None
-    if not -_INT_LIMIT <= number < _INT_LIMIT:
-        raise OverflowError(f"{where} does not fit in 64 bits with sign")
+        raise wrong_type(where, kind, value) from None
+    least, greatest = kind.limits  # type: ignore[misc]  # integers have them
+    if not least <= number <= greatest:
+        bits = f"{greatest.bit_length() + 1} bits with sign" if least else f"{greatest.bit_length()} bits without sign"
+        raise OverflowError(f"{where} does not fit in {bits}")
     return number
 
 
-def to_float(value: Any, where: str) -> float:
-    """A float, or what has __float__ or __index__; never a str."""
+def to_float(value: Any, where: str, kind: Kind) -> float:
+    """Convert a float, or an object that has __float__ or __index__; never a str."""
     if isinstance(value, float):
         return value
-    if not hasattr(type(value), "__float__") and not hasattr(type(value), "__index__"):  # float() reads texts too
-        raise wrong_type(where, "float", value)
+    if not hasattr(type(value), "__float__") and not hasattr(type(value), "__index__"):  # float() would parse a str
+        raise wrong_type(where, kind, value)
     try:
         return float(value)
     except TypeError:
-        raise wrong_type(where, "float", value) from None
+        raise wrong_type(where, kind, value) from None
     except OverflowError:
         raise OverflowError(f"{where} is too large for a float") from None
 
 
-def to_bool(value: Any, where: str) -> bool:
-    """A bool, and nothing else that is true or false."""
+def to_bool(value: Any, where: str, kind: Kind) -> bool:
+    """Accept a bool, and nothing else that is true or false."""
     if not isinstance(value, bool):
-        raise wrong_type(where, "bool", value)
+        raise wrong_type(where, kind, value)
     return value
 
 
-SCALARS = {"int": to_int, "float": to_float, "bool": to_bool}
+CONVERSIONS: dict[type, Convert] = {str: to_text, int: to_int, float: to_float, bool: to_bool}
+"""By the class of a kind's values; the other kinds take any object with a buffer."""
+
+
+def conversions(method: Method) -> list[tuple[Convert | None, Kind, str]]:
+    """How each parameter is converted: a function, or None for a buffer; the kind; and its name in errors."""
+    kinds = [parameter.kind for parameter in method.parameters]
+    return [(CONVERSIONS.get(kind.python), kind, method.where(index)) for index, kind in enumerate(kinds)]
 
 
 def to_arguments(
-    kinds: list[tuple[str, str]],
-    given: tuple[Any, ...],
-    hold: Callable[[Any, str, str, list[Any]], tuple[Any, int]],
+    plan: list[tuple[Convert | None, Kind, str]],
+    arguments: tuple[Any, ...],
+    hold: Callable[[Any, Kind, str, list[Any]], tuple[Any, int]],
     held: list[Any],
 ) -> list[Any]:
-    """What the C function takes for the arguments that were given, whose kinds and names for errors are `kinds`.
+    """Convert a call's arguments to those of the C function, by the plan that `conversions` made.
 
-    `hold` gives pointer and length of a buffer, and adds to `held` what has to be let go after the call.
+    `hold` returns pointer and length of a buffer, and appends to `held` the object to release after the call.
     """
     values: list[Any] = []
-    for (kind, where), argument in zip(kinds, given, strict=True):
-        if kind == "str":
-            text = to_text(argument, where)
-            values += text, len(text)
-        elif kind in SCALARS:
-            values.append(SCALARS[kind](argument, where))
-        else:
+    for (convert, kind, where), argument in zip(plan, arguments, strict=True):
+        if convert is None:
             values += hold(argument, kind, where, held)
+        elif convert is to_text:
+            text = to_text(argument, where, kind)
+            values += text, len(text)
+        else:
+            values.append(convert(argument, where, kind))
     return values

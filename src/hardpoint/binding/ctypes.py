@@ -8,21 +8,17 @@ from _weakref import ref
 from ctypes import (
     CFUNCTYPE,
     byref,
-    c_bool,
     c_char_p,
-    c_double,
     c_int,
     c_int32,
-    c_int64,
     c_size_t,
     c_ssize_t,
-    c_uint8,
     c_void_p,
 )
 from typing import TYPE_CHECKING, Any
 
 from ..ffi.libc import ffi
-from .convert import to_arguments, wrong_type
+from .convert import conversions, to_arguments, wrong_type
 from .guard import guarded
 from .instance import Holder
 from .out import Pool, grow_callback, outs
@@ -32,21 +28,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..backend import Plugin
+    from ..definition.kinds import Kind
     from ..definition.model import Method
     from .guard import Arguments
 
-ARGUMENTS: dict[str, tuple[Any, ...]] = {
-    "str": (c_void_p, c_size_t),
-    "bytes": (c_void_p, c_size_t),
-    "bytearray": (c_void_p, c_size_t),
-    "int": (c_int64,),
-    "float": (c_double,),
-    "bool": (c_bool,),
-}
-"""What a parameter of each kind is in C."""
-_RESULTS: dict[str, Any] = {"int": c_int64, "float": c_double, "bool": c_uint8}
-_SCALAR_TYPES: dict[str, Any] = {"int": int, "float": float, "bool": bool}
 _PyBUF_SIMPLE, _PyBUF_WRITABLE, _PyBUF_READ = 0, 1, 0x100
+
+
+def argument_types(method: Method) -> list[Any]:
+    """The ctypes types of a method's parameters in C."""
+    types: list[Any] = []
+    for parameter in method.parameters:
+        types += [c_void_p, c_size_t] if parameter.kind.is_buffer else [c_type(parameter.kind.c.parameter)]
+    return types
+
+
+def c_type(name: str) -> Any:
+    """The ctypes type of a C number: `int64_t` is c_int64, `double` is c_double."""
+    return getattr(ctypes, f"c_{name.removesuffix('_t')}")
 
 
 class OutStruct(ctypes.Structure):
@@ -145,23 +144,23 @@ def method(plugin: Plugin, method: Method, address: int, arguments: Arguments) -
 
 def _caller(plugin: Plugin, method: Method, address: int) -> Callable[[int, tuple[Any, ...]], Any]:
     """What calls the function, with the instance's pointer and the arguments in their order."""
-    scalar_type = _RESULTS.get(method.result)
-    types = [kind for parameter in method.parameters for kind in ARGUMENTS[parameter.kind]]
-    types += [c_void_p] if scalar_type else []
+    python = method.result.python
+    scalar_type = c_type(method.result.stored) if method.result.is_value else None
+    types = argument_types(method) + ([c_void_p] if scalar_type else [])
     function = CFUNCTYPE(c_int32, c_void_p, *types, c_void_p)(address)
-    kinds = [(parameter.kind, method.where(index)) for index, parameter in enumerate(method.parameters)]
+    plan = conversions(method)
 
     def call(pointer: int, arguments: tuple[Any, ...]) -> Any:
         buffers: list[_PyBuffer] = []
         out = None
         try:
-            values = to_arguments(kinds, arguments, _buffer, buffers)
+            values = to_arguments(plan, arguments, _buffer, buffers)
             result = scalar_type() if scalar_type else None
             values += [byref(result)] if result is not None else []
             out = _pool.take()
             out.struct.len = 0
             status = function(pointer, *values, byref(out.struct))
-            scalar = None if result is None else _SCALAR_TYPES[method.result](result.value)
+            scalar = None if result is None else python(result.value)
             return result_of(plugin, method, status, out, scalar)
         finally:
             for buffer in buffers:
@@ -172,11 +171,11 @@ def _caller(plugin: Plugin, method: Method, address: int) -> Callable[[int, tupl
     return call
 
 
-def _buffer(value: Any, kind: str, where: str, buffers: list[_PyBuffer]) -> tuple[Any, int]:
+def _buffer(value: Any, kind: Kind, where: str, buffers: list[_PyBuffer]) -> tuple[Any, int]:
     """Address and length of a buffer, which is held in `buffers` until the call is over."""
     buffer = _PyBuffer()
     try:
-        _get_buffer(value, buffer, _PyBUF_WRITABLE if kind == "bytearray" else _PyBUF_SIMPLE)
+        _get_buffer(value, buffer, _PyBUF_WRITABLE if kind.writable else _PyBUF_SIMPLE)
     except (TypeError, ValueError, BufferError) as error:
         raise wrong_type(where, kind, value) from error
     buffers.append(buffer)

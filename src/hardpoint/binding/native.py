@@ -10,7 +10,7 @@ from ..ffi.libc import ffi
 from ._native import Holder, Method, count_fork, set_up
 from ._native import create as _create
 from ._native import floor as _floor
-from .convert import SCALARS, to_text, wrong_type
+from .convert import CONVERSIONS, wrong_type
 from .instance import Instance
 from .result import result_of, text_of
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from ..backend import Plugin
     from ..definition.model import Method as Signature
     from .guard import Arguments
-
-_KINDS = {"str": "s", "bytes": "b", "bytearray": "w", "int": "i", "float": "f", "bool": "?", "None": "n"}
 
 set_up(Instance)
 os.register_at_fork(after_in_child=count_fork)
@@ -61,13 +59,13 @@ def create(plugin: Plugin, host: Any, config: bytes | None) -> Holder:
 
 def method(plugin: Plugin, method: Signature, address: int, arguments: Arguments) -> Method:
     """What is called for one method."""
-    kinds = "".join(_KINDS[parameter.kind] for parameter in method.parameters)
+    kinds = "".join([parameter.kind.letter for parameter in method.parameters])
 
     def conclude(status: int, *left: Any) -> Any:
         return result_of(plugin, method, status, _Left(*left), None)
 
     return Method(
-        address, kinds, _KINDS[method.result], method.quick, method.name, arguments, _converter(method), conclude
+        address, kinds, method.result.letter, method.quick, method.name, arguments, _converter(method), conclude
     )
 
 
@@ -75,12 +73,10 @@ def _converter(method: Signature) -> Callable[[int, Any, BaseException | None], 
     def convert(index: int, value: Any, error: BaseException | None) -> Any:
         """What an argument means that is not plainly of its kind, or the error that it is; `error` is what Python said."""
         kind, where = method.parameters[index].kind, method.where(index)
-        if kind in SCALARS:
-            return SCALARS[kind](value, where)
-        if error is not None and not isinstance(error, (TypeError, ValueError, BufferError)):
+        if kind.is_buffer and error is not None and not isinstance(error, (TypeError, ValueError, BufferError)):
             raise error  # memory ran out, say
-        if kind == "str":
-            return to_text(value, where)
+        if kind.python in CONVERSIONS:
+            return CONVERSIONS[kind.python](value, where, kind)
         raise wrong_type(where, kind, value) from error
 
     return convert

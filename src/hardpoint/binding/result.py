@@ -42,12 +42,13 @@ _SHOWN = 500
 def result_of(plugin: Plugin, method: Method, status: int, out: Left, scalar: Any) -> Any:
     """The result of a call that returned `status`, or the error that it means."""
     text = text_of(plugin, method.name, status, out, CallError)
-    if method.result == "str":
+    python = method.result.python
+    if python is str:
         try:
             return str(text, "utf-8")
         except UnicodeDecodeError as error:
             raise broken(plugin, method.name, f"gave text that is not UTF-8 ({error})") from error
-    return bytes(text) if method.result == "bytes" else scalar
+    return bytes(text) if python is bytes else scalar
 
 
 def check_create(plugin: Plugin, status: int, out: Left, made: int, destroy: Callable[[int], None] | None) -> None:

@@ -1,4 +1,4 @@
-"""The words of a command -> a method of a plugin, and the values that it is called with."""
+"""A command's arguments -> a plugin, one of its methods, and the values to call it with."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ from ..errors import IncompatibleError, reasons
 from ..file import open_library
 from ..preflight.checks import read_library
 from ..registry.manifest_contracts import contracts_from_manifests
+from ..table import counted
 from .output import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..definition.model import Contract, Method
     from ..registry.found import FoundPlugin
 
-_WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_BOOLS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
 def contracts_in(path: str) -> list[Contract]:
-    """The contracts that a library's manifests describe. IncompatibleError if there is none."""
+    """The contracts that a library's manifests describe. Raises IncompatibleError if there are none."""
     with open_library(path) as file:
         contracts, problems = contracts_from_manifests(read_library(file)[1])
     if not contracts:
@@ -28,8 +31,8 @@ def contracts_in(path: str) -> list[Contract]:
 
 
 def find_plugin(name: str, method: str, wanted: Contract | None) -> tuple[str, Contract]:
-    """The file of the plugin of that name, and its contract: the one that is wanted, or else the one that has the method."""
-    from ..registry.registry import Registry, not_found  # for plugins that are called by name alone
+    """Find a plugin by name: its file, and the contract, which is `wanted` or the one that has the method."""
+    from ..registry.registry import Registry, not_found  # needed only for plugins that are called by name
 
     registry = Registry.discover()
     founds = [found for found in registry if found.name == name and found.shadowed_by is None]
@@ -47,7 +50,7 @@ def find_plugin(name: str, method: str, wanted: Contract | None) -> tuple[str, C
 
 
 def _contracts(found: FoundPlugin) -> list[Contract]:
-    """The contract that its manifest describes. IncompatibleError if that is none."""
+    """The contract that the plugin's manifest describes. Raises IncompatibleError if it describes none."""
     contracts, problems = contracts_from_manifests([found.manifest] if found.manifest else [])
     if problems:
         message = f"{found.path} does not fit{reasons(problems)}"
@@ -56,7 +59,7 @@ def _contracts(found: FoundPlugin) -> list[Contract]:
 
 
 def find_method(path: str, contracts: list[Contract], name: str) -> tuple[Contract, Method]:
-    """The method of that name, in the newest contract that has one."""
+    """Find a method by name, in the newest contract that has it. Raise UsageError if none has."""
     found = [(contract, method) for contract in contracts for method in contract.methods if method.name == name]
     if not found:
         methods = ", ".join(method.text for contract in contracts for method in contract.methods)
@@ -65,25 +68,26 @@ def find_method(path: str, contracts: list[Contract], name: str) -> tuple[Contra
 
 
 def convert(path: str, method: Method, words: list[str]) -> list[Any]:
-    """The values that words stand for, by the method's signature."""
+    """Convert words to values, by the method's signature. Raise UsageError if that is not possible."""
     if len(words) != len(method.parameters):
         given = f"{len(words)} {'was' if len(words) == 1 else 'were'} given"
-        wanted = f"{len(method.parameters)} argument{'' if len(method.parameters) == 1 else 's'}"
+        wanted = counted(len(method.parameters), "argument")
         raise UsageError(f"{path}: {method.text} takes {wanted}, and {given}")
     values: list[Any] = []
     for index, (word, parameter) in enumerate(zip(words, method.parameters, strict=True)):
         try:
-            values.append(_CONVERT[parameter.kind](word))
+            values.append(_PARSE[parameter.kind.python](word))
         except (ValueError, KeyError):
             raise UsageError(f"{path}: {method.where(index)} must be {parameter.kind}, not {word!r}") from None
     return values
 
 
-_CONVERT: dict[str, Any] = {
-    "str": str,
-    "bytes": os.fsencode,
-    "bytearray": lambda word: bytearray(os.fsencode(word)),
-    "int": lambda word: int(word, 0),
-    "float": float,
-    "bool": lambda word: _WORDS[word.lower()],
+_PARSE: dict[type, Callable[[str], Any]] = {
+    str: str,
+    bytes: os.fsencode,
+    bytearray: lambda word: bytearray(os.fsencode(word)),
+    int: lambda word: int(word, 0),
+    float: float,
+    bool: lambda word: _BOOLS[word.lower()],
 }
+"""By the class of a kind's values."""

@@ -25,7 +25,7 @@ from ..benchmark.measure import Settings, measure
 from ..benchmark.plot import check_matplotlib, draw
 from ..benchmark.process import WrongArgumentsError
 from ..benchmark.report import notes, tables, title
-from ..benchmark.subject import SMALL, Case, Subject, with_payloads
+from ..benchmark.subject import Case, Subject, with_payloads
 from ..registry.manifest_contracts import prefer_bundled
 from .arguments import contracts_in, convert, find_method
 from .contracts import named
@@ -87,7 +87,7 @@ def _subject(arguments: Namespace) -> Subject:
     else:
         there = {method.name for contract in described for method in contract.methods}
         cases = [
-            Case(index, method, tuple(SMALL[parameter.kind] for parameter in method.parameters))
+            Case(index, method, tuple(parameter.kind.sample() for parameter in method.parameters))
             for index, contract in enumerate(contracts)
             for method in contract.methods
             if method.name in there

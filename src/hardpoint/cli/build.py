@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Define the command's arguments; those after -- are split off before argparse sees them."""
+    """Add the command's arguments; those after -- are split off before argparse sees them."""
     parser.usage = "%(prog)s [-h] [-o FILE] [--contract MODULE:CLASS] [--verbose] [SRC ...] [-- FLAG ...]"
     parser.add_argument("words", nargs="*", metavar="SRC", help="the sources: .c, .cpp, .cc or .cxx")
     parser.add_argument(

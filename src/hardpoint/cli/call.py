@@ -46,7 +46,7 @@ class _Outcome(NamedTuple):
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Define the command's arguments."""
+    """Add the command's arguments."""
     parser.usage = "hardpoint call [options] FILE...|NAME METHOD [ARG...]"
     parser.add_argument("words", nargs="+", metavar="FILE...|NAME METHOD [ARG...]",
                         help="plugins, a method, its arguments")  # fmt: skip

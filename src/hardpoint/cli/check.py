@@ -1,8 +1,7 @@
-"""Say whether a library fits this host, and print every problem.
+"""Check whether a library fits this host, and print every problem.
 
-Nothing of the plugin runs. Without --contract, a plugin for a contract that hardpoint brings is held against that one,
-and any other against what its own manifest says. The exit status is 1 if there are problems, and
-so it is for a file that is no plugin.
+None of the plugin's code runs. Without --contract, a plugin is checked against the contract of its name that comes with
+hardpoint, or else against its own manifest. The exit status is 1 if there are problems or the file is not a plugin.
 
 examples:
   hardpoint check build/plugins/english.so
@@ -33,19 +32,19 @@ class _Verdict(NamedTuple):
 
 
 def configure(parser: ArgumentParser) -> None:
-    """The command's arguments."""
+    """Add the command's arguments."""
     parser.add_argument("file", metavar="FILE", help="the library")
-    parser.add_argument("--contract", type=named, metavar="MODULE:CLASS", help="the contract that it has to fit")
+    parser.add_argument("--contract", type=named, metavar="MODULE:CLASS", help="the contract to check it against")
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
 
 
 def run(arguments: Namespace) -> int:
-    """Check one file against one contract, or every plugin in it against its own."""
+    """Check one file against one contract, or each of its plugins against its own."""
     return report(arguments.file, arguments.contract, as_json=arguments.json)
 
 
 def report(path: str, contract: Contract | None, *, as_json: bool = False) -> int:
-    """Print how a file fits; the exit status."""
+    """Print how a file fits, and return the exit status."""
     try:
         verdicts = _check(path, contract)
     except (NotAPluginError, IncompatibleError) as error:

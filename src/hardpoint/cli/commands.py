@@ -18,11 +18,11 @@ class Command(Fields):
 COMMANDS = (
     Command("list", "List the plugins found, with the reason for each that cannot be loaded.", "list"),
     Command("call", "Call a method on each plugin.", "call"),
-    Command("inspect", "Show everything that is known of a library without running it.", "inspect"),
-    Command("check", "Say whether a library fits this host, and print every problem.", "check"),
+    Command("inspect", "Show everything about a library that can be read without running it.", "inspect"),
+    Command("check", "Check whether a library fits this host, and print every problem.", "check"),
     Command(
         "doctor",
-        "Say what hardpoint finds on this machine, and take a library through every check, one by one.",
+        "Describe this machine as hardpoint sees it, and run every check on a library, one by one.",
         "doctor",
     ),
     Command(

@@ -1,7 +1,7 @@
-"""Say what hardpoint finds on this machine, and take a library through every check, one by one.
+"""Describe this machine as hardpoint sees it, and run every check on a library, one by one.
 
-None of the plugin's code runs. Send what it prints along with a question or a report. The exit status is 1 if there
-are problems, and 3 if there is no such file; warnings change nothing.
+None of the plugin's code runs. Include the output in a question or a bug report. The exit status is 1 if there are
+problems, and 3 if there is no such file; warnings do not change it.
 
 examples:
   hardpoint doctor
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .checks import check_library
 from .contracts import named
 from .environment import describe_environment, find_problems
-from .output import coloured, print_json, print_problem, printable
+from .output import coloured, print_fact, print_json, print_problem, printable
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -28,14 +28,14 @@ _COLOURS = {"ok": 32, "problem": 31, "warning": 33, "not reached": 90}
 
 
 def configure(parser: ArgumentParser) -> None:
-    """The command's arguments."""
-    parser.add_argument("file", nargs="?", metavar="FILE", help="a library, to be taken through the checks")
-    parser.add_argument("--contract", type=named, metavar="MODULE:CLASS", help="the contract that it has to fit")
+    """Add the command's arguments."""
+    parser.add_argument("file", nargs="?", metavar="FILE", help="a library to check")
+    parser.add_argument("--contract", type=named, metavar="MODULE:CLASS", help="the contract to check it against")
     parser.add_argument("--json", action="store_true", help="print it as JSON")
 
 
 def run(arguments: Namespace) -> int:
-    """Look at the host, and at the file if there is one."""
+    """Describe the host, and check the file if there is one."""
     if arguments.contract and not arguments.file:
         arguments.command.error("--contract is for a FILE, and none was given")
     host, problems = describe_environment(), find_problems()
@@ -60,25 +60,27 @@ def _as_dict(host: dict[str, Any], problems: list[Problem], file: str | None, ch
 
 def _show_host(host: dict[str, Any], problems: list[Problem]) -> None:
     binding, compiler, python = host["binding"], host["compiler"], host["python"]
-    _line("hardpoint", f"{host['hardpoint']['version']}, ABI {host['hardpoint']['abi']}", host["hardpoint"]["folder"])
-    _line("python", f"{python['implementation']} {python['version']}", python["executable"])
-    _line("machine", f"{host['machine']}, {host['system']}")
-    _line("libc", f"{host['libc']['name']} {host['libc']['version']}".strip())
+    print_fact(
+        "hardpoint", f"{host['hardpoint']['version']}, ABI {host['hardpoint']['abi']}", host["hardpoint"]["folder"]
+    )
+    print_fact("python", f"{python['implementation']} {python['version']}", python["executable"])
+    print_fact("machine", f"{host['machine']}, {host['system']}")
+    print_fact("libc", f"{host['libc']['name']} {host['libc']['version']}".strip())
     why = binding["why_not_native"]
     native = [f"not native: {why}" if why else "the fastest, which was built when hardpoint was installed"]
-    _line("binding", binding["default"], *native)
-    _line("isolation", _isolation(host["isolation"]))
-    _line("cffi", host["cffi"])
-    _line("compiler", *([compiler["version"], compiler["path"]] if compiler else ["none"]))
-    _line("Python.h", host["python_h"] or "none")
-    _line("headers", host["headers"])
-    _line("places", *(f"{each['folder']} ({each['origin']}): {each['found']}" for each in host["places"]))
+    print_fact("binding", binding["default"], *native)
+    print_fact("isolation", _isolation(host["isolation"]))
+    print_fact("cffi", host["cffi"])
+    print_fact("compiler", *([compiler["version"], compiler["path"]] if compiler else ["none"]))
+    print_fact("Python.h", host["python_h"] or "none")
+    print_fact("headers", host["headers"])
+    print_fact("places", *(f"{each['folder']} ({each['origin']}): {each['found']}" for each in host["places"]))
     for problem in problems:
         print_problem(problem)
 
 
 def _isolation(has: dict[str, Any]) -> str:
-    """What the kernel has for it, and what not."""
+    """List the kernel's features for isolation, with `no` before the missing ones."""
     landlock = f"Landlock {has['landlock']}" if has["landlock"] else "no Landlock"
     return ", ".join([landlock, *(name if has[name] else f"no {name}" for name in ("seccomp", "memfd", "pidfd"))])
 
@@ -96,10 +98,3 @@ def _show_checks(path: str, checks: list[Check]) -> None:
         print(f"{indent}{state} {check.name:<{18 - len(indent)}} {check.about}")
         for problem in check.problems:
             print_problem(problem)
-
-
-def _line(name: str, *values: str) -> None:
-    first, *rest = values or ("none",)
-    print(printable(f"  {name:<9} {first}"))
-    for value in rest:
-        print(printable(f"  {'':<9} {value}"))

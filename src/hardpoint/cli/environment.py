@@ -59,35 +59,23 @@ def find_problems() -> list[Problem]:
     words = _named_compiler()
     native = why_not_native() is None
     if words and shutil.which(words[0]) is None:
-        fix = "set CC to an installed compiler, or unset it"
-        problems.append(_warning("compiler-missing", "the compiler that $CC names", f"no {words[0]} in $PATH", fix))
+        needs, fix = "the compiler that $CC names", "set CC to an installed compiler, or unset it"
+        problems.append(Problem.of("compiler-missing", f"no {words[0]} in $PATH", needs=needs, fix=fix))
     elif not native and _compiler() is None:
-        needs = "a C compiler, for those who write plugins and for the native binding"
-        problems.append(
-            _warning("compiler-missing", needs, "no cc, gcc or clang in $PATH", "apt-get install gcc libc6-dev")
-        )
+        problems.append(Problem.of("compiler-missing", "no cc, gcc or clang in $PATH"))
     if not native and _python_h() is None:
-        fix = "apt-get install python3-dev, or the package with the headers of this Python"
-        problems.append(_warning("python-h-missing", "Python.h, for the native binding", f"no {_header()}", fix))
+        problems.append(Problem.of("python-h-missing", f"no {_header()}"))
     isolation = _isolation()
     if not isolation["memfd"]:
-        fix = "use a newer kernel (Linux 3.17 has it), or allow it in the container"
-        problems.append(_warning("memfd-missing", "memfd_create(2), for isolated plugins", "none here", fix))
+        problems.append(Problem.of("memfd-missing", "none here"))
     if not isolation["pidfd"]:
-        fix = "use a newer kernel (Linux 5.3 has it), or allow it in the container"
-        problems.append(_warning("pidfd-missing", "pidfd_open(2), for isolated plugins", "none here", fix))
+        problems.append(Problem.of("pidfd-missing", "none here"))
     problems += [
-        _warning(
-            "search-path", f"the folder {place.folder} of $HARDPOINT_PATH", place.state, "make it, or leave it out"
-        )
+        Problem.of("search-path", place.state, folder=place.folder)
         for place, _ in Registry.discover().places
         if place.origin == "$HARDPOINT_PATH" and not place.is_read
     ]
     return problems
-
-
-def _warning(code: str, needs: str, found: str, fix: str) -> Problem:
-    return Problem(code, needs, found, fix, fatal=False)
 
 
 def _isolation() -> dict[str, Any]:

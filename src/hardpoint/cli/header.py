@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Define the command's arguments."""
+    """Add the command's arguments."""
     parser.add_argument("contract", type=named, metavar="MODULE:CLASS", help="the contract's class")
     parser.add_argument(
         "--lang", choices=("c", "rust"), default="c", help="the language (c); Zig and Go use the C header"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Define the command's arguments."""
+    """Add the command's arguments."""
     parser.add_argument("--cflags", action="store_true", help="the compiler's flags")
     parser.add_argument("--ldflags", action="store_true", help="the linker's flags")
     parser.add_argument("--pkgconfigdir", action="store_true", help="the folder of hardpoint.pc, for $PKG_CONFIG_PATH")

@@ -1,6 +1,6 @@
-"""Show everything that is known of a library without running it.
+"""Show everything about a library that can be read without running it.
 
-Whether it fits is what `hardpoint check` says. The exit status is 4 for a file that is no library.
+Use `hardpoint check` to see whether it fits. The exit status is 4 for a file that is not a library.
 
 examples:
   hardpoint inspect build/plugins/english.so
@@ -17,8 +17,8 @@ from ..errors import NotAPluginError
 from ..file import digest, open_library
 from ..preflight.checks import read_elf
 from ..preflight.manifest import Manifest, read_manifests
-from ..preflight.platform import dotted, is_for_musl, oldest_glibc
-from .output import print_json, printable
+from ..preflight.platform import dotted, has_executable_stack, has_static_tls, is_for_musl, oldest_glibc
+from .output import print_fact, print_json, printable
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -31,7 +31,7 @@ _TYPES = {STT_OBJECT: "object", STT_FUNC: "function"}
 
 
 def configure(parser: ArgumentParser) -> None:
-    """The command's arguments."""
+    """Add the command's arguments."""
     parser.add_argument("file", metavar="FILE", help="the library")
     parser.add_argument("--json", action="store_true", help="print it as JSON")
 
@@ -72,8 +72,8 @@ def _facts(file: LibraryFile, elf: ElfFile) -> dict[str, Any]:
         "versions": sorted({f"{need.version} of {need.file}" for need in elf.versions_needed()}),
         "soname": elf.text(DT_SONAME),
         "runpath": elf.text(DT_RUNPATH) or elf.text(DT_RPATH),
-        "executable_stack": elf.executable_stack,
-        "static_tls": elf.static_tls,
+        "executable_stack": has_executable_stack(elf),
+        "static_tls": has_static_tls(elf),
     }  # fmt: skip
 
 
@@ -94,37 +94,30 @@ def _show(facts: dict[str, Any]) -> None:
     print(printable(facts["file"]))
     for plugin in facts["plugins"] or [{}]:
         _show_plugin(plugin)
-    _line("symbols", *(_symbol(symbol) for symbol in facts["symbols"]))
-    _line("machine", facts["machine"])
+    print_fact("symbols", *(_symbol(symbol) for symbol in facts["symbols"]))
+    print_fact("machine", facts["machine"])
     oldest = facts["oldest_glibc"]
-    _line("libc", facts["libc"] + (f" {oldest} or newer" if oldest else ""))
-    _line("needs", *facts["needed"])
-    _line("versions", *facts["versions"])
-    _line("soname", *filter(None, [facts["soname"]]))
-    _line("runpath", *filter(None, [facts["runpath"]]))
-    _line("flags", *(name.replace("_", " ") for name in ("executable_stack", "static_tls") if facts[name]))
-    _line("size", f"{facts['size']} bytes")
-    _line("sha256", facts["sha256"])
+    print_fact("libc", facts["libc"] + (f" {oldest} or newer" if oldest else ""))
+    print_fact("needs", *facts["needed"])
+    print_fact("versions", *facts["versions"])
+    print_fact("soname", *filter(None, [facts["soname"]]))
+    print_fact("runpath", *filter(None, [facts["runpath"]]))
+    print_fact("flags", *(name.replace("_", " ") for name in ("executable_stack", "static_tls") if facts[name]))
+    print_fact("size", f"{facts['size']} bytes")
+    print_fact("sha256", facts["sha256"])
 
 
 def _show_plugin(plugin: dict[str, Any]) -> None:
     if "problem" in plugin:
         problem = plugin["problem"]
-        _line("plugin", f"malformed manifest: needs {problem['needs']}, found {problem['found']}")
+        print_fact("plugin", f"malformed manifest: needs {problem['needs']}, found {problem['found']}")
     elif plugin:
-        _line("plugin", f"{plugin['plugin']} {plugin['release']}")
-        _line("contract", f"{plugin['contract']} {plugin['version']}, ABI {plugin['abi']}")
-        _line("methods", *plugin["methods"])
+        print_fact("plugin", f"{plugin['plugin']} {plugin['release']}")
+        print_fact("contract", f"{plugin['contract']} {plugin['version']}, ABI {plugin['abi']}")
+        print_fact("methods", *plugin["methods"])
     else:
-        _line("plugin")
+        print_fact("plugin")
 
 
 def _symbol(symbol: dict[str, Any]) -> str:
     return f"{symbol['name']} ({symbol['type']}, {symbol['size']} bytes{'' if symbol['defined'] else ', undefined'})"
-
-
-def _line(name: str, *values: str) -> None:
-    first, *rest = values or ("none",)
-    print(printable(f"  {name:<9} {first}"))
-    for value in rest:
-        print(printable(f"  {'':<9} {value}"))

@@ -29,7 +29,7 @@ _FAILED = {"does not fit", "refused", "broken"}
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Define the command's arguments."""
+    """Add the command's arguments."""
     parser.add_argument("folders", nargs="*", metavar="FOLDER", help="search here instead of in the usual places")
     parser.add_argument("--contract", metavar="NAME", help="only plugins for this contract, such as greeter")
     parser.add_argument("--allow", metavar="LOCK", help="refuse plugins that are not in this lock file")

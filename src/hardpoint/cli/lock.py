@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import PluginNotFoundError
 from ..registry.lockfile import lock_entry, read_lock, write_lock
+from ..table import counted
 from .list import search
 from .options import cannot_write
 from .output import printable, warn
@@ -30,7 +31,7 @@ _KEY = ("contract", "plugin", "file")
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Define the command's arguments."""
+    """Add the command's arguments."""
     parser.add_argument("folders", nargs="*", metavar="FOLDER", help="search here instead of in the usual places")
     parser.add_argument(
         "-o", "--output", default="hardpoint.lock", metavar="FILE", help="the lock file (hardpoint.lock)"
@@ -52,7 +53,7 @@ def run(arguments: Namespace) -> int:
         write_lock(arguments.output, entries)
     except OSError as error:
         raise cannot_write(arguments.output, error.strerror) from error
-    print(printable(f"{arguments.output}: {len(entries)} plugin{'' if len(entries) == 1 else 's'}"))
+    print(printable(f"{arguments.output}: {counted(len(entries), 'plugin')}"))
     return _warn_of_origin(arguments)
 
 
@@ -103,5 +104,5 @@ def _compare(locked: list[dict[str, str]], found: list[dict[str, str]], lock: st
     for line in lines:
         print(printable(line).replace("\n", "\\n"))
     if not lines:
-        print(printable(f"{lock}: {len(new)} plugin{'' if len(new) == 1 else 's'}, all as locked"))
+        print(printable(f"{lock}: {counted(len(new), 'plugin')}, all as locked"))
     return 1 if lines else 0

@@ -35,7 +35,7 @@ _BUNDLED = {name.lower(): f"hardpoint.contracts:{name}" for name in bundled.__al
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Define the command's arguments."""
+    """Add the command's arguments."""
     parser.add_argument("name", type=_name, metavar="NAME", help="the plugin's name, and the folder's")
     own = "|".join(_BUNDLED)
     parser.add_argument(

@@ -84,6 +84,14 @@ def _as_json(value: Any) -> Any:
     return {"float": str(value)} if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def print_fact(name: str, *values: str) -> None:
+    """Print a name and its values, one a line in a column of their own; `none` if there are none."""
+    first, *rest = values or ("none",)
+    print(printable(f"  {name:<9} {first}"))
+    for value in rest:
+        print(printable(f"  {'':<9} {value}"))
+
+
 def print_problem(problem: Problem) -> None:
     """Print a problem or a warning, with its fix."""
     print(f"  {coloured('problem', 31) if problem.fatal else coloured('warning', 33)} {problem.code}")

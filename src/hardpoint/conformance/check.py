@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..definition.model import Contract, parse_method
+from ..definition.model import Contract
 from ..fields import Fields
 
 if TYPE_CHECKING:
@@ -77,16 +77,12 @@ class Job(Fields):
 
     def to_json(self) -> dict[str, Any]:
         """The job as JSON has it; a contract's class is not needed for any check."""
-        contract = self.contract
-        methods = [[method.text, method.since] for method in contract.methods]
-        return {**self._asdict(), "contract": [contract.name, contract.major, contract.minor, methods]}
+        return {**self._asdict(), "contract": self.contract.to_wire()}
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Job:
         """The job that `to_json` wrote."""
-        name, major, minor, methods = fields["contract"]
-        parsed = tuple(parse_method(text)._replace(since=since) for text, since in methods)
-        contract = Contract(name, major, minor, parsed)
+        contract = Contract.from_wire(fields["contract"])
         return cls(**{**fields, "contract": contract, "failed": tuple(fields["failed"])})
 
 

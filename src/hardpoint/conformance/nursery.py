@@ -134,8 +134,9 @@ def _wait(running: dict[int, _Running]) -> Iterator[tuple[int, int | None]]:
             yield pid, None
 
 
-def main(request: int, answers: int) -> None:
-    """Read the request, and write each outcome as a line of JSON."""
+def main(*descriptors: str) -> None:
+    """Read the request from one descriptor, and write each outcome to another, as a line of JSON."""
+    request, answers = map(int, descriptors)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})

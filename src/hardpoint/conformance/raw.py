@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from ctypes import CFUNCTYPE, c_int32, c_void_p
+from ctypes import CFUNCTYPE, c_int32, c_void_p, sizeof
 from typing import TYPE_CHECKING, Any
 
-from ..binding.ctypes import ARGUMENTS
-from ..definition.kinds import BUFFERS, SCALARS
+from ..binding.ctypes import argument_types, c_type
 from ..fields import Fields
 from . import pages
 from .outs import Out
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from ..backend import Plugin
     from ..definition.model import Method
 
-SIZES = {"int": 8, "float": 8, "bool": 1}
-"""Bytes of a scalar result."""
 _SHOWN = 40
 
 
@@ -53,21 +50,22 @@ class Prepared:
         self._writable: list[tuple[int, bytes]] = []
         arguments: list[Any] = []
         for parameter, value in zip(method.parameters, values, strict=True):
-            if parameter.kind not in BUFFERS:
+            kind = parameter.kind
+            if not kind.is_buffer:
                 arguments.append(value)
                 continue
-            data = value.encode() if parameter.kind == "str" else value
-            writable = parameter.kind == "bytearray"
-            address = caller.places.put(data, writable=writable)
+            data = value.encode() if kind.is_text else value
+            address = caller.places.put(data, writable=kind.writable)
             arguments += address, len(data)
-            if writable:
+            if kind.writable:
                 self._writable.append((address, data))
-        self._result, self._size = 0, SIZES.get(method.result, 0)
-        if method.result in SCALARS:
+        self._result, self._size = 0, 0
+        types = argument_types(method)
+        if method.result.is_value:
+            self._size = sizeof(c_type(method.result.stored))
             self._result = caller.result_of(self._size)
             arguments.append(self._result)
-        types = [kind for parameter in method.parameters for kind in ARGUMENTS[parameter.kind]]
-        types += [c_void_p] if self._result else []
+            types.append(c_void_p)
         self._function = CFUNCTYPE(c_int32, c_void_p, *types, c_void_p)(caller.address_of(method))
         self._arguments = (*arguments, self._out.address)
 
@@ -84,7 +82,7 @@ class Prepared:
         """Make the call, and give all that it left."""
         status, out = self.call(), self._out
         length = int(out.struct.len)
-        matters = length <= out.cap and (status or self._method.result in BUFFERS)
+        matters = length <= out.cap and (status or self._method.result.is_buffer)
         return Answer(
             status, length, out.cap, out.is_intact(),
             pages.read(out.data, length) if matters else b"",

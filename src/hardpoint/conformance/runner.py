@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from typing import TYPE_CHECKING
 
+from .. import launcher
 from ..errors import HardpointError
 from .check import Outcome
 
@@ -15,13 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from .check import Check, Job
-
-_BOOT = """\
-import sys
-sys.path[:] = sys.argv[3:]
-from hardpoint.conformance.nursery import main
-main(*map(int, sys.argv[1:3]))
-"""
 
 
 def run_apart(job: Job, checks: Sequence[Check], jobs: int) -> Iterator[Outcome]:
@@ -31,7 +24,7 @@ def run_apart(job: Job, checks: Sequence[Check], jobs: int) -> Iterator[Outcome]
     try:
         os.write(request, json.dumps([job.to_json(), [check.name for check in checks], jobs]).encode())
         nursery = subprocess.Popen(
-            [sys.executable, "-P", "-c", _BOOT, str(request), str(writes), *sys.path],
+            launcher.command("hardpoint.conformance.nursery", request, writes),
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=[request, writes],
         )  # fmt: skip
     except BaseException:

@@ -1,4 +1,4 @@
-"""@contract, @since and @quick: a Protocol class read into a Contract, or refused with the reason."""
+"""@contract, @since and @quick: read a Protocol class into a Contract, or refuse it with the reason."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ from types import FunctionType
 from typing import Any, ForwardRef, Protocol, TypeVar, runtime_checkable
 
 from ..errors import DefinitionError
-from .kinds import KINDS, RESULTS
+from .kinds import PARAMETERS, RESULTS, Kind
 from .model import MAX_MANIFEST, Contract, Method, Parameter, check_parameters, parse_version
 from .reserved_names import check_contract_name, check_name
 
 _C = TypeVar("_C")
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-# A side table, never an attribute of the class: an attribute would become a member of the protocol (seen).
+# Not an attribute of the class, which would become a member of the protocol (seen).
 _contracts: dict[object, Contract] = {}
 _MARK = "__hardpoint_contract__"
 
 
 def quick(method: _F) -> _F:
-    """Mark a method that only computes: for small inputs the GIL is kept, which saves half of a short call."""
+    """Mark a method that only computes: the GIL is held for small inputs, which halves the time of a short call."""
     return _mark(method, "__hardpoint_quick__", True)
 
 
 def since(version: str) -> Callable[[_F], _F]:
-    """Mark a method that came with this version of the contract: plugins of an older minor may lack it.
+    """Mark a method that was added in this version of the contract: plugins of an older minor may lack it.
 
-    Its body, if it does more than `...`, `pass` or `return None`, answers for them; otherwise the call raises CallError.
+    For those, the method's own body is called if it does more than `...`, `pass` or `return None`; otherwise the call
+    raises CallError.
     """
     if callable(version):
         method = getattr(version, "__qualname__", version)
@@ -39,7 +40,7 @@ def since(version: str) -> Callable[[_F], _F]:
 
 def _mark(method: _F, name: str, value: object) -> _F:
     function: object = method
-    if isinstance(function, FunctionType):  # anything else has no place in a contract, and @contract says so by name
+    if isinstance(function, FunctionType):  # @contract refuses anything else, with its name
         vars(function)[name] = value
     return method
 
@@ -47,11 +48,11 @@ def _mark(method: _F, name: str, value: object) -> _F:
 def contract(name: str, *, version: str) -> Callable[[_C], _C]:
     """Make a Protocol class a contract called `name`; `version` is `MAJOR.MINOR`.
 
-    Raises DefinitionError, naming method and parameter, for anything that the contract language does not have.
+    Raises DefinitionError, which names method and parameter, for anything that the contract language lacks.
     """
 
     def register(cls: _C) -> _C:
-        local = sys._getframe(1).f_locals  # noqa: SLF001 - annotations may use names that are local to the caller
+        local = sys._getframe(1).f_locals  # noqa: SLF001 - annotations may use the caller's local names
         made = _contracts[cls] = _read_class(cls, name, version, local)
         for method in made.methods:
             if method.function is not None:
@@ -62,18 +63,18 @@ def contract(name: str, *, version: str) -> Callable[[_C], _C]:
 
 
 def contract_of(cls: object) -> Contract:
-    """The contract that a class was decorated with. TypeError if it is no contract."""
+    """Return the contract that a class was decorated with. Raise TypeError if it was not."""
     try:
-        found = _contracts.get(cls) or _sent_along(cls)
-    except TypeError:  # it cannot be a key
+        found = _contracts.get(cls) or _unpickled(cls)
+    except TypeError:  # not hashable
         found = None
     if found is None:
         raise TypeError(f"{cls!r} is not a contract: decorate a Protocol class with @hardpoint.contract")
     return found
 
 
-def _sent_along(cls: object) -> Contract | None:
-    """The contract of a class that came by value, as cloudpickle sends a notebook's or a script's: its methods have it."""
+def _unpickled(cls: object) -> Contract | None:
+    """Find the contract of a class that was pickled by value, as cloudpickle does for scripts: its methods carry it."""
     if not isinstance(cls, type):
         return None
     source = f"{cls.__module__}:{cls.__qualname__}"
@@ -92,7 +93,7 @@ def _read_class(cls: Any, name: object, version: object, scope: Mapping[str, obj
 
     if not isinstance(cls, type) or not getattr(cls, "_is_protocol", False):
         raise refuse("it needs to be a class that inherits from Protocol, as in `class Greeter(Protocol)`")
-    bases = vars(cls).get("__orig_bases__", cls.__bases__)  # of Protocol[T] only Protocol is left in the latter
+    bases = vars(cls).get("__orig_bases__", cls.__bases__)  # the latter has Protocol for Protocol[T]
     if others := [_spelt(base) for base in bases if _spelt(base) not in {f"{module}.Protocol" for module in _TYPING}]:
         raise refuse(f"it inherits from {', '.join(others)}; a contract inherits from Protocol alone")
     try:
@@ -123,30 +124,30 @@ _TYPING = frozenset({"typing", "typing_extensions"})
 
 @runtime_checkable
 class _Bare(Protocol):
-    """What Python, abc and typing put into every Protocol class; more of it with every version."""
+    """Has the attributes that Python, abc and typing put into every Protocol class, which differ by version."""
 
 
 _MACHINERY = frozenset(vars(_Bare)) | frozenset(
-    # What comes with annotations and slots, in Python 3.14 only when somebody asks, and with typing_extensions' Protocol.
+    # Come with annotations (in Python 3.14 when they are first read), with slots and with typing_extensions' Protocol.
     "__annotations__ __annotate__ __annotate_func__ __annotations_cache__ __conditional_annotations__ __slots__ "
     "__protocol_attrs__ __callable_proto_members_only__ __non_callable_proto_members__".split()
 )
 
 
 def _is_machinery(name: str, value: object) -> bool:
-    """Whether it is in the class without its author having written it there."""
-    if name in {"__init__", "__subclasshook__"}:  # typing puts its own where the author has none
+    """True if the class has it although its author did not write it."""
+    if name in {"__init__", "__subclasshook__"}:  # typing adds its own if the author wrote none
         return getattr(value, "__module__", None) in _TYPING
     return name in _MACHINERY
 
 
 def _annotations(thing: Any) -> dict[str, Any]:
-    """What is annotated, by name."""
+    """The annotations of a class or function, by name."""
     try:
         found: dict[str, Any] = thing.__annotations__
     except Exception:
         if sys.version_info >= (3, 14):
-            # All of them are evaluated only now, and one cannot be; as strings they can be had, to be read one by one.
+            # They are evaluated together, now, and one of them fails; as strings they can be evaluated one by one.
             from annotationlib import Format, get_annotations
 
             return get_annotations(thing, format=Format.STRING)
@@ -206,21 +207,21 @@ def _read_method(where: str, name: str, value: Any, version: tuple[int, int], sc
 
 
 def _read_parameters(where: str, function: FunctionType, scope: Mapping[str, object]) -> tuple[Parameter, ...]:
-    """A method's parameters. ValueError for names, or a number of them, that it cannot have."""
+    """Read a method's parameters. Raise ValueError if their names or their number are not allowed."""
     code = function.__code__
     names = code.co_varnames[1 : code.co_argcount]
     parameters: list[Parameter] = []
     for index, name in enumerate(names, start=1):
         check_name(name, f"the name of parameter {name!r}", slot=False)
-        kind = _read_kind(where, name, function, KINDS, scope)
+        kind = _read_kind(where, name, function, PARAMETERS, scope)
         parameters.append(Parameter(name, kind, index < code.co_posonlyargcount))
     check_parameters(parameters)
     return tuple(parameters)
 
 
 def _read_kind(
-    where: str, name: str, function: FunctionType, kinds: dict[object, str], scope: Mapping[str, object]
-) -> str:
+    where: str, name: str, function: FunctionType, kinds: Mapping[object, Kind], scope: Mapping[str, object]
+) -> Kind:
     what = "its result" if name == "return" else f"parameter {name!r}"
     choice = f"it needs one of {', '.join(_spelt(kind) for kind in kinds)}"
     annotations = _annotations(function)
@@ -237,8 +238,8 @@ def _read_kind(
 
 
 def _evaluate(annotation: Any, function: FunctionType, scope: Mapping[str, object]) -> object:
-    """What an annotation stands for, as typing.get_type_hints has it; one at a time, so that errors name the parameter."""
-    for _ in range(2):  # one that was in quotes under `from __future__ import annotations` is a string in a string
+    """Evaluate an annotation like typing.get_type_hints, but only one, so that errors name the parameter."""
+    for _ in range(2):  # a quoted one under `from __future__ import annotations` is a string in a string
         if isinstance(annotation, ForwardRef):
             annotation = annotation.__forward_arg__
         if isinstance(annotation, str):
@@ -247,7 +248,7 @@ def _evaluate(annotation: Any, function: FunctionType, scope: Mapping[str, objec
 
 
 def _spelt(annotation: object) -> str:
-    """As the author wrote it, or near enough: `str`, `hardpoint.Buffer`, `list[int]`."""
+    """An annotation about as its author wrote it: `str`, `hardpoint.Buffer`, `list[int]`."""
     if not isinstance(annotation, type):
         return repr(annotation)
     module = annotation.__module__
@@ -271,7 +272,7 @@ def _read_since(where: str, function: FunctionType, version: tuple[int, int]) ->
 
 
 def _doc(thing: Any) -> str:
-    """The docstring as inspect.cleandoc has it, and no blanks at the end of lines (inspect costs 9 ms of start-up)."""
+    """Clean a docstring like inspect.cleandoc (inspect takes 9 ms to import), and strip blanks at the end of lines."""
     first, *rest = (thing.__doc__ or "").expandtabs().split("\n")
     margin = min((len(line) - len(line.lstrip()) for line in rest if line.strip()), default=0)
     return "\n".join([first.strip(), *(line[margin:].rstrip() for line in rest)]).strip("\n")

@@ -1,4 +1,4 @@
-"""Names that contracts, methods and parameters cannot have: C, C++, Python or the generated header needs them."""
+"""Names that contracts, methods and parameters cannot have: C, C++, Python or the generated header uses them."""
 
 from keyword import iskeyword
 
@@ -16,17 +16,19 @@ CXX_WORDS = frozenset(
     "contract_assert".split()
 )
 MACROS = frozenset(
-    # `linux` and `unix` are 1 in gcc's default mode; the others come with the headers that hardpoint.h includes.
+    # `linux` and `unix` are 1 in gcc's default mode; the others are macros of the headers that hardpoint.h includes.
     "linux unix i386 errno assert stdin stdout stderr offsetof va_arg va_copy va_end va_list va_start "
     "AF_DECnet PF_DECnet L_ctermid L_cuserid L_tmpnam P_tmpdir".split()
 )
-TYPES = frozenset("size_t ssize_t ptrdiff_t max_align_t int8_t uint8_t int16_t uint16_t int32_t uint32_t int64_t "
-                  "uint64_t intptr_t uintptr_t intmax_t uintmax_t hp_status hp_out hp_host hp_head hp_vtable".split())  # fmt: skip
+TYPES = frozenset(
+    "size_t ssize_t ptrdiff_t max_align_t int8_t uint8_t int16_t uint16_t int32_t uint32_t int64_t "
+    "uint64_t intptr_t uintptr_t intmax_t uintmax_t hp_status hp_out hp_host hp_head hp_vtable".split()
+)
 HEADERS = frozenset(
-    # A contract's header is named after it, and one that stands in a folder of -I would be found before the system's.
+    # A contract's header has its name, and one in a folder of -I would be found before the system's.
     "assert complex ctype errno fenv float inttypes iso646 limits locale math memory pthread sched semaphore setjmp "
-    "signal stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string strings tgmath threads time "
-    "uchar unistd utility version wchar wctype".split()
+    "signal stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string strings tgmath threads "
+    "time uchar unistd utility version wchar wctype".split()
 )
 SLOTS = frozenset("head flags create destroy query".split())
 ARGUMENTS = frozenset("self result out".split())
@@ -35,12 +37,12 @@ _LANGUAGE = C_WORDS | CXX_WORDS | MACROS | TYPES
 
 
 def is_identifier(name: str) -> bool:
-    """Whether it is a letter, then letters, digits and `_`, all ASCII, at most 64."""
+    """True for a letter followed by letters, digits and `_`, all ASCII, at most 64."""
     return len(name) <= 64 and name.isascii() and name.isidentifier() and name[0] != "_"
 
 
 def owner_of(name: str, *, slot: bool) -> str | None:
-    """Who has taken `name`, as a method (`slot`) or else as a parameter; None if it is free."""
+    """Name the owner of a reserved name, for a method (`slot`) or else a parameter; None if it is free."""
     if owner := _owner_in_c(name, SLOTS if slot else ARGUMENTS):
         return owner
     return "Python" if iskeyword(name) else None
@@ -49,7 +51,7 @@ def owner_of(name: str, *, slot: bool) -> str | None:
 def _owner_in_c(name: str, own: frozenset[str]) -> str | None:
     if name in _LANGUAGE:
         return "C or C++"
-    if len(name) > 2 and name.isupper():  # as EOF, EINVAL and INT_MAX are, and some 450 others
+    if len(name) > 2 and name.isupper():  # EOF, EINVAL, INT_MAX and some 450 others
         return "C, where upper case is for macros"
     if name in own:
         return "the generated header"
@@ -57,7 +59,7 @@ def _owner_in_c(name: str, own: frozenset[str]) -> str | None:
 
 
 def check_name(name: str, what: str, *, slot: bool) -> None:
-    """Raise ValueError, which calls the name `what`, unless a method (`slot`) or else a parameter can have it."""
+    """Raise ValueError unless a method (`slot`) or else a parameter can have the name; errors call it `what`."""
     if not is_identifier(name):
         raise ValueError(f"{what} needs to be an ASCII identifier of at most 64 characters that starts with a letter")
     if owner := owner_of(name, slot=slot):
@@ -65,10 +67,11 @@ def check_name(name: str, what: str, *, slot: bool) -> None:
 
 
 def check_contract_name(name: object) -> None:
-    """Raise ValueError unless `name` can be a contract's name: it becomes part of C names, and a header's."""
+    """Raise ValueError unless `name` can be a contract's name: it becomes part of C names, and the header's name."""
     if not isinstance(name, str) or not is_identifier(name) or not name.islower():
         raise ValueError(
-            f"the name {name!r}, which is no lower-case ASCII identifier of at most 64 characters that starts with a letter"
+            f"the name {name!r}, which is not a lower-case ASCII identifier of at most 64 characters that starts with "
+            "a letter"
         )
     owner = "the header's own prefix" if name == "hp" else _owner_in_c(name, SLOTS)
     if owner := owner or ("a header of the system" if name in HEADERS else None):

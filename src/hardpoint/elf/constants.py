@@ -1,14 +1,29 @@
-"""Numbers of the ELF gABI, the GNU extensions and the psABIs of x86-64 and AArch64, under the names of <elf.h>."""
+"""Numbers and structs of the ELF gABI, the GNU extensions and the psABIs of x86-64 and AArch64, named as in <elf.h>."""
 
 from __future__ import annotations
 
 import os
+import struct
+
+from ..fields import Fields
 
 EM_386, EM_ARM, EM_X86_64, EM_AARCH64 = 3, 40, 62, 183
 MACHINES = {EM_386: "i386", EM_ARM: "arm", EM_X86_64: "x86-64", EM_AARCH64: "AArch64", 243: "RISC-V", 21: "ppc64",
             22: "s390x", 8: "mips", 258: "LoongArch"}  # fmt: skip
 ET_EXEC, ET_DYN = 2, 3
 FILE_TYPES = {1: "an object file (.o)", ET_EXEC: "an executable", ET_DYN: "a shared object", 4: "a core dump"}
+MAGICS = {
+    b"!<arch>\n": "a static library (.a)",
+    b"#!": "a script",
+    b"MZ": "a Windows DLL or program",
+    b"\xcf\xfa\xed\xfe": "a macOS library or program",
+    b"\xca\xfe\xba\xbe": "a macOS universal file or a Java class",
+    b"\x1f\x8b": "a gzip file",
+    b"PK\x03\x04": "a zip file or wheel",
+    b"\0asm": "a WebAssembly module",
+    b"BC\xc0\xde": "LLVM bitcode",
+}
+"""The first bytes of other files that are mistaken for libraries."""
 
 PT_LOAD, PT_DYNAMIC, PT_NOTE, PT_PHDR, PT_TLS = 1, 2, 4, 6, 7
 PT_GNU_EH_FRAME, PT_GNU_STACK, PT_GNU_RELRO, PT_GNU_PROPERTY = 0x6474E550, 0x6474E551, 0x6474E552, 0x6474E553
@@ -38,5 +53,67 @@ GLIBC = frozenset({
     "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1",
 })  # fmt: skip
 """Libraries that are part of every glibc; on a glibc host these need no search."""
+SYSTEM_FOLDERS = ("/lib", "/usr/lib", "/lib64", "/usr/lib64")
+"""The folders of the system's own libraries, whose parts for a machine lie within (hier(7), ld.so(8))."""
 PAGE = os.sysconf("SC_PAGESIZE")
 """Bytes in a page of this kernel: 4096 on x86-64, and 4096, 16384 or 65536 on AArch64."""
+
+HEADER = struct.Struct("<16sHHIQQQIHHHHHH")  # ident type machine version entry phoff shoff flags ehsize phentsize
+#                                              phnum shentsize shnum shstrndx
+SEGMENT = struct.Struct("<IIQQQQQQ")  # type flags offset vaddr paddr filesz memsz align
+SECTION = struct.Struct("<4xIQQQQ24x")  # (name) type flags addr offset size (link info addralign entsize)
+DYNAMIC = struct.Struct("<QQ")  # tag value
+SYMBOL = struct.Struct("<IBBHQQ")  # name info other shndx value size
+GNU_HASH = struct.Struct("<IIII")  # buckets, first symbol, filter words, shift
+NOTE = struct.Struct("<III")  # name size, description size, type
+VERNEED = struct.Struct("<HHIII")  # version cnt file aux next
+VERNAUX = struct.Struct("<IHHII")  # hash flags other name next
+VERDEF = struct.Struct("<HHHHIII")  # version flags ndx cnt hash aux next
+VERDAUX = struct.Struct("<II")  # name next
+
+
+class Segment(Fields):
+    """A program header (gABI, Elf64_Phdr); `align` is a number of bytes."""
+
+    type: int
+    flags: int
+    offset: int
+    address: int
+    physical: int
+    file_size: int
+    memory_size: int
+    align: int
+
+
+class Note(Fields):
+    """One note (gABI, "Note Section"): its owner without the NUL, its type, its description."""
+
+    owner: bytes
+    type: int
+    description: bytes
+
+
+class Symbol(Fields):
+    """One dynamic symbol (gABI, Elf64_Sym); `section` is 0 if it is undefined here."""
+
+    name: str
+    type: int
+    binding: int
+    section: int
+    address: int
+    size: int
+
+
+class VersionNeeded(Fields):
+    """A symbol version that is needed from the library `file`, and its number in DT_VERSYM."""
+
+    file: str
+    version: str
+    number: int
+
+
+class VersionDefined(Fields):
+    """A symbol version that the library defines, and its number in DT_VERSYM."""
+
+    version: str
+    number: int

@@ -1,8 +1,8 @@
-"""An ElfFile -> what its relocations fill, after a look at everything that the dynamic loader follows blindly.
+"""Check everything in an ElfFile that could crash the dynamic linker, and return the addresses that relocations fill.
 
-dlopen trusts a file: an index out of range, a table without an end or an entry size that it asserts on kills the
-process (seen, one by one, with glibc 2.36 and damaged files). So each of them is looked at here first. What is left is
-what a file may say: which code is the start function, what a relocation adds, which symbol it takes.
+dlopen trusts a file: an index out of range, an unterminated table or an entry size that it asserts on kills the
+process (each was seen with glibc 2.36 and damaged files). So all of them are checked here first. Not checked is what a
+file is free to choose: which code is the start function, what a relocation adds, which symbol it refers to.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from .constants import (
     DT_VERDEF,
     DT_VERNEED,
     DT_VERSYM,
+    GNU_HASH,
     PF_R,
     PF_W,
     PT_DYNAMIC,
@@ -65,12 +66,13 @@ from .constants import (
     STT_TLS,
     STV_HIDDEN,
     STV_INTERNAL,
+    SYMBOL,
 )
-from .reader import GNU_HASH, SYMBOL
 from .relocations import RELOCATION_TYPES, TABLES, Filled, Relocations, check_code_pointers, damaged, inside, is_code
 
 if TYPE_CHECKING:
-    from .reader import ElfFile, Segment
+    from .constants import Segment
+    from .reader import ElfFile
 
 __all__ = ["Filled", "examine", "is_code"]
 
@@ -90,7 +92,7 @@ _STRANGE = {
     DT_PREINIT_ARRAY: "start functions of a kind (DT_PREINIT_ARRAY) that only programs have",
 }
 _ASSERTED = {DT_RELAENT: 24, DT_SYMENT: 24, DT_PLTREL: DT_RELA, DT_RELRENT: 8}
-_MULTIPLES = {DT_RELASZ: 24, DT_PLTRELSZ: 24, DT_RELRSZ: 8}  # of a part of an entry, the loader reads all of it
+_MULTIPLES = {DT_RELASZ: 24, DT_PLTRELSZ: 24, DT_RELRSZ: 8}  # ld.so reads a partial last entry in full
 _SECTIONS = {
     SHT_HASH: (DT_HASH, 0),
     SHT_GNU_HASH: (DT_GNU_HASH, 0),
@@ -102,17 +104,17 @@ _SECTIONS = {
     SHT_FINI_ARRAY: (DT_FINI_ARRAY, DT_FINI_ARRAYSZ),
     SHT_RELR: (DT_RELR, DT_RELRSZ),
 }
-"""Section types, and the dynamic entries that say the same: where it is and, unless 0, its size."""
+"""Section types, and the dynamic entries for the same table: its address and, unless 0, its size."""
 _ONCE = {PT_DYNAMIC, PT_PHDR, PT_TLS, PT_GNU_STACK, PT_GNU_RELRO}
 _HOUSED = {PT_DYNAMIC, PT_NOTE, PT_PHDR, PT_GNU_EH_FRAME, PT_GNU_PROPERTY, PT_GNU_RELRO}
 _PAGE, _ADDRESS_LIMIT, _TLS_LIMIT, _TLS_ALIGN_LIMIT = 0x1000, 1 << 47, 1 << 30, 1 << 16
 
 
 def examine(elf: ElfFile) -> Filled:
-    """What the relocations fill; ElfError (`elf-damaged`) for anything that could kill the process in dlopen."""
+    """Return what the relocations fill. ElfError (`elf-damaged`) for anything that could kill the process in dlopen."""
     _check_segments(elf)
     _check_dynamic(elf)
-    if elf.machine in RELOCATION_TYPES:  # of another machine's, which is refused anyway, little is known
+    if elf.machine in RELOCATION_TYPES:  # others are refused anyway
         _check_sections(elf)
     _check_symbols(elf)
     _check_versions(elf)
@@ -128,11 +130,11 @@ def examine(elf: ElfFile) -> Filled:
 
 def _check_segments(elf: ElfFile) -> None:
     end = 0
-    for load in elf.loads:  # each is mapped over what is there already, by whole pages
+    for load in elf.loads:  # mapped by whole pages, over whatever is there already
         if load.address // _PAGE * _PAGE < end or load.file_size > load.memory_size or load.align & (load.align - 1):
             damaged(f"segments that overlap, are out of order or badly sized, at {load.address:#x}")
         if not load.flags & PF_R or (load.file_size != load.memory_size and not load.flags & PF_W):
-            damaged(f"a segment at {load.address:#x} that cannot be read, or not be written and has to be zeroed")
+            damaged(f"a segment at {load.address:#x} that is not readable, or is partly zeroed and not writable")
         end = -(-(load.address + load.memory_size) // _PAGE) * _PAGE
     if end >= _ADDRESS_LIMIT:
         damaged(f"segments that reach to {end:#x}, more than an address space holds")
@@ -144,20 +146,20 @@ def _check_segments(elf: ElfFile) -> None:
             _check_home(elf, segment)
         elif segment.type == PT_TLS:
             _check_tls(elf, segment)
-    elf.notes(PT_GNU_PROPERTY)  # the loader reads these, and trusts their sizes
+    elf.notes(PT_GNU_PROPERTY)  # ld.so reads these, and trusts their sizes
 
 
 def _check_home(elf: ElfFile, segment: Segment) -> None:
-    """A program header that says where in memory something is has to point there."""
+    """Require that a program header's address lies in a segment that is mapped."""
     start, size, relro = segment.address, segment.memory_size, segment.type == PT_GNU_RELRO
-    end = (start + size) // _PAGE * _PAGE if relro else start + size  # of the read-only part, as the loader rounds it
+    end = (start + size) // _PAGE * _PAGE if relro else start + size  # ld.so rounds the read-only part so
     for home in elf.loads:
         there = home.address + home.memory_size
         if home.address <= start < there and end <= -(-there // _PAGE) * _PAGE and (home.flags & PF_W or not relro):
             break
     else:
         damaged(f"a program header of type {segment.type:#x} that points out of its segment")
-    # Of notes, binutils 2.35 counts the padding in the file and not in memory; the loader reads as many as are in memory.
+    # For notes, binutils 2.35 counts the padding in the file but not in memory; ld.so reads the size in memory.
     other = size > segment.file_size if segment.type == PT_NOTE else size != segment.file_size
     if segment.type in {PT_DYNAMIC, PT_NOTE, PT_GNU_PROPERTY} and other:
         damaged(
@@ -169,11 +171,11 @@ def _check_home(elf: ElfFile, segment: Segment) -> None:
         elf.headers_at,
         56 * len(elf.segments),
     ):
-        damaged("program headers that are said to be elsewhere in memory")  # whoever unwinds an exception reads them
+        damaged("program headers that PT_PHDR places elsewhere")  # the unwinder reads them
 
 
 def _check_tls(elf: ElfFile, segment: Segment) -> None:
-    # Memory for it is taken at the first use, and if there is none the process ends; the loader divides by the alignment.
+    # It is allocated at the first use, where a failure ends the process; ld.so divides by the alignment.
     aligned = segment.align & (segment.align - 1) == 0 and 0 < segment.align <= _TLS_ALIGN_LIMIT
     if not aligned or not segment.file_size <= segment.memory_size <= _TLS_LIMIT:
         damaged(f"thread-local storage of {segment.memory_size} bytes aligned to {segment.align}")
@@ -182,7 +184,7 @@ def _check_tls(elf: ElfFile, segment: Segment) -> None:
 
 
 def _check_sections(elf: ElfFile) -> None:
-    """Section headers say once more what program headers and the dynamic section say; one of them is wrong if not."""
+    """Require that section headers agree with the program headers and the dynamic section."""
     tls, dynamic = elf.tls, elf.dynamic
     spans = _spans(elf.loads)
     tls_spans = _spans([tls]) if tls else spans
@@ -199,17 +201,17 @@ def _check_sections(elf: ElfFile) -> None:
             ):
                 break
         else:
-            damaged(f"a section at {address:#x} that is in no segment")
+            damaged(f"a section at {address:#x} outside of every segment")
         if kind in _SECTIONS:
             at, length = _SECTIONS[kind]
             if dynamic.get(at) != address or (length and dynamic.get(length) != size):
-                damaged(f"a section at {address:#x} that the dynamic entry {at:#x} says to be another")
+                damaged(f"a section at {address:#x} that the dynamic entry {at:#x} contradicts")
         elif kind == SHT_RELA and not any(start <= address and last <= end for start, end in relocations):
-            damaged(f"relocations at {address:#x} that the dynamic section leaves out")
+            damaged(f"relocations at {address:#x} missing from the dynamic section")
 
 
 def _spans(segments: list[Segment]) -> list[tuple[int, int, int, int]]:
-    """Start and end in memory, what to add for the place in the file, and the end there."""
+    """Return each segment's start and end in memory, the difference to its offset in the file, and its end there."""
     return [(s.address, s.address + s.memory_size, s.offset - s.address, s.offset + s.file_size) for s in segments]
 
 
@@ -227,14 +229,14 @@ def _check_dynamic(elf: ElfFile) -> None:
             damaged(f"a dynamic entry {tag:#x} of {dynamic[tag]}, which has to be {value}")
     for tag, unit in _MULTIPLES.items():
         if dynamic.get(tag, 0) % unit:
-            damaged(f"a dynamic entry {tag:#x} of {dynamic[tag]}, which is no multiple of {unit}")
+            damaged(f"a dynamic entry {tag:#x} of {dynamic[tag]}, not a multiple of {unit}")
     for tag in _STRANGE.keys() & dynamic.keys():
         damaged(_STRANGE[tag])
-    # glibc takes these tags for what they are by their low 31 bits, and ends the process if a filter's library is not there.
+    # glibc compares only the low 31 bits of these tags, and ends the process if a filter's library is missing.
     if max(map(_LOW_BITS.__and__, dynamic)) >= DT_AUXILIARY:
-        damaged("a filter (DT_FILTER, DT_AUXILIARY), which has another library answer in its place")
+        damaged("a filter (DT_FILTER, DT_AUXILIARY), which resolves symbols in another library")
     if not elf.strings.endswith(b"\0"):
-        damaged("a string table without an end")
+        damaged("an unterminated string table")
 
 
 def _check_symbols(elf: ElfFile) -> None:
@@ -244,21 +246,21 @@ def _check_symbols(elf: ElfFile) -> None:
         _check_hash(elf, elf.dynamic[DT_HASH])
     strings, tls = len(elf.strings), elf.tls
     if any(elf.symbol_table[: SYMBOL.size]):
-        damaged("a first symbol that is not empty")
+        damaged("a non-empty first symbol")
     for name, info, other, section, value, size in SYMBOL.iter_unpack(elf.symbol_table[SYMBOL.size :]):
         if name >= strings:
             damaged(f"a symbol whose name is at {name} of {strings} bytes of strings")
         if not section:
-            # One that is local, hidden or has a value counts as defined here, at that value.
+            # ld.so takes one that is local, hidden or has a value as defined here, at that value.
             if info >> 4 == STB_LOCAL or other & 3 or value:
-                damaged(f"an undefined symbol {elf.string(name)} that is said to be defined")
+                damaged(f"an undefined symbol {elf.string(name)} that is marked as defined")
         elif info >> 4 not in _BINDINGS or other & 3 in _HIDDEN:
-            damaged(f"an exported symbol {elf.string(name)} of a kind that is not exported")
+            damaged(f"an exported symbol {elf.string(name)} with an invalid binding or visibility")
         elif info & 15 == STT_TLS:
             if tls is None or value + size > tls.memory_size:
                 damaged(f"a thread-local variable {elf.string(name)} outside of the thread-local storage")
         elif info & 15 == STT_GNU_IFUNC and not is_code(elf, value):
-            damaged(f"an indirect function at {value:#x}, where there is no code")
+            damaged(f"an indirect function at {value:#x}, outside of the code")
 
 
 def _check_gnu_hash(elf: ElfFile, table: int) -> None:
@@ -267,12 +269,12 @@ def _check_gnu_hash(elf: ElfFile, table: int) -> None:
         damaged(f"a GNU hash table of {buckets} buckets and {blooms} filter words")
     count = elf.count_by_gnu_hash(table)
     if count > elf.symbol_count:
-        damaged("a GNU hash table that points behind the last symbol")
+        damaged("a GNU hash table that points past the last symbol")
     size = 16 + 8 * blooms + 4 * buckets
     starts = memoryview(elf.read_at(table, size, "the GNU hash table")[-4 * buckets :]).cast("I")
     if min(filter(None, starts), default=first) < first:
         damaged("a GNU hash table that points before its first symbol")
-    if elf.room_at(table) < size + 4 * (count - first):  # it has to be in one piece
+    if elf.room_at(table) < size + 4 * (count - first):  # ld.so takes it as contiguous
         damaged("a GNU hash table that points out of its segment")
 
 
@@ -280,14 +282,14 @@ def _check_hash(elf: ElfFile, table: int) -> None:
     buckets, count = struct.unpack("<II", elf.read_at(table, 8, "the hash table"))
     links = memoryview(elf.read_at(table + 8, 4 * (buckets + count), "the hash table")).cast("I")
     if not buckets or max(links) >= min(count, elf.symbol_count):
-        damaged("a hash table that points behind the last symbol")
+        damaged("a hash table that points past the last symbol")
     chains, seen = links[buckets:], bytearray(count)
     for at in links[:buckets]:
         while at:
-            if seen[at]:  # each symbol has one name, and so is in one chain
-                damaged("a hash table with a chain that has no end")
+            if seen[at]:  # each symbol has one name, so it is in one chain
+                damaged("a hash table with a circular chain")
             seen[at] = 1
-            at = chains[at]  # noqa: PLW2901 - the chain is followed
+            at = chains[at]  # noqa: PLW2901 - follow the chain
 
 
 def _check_versions(elf: ElfFile) -> None:

@@ -1,4 +1,4 @@
-"""An ElfFile's relocations and lists of start functions -> what will stand where, with nothing out of bounds."""
+"""Check an ElfFile's relocations and start functions, and collect what they put into vtables."""
 
 from __future__ import annotations
 
@@ -30,33 +30,35 @@ from .constants import (
     SHN_ABS,
     STB_WEAK,
     STT_TLS,
+    SYMBOL,
 )
-from .reader import SYMBOL, ElfError
+from .reader import ElfError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .reader import ElfFile, Segment
+    from .constants import Segment
+    from .reader import ElfFile
 
 TABLES = ((DT_RELA, DT_RELASZ), (DT_JMPREL, DT_PLTRELSZ))
-"""Dynamic entries that say where relocations with addends are, and how many bytes of them."""
+"""Dynamic entries with the address and size in bytes of relocations with addends."""
 _SIZES = {DT_INIT_ARRAY: DT_INIT_ARRAYSZ, DT_FINI_ARRAY: DT_FINI_ARRAYSZ}
 _RELA = struct.Struct("<QQQ")  # offset, symbol << 32 | type, addend
 _VTABLE_LIMIT, _WANTED_LIMIT = 4096, 1 << 20
 
 
 class _Types(Fields):
-    """The relocation types that linkers write into libraries, by what they do (psABI)."""
+    """The relocation types that linkers write into libraries, by purpose (psABI)."""
 
     relative: int
     indirect: int
     address: int
-    """By symbol, anywhere."""
+    """The address of a symbol, anywhere."""
     offset_table: frozenset[int]
-    """By symbol, in the global offset table: aligned, and each word once."""
+    """The address of a symbol, in the global offset table: aligned, and each word once."""
     thread_local: frozenset[int]
     descriptor: int
-    """The one of those that fills two words."""
+    """The one of `thread_local` that fills two words."""
 
 
 RELOCATION_TYPES = {
@@ -65,35 +67,35 @@ RELOCATION_TYPES = {
 }
 
 Filled = dict[int, "int | None"]
-"""What relocations put into vtables and lists of start functions: address -> the address within the library that is put
-there, None if it is another library's, NOWHERE if it is none."""
+"""What relocations put into vtables and lists of start functions: the address of each word, and its value: an address
+within the library, None for one in another library, NOWHERE for no address."""
 NOWHERE = -1
 
 
 def damaged(found: str) -> NoReturn:
-    """Refuse the file for what was found."""
+    """Refuse the file as damaged."""
     raise ElfError("elf-damaged", found)
 
 
 def inside(segment: Segment, address: int, size: int) -> bool:
-    """Whether `size` bytes at an address are in a segment's memory."""
+    """True if `size` bytes at an address are in a segment's memory."""
     return segment.address <= address and address + size <= segment.address + segment.memory_size
 
 
 def is_code(elf: ElfFile, address: int | None) -> bool:
-    """Whether an address is in executable memory of the library; None, an address of elsewhere, may be."""
+    """True if an address is in the library's code, or None: an address in another library, which may be code."""
     if address is None:
         return True
-    if elf.machine == EM_AARCH64 and address & 3:  # to jump there is SIGBUS
+    if elf.machine == EM_AARCH64 and address & 3:  # a jump there is SIGBUS
         return False
-    for start, end in elf.code:  # noqa: SIM110 - any() takes thrice as long, and this is asked of every function
+    for start, end in elf.code:  # noqa: SIM110 - any() takes three times as long, and this runs for every function
         if start <= address < end:
             return True
     return False
 
 
 class Relocations:
-    """Every relocation looked at, and those of the wanted words kept."""
+    """Checks every relocation, and keeps those of vtables and start functions."""
 
     def __init__(self, elf: ElfFile) -> None:
         self.elf, self.tls, self.types = elf, elf.tls, RELOCATION_TYPES[elf.machine]
@@ -103,7 +105,7 @@ class Relocations:
         self.homes = list(_writable(elf))
 
     def read(self) -> Filled:
-        """Read the tables in the loader's order. ElfError for anything out of bounds."""
+        """Read the tables in the dynamic linker's order. ElfError for anything out of bounds."""
         dynamic = self.elf.dynamic
         if DT_RELR in dynamic:
             self._read_packed(self.elf.read_at(dynamic[DT_RELR], dynamic[DT_RELRSZ], "the relocations"))
@@ -118,10 +120,10 @@ class Relocations:
         wanted, start, end = self.wanted, 0, 0
         count = max(self.elf.symbol_count, 1)
         if relative_first * _RELA.size > len(data):
-            damaged(f"{relative_first} relative relocations, more than there are at all")
+            damaged(f"{relative_first} relative relocations in a shorter table")
         for index, (address, info, addend) in enumerate(_RELA.iter_unpack(data)):
             kind, value = info, addend
-            if info != relative:  # most are that, without a symbol
+            if info != relative:  # as most are, without a symbol
                 kind, symbol = info & 0xFFFFFFFF, info >> 32
                 if symbol >= count:
                     damaged(f"a relocation by symbol {symbol} of {count}")
@@ -132,7 +134,7 @@ class Relocations:
                 value = addend if kind == relative else self._value(kind, symbol, addend)
             if kind in offset_table:
                 if address & 7 or address in self.slots:
-                    damaged(f"a relocation of {address:#x} that is no word of its own")
+                    damaged(f"a relocation of {address:#x} that is misaligned or overlaps another")
                 self.slots.add(address)
             if address < start or end < address + 8:
                 start, end = self._home(address, 8)
@@ -142,17 +144,17 @@ class Relocations:
                 self._keep(address, value)
 
     def _read_packed(self, data: bytes) -> None:
-        """DT_RELR: an even word is an address, an odd one the bitmap of the 63 words behind the last one's."""
+        """Read DT_RELR: an even word is an address, an odd one a bitmap of the next 63 words."""
         first, last = min(self.wanted, default=0), max(self.wanted, default=0)
         address = start = end = 0
         for (word,) in struct.iter_unpack("<Q", data):
             bitmap = word >> 1 if word & 1 else 1
             if not word & 1 and word < address:
-                damaged(f"packed relocations that go back, to {word:#x}")
+                damaged(f"packed relocations out of order, at {word:#x}")
             at, address = (address, address + 8 * 63) if word & 1 else (word, word + 8)
             behind = at + 8 * bitmap.bit_length()
             if start <= at and behind <= end and (behind <= first or last < at):
-                continue  # all of them in one look: a few bytes can stand for a great many
+                continue  # checked at once: a few bytes can stand for very many relocations
             for spot in (at + 8 * bit for bit in range(bitmap.bit_length()) if bitmap >> bit & 1):
                 start, end = self._home(spot, 8)
                 if spot & 7:
@@ -162,7 +164,7 @@ class Relocations:
                     self._keep(spot, value)
 
     def _value(self, kind: int, number: int, addend: int) -> int | None:
-        """What a relocation that is not relative puts in its place, as in Filled."""
+        """Return what a relocation that is not relative puts in its place, as in Filled."""
         info = section = value = 0
         if number:
             _, info, _, section, value, _ = SYMBOL.unpack_from(self.elf.symbol_table, SYMBOL.size * number)
@@ -171,20 +173,20 @@ class Relocations:
                 return None if section == SHN_ABS else (value + addend) % (1 << 64)
             return NOWHERE if info >> 4 == STB_WEAK else None
         if kind in self.types.thread_local and (not number or info & 15 == STT_TLS):
-            if self.tls is None and (section or not number):  # the loader divides by its alignment
-                damaged("a relocation of thread-local storage that is not there")
+            if self.tls is None and (section or not number):  # ld.so divides by its alignment
+                damaged("a relocation of missing thread-local storage")
             return NOWHERE
         if kind != self.types.indirect:
             damaged(f"a relocation of type {kind} by a symbol of type {info & 15}, which no linker writes")
         if not is_code(self.elf, addend):
-            damaged(f"an indirect function at {addend:#x}, where there is no code")
+            damaged(f"an indirect function at {addend:#x}, outside of the code")
         return None
 
     def _home(self, address: int, size: int) -> tuple[int, int]:
         for start, end in self.homes:
             if start <= address and address + size <= end:
                 return start, end
-        damaged(f"a relocation of {address:#x}, which cannot be written to")
+        damaged(f"a relocation of {address:#x}, which is not writable")
 
     def _check_neighbours(self, address: int, size: int) -> None:
         self._home(address, size)
@@ -198,7 +200,7 @@ class Relocations:
 
 
 def _writable(elf: ElfFile) -> Iterator[tuple[int, int]]:
-    """Where relocations may be: in all that can be written to, but not in the dynamic section itself."""
+    """Yield the address ranges that may be relocated: all writable memory except the dynamic section."""
     text_too = DT_TEXTREL in elf.dynamic or elf.dynamic.get(DT_FLAGS, 0) & DF_TEXTREL
     table = next(segment for segment in elf.segments if segment.type == PT_DYNAMIC)
     for load in elf.loads:
@@ -209,7 +211,7 @@ def _writable(elf: ElfFile) -> Iterator[tuple[int, int]]:
 
 
 def _wanted(elf: ElfFile) -> list[tuple[int, int]]:
-    """Where the lists of start and end functions are, and what may be vtables."""
+    """Return the addresses and sizes of lists of start and end functions, and of possible vtables."""
     total, spans = 0, list[tuple[int, int]]()
     for table in (DT_INIT_ARRAY, DT_FINI_ARRAY):
         if table in elf.dynamic:
@@ -231,7 +233,7 @@ def check_code_pointers(elf: ElfFile, filled: Filled) -> None:
     """Refuse a library whose start or end functions are not code."""
     for tag in (DT_INIT, DT_FINI):
         if tag in elf.dynamic and not is_code(elf, elf.dynamic[tag]):
-            damaged(f"a start or end function at {elf.dynamic[tag]:#x}, where there is no code")
+            damaged(f"a start or end function at {elf.dynamic[tag]:#x}, outside of the code")
     for table in (DT_INIT_ARRAY, DT_FINI_ARRAY):
         if table in elf.dynamic:
             start, size = elf.dynamic[table], elf.dynamic[_SIZES[table]]

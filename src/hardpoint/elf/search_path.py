@@ -1,4 +1,4 @@
-"""Where the dynamic linker would find a needed library, by the rules of ld.so(8); nothing is loaded."""
+"""Find a needed library as the dynamic linker would, by the rules of ld.so(8), without loading anything."""
 
 from __future__ import annotations
 
@@ -6,26 +6,28 @@ import os
 import struct
 from typing import TYPE_CHECKING
 
-from .constants import DT_RPATH, DT_RUNPATH, DT_SONAME, EM_AARCH64, EM_X86_64
-from .reader import ElfError, ElfFile
+from .constants import DT_RPATH, DT_RUNPATH, DT_SONAME, EM_AARCH64, EM_X86_64, SYSTEM_FOLDERS
+from .reader import ElfError, open_elf
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from .reader import ElfFile
 
 _CACHE = "/etc/ld.so.cache"
 _MAGIC = b"glibc-ld.so.cache1.1"
 _ENTRY = struct.Struct("<IIIIQ")  # flags, key, value, OS version, hwcap
 _FLAGS = {EM_X86_64: 0x0303, EM_AARCH64: 0x0A03}  # FLAG_ELF_LIBC6, and the machine
 _DEFAULTS = (
-    "/lib", "/usr/lib", "/lib64", "/usr/lib64", "/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu",
-    "/lib/aarch64-linux-gnu", "/usr/lib/aarch64-linux-gnu",
-)  # fmt: skip
+    *SYSTEM_FOLDERS,
+    *(f"{folder}/{machine}-linux-gnu" for machine in ("x86_64", "aarch64") for folder in ("/lib", "/usr/lib")),
+)
 
 
 def find(name: str, elf: ElfFile, origin: str | None) -> str | None:
-    """The path of the library that `name` (a DT_NEEDED of `elf`) would give, or None.
+    """Return the path of the library that `name` (a DT_NEEDED of `elf`) resolves to, or None.
 
-    `origin` is the folder that $ORIGIN stands for; None leaves out what depends on it.
+    `origin` is the folder that $ORIGIN stands for; with None, paths with $ORIGIN are ignored.
     """
     if "/" in name:
         return next((path for path in _expand(name, origin) if os.path.isfile(path)), None)
@@ -39,17 +41,17 @@ def find(name: str, elf: ElfFile, origin: str | None) -> str | None:
 
 
 def uses_origin(elf: ElfFile) -> bool:
-    """Whether its search path depends on the folder that it lies in."""
+    """True if its search path depends on the folder that it lies in."""
     return any("ORIGIN" in text for text in [elf.text(DT_RPATH) or "", elf.text(DT_RUNPATH) or "", *elf.needed])
 
 
 def is_loaded(name: str) -> bool:
-    """Whether the process has a library of that name already."""
+    """True if the process has already loaded a library of that name."""
     return _loaded(name) is not None
 
 
 def _expand(path: str, origin: str | None) -> list[str]:
-    """What a path stands for (ld.so(8), "Dynamic string tokens"); $LIB is one of several, by distribution."""
+    """Expand a path (ld.so(8), "Dynamic string tokens"); $LIB varies by distribution, so all values are tried."""
     if origin is None and "ORIGIN" in path:
         return []
     machine = os.uname().machine
@@ -61,7 +63,7 @@ def _expand(path: str, origin: str | None) -> list[str]:
 
 
 def _library_path() -> str:
-    """LD_LIBRARY_PATH as it was when the process started: ld.so looks at no later one."""
+    """Return LD_LIBRARY_PATH as of the start of the process: ld.so ignores later changes."""
     try:
         with open("/proc/self/environ", "rb") as file:
             entries = file.read().split(b"\0")
@@ -79,18 +81,13 @@ def _folders(elf: ElfFile, origin: str | None) -> Iterator[str]:
 
 
 def _host_folders() -> Iterator[str]:
-    """The search path of the program itself, which its libraries inherit (DT_RPATH; Conda's python has one)."""
+    """Yield the search path of the program itself, which its libraries inherit (DT_RPATH; Conda's python has one)."""
+    program = os.path.realpath("/proc/self/exe")
     try:
-        program = os.path.realpath("/proc/self/exe")
-        fd = os.open(program, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
+        with open_elf(program) as elf:
+            yield from _folders(elf, os.path.dirname(program))
+    except (ElfError, OSError):
         return
-    try:
-        yield from _folders(ElfFile(fd), os.path.dirname(program))
-    except ElfError:
-        return
-    finally:
-        os.close(fd)
 
 
 def _in_folders(name: str, folders: Iterator[str] | tuple[str, ...], machine: int) -> str | None:
@@ -106,7 +103,7 @@ def _in_folders(name: str, folders: Iterator[str] | tuple[str, ...], machine: in
 
 
 def _is_for_another(path: str, machine: int) -> bool:
-    """Whether it is an ELF file for other processors: the dynamic linker passes those over and looks further."""
+    """True if it is an ELF file for another processor: the dynamic linker skips those and continues."""
     try:
         with open(path, "rb") as file:
             start = file.read(20)
@@ -116,7 +113,7 @@ def _is_for_another(path: str, machine: int) -> bool:
 
 
 def _in_cache(name: str, machine: int) -> str | None:
-    """What ldconfig(8) found: /etc/ld.so.cache in its format 1.1 (48 bytes of header, entries of 24, then strings)."""
+    """Look in the cache of ldconfig(8), /etc/ld.so.cache, format 1.1: a header of 48 bytes, entries of 24, strings."""
     try:
         with open(_CACHE, "rb") as file:
             cache = file.read()
@@ -135,7 +132,7 @@ def _in_cache(name: str, machine: int) -> str | None:
 
 
 def _loaded(name: str) -> str | None:
-    """A library of that name which the process has already: the linker looks no further."""
+    """Return the path of a library of that name that is already loaded: the dynamic linker takes that one."""
     stem = "/" + name.partition(".so")[0]  # libstdc++.so.6 may be mapped as libstdc++.so.6.0.30
     try:
         with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:
@@ -150,26 +147,16 @@ def _loaded(name: str) -> str | None:
 
 def _soname(path: str) -> str | None:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
+        with open_elf(path) as elf:
+            return elf.text(DT_SONAME)
+    except (ElfError, OSError):
         return None
-    try:
-        return ElfFile(fd).text(DT_SONAME)
-    except ElfError:
-        return None
-    finally:
-        os.close(fd)
 
 
 def versions_of(path: str) -> set[str] | None:
-    """The symbol versions that the library at `path` defines; None if it cannot be read."""
+    """Return the symbol versions that the library at `path` defines; None if it cannot be read."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
+        with open_elf(path) as elf:
+            return {defined.version for defined in elf.versions_defined()}
+    except (ElfError, OSError):
         return None
-    try:
-        return {defined.version for defined in ElfFile(fd).versions_defined()}
-    except ElfError:
-        return None
-    finally:
-        os.close(fd)

@@ -1,8 +1,8 @@
-"""Waiting for a frame without sleep: between two cores, waking the other one is most of a round trip.
+"""Busy-waiting for a frame: between two cores, waking the other one is most of a round trip.
 
-A core that sleeps takes some 40 µs to come back, and a call of a quick method has that twice. So a receive that has seen
-frames come within such a time looks for the next one before it sleeps: for _SPIN at most, giving way to whoever else
-wants the core. Where it does not pay (on one core, for slow methods, between rare calls) it is given up at once.
+A core that sleeps takes some 40 µs to wake up, and a call of a quick method waits for that twice. So while frames have
+been coming within such a time, a receive polls for the next one before it sleeps, for at most _SPIN seconds, yielding
+the core to others. Where polling does not pay (on one core, for slow methods, between rare calls) it stops at once.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _SPIN = 100e-6
-"""Seconds that are spent looking; a sleep that was longer says that looking would not have paid."""
+"""Seconds of polling; after a longer sleep, polling would not have paid."""
 _PROMPT = 25e-6
-"""Seconds: a shorter sleep says that both are on one core, where the other side has to be let run."""
+"""Seconds; after a shorter sleep, both sides are on one core, where the other side needs it to answer."""
 _TRUST = 64
-"""Frames that came in time before it is seen again whether sleep would do as well."""
+"""Frames received by polling before a sleep is timed again, to see if it would do as well."""
 _REST = 4
-"""Sleeps that are not timed, after one that did not speak for looking: to time one takes half a microsecond."""
+"""Sleeps that are not timed after one that spoke against polling: timing takes 0.5 µs."""
 _MOST = 64
-"""The most of them after looking in vain several times in a row: four times as many each time."""
+"""The most of them: after each vain poll there are four times as many as before."""
 
 
 def eager(sock: _socket.socket, sleep: Callable[[Any], int]) -> Callable[[Any], int]:
-    """`sleep`, which receives from the socket into a buffer, with a look beforehand while that pays."""
-    if os.cpu_count() == 1:  # not sched_getaffinity: it may change, and the other side's is another
+    """Make a recv_into that polls while that pays, and else calls `sleep`, which receives into a buffer too."""
+    if os.cpu_count() == 1:  # not sched_getaffinity: it can change, and the other side has its own
         return sleep
-    receive_into, give_way = sock.recv_into, os.sched_yield
+    receive_into, yield_core = sock.recv_into, os.sched_yield
     trust, rest, vain = 0, 0, _REST
 
     def receive(buffer: Any) -> int:
@@ -48,7 +48,7 @@ def eager(sock: _socket.socket, sleep: Callable[[Any], int]) -> Callable[[Any], 
                 if perf_counter() - start > _SPIN:
                     trust, rest, vain = 0, vain, min(4 * vain, _MOST)
                     return sleep(buffer)
-                give_way()
+                yield_core()
             else:
                 trust -= 1
                 if not trust:

@@ -1,4 +1,4 @@
-"""Isolation: how an isolated plugin is kept."""
+"""Isolation: the options of an isolated plugin, checked; and their status."""
 
 from __future__ import annotations
 
@@ -16,42 +16,43 @@ _UNITS = {"": 1, "b": 1, "k": 1 << 10, "kib": 1 << 10, "m": 1 << 20, "mib": 1 <<
 
 
 class Isolation(Fields):
-    """How the worker of an isolated plugin is kept: what it may use, how long it may take, what follows when it dies."""
+    """The options of an isolated plugin: limits and permissions of its workers, and what follows when one dies."""
 
     timeout: float | None = None
-    """Seconds that loading and each call may take; None for ever. What takes longer is killed: TimedOutError."""
+    """Seconds that loading and each call may take; then the worker is killed: TimedOutError. None for no limit."""
     restart: str = "on-call"
-    """After a worker died: `on-call`, the next call starts another; `never`, the plugin stays dead."""
+    """After a worker died: with `on-call`, the next call starts another; with `never`, the plugin stays dead."""
     workers: int = 1
-    """Processes among which calls are spread; each has an instance of its own."""
+    """Number of processes that calls are spread over; each has its own instance."""
     memory: int | str | None = "1GiB"
-    """Private writable memory of each worker, which has 30 MiB to begin with (RLIMIT_DATA): bytes, or such as `256MiB`; None
-    for no limit. What it shares with others or maps from files is not counted; allocations beyond it fail."""
+    """Limit of each worker's private writable memory (RLIMIT_DATA): bytes, or a text such as `256MiB`; None for no
+    limit. A worker starts with 30 MiB. Shared memory and mapped files are not counted; allocations beyond the limit
+    fail."""
     cpu: int | None = None
-    """Seconds of processor time that each worker has in all (RLIMIT_CPU); what takes more dies of SIGXCPU."""
+    """Seconds of processor time of each worker in all (RLIMIT_CPU); then it dies of SIGXCPU. None for no limit."""
     files: int | None = 1024
-    """Descriptors that each worker may have open (RLIMIT_NOFILE); each calling thread takes two."""
+    """Descriptors that each worker may have open (RLIMIT_NOFILE), two for each calling thread; None for no limit."""
     sandbox: bool | Literal["required"] = True
-    """Whether the worker gives up what follows, as far as the kernel lets it; `required`, LoadError if that is not all."""
+    """True: confine the worker as below, as far as the kernel can. `required`: LoadError if it can't do all of it."""
     network: bool = False
-    """Whether it may use IPv4 and IPv6, and read what names and certificates need."""
+    """True: it may use IPv4 and IPv6, and read the files that name resolution and certificates need."""
     processes: bool = False
-    """Whether it may start programs. They have its limits and sandbox, but may outlive it and the host."""
+    """True: it may start programs. They have its limits and sandbox, but may outlive it and the host."""
     read: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = ()
-    """Files and folders that it may read, beside its library and what every library needs."""
+    """Files and folders that it may read, besides its library and what every library needs."""
     write: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = ()
-    """Files and folders that it may read, write, make and remove. Modes, owners and times stay as they are, and truncate(2) is
-    refused, though ftruncate(2) is not."""
+    """Files and folders that it may read, write, make and remove. It can't change modes, owners and times, nor call
+    truncate(2); ftruncate(2) is allowed."""
 
 
 class IsolationStatus(Fields):
-    """How an isolated plugin is kept right now."""
+    """The state of an isolated plugin's workers."""
 
     options: Isolation
     workers: tuple[int, ...]
     """The process ids of the workers that are running."""
     sandbox: tuple[str, ...]
-    """What they gave up, a line each; and what this kernel lacks for that."""
+    """The limits and restrictions in force, a line each, and what this kernel lacks for more."""
 
 
 def checked(isolated: bool | Isolation) -> Isolation | None:  # noqa: FBT001 - as load's argument
@@ -82,27 +83,26 @@ def checked(isolated: bool | Isolation) -> Isolation | None:  # noqa: FBT001 - a
 
 
 def limits(options: Isolation) -> dict[str, Any]:
-    """What a worker is told of checked options: sizes as numbers. ValueError as `checked` has it."""
-    told = options._asdict()
-    told["memory"] = None if options.memory is None else bytes_of(options.memory)
-    return told
+    """The options for a worker, by name, with the memory in bytes. Raises ValueError if that is invalid."""
+    memory = None if options.memory is None else bytes_of(options.memory)
+    return options._asdict() | {"memory": memory}
 
 
 def _paths(option: str, given: Any) -> tuple[str, ...]:
-    """Absolute paths: `..` and links in them are for the kernel to follow, as it does for the plugin."""
+    """Make paths absolute, and leave `..` and links in them to the kernel, which follows them for the plugin too."""
     paths = []
     for each in given if isinstance(given, (list, tuple)) else [given]:
         if not isinstance(each, (str, os.PathLike)):
             raise _wrong(option, "a path, or a list or tuple of paths", given)
         path = os.path.join(os.getcwd(), os.fspath(each))
         if not os.path.exists(path):
-            raise ValueError(f"Isolation({option}=...) names {os.fspath(each)!r}, which is not there; make it first")
+            raise ValueError(f"Isolation({option}=...) names {os.fspath(each)!r}, which does not exist; make it first")
         paths.append(path)
     return tuple(paths)
 
 
-def _is_number(value: Any, kind: type | tuple[type, ...]) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool)
+def _is_number(value: Any, number: type | tuple[type, ...]) -> bool:
+    return isinstance(value, number) and not isinstance(value, bool)
 
 
 def _wrong(option: str, needs: str, found: Any) -> ValueError:
@@ -110,7 +110,7 @@ def _wrong(option: str, needs: str, found: Any) -> ValueError:
 
 
 def bytes_of(size: int | str) -> int:
-    """A size such as `256MiB` in bytes. ValueError if it is none, or too small for any worker."""
+    """A size such as `256MiB` in bytes. Raises ValueError if it is malformed, or too small for any worker."""
     text = str(size).strip().lower()
     number = text.rstrip("kmgib ")
     unit = text[len(number) :].strip()
@@ -120,5 +120,5 @@ def bytes_of(size: int | str) -> int:
     if count > _MOST_MEMORY:
         raise _wrong("memory", "less than 8 EiB, or None for no limit", size)
     if count < _LEAST_MEMORY:
-        raise _wrong("memory", f"{_LEAST_MEMORY >> 20} MiB or more, since Python itself takes part of it", size)
+        raise _wrong("memory", f"{_LEAST_MEMORY >> 20} MiB or more, since Python itself needs part of it", size)
     return count

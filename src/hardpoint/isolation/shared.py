@@ -1,6 +1,6 @@
-"""Memory that host and worker both map, for payloads that are too large for a frame; each connection has its own.
+"""Shared memory of host and worker, for payloads that are too large for a frame; each connection has its own.
 
-It is a memfd that can grow and not shrink: a worker that made it smaller would have the host die of SIGBUS.
+It is a memfd that can grow and not shrink: if a worker could shrink it, the host would die of SIGBUS when it reads.
 """
 
 from __future__ import annotations
@@ -16,11 +16,14 @@ from .descriptors import own
 if TYPE_CHECKING:
     from io import FileIO
 
-_GRAIN, _KEPT = 1 << 16, 1 << 22
+_GRAIN = 1 << 16
+"""The memory grows by multiples of this many bytes."""
+_LARGE = 1 << 22
+"""Bytes above which it isn't kept for the next call."""
 
 
 def memory(name: str) -> FileIO:
-    """New memory, of no size yet."""
+    """Make shared memory of size 0."""
     file = own(os.memfd_create, name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
     return file
@@ -38,26 +41,26 @@ class Shared:
 
     @property
     def is_large(self) -> bool:
-        """Whether it takes more memory than should be kept for the next call."""
-        return self._size > _KEPT
+        """True if it takes too much memory to be kept for the next call."""
+        return self._size > _LARGE
+
+    def begin(self, at: int = 0) -> None:
+        """Let `put` overwrite everything from an offset on."""
+        self._used = at
 
     def put(self, data: Any) -> Any:
-        """Copy bytes behind those that were put since `begin`, and give what stands for them in a frame."""
+        """Append a payload to those since `begin`, and return what stands for it in a frame."""
         size, offset = len(data), self._used
         self.view(offset, size, grow=True)[:] = data
         self._used = offset + size
-        return wire.place(offset, size)
+        return wire.payload(offset, size)
 
-    def copy(self, placed: Any) -> Any:
-        """A copy of what was put there, or what stands in a frame itself."""
-        return bytes(self.view(*wire.PLACED.unpack(placed.data))) if type(placed) is wire.ExtType else placed
-
-    def begin(self, at: int = 0) -> None:
-        """Forget what was put behind `at`."""
-        self._used = at
+    def copy(self, content: Any) -> Any:
+        """Return a copy of a payload, if it is in this memory; else the content of the frame itself."""
+        return bytes(self.view(*wire.EXTENT.unpack(content.data))) if type(content) is wire.ExtType else content
 
     def view(self, offset: int, size: int, *, grow: bool = False) -> memoryview:
-        """So many bytes at an offset. FrameError if the memory ends before that, unless it is to grow."""
+        """View a range of bytes. Raises FrameError if the memory ends before that, and `grow` is False."""
         end = offset + size
         if end > self._size or self._map is None:
             self._follow(end, grow=grow)
@@ -65,16 +68,17 @@ class Shared:
         return memoryview(self._map)[offset:end]
 
     def _follow(self, end: int, *, grow: bool) -> None:
+        """Map the memory again, at least up to `end`."""
         status = os.fstat(self.fd)
         size = status.st_size
         if end > size and grow:
             size = -(-max(end, 2 * size) // _GRAIN) * _GRAIN
             os.ftruncate(self.fd, size)
-        # To read a hole would take its memory of this process.
-        there = size if grow else min(size, status.st_blocks * 512)
-        if end > there or not size:
-            raise wire.FrameError(f"a payload that ends at byte {end} of {there}")
-        # The other side may have made it too large to map.
+        # Count blocks, not size: a worker can make a huge hole at no cost, and reading it takes memory of this process.
+        allocated = size if grow else min(size, status.st_blocks * 512)
+        if end > allocated or not size:
+            raise wire.FrameError(f"a payload that ends at byte {end} of {allocated}")
+        # The whole may be too large to map, for the same reason.
         self._size = min(size, -(-2 * end // _GRAIN) * _GRAIN or _GRAIN)
         self._map = mmap.mmap(self.fd, self._size)
 

@@ -1,4 +1,4 @@
-"""A library's file + a contract -> every problem at once; nothing of the plugin has run yet."""
+"""Check a library file against a contract: all problems at once, before any code of the plugin runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..ffi.abi import ABI
 from ..fields import Fields
 from .manifest import Manifest, read_manifests
 from .platform import check_host, check_system, dotted
-from .vtable import REBUILD, Vtable, find_vtable
+from .vtable import Vtable, find_vtable
 
 if TYPE_CHECKING:
     from ..definition.model import Contract
@@ -27,7 +27,7 @@ class Fit(Fields):
     manifest: Manifest
     vtable: Vtable
     problems: tuple[Problem, ...] = ()
-    """Warnings alone."""
+    """Only warnings."""
 
     @property
     def plugin(self) -> str:
@@ -52,20 +52,10 @@ class Misfit(Fields):
 
 
 _TOKENS = [f"{start}{name}" for start in ("$", "${") for name in ("ORIGIN", "LIB", "PLATFORM")]
-_ELF = {
-    "file-unreadable": ("a file that can be read", "look at the disk, or copy the file elsewhere"),
-    "elf-magic": ("a shared object (.so)", "give the path of the file that the linker wrote"),
-    "elf-type": ("a shared object (.so)", "link it with -shared"),
-    "elf-class": ("a 64-bit little-endian library", "build it for x86-64 or AArch64"),
-    "elf-truncated": ("a whole file", "copy, download or build it again"),
-    "elf-damaged": ("a shared object in good order", "copy, download or build it again"),
-    "elf-debug": ("a library with its code", "give the library itself, not its .debug companion"),
-    "elf-no-code": ("a library with code", "compile it from sources that have functions"),
-}
 
 
 def read_elf(file: LibraryFile) -> ElfFile:
-    """The file as a shared object. NotAPluginError if it is no whole one; IncompatibleError if it is a 32-bit one."""
+    """Read the file as a shared object. NotAPluginError if it is not a valid one, IncompatibleError if it is 32-bit."""
     try:
         elf = ElfFile(file.fd)
     except (ElfError, OSError) as error:
@@ -76,7 +66,7 @@ def read_elf(file: LibraryFile) -> ElfFile:
 
 
 def read_library(file: LibraryFile) -> tuple[ElfFile, list[Manifest | Problem]]:
-    """The file and the manifests in it. Raises as `read_elf` does, and NotAPluginError if there is no manifest."""
+    """Read the file and its manifests. Raises what `read_elf` raises, and NotAPluginError if there is no manifest."""
     elf = read_elf(file)
     try:
         manifests = read_manifests(elf)
@@ -91,8 +81,7 @@ def read_library(file: LibraryFile) -> tuple[ElfFile, list[Manifest | Problem]]:
 def _unreadable(file: LibraryFile, error: ElfError | OSError) -> NotAPluginError | IncompatibleError:
     if isinstance(error, OSError):
         error = ElfError("file-unreadable", error.strerror or str(error))
-    needs, fix = _ELF[error.code]
-    problem = Problem(error.code, needs, str(error), fix)
+    problem = Problem.of(error.code, error)
     if error.code == "elf-class":
         return IncompatibleError(f"{file.path} does not fit this host: {problem}", path=file.path, problems=[problem])
     return NotAPluginError(f"{file.path} is not a plugin: {problem}", path=file.path, problems=[problem])
@@ -101,10 +90,10 @@ def _unreadable(file: LibraryFile, error: ElfError | OSError) -> NotAPluginError
 def _without_manifest(file: LibraryFile, elf: ElfFile) -> NotAPluginError:
     found = "none"
     if elf.symbols("PyInit_"):
-        found = "a Python extension module, which is imported and not loaded"
+        found = "a Python extension module, which is imported, not loaded"
     elif names := [symbol.name for symbol in elf.symbols("hardpoint_")]:
         found = f"none, though it has the symbol {names[0]}"
-    problem = Problem("manifest-missing", "a manifest (an ELF note of the owner 'hardpoint')", found, REBUILD)
+    problem = Problem.of("manifest-missing", found)
     return NotAPluginError(f"{file.path} is not a plugin: {problem}", path=file.path, problems=[problem])
 
 
@@ -119,9 +108,9 @@ def require_fit(file: LibraryFile, contract: Contract) -> Fit:
 
 
 def preflight(file: LibraryFile, contract: Contract) -> Fit | Misfit:
-    """Hold a file against a contract: everything that can be known without running any of its code.
+    """Check a file against a contract, without running any of its code.
 
-    Raises as `read_library` does for what is no plugin library; all else is in the problems of the result.
+    Raises what `read_library` raises if it is not a plugin library; all other problems are in the result.
     """
     elf, manifests = read_library(file)
     try:
@@ -142,71 +131,60 @@ def preflight(file: LibraryFile, contract: Contract) -> Fit | Misfit:
 
 
 def check_file(file: LibraryFile, elf: ElfFile) -> list[Problem]:
-    """What speaks against loading the library here, whatever plugins it holds."""
+    """Check whether the library can be loaded here, whatever plugins it has."""
     origin = None if file.pinned else os.path.dirname(file.loader_path)
     return [*check_host(), *_check_path(file), *check_system(elf, origin)]
 
 
 def _check_path(file: LibraryFile) -> list[Problem]:
-    """Dlopen replaces $ORIGIN, $LIB and $PLATFORM in a path, and so would open another file than the one checked."""
+    """Refuse $ORIGIN, $LIB and $PLATFORM in the path: dlopen would expand them and open an unchecked file."""
     if "$" not in file.loader_path or not any(token in file.loader_path for token in _TOKENS):
         return []
-    fix = "rename the folder or the file, or load it with sha256="
-    return [Problem("path-token", "a path without $ORIGIN, $LIB and $PLATFORM", file.loader_path, fix)]
+    return [Problem.of("path-token", file.loader_path)]
 
 
 def _choose(manifests: list[Manifest], contract: Contract, problems: list[Problem]) -> Manifest | None:
     same = [manifest for manifest in manifests if manifest.contract == contract.name]
     fitting = [manifest for manifest in same if manifest.version[0] == contract.major]
+    wanted = f"{contract.name} {contract.major}"
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
         found = f"{len(fitting)}: {', '.join(manifest.plugin for manifest in fitting)}"
-        needs = f"one plugin for {contract.name} {contract.major}"
-        problems.append(Problem("manifest-twice", needs, found, "keep one of them in each library"))
+        problems.append(Problem.of("manifest-twice", found, contract=wanted))
     elif same:
-        found = ", ".join(str(manifest) for manifest in same)
-        fix = f"use a plugin for {contract.name} {contract.major}, or load it with that version's class"
-        problems.append(Problem("contract-major", f"a plugin for {contract.name} {contract.major}.x", found, fix))
+        problems.append(Problem.of("contract-major", ", ".join(map(str, same)), contract=wanted))
     elif manifests:
-        found = "one for " + ", ".join(str(manifest) for manifest in manifests)
-        fix = "load it with that contract's class, or use another plugin"
-        problems.append(Problem("contract-other", f"a plugin for {contract}", found, fix))
+        problems.append(Problem.of("contract-other", f"one for {', '.join(map(str, manifests))}", contract=contract))
     return None
 
 
 def _check_abi(manifest: Manifest) -> list[Problem]:
     major, minor = manifest.abi
     if major != ABI[0]:
-        fix = (
-            "rebuild it with this host's hardpoint.h" if major < ABI[0] else "use a newer hardpoint, or an older plugin"
-        )
-        return [Problem("abi-major", f"a plugin for ABI {ABI[0]}", f"ABI {dotted(manifest.abi)}", fix)]
+        fix = "rebuild it with this host's hardpoint.h" if major < ABI[0] else ""
+        return [Problem.of("abi-major", f"ABI {dotted(manifest.abi)}", fix=fix, major=ABI[0])]
     if minor > ABI[1]:
-        fix = "use a newer hardpoint, or have the plugin built with HP_NEEDS_ABI set to what it really needs"
-        return [Problem("abi-minor", f"a plugin that does with ABI {dotted(ABI)}", f"ABI {dotted(manifest.abi)}", fix)]
+        return [Problem.of("abi-minor", f"ABI {dotted(manifest.abi)}", version=dotted(ABI))]
     return []
 
 
 def _check_methods(manifest: Manifest, contract: Contract) -> list[Problem]:
-    """The texts are compared as an ordered prefix: a contract grows by appending."""
+    """Compare the methods' texts as an ordered prefix, since a contract grows by appending."""
     wanted, found = [method.text for method in contract.methods], list(manifest.methods)
     if wanted != found and sorted(wanted) == sorted(found):
-        return [Problem("method-order", f"the methods in the order {', '.join(wanted)}", ", ".join(found), REBUILD)]
+        return [Problem.of("method-order", ", ".join(found), methods=", ".join(wanted))]
     problems = [
-        Problem("method-differs", f"method {index} to be {want}", has, REBUILD)
+        Problem.of("method-differs", has, index=index, method=want)
         for index, (want, has) in enumerate(zip(wanted, found, strict=False), start=1)
         if want != has
     ]
     minor = manifest.version[1]
     problems += [
-        Problem("method-missing", f"the method {method.text}", f"a list of {len(found)} that ends before it", REBUILD)
+        Problem.of("method-missing", f"a list that ends after method {len(found)}", method=method.text)
         for method in contract.methods[len(found) :]
         if method.since <= minor
     ]
     if minor <= contract.minor:
-        problems += [
-            Problem("method-unknown", f"no more methods than {contract} has", text, REBUILD)
-            for text in found[len(wanted) :]
-        ]
+        problems += [Problem.of("method-unknown", text, contract=contract) for text in found[len(wanted) :]]
     return problems

@@ -1,4 +1,4 @@
-"""A library's notes -> its manifests: who each plugin in it says that it is."""
+"""Read the manifests in a library's notes: the name, contract and methods of each plugin in it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ if TYPE_CHECKING:
 
 OWNER, TYPE = b"hardpoint", 1
 _LOWER, _DIGITS = "abcdefghijklmnopqrstuvwxyz", "0123456789"
-_REBUILD = "rebuild the plugin with its contract's header, which writes the manifest"
 
 
 class Manifest(Fields):
-    """What a plugin says of itself."""
+    """A plugin's description of itself."""
 
     abi: tuple[int, int]
-    """The least ABI that it needs."""
+    """The lowest ABI version that it needs."""
     contract: str
     version: tuple[int, int]
     """The contract's version that it was written against."""
@@ -32,23 +31,23 @@ class Manifest(Fields):
     methods: tuple[str, ...]
     """The methods' canonical texts, in the order of their slots."""
     text: bytes
-    """The JSON as it stands in the note, without its NUL."""
+    """The JSON in the note, without its NUL."""
 
     def __str__(self) -> str:
         return f"{self.contract} {self.version[0]}.{self.version[1]}"
 
 
 def read_manifests(elf: ElfFile) -> list[Manifest | Problem]:
-    """Every manifest in the library, in the file's order; a Problem in the place of one that is malformed."""
+    """Read every manifest in the library, in order, with a Problem in place of each malformed one."""
     return [_read(note.description) for note in elf.notes() if note.owner == OWNER and note.type == TYPE]
 
 
 class _MalformedError(Exception):
-    """What a manifest needs and what was found, as a Problem has them."""
+    """A malformed manifest, with the Problem that says how."""
 
-    def __init__(self, needs: str, found: str, fix: str = _REBUILD) -> None:
-        super().__init__(needs, found)
-        self.problem = Problem("manifest-malformed", needs, found, fix)
+    def __init__(self, found: str, needs: str = "", fix: str = "") -> None:
+        super().__init__(found)
+        self.problem = Problem.of("manifest-malformed", found, needs=needs, fix=fix)
 
 
 def _read(description: bytes) -> Manifest | Problem:
@@ -59,36 +58,36 @@ def _read(description: bytes) -> Manifest | Problem:
 
 
 def _parse(description: bytes) -> dict[str, Any]:
-    import json  # a millisecond that only a host which loads something pays
+    import json  # 1 ms that only a host that loads something pays
 
     if len(description) > MAX_MANIFEST:
-        raise _MalformedError(f"a manifest of at most {MAX_MANIFEST} bytes", f"{len(description)}")
+        raise _MalformedError(f"{len(description)}", f"a manifest of at most {MAX_MANIFEST} bytes")
     if not description.endswith(b"\0"):
-        raise _MalformedError("a manifest that ends in a NUL", "one that does not")
+        raise _MalformedError("one without it", "a manifest that ends in a NUL")
     try:
         fields = json.loads(
             description[:-1].decode(), object_pairs_hook=without_duplicates, parse_constant=_without_constants
         )
     except RecursionError:
-        raise _MalformedError("a manifest in JSON", "lists or objects that are nested too deep") from None
+        raise _MalformedError("lists or objects that are nested too deeply") from None
     except ValueError as error:
-        raise _MalformedError("a manifest in JSON", str(error)) from None
+        raise _MalformedError(str(error)) from None
     if not isinstance(fields, dict):
-        raise _MalformedError("a manifest that is a JSON object", _JSON_KINDS[type(fields)])
+        raise _MalformedError(_JSON_KINDS[type(fields)], "a manifest that is a JSON object")
     return fields
 
 
 def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Two fields of one name are refused: a name with a quote in it could otherwise forge the rest."""
+    """Refuse duplicate fields: a name with a quote in it could otherwise forge the others."""
     fields = dict(pairs)
     if len(fields) != len(pairs):
-        raise ValueError("a field that is given twice")
+        raise ValueError("a duplicate field")
     return fields
 
 
 def _without_constants(name: str) -> NoReturn:
-    """NaN and the infinities are Python's own, and no JSON (RFC 8259, section 6)."""
-    raise ValueError(f"{name}, which is no JSON")
+    """Refuse NaN and the infinities: Python reads them, but they are not JSON (RFC 8259, section 6)."""
+    raise ValueError(f"{name}, which is not JSON")
 
 
 def _check(fields: dict[str, Any], text: bytes) -> Manifest:
@@ -105,13 +104,13 @@ def _check(fields: dict[str, Any], text: bytes) -> Manifest:
 
 def _field(fields: dict[str, Any], name: str) -> Any:
     if name not in fields:
-        raise _MalformedError(f"the field {name!r} in the manifest", "none")
+        raise _MalformedError("none", f"the field {name!r} in the manifest")
     return fields[name]
 
 
-# Without `re`: to compile the two patterns takes 0.2 ms of a host's first load.
+# Without `re`: compiling the two patterns takes 0.2 ms of a host's first load.
 def is_plugin_name(value: str) -> bool:
-    """Whether a plugin may be called so."""
+    """True if it is a valid name for a plugin."""
     return 0 < len(value) <= 64 and value[0] in _LOWER and not value.strip(_LOWER + _DIGITS + "_-")
 
 
@@ -124,7 +123,7 @@ def _string(fields: dict[str, Any], name: str, fits: Callable[[str], bool], exam
     if isinstance(value, str) and fits(value):
         return value
     needs = f"the manifest's field {name!r} to be like {example}"
-    raise _MalformedError(needs, _spelt(value), "change it where the plugin's macro is used")
+    raise _MalformedError(_described(value), needs, "change it where the plugin's macro is used")
 
 
 def _version(fields: dict[str, Any], name: str) -> tuple[int, int]:
@@ -132,8 +131,8 @@ def _version(fields: dict[str, Any], name: str) -> tuple[int, int]:
     try:
         return parse_version(value)
     except ValueError:
-        needs = f"the manifest's field {name!r} to be MAJOR.MINOR with a major from 1 on, like '1.0'"
-        raise _MalformedError(needs, _spelt(value)) from None
+        needs = f"the manifest's field {name!r} to be MAJOR.MINOR with a major of at least 1, like '1.0'"
+        raise _MalformedError(_described(value), needs) from None
 
 
 def _contract(fields: dict[str, Any]) -> str:
@@ -142,21 +141,21 @@ def _contract(fields: dict[str, Any]) -> str:
         check_contract_name(name)
     except ValueError as error:
         needs = "the manifest's field 'contract' to be a contract's name, like 'greeter'"
-        raise _MalformedError(needs, str(error) if isinstance(name, str) else _spelt(name)) from None
+        raise _MalformedError(str(error) if isinstance(name, str) else _described(name), needs) from None
     return str(name)
 
 
 def _methods(fields: dict[str, Any]) -> tuple[str, ...]:
-    """The texts as they are. What they say is the contract's affair; but they are printed, so they must be harmless."""
+    """Read the methods' texts. They are compared with the contract's later; here, they must be safe to print."""
     texts = _field(fields, "methods")
-    needs = "the manifest's field 'methods' to be a list of one text or more"
+    needs = "the manifest's field 'methods' to be a list of at least one text"
     if not isinstance(texts, list) or not texts:
-        raise _MalformedError(needs, "an empty list" if texts == [] else _spelt(texts))
+        raise _MalformedError("an empty list" if texts == [] else _described(texts), needs)
     for text in texts:
         if not isinstance(text, str):
-            raise _MalformedError(needs, f"{_spelt(text)} in it")
+            raise _MalformedError(f"{_described(text)} in it", needs)
         if not text.isascii() or not text.isprintable():
-            raise _MalformedError("the manifest's methods in printable ASCII", _spelt(text))
+            raise _MalformedError(_described(text), "the manifest's methods in printable ASCII")
     return tuple(texts)
 
 
@@ -164,6 +163,6 @@ _JSON_KINDS = {dict: "an object", list: "a list", str: "a string", int: "a numbe
                bool: "true or false", type(None): "null"}  # fmt: skip
 
 
-def _spelt(value: object) -> str:
-    """A string as it is, with what cannot be printed escaped; of anything else only what it is."""
+def _described(value: object) -> str:
+    """A string's repr; the JSON type of any other value."""
     return repr(value) if isinstance(value, str) else _JSON_KINDS[type(value)]

@@ -1,4 +1,4 @@
-"""An ElfFile held against this system: the machine, the libc, and the libraries that it needs."""
+"""Check an ElfFile against this system: the machine, the kernel's pages, the libc, stacks and thread-local storage."""
 
 from __future__ import annotations
 
@@ -7,7 +7,21 @@ import sys
 from functools import cache
 from typing import TYPE_CHECKING
 
-from ..elf.constants import EM_AARCH64, EM_X86_64, GLIBC, MACHINES, PAGE
+from ..elf.constants import (
+    DF_STATIC_TLS,
+    DT_FLAGS,
+    DT_RELA,
+    DT_RELASZ,
+    EM_AARCH64,
+    EM_X86_64,
+    GLIBC,
+    MACHINES,
+    PAGE,
+    PF_X,
+    PT_GNU_STACK,
+    R_AARCH64_TLS_TPREL,
+)
+from ..elf.reader import ElfError
 from ..errors import Problem
 
 if TYPE_CHECKING:
@@ -17,10 +31,10 @@ _NEWER_GLIBC = {"GLIBC_ABI_DT_RELR": (2, 36)}
 
 
 def host_glibc() -> tuple[int, int] | None:
-    """The version of the glibc that this process runs on; None on another libc."""
+    """Return the version of this process's glibc; None with another libc."""
     try:
         name, _, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").partition(" ")
-    except (ValueError, OSError):  # musl knows no such name
+    except (ValueError, OSError):  # as musl does
         return None
     if name != "glibc":
         return None
@@ -30,38 +44,36 @@ def host_glibc() -> tuple[int, int] | None:
 
 @cache
 def host_machine() -> int | None:
-    """The ELF machine of this process; None if it is not one that hardpoint runs on."""
+    """Return the ELF machine of this process; None if hardpoint does not run on it."""
     machine = os.uname().machine if sys.maxsize > 1 << 32 else ""  # a 32-bit Python may run on a 64-bit kernel
     return {"x86_64": EM_X86_64, "aarch64": EM_AARCH64}.get(machine)
 
 
 def check_host() -> list[Problem]:
-    """What is wrong with the host itself: no plugin can be loaded then."""
+    """Check the host itself: with one of these problems, no plugin can be loaded."""
     problems: list[Problem] = []
     if host_glibc() is None:
-        import platform  # for the error alone
+        import platform  # 3 ms that only this error pays
 
         found = " ".join(platform.libc_ver()).strip() or "another libc, such as Alpine's musl"
-        fix = "run it on Debian, Ubuntu, Fedora or another system with glibc, or in such a container"
-        problems.append(Problem("host-libc", "a host that runs on glibc", found, fix))
+        problems.append(Problem.of("host-libc", found))
     if host_machine() is None:
-        found = os.uname().machine
-        problems.append(Problem("host-machine", "a host on x86-64 or AArch64", found, "run it on one of these"))
+        problems.append(Problem.of("host-machine", os.uname().machine))
     return problems
 
 
 def check_system(elf: ElfFile, origin: str | None) -> list[Problem]:
-    """Why the library cannot be loaded here, whatever plugin it holds. `origin` is what $ORIGIN stands for, or None."""
+    """Check whether the library can be loaded on this system. `origin` is the folder for $ORIGIN, or None."""
     problems = [*_check_machine(elf), *_check_libc(elf), *_check_flags(elf)]
-    if elf.machine == host_machine():  # the libraries here say nothing about another machine's
+    if elf.machine == host_machine():  # the libraries here are not the other machine's
         problems += [*_check_pages(elf), *_check_needed(elf, origin)]
     return problems
 
 
 def _check_needed(elf: ElfFile, origin: str | None) -> list[Problem]:
-    if GLIBC.issuperset(elf.needed):  # most plugins need no other, and no host pays for the search
+    if GLIBC.issuperset(elf.needed):
         return []
-    from .dependencies import check_needed
+    from .dependencies import check_needed  # 1 ms, and most plugins need no other library
 
     return check_needed(elf, origin)
 
@@ -71,18 +83,30 @@ def _check_machine(elf: ElfFile) -> list[Problem]:
     if machine is None or elf.machine == machine:
         return []
     found = MACHINES.get(elf.machine, f"machine {elf.machine}")
-    return [Problem("elf-machine", f"a library for {MACHINES[machine]}", found, f"build it for {MACHINES[machine]}")]
+    return [Problem.of("elf-machine", found, machine=MACHINES[machine])]
 
 
 def _check_pages(elf: ElfFile) -> list[Problem]:
-    if elf.fits_pages(PAGE):
+    if fits_pages(elf, PAGE):
         return []
-    needs = f"segments for this kernel's pages of {PAGE} bytes"
-    return [Problem("page-size", needs, "ones for smaller pages", "link it with -Wl,-z,max-page-size=65536")]
+    return [Problem.of("page-size", "ones for smaller pages", size=PAGE)]
+
+
+def fits_pages(elf: ElfFile, size: int) -> bool:
+    """True if its segments can be mapped by pages of `size` bytes, none of them shared by two.
+
+    Otherwise ld.so rejects the file, or maps segments over each other and crashes.
+    """
+    end = 0
+    for load in elf.loads:
+        if (load.address - load.offset) % size or load.address // size * size < end:
+            return False
+        end = -(-(load.address + load.memory_size) // size) * size
+    return True
 
 
 def oldest_glibc(elf: ElfFile) -> tuple[int, int] | None:
-    """The oldest glibc that has every symbol version the library needs; None if it needs none of glibc's."""
+    """Return the oldest glibc that has every symbol version the library needs; None if it needs none of glibc's."""
     newest: tuple[int, int] | None = None
     for need in elf.versions_needed():
         number = _glibc_of(need.version)
@@ -92,7 +116,7 @@ def oldest_glibc(elf: ElfFile) -> tuple[int, int] | None:
 
 
 def _glibc_of(version: str) -> tuple[int, int] | None:
-    """The glibc that brought a symbol version: (2, 2) for GLIBC_2.2.5; None if the name does not say."""
+    """Return the first glibc with a symbol version, (2, 2) for GLIBC_2.2.5; None if the name does not tell."""
     library, _, release = version.partition("_")
     numbers = release.split(".")[:2]
     if library == "GLIBC" and len(numbers) == 2 and release.isascii() and all(map(str.isdigit, numbers)):
@@ -101,7 +125,7 @@ def _glibc_of(version: str) -> tuple[int, int] | None:
 
 
 def is_for_musl(elf: ElfFile) -> str | None:
-    """The name of the musl library that it needs, if it needs one."""
+    """Return the name of the musl library that it needs, or None."""
     for name in elf.needed:
         if name.startswith("libc.musl-") or name == "libc.so":
             return name if oldest_glibc(elf) is None else None
@@ -111,12 +135,9 @@ def is_for_musl(elf: ElfFile) -> str | None:
 def _check_libc(elf: ElfFile) -> list[Problem]:
     here, newest = host_glibc(), oldest_glibc(elf)
     if musl := is_for_musl(elf):
-        fix = "build it on a system with glibc, such as debian:bookworm, not on Alpine and not with musl-gcc"
-        return [Problem("libc-musl", "a library that was built for glibc", f"one for musl (it needs {musl})", fix)]
+        return [Problem.of("libc-musl", f"one built for musl (it needs {musl})")]
     if newest and here and newest > here:
-        fix = f"build it on a system with glibc {dotted(here)} or older, or run the host on a newer one"
-        found = f"ones of glibc {dotted(newest)}"
-        return [Problem("glibc-version", f"symbols of glibc {dotted(here)} or older", found, fix)]
+        return [Problem.of("glibc-version", f"symbols of glibc {dotted(newest)}", version=dotted(here))]
     return []
 
 
@@ -127,12 +148,26 @@ def dotted(version: tuple[int, int]) -> str:
 
 def _check_flags(elf: ElfFile) -> list[Problem]:
     problems: list[Problem] = []
-    if elf.executable_stack:
-        fix = "link it with -z noexecstack (assembler sources need a .note.GNU-stack section)"
-        problems.append(
-            Problem("executable-stack", "a stack that is not executable", "a library that asks for one", fix)
-        )
-    if elf.static_tls:
-        fix = "compile it without -ftls-model=initial-exec if loading it fails for want of thread-local storage"
-        problems.append(Problem("static-tls", "thread-local storage of the dynamic kind", "static", fix, fatal=False))
+    if has_executable_stack(elf):
+        problems.append(Problem.of("executable-stack", "a library that asks for an executable one"))
+    if has_static_tls(elf):
+        problems.append(Problem.of("static-tls", "static TLS"))
     return problems
+
+
+def has_executable_stack(elf: ElfFile) -> bool:
+    """True if loading it would make the process's stacks executable (without PT_GNU_STACK, it would)."""
+    return all(segment.flags & PF_X for segment in elf.segments if segment.type == PT_GNU_STACK)
+
+
+def has_static_tls(elf: ElfFile) -> bool:
+    """True if it uses static thread-local storage, of which a running process has little left."""
+    if elf.dynamic.get(DT_FLAGS, 0) & DF_STATIC_TLS:
+        return True
+    if elf.machine != EM_AARCH64 or DT_RELA not in elf.dynamic:  # there, GNU ld sets no flag, but relocations tell
+        return False
+    try:
+        table = elf.read_at(elf.dynamic[DT_RELA], elf.dynamic.get(DT_RELASZ, 0), "the relocations")
+    except ElfError:  # reported by the check of all relocations
+        return False
+    return R_AARCH64_TLS_TPREL in {low | high << 8 for low, high in zip(table[8::24], table[9::24], strict=False)}

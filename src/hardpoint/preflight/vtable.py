@@ -1,4 +1,4 @@
-"""The vtable as it stands in the file: its symbol, its numbers, and what the relocations will put into its slots."""
+"""Check the vtable in the file: its symbol, its numbers, and what the relocations will put into its slots."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from .platform import dotted, host_machine
 
 if TYPE_CHECKING:
     from ..definition.model import Contract
+    from ..elf.constants import Symbol
     from ..elf.integrity import Filled
-    from ..elf.reader import ElfFile, Symbol
+    from ..elf.reader import ElfFile
     from .manifest import Manifest
 
 _HEAD = struct.Struct("<IHH8xQ")  # size, ABI major and minor, (manifest) flags
 _MUST_KNOW = 0xFFFFFFFF_00000000 & ~SERIAL
 _OPTIONAL_SLOTS = {24: "create", 32: "destroy", 40: "query"}
-REBUILD = "rebuild the plugin with the header of this contract (`hardpoint header`)"
 
 
 class Vtable(Fields):
-    """A vtable that was found, as the file has it."""
+    """A vtable as it is in the file."""
 
     address: int
-    """Where it lies, counted from the library's base."""
+    """Its offset from the library's base."""
     size: int
     abi: tuple[int, int]
     flags: int
@@ -38,7 +38,7 @@ class Vtable(Fields):
 def find_vtable(
     elf: ElfFile, manifest: Manifest, contract: Contract, filled: Filled
 ) -> tuple[Vtable | None, list[Problem]]:
-    """The vtable that the library exports for the contract, and everything that is wrong with it."""
+    """Find the vtable that the library exports for the contract, and check it."""
     problems: list[Problem] = []
     symbol = _find_symbol(elf, manifest, contract, problems)
     if symbol is None:
@@ -46,12 +46,12 @@ def find_vtable(
     try:
         data = elf.read_at(symbol.address, symbol.size, contract.symbol)
     except ElfError:
-        needs, found = f"{contract.symbol} to be a constant in the file", "memory that only running code would fill"
-        return None, [Problem("vtable-empty", needs, found, "initialise it with constants alone")]
+        found = "memory that the file does not initialise (.bss)"
+        return None, [Problem.of("vtable-empty", found, symbol=contract.symbol)]
     size, major, minor, flags = _HEAD.unpack_from(data)
     vtable = Vtable(symbol.address, size, (major, minor), flags)
     problems += _check_numbers(vtable, symbol, manifest)
-    if elf.machine == host_machine():  # else nothing is known of its relocations
+    if elf.machine == host_machine():  # else its relocations were not read
         problems += _check_manifest_copy(elf, symbol, manifest, filled)
         problems += _check_slots(elf, symbol, contract, filled, data)
     return vtable, problems
@@ -59,42 +59,33 @@ def find_vtable(
 
 def _check_numbers(vtable: Vtable, symbol: Symbol, manifest: Manifest) -> list[Problem]:
     problems: list[Problem] = []
-    if behind := symbol.address % 8:
-        fix = "align it to 8 bytes, as every compiler does that is not told otherwise"
-        needs = f"{symbol.name} at a multiple of 8 bytes"
-        problems.append(Problem("vtable-alignment", needs, f"an address {behind} bytes past one", fix))
+    if past := symbol.address % 8:
+        problems.append(Problem.of("vtable-alignment", f"an address {past} bytes past one", symbol=symbol.name))
     if vtable.size != symbol.size:
-        needs = f"a vtable that says it has {symbol.size} bytes"
-        problems.append(Problem("vtable-size", needs, f"{vtable.size}", REBUILD))
+        problems.append(Problem.of("vtable-size", vtable.size, size=symbol.size))
     if vtable.abi[0] != manifest.abi[0] or vtable.abi[1] < manifest.abi[1]:
         found = f"{dotted(vtable.abi)}, while its manifest says {dotted(manifest.abi)}"
-        problems.append(Problem("vtable-abi", "a vtable of the manifest's ABI", found, REBUILD))
+        problems.append(Problem.of("vtable-abi", found))
     if vtable.flags & _MUST_KNOW:
-        fix = "use a newer hardpoint, or a plugin without that flag"
-        problems.append(Problem("vtable-flags", "only flags that this host knows", f"{vtable.flags:#018x}", fix))
+        problems.append(Problem.of("vtable-flags", f"{vtable.flags:#018x}"))
     return problems
 
 
 def _find_symbol(elf: ElfFile, manifest: Manifest, contract: Contract, problems: list[Problem]) -> Symbol | None:
     symbols, wanted = elf.symbols("hardpoint_"), contract.symbol
     symbol = next((symbol for symbol in symbols if symbol.name == wanted), None)
-    needs, size = f"the exported data symbol {wanted}", HEAD_SIZE + 8 * len(manifest.methods)
+    methods = len(manifest.methods)
+    size = HEAD_SIZE + 8 * methods
     if symbol is None:
         found = ", ".join(symbol.name for symbol in symbols) or "no hardpoint_* symbol"
-        problems.append(
-            Problem(
-                "symbol-missing", needs, found, "export it: the contract's macro does, if no linker script hides it"
-            )
-        )
+        problems.append(Problem.of("symbol-missing", found, symbol=wanted))
     elif not symbol.section:
-        problems.append(
-            Problem("symbol-missing", needs, "one that it wants from another library", "define it in this library")
-        )
+        fix = "define it in this library"
+        problems.append(Problem.of("symbol-missing", "an undefined symbol", fix=fix, symbol=wanted))
     elif symbol.type != STT_OBJECT:
-        problems.append(Problem("symbol-type", needs, "a symbol of that name that is no data object", REBUILD))
+        problems.append(Problem.of("symbol-type", "a symbol of another type", symbol=wanted))
     elif symbol.size != size:
-        needs = f"{wanted} to have {size} bytes, for {len(manifest.methods)} methods"
-        problems.append(Problem("symbol-size", needs, f"{symbol.size}", REBUILD))
+        problems.append(Problem.of("symbol-size", symbol.size, symbol=wanted, size=size, methods=methods))
     else:
         return symbol
     return None
@@ -102,19 +93,17 @@ def _find_symbol(elf: ElfFile, manifest: Manifest, contract: Contract, problems:
 
 def _check_manifest_copy(elf: ElfFile, symbol: Symbol, manifest: Manifest, filled: Filled) -> list[Problem]:
     copy = filled.get(symbol.address + 8, 0)
-    if copy is None:  # through a symbol: the live check compares it
+    if copy is None:  # set through a symbol: compared once the library is loaded
         return []
     try:
         text = elf.read_at(copy, len(manifest.text) + 1, "the manifest") if copy else b""
     except ElfError:
         text = b""
     if text != manifest.text + b"\0":
-        return [Problem("vtable-manifest", "a vtable with the note's manifest", "another one", REBUILD)]
+        return [Problem.of("vtable-manifest", "another text")]
     notes = (segment for segment in elf.segments if segment.type == PT_NOTE)
     if any(note.address <= copy < note.address + note.memory_size for note in notes):
-        needs, found = "a vtable with a copy of the manifest", "a pointer to the note itself"
-        fix = "make a copy of it, as the contract's macro does: patchelf and auditwheel move the note, and leave the pointer"
-        return [Problem("manifest-not-copied", needs, found, fix, fatal=False)]
+        return [Problem.of("manifest-not-copied", "a pointer to the note itself")]
     return []
 
 
@@ -128,9 +117,7 @@ def _check_slots(elf: ElfFile, symbol: Symbol, contract: Contract, filled: Fille
         if offset >= len(data) or (empty and optional):
             continue
         if empty:
-            problems.append(
-                Problem("slot-empty", f"the method {name}", "an empty slot", "fill it where the plugin's macro is used")
-            )
+            problems.append(Problem.of("slot-empty", "an empty slot", method=name))
         elif not is_code(elf, target):
-            problems.append(Problem("slot-not-code", f"a function for {name}", "a pointer to something else", REBUILD))
+            problems.append(Problem.of("slot-not-code", "a pointer to something else", method=name))
     return problems

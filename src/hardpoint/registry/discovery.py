@@ -222,7 +222,7 @@ def _read(path: str) -> Iterator[Candidate]:
         if os.path.islink(path):
             yield _unread(path, "a dangling symbolic link", "fix or remove the link")
     except HardpointError as error:
-        yield _unread(path, str(error), "make a new registry")
+        yield _unread(path, str(error), "search again")
     else:
         valid = tuple(each for each in manifests if isinstance(each, Manifest))
         problems = [each for each in manifests if isinstance(each, Problem)]
@@ -232,6 +232,6 @@ def _read(path: str) -> Iterator[Candidate]:
 
 
 def _unread(path: str, found: str, fix: str) -> Candidate:
-    problem = Problem("file-unreadable", "a file that can be read", found, fix)
+    problem = Problem.of("file-unreadable", found, fix=fix)
     error = NotAPluginError(f"{path} cannot be opened: {problem}", path=path, problems=[problem])
     return Candidate(path, path, None, (), error)

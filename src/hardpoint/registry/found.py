@@ -120,11 +120,11 @@ class FoundPlugin:
         except (NotAPluginError, IncompatibleError) as error:
             return [*error.problems]
         except StaleError:
-            return [_CHANGED]
+            return [Problem.of("file-changed", "one that was replaced or rewritten since")]
         except PluginNotFoundError:
-            return [_GONE]
+            return [Problem.of("file-changed", "none any more")]
         except HardpointError as error:
-            return [Problem("file-unreadable", "a file that can be read", str(error), "make a new registry")]
+            return [Problem.of("file-unreadable", error, fix="search again")]
 
     def _examine(self, file: LibraryFile) -> tuple[str | None, list[Problem]]:
         manifest = self.manifest
@@ -159,17 +159,13 @@ class FoundPlugin:
         try:
             file = open_library(self._absolute, path)
         except PluginNotFoundError as error:
-            raise PluginNotFoundError(f"{path} was removed after it was found; {_GONE.fix}", path=path) from error
+            raise PluginNotFoundError(
+                f"{path} was removed after it was found; make a new registry", path=path
+            ) from error
         if file.identity != self._identity:
             with file:
-                raise StaleError(f"{path} was replaced or rewritten after it was found; {_CHANGED.fix}", path=path)
+                raise StaleError(f"{path} was replaced or rewritten after it was found; make a new registry", path=path)
         return file
 
     def __repr__(self) -> str:
         return f"<{self.name or 'no plugin'} {self.release or ''} of {self.path}>"
-
-
-_CHANGED = Problem(
-    "file-changed", "the file that was found", "one that was replaced or rewritten since", "make a new registry"
-)
-_GONE = Problem("file-changed", "the file that was found", "no file", "make a new registry")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import contracts as bundled
+from ..definition.canonical_text import contract_from_texts
 from ..definition.decorators import contract_of
-from ..definition.model import contract_from_texts
 from ..errors import Problem
 from ..preflight.platform import dotted
 
@@ -32,6 +32,6 @@ def contracts_from_manifests(manifests: list[Manifest | Problem]) -> tuple[list[
         try:
             contracts.append(contract_from_texts(manifest.contract, dotted(manifest.version), manifest.methods))
         except ValueError as error:
-            fix = "rebuild the plugin with the contract's header"
-            problems.append(Problem("manifest-malformed", "a manifest that describes its methods", str(error), fix))
+            needs = "a manifest that describes its methods"
+            problems.append(Problem.of("manifest-malformed", error, needs=needs))
     return contracts, problems

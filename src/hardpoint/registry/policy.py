@@ -62,12 +62,11 @@ class Allow:
         allowed = self._digests.get((contract, plugin), set())
         if sha256 in allowed:
             return []
-        needs = f"a file of {plugin} for {contract} whose sha256 is in {self.lock}"
+        found, fix = f"{sha256}, of a plugin that is not in the lock", ""
         if allowed:
-            fix = "look at what changed; if it is meant, write the lock again with `hardpoint lock`"
-            return [Problem("trust-digest", needs, f"{sha256}, while the lock has {', '.join(sorted(allowed))}", fix)]
-        fix = "if it is meant to be loaded, write the lock again with `hardpoint lock`"
-        return [Problem("trust-digest", needs, f"{sha256}, of a plugin that is not in the lock", fix)]
+            found = f"{sha256}, while the lock has {', '.join(sorted(allowed))}"
+            fix = "find out what changed; if that is intended, rewrite the lock with `hardpoint lock`"
+        return [Problem.of("trust-digest", found, fix=fix, plugin=plugin, contract=contract, lock=self.lock)]
 
     def _check_owners(self, file: LibraryFile) -> list[Problem]:
         """Check the open file, not the one now at its path; then the folders, where others could replace it."""
@@ -76,32 +75,30 @@ class Allow:
             again = os.stat(path)
         except OSError as error:
             found = f"{file.path}, whose folder is unknown: {error.strerror}"
-            return [Problem("trust-owner", "a file whose folders can be checked", found, "make a new registry")]
+            return [Problem.of("trust-owner", found, needs="a file with readable folders", fix="search again")]
         status = os.fstat(file.fd)
         if (again.st_dev, again.st_ino) != (status.st_dev, status.st_ino):
             found = f"{path}, replaced after it was opened"
-            return [Problem("trust-owner", "a file that stays in place", found, "make a new registry")]
+            return [Problem.of("trust-owner", found, needs="a file that stays at its path", fix="search again")]
         problems = self._check_status("file", path, status, sticky=False)
         for folder, own in _folders(path, file.loader_path):
             try:
                 problems += self._check_status("folder", folder, os.stat(folder), sticky=not own)
             except OSError as error:
                 found = f"{folder}: {error.strerror}"
-                problems.append(Problem("trust-owner", "folders that can be checked", found, "check its permissions"))
+                problems.append(Problem.of("trust-owner", found, needs="readable folders", fix="check its permissions"))
         return problems
 
     def _check_status(self, what: str, path: str, status: os.stat_result, *, sticky: bool) -> list[Problem]:
         assert self._owners is not None  # noqa: S101 - the caller checks it
         problems: list[Problem] = []
         if status.st_uid not in self._owners:
-            needs = f"a {what} that belongs to {' or '.join(map(_user_name, sorted(self._owners)))}"
+            owners = " or ".join(map(_user_name, sorted(self._owners)))
             found = f"{path}, which belongs to {_user_name(status.st_uid)}"
-            problems.append(Problem("trust-owner", needs, found, "chown it if what it holds is trusted"))
+            problems.append(Problem.of("trust-owner", found, kind=what, owners=owners))
         mode = stat.S_IMODE(status.st_mode)
         if mode & _WRITABLE_BY_OTHERS and not (sticky and mode & stat.S_ISVTX):
-            needs = f"a {what} that only its owner can write to"
-            fix = f"chmod go-w {path}, if what it holds is trusted"
-            problems.append(Problem("trust-writable", needs, f"{path} with mode {mode:04o}", fix))
+            problems.append(Problem.of("trust-writable", f"{path} with mode {mode:04o}", kind=what, path=path))
         return problems
 
 

@@ -7,7 +7,7 @@ import typing
 from types import UnionType
 from typing import TYPE_CHECKING, Any
 
-from ..definition.kinds import KINDS
+from ..definition.kinds import PARAMETERS
 from ..errors import CreateError, IncompatibleError, LoadError, Problem, reasons
 from ..preflight.manifest import is_plugin_name
 from .discovery import Candidate, Place
@@ -16,18 +16,10 @@ from .found import FoundPlugin
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from ..definition.kinds import Kind
     from ..definition.model import Contract, Method
     from ..isolation.options import Isolation
 
-_TYPES = {
-    "str": str,
-    "bytes": bytes,
-    "bytearray": bytearray,
-    "int": int,
-    "float": float,
-    "bool": bool,
-    "None": type(None),
-}
 _ADDED = Place("registry.add", "added")
 
 
@@ -72,14 +64,14 @@ class PythonPlugin(FoundPlugin):
 
 
 def _check_method(plugin: Any, method: Method) -> Iterator[Problem]:
-    needs = f"the method {method.text}"
     found = getattr(plugin, method.name, None)
     inherited = method.function is not None and getattr(found, "__func__", found) is method.function
     if found is None or (inherited and not method.has_body):
-        yield Problem("method-missing", needs, "none", "write it")
+        yield Problem.of("method-missing", "none", fix="write it", method=method.text)
         return
     if not callable(found):
-        yield Problem("method-missing", needs, f"{found!r}, which cannot be called", "make it a method")
+        shown = f"{found!r}, which is not callable"
+        yield Problem.of("method-missing", shown, fix="make it a method", method=method.text)
         return
     inner = inspect.unwrap(found)
     if any(
@@ -87,15 +79,15 @@ def _check_method(plugin: Any, method: Method) -> Iterator[Problem]:
         for is_one in (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
     ):
         found = "a generator method" if inspect.isgeneratorfunction(inner) else "an async method"
-        yield Problem("method-kind", needs, found, "make it a plain method that returns the result")
+        yield Problem.of("method-kind", found, method=method.text)
         return
     raw = inspect.getattr_static(plugin, method.name, None)
     if isinstance(plugin, type) and hasattr(raw, "__get__") and not isinstance(raw, (staticmethod, classmethod)):
         found = raw.__get__(object(), plugin)  # bound, so that the signature is without self
     signature = _signature(found)
     if signature and (why := _check_call(signature, method) or _check_annotations(signature, method)):
-        fix = "give it the contract's parameters and result"
-        yield Problem("method-differs", needs, f"{method.name}{signature}, {why}", fix)
+        needs, fix = f"the method {method.text}", "give it the contract's parameters and result"
+        yield Problem.of("method-differs", f"{method.name}{signature}, {why}", needs=needs, fix=fix)
 
 
 def _signature(function: Any) -> inspect.Signature | None:
@@ -134,18 +126,18 @@ def _check_annotations(signature: inspect.Signature, method: Method) -> str:
     return ""
 
 
-def _takes(annotation: object, kind: str) -> bool:
+def _takes(annotation: object, kind: Kind) -> bool:
     """True if a parameter with this annotation accepts the contract's type."""
     try:
-        own = KINDS.get(annotation)
+        own = PARAMETERS.get(annotation)
     except TypeError:  # unhashable
         return True
-    return kind == own or (own, kind) == ("float", "int") or _is_subclass(_TYPES[kind], annotation)
+    return kind == own or (annotation, kind.python) == (float, int) or _is_subclass(kind.python, annotation)
 
 
-def _gives(annotation: object, kind: str) -> bool:
+def _gives(annotation: object, kind: Kind) -> bool:
     """True if a result with this annotation is of the contract's type."""
-    return (annotation, kind) == (int, "float") or _is_subclass(annotation, _TYPES[kind])
+    return (annotation, kind.python) == (int, float) or _is_subclass(annotation, kind.python)
 
 
 def _is_subclass(one: object, other: object) -> bool:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from ..definition.decorators import contract_of
 from ..errors import HardpointError, PluginNotFoundError
+from ..table import counted
 from .discovery import given_places, read_places, usual_places
 from .found import FoundPlugin
 from .policy import policy
@@ -98,8 +99,7 @@ class Registry:
         return sum(1 for _ in self)
 
     def __repr__(self) -> str:
-        places = len(self._searched)
-        return f"<registry of {_count(list(self))} in {places} place{'' if places == 1 else 's'}>"
+        return f"<registry of {_count(list(self))} in {counted(len(self._searched), 'place')}>"
 
     @property
     def places(self) -> tuple[tuple[Place, str], ...]:
@@ -228,8 +228,7 @@ def _version(found: FoundPlugin) -> Any:
 def _count(found: list[FoundPlugin]) -> str:
     plugins = sum(each.name is not None for each in found)
     rest = len(found) - plugins
-    others = f", {rest} other file{'' if rest == 1 else 's'}" if rest else ""
-    return f"{plugins} plugin{'' if plugins == 1 else 's'}{others}"
+    return counted(plugins, "plugin") + (f", {counted(rest, 'other file')}" if rest else "")
 
 
 def not_found(registry: Registry, name: str, contract: Contract | None = None) -> HardpointError:

@@ -1,4 +1,4 @@
-"""What `hardpoint new` writes: one module for each language, and what all of them share."""
+"""The files that `hardpoint new` writes: a module for each language, and what the languages share."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ if TYPE_CHECKING:
     from .project import Project
 
 LANGUAGES = {"c": "C", "cpp": "C++", "rust": "Rust", "zig": "Zig", "go": "Go"}
-"""What `--lang` takes, and what it is called. Each is a module here."""
+"""The values of `--lang`, each a module here, and the languages' names."""
 
 
-class Language(Protocol):
-    """What a language's module has."""
+class LanguageModule(Protocol):
+    """The interface of a language's module."""
 
     NEEDS: str
-    """What has to be installed, as a sentence with the command."""
+    """The compilers to install, as a sentence with the command."""
 
     def files(self, project: Project, /) -> dict[str, str]:
-        """All that is the language's own: path in the project -> text. The source that the author goes on with is first.
+        """The files of this language alone: path in the project -> text. The source that the author edits is first.
 
-        One of them is the Makefile, made by `makefile`, and `common.header` is among them if the language compiles with it.
+        They include the Makefile, rendered by `makefile`, and `common.header_file` if the language compiles with it.
         """
         ...
 
 
-def language(name: str) -> Language:
-    """The module of a language, imported now."""
-    return cast("Language", import_module(f".{name}", __name__))
+def language_module(name: str) -> LanguageModule:
+    """Import the module of a language."""
+    return cast("LanguageModule", import_module(f".{name}", __name__))
 
 
 def files(project: Project, lang: str) -> dict[str, str]:
-    """Every file of the project: path -> text, in the order to write them: what make makes of the contract's class is younger."""
-    chosen = language(lang)
+    """Render every file of the project: path -> text. Write them in this order: make compares their times."""
+    chosen = language_module(lang)
     own = chosen.files(project)
     return {**common.files(project, own, chosen.NEEDS), **own}

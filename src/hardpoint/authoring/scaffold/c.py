@@ -5,9 +5,8 @@ from __future__ import annotations
 from textwrap import fill
 from typing import TYPE_CHECKING
 
-from ...definition.kinds import BUFFERS, SCALARS
 from ..c_header import arguments, comment
-from .common import header
+from .common import header_file
 from .makefile import build_rule, makefile
 from .project import RELEASE
 
@@ -19,9 +18,13 @@ NEEDS = "A C compiler: `apt-get install gcc libc6-dev make`."
 
 
 def files(project: Project) -> dict[str, str]:
-    """The source and the Makefile."""
+    """Render the source and the Makefile."""
     source = f"{project.name}.c"
-    return {source: _source(project), **header(project), "Makefile": makefile(project, build_rule(project, source))}
+    return {
+        source: _source(project),
+        **header_file(project),
+        "Makefile": makefile(project, build_rule(project, source)),
+    }
 
 
 def _source(project: Project) -> str:
@@ -31,9 +34,9 @@ def _source(project: Project) -> str:
     return f"""\
 /* {project.name}: a plugin for {contract}. TODO: say what it does.
  *
- * Each function gets its arguments from the host, and they are the host's again once it has returned. It writes its text
- * to `out` (hp_write, hp_puts, hp_printf), its number to `result`, and gives HP_OK back; or `hp_fail(out, HP_INVALID,
- * "why not")`. hardpoint.h has the rest: `hardpoint include` says where it is. */
+ * A function's arguments belong to the host and are invalid after the return. It writes a text to `out` (hp_write,
+ * hp_puts, hp_printf) or a number to `result`, and returns HP_OK; or `return hp_fail(out, HP_INVALID, "why not");`.
+ * hardpoint.h has the rest: `hardpoint include` prints its directory. */
 #include "{contract.name}.h"
 
 {functions}
@@ -45,14 +48,14 @@ def _source(project: Project) -> str:
 def _function(project: Project, method: Method) -> str:
     unused = ["self"]
     for parameter in method.parameters:
-        unused += [parameter.name, f"{parameter.name}_len"] if parameter.kind in BUFFERS else [parameter.name]
-    done = "return HP_OK;"
-    if method.result in {"str", "bytes"}:
-        done = 'return hp_puts(out, "");'
+        unused += [parameter.name, f"{parameter.name}_len"] if parameter.kind.is_buffer else [parameter.name]
+    done, empty = "return HP_OK;", method.result.c.empty
+    if method.result.is_buffer:
+        done = f"return hp_puts(out, {empty});"
     else:
         unused.append("out")
-    if method.result in SCALARS:
-        done = f"*result = {'false' if method.result == 'bool' else '0'};\n    {done}"
+    if method.result.is_value:
+        done = f"*result = {empty};\n    {done}"
     text = comment(f"{method.text}\n{method.doc}")
     head = wrapped(f"static hp_status {project.identifier}_{method.name}(", f"{arguments(method)}) {{")
     voids = "\n".join(f"    (void){name};" for name in unused)
@@ -67,7 +70,7 @@ def _function(project: Project, method: Method) -> str:
 
 
 def wrapped(start: str, arguments: str) -> str:
-    """A function's head in C or C++, in lines of 120 characters that end behind a comma."""
+    """The head of a function in C or C++, in lines of at most 120 characters that end in a comma."""
     glued = arguments.replace(" ", "\xa0").replace(",\xa0", ", ")
     text = fill(f"{start}{glued}", 120, subsequent_indent=" " * len(start), break_long_words=False)
     return text.replace("\xa0", " ")

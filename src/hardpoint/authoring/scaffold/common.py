@@ -1,9 +1,9 @@
-"""What the projects of all languages share beside the Makefile: the contract, the wheel, the tests and the README."""
+"""The files of a project that are the same in all languages, without the Makefile: wheel, tests, README, contract."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..c_header import render
 from ..compiler import include_folder
@@ -13,25 +13,20 @@ if TYPE_CHECKING:
     from ...definition.model import Method
     from .project import Project
 
-_WORDS = {"str": "text", "bytes": "bytes", "bytearray": "buffer", "int": "1", "float": "1.5", "bool": "True"}
-_QUOTED = {"str": '"{}"', "bytes": 'b"{}"', "bytearray": 'bytearray(b"{}")'}
-SAMPLES = {kind: _QUOTED.get(kind, "{}").format(word) for kind, word in _WORDS.items()}
-"""An argument of each kind, as Python has it."""
 
-
-def copied(name: str) -> str:
-    """A file that comes with hardpoint, for a language whose compilers look nowhere but in the project."""
+def shipped_file(name: str) -> str:
+    """Read a file that comes with hardpoint, for a language whose compilers search the project alone."""
     with open(os.path.join(include_folder(), name), encoding="utf-8") as file:
         return file.read()
 
 
-def header(project: Project) -> dict[str, str]:
-    """The contract's C header, for a language that compiles with it; nothing where `hardpoint include` has it."""
+def header_file(project: Project) -> dict[str, str]:
+    """Render the contract's C header, for a language that compiles with it; nothing if it comes with hardpoint."""
     return {project.header: render(project.contract)} if project.header else {}
 
 
 def files(project: Project, own: dict[str, str], needs: str) -> dict[str, str]:
-    """What is the same in every language; `own` is what is the language's, the source that the author goes on with first."""
+    """Render the files that every language has; `own` are the language's, the source that the author edits first."""
     found = {
         "pyproject.toml": _pyproject(project),
         "setup.py": _SETUP.replace("@name@", project.name),
@@ -158,8 +153,9 @@ def test_the_release_is_the_wheels(plugin: {project.class_name}) -> None:
 
 
 def _test(project: Project, method: Method) -> str:
-    call = f"plugin.{method.name}({', '.join(SAMPLES[parameter.kind] for parameter in method.parameters)})"
-    line = call if method.result == "None" else f"assert isinstance({call}, {method.result})"
+    samples = [repr(parameter.kind.sample()).replace("'", '"') for parameter in method.parameters]
+    call = f"plugin.{method.name}({', '.join(samples)})"
+    line = f"assert isinstance({call}, {method.result.python.__name__})" if method.result.c.parameter else call
     return f"""\
 def test_{method.name}(plugin: {project.class_name}) -> None:
     {line}  # TODO: what it has to be
@@ -171,7 +167,7 @@ def _readme(project: Project, own: dict[str, str], needs: str) -> str:
     released = next(path for path, text in own.items() if f'"{RELEASE}"' in text)
     methods = "\n".join(f"- `{method.text}`" for method in contract.methods)
     first = contract.methods[0]
-    words = "".join(f" {_WORDS[parameter.kind]}" for parameter in first.parameters)
+    words = "".join(f" {_word(parameter.kind.sample())}" for parameter in first.parameters)
     return f"""\
 # {project.name}
 
@@ -202,8 +198,13 @@ What next:
 {_growing(project)}{_renewing(own)}"""
 
 
+def _word(value: Any) -> str:
+    """A value as an argument of `hardpoint call`."""
+    return value.decode() if isinstance(value, (bytes, bytearray)) else str(value)
+
+
 def _growing(project: Project) -> str:
-    """What the README says of a contract that was copied."""
+    """The README's section on a contract that was copied."""
     if project.module_file is None:
         return ""
     path = f"contract/{os.path.basename(project.module_file)}"
@@ -214,10 +215,10 @@ newer, and `touch {path}` has it do so with a newer hardpoint. A plugin fits the
 
 
 def _renewing(own: dict[str, str]) -> str:
-    """What the README says of the language's files that are hardpoint's own."""
+    """The README's section on the files that were copied from hardpoint."""
     there = os.listdir(include_folder())
     names = {path: os.path.basename(path) for path in own}
-    paths = [path for path, name in names.items() if name in there and own[path] == copied(name)]
+    paths = [path for path, name in names.items() if name in there and own[path] == shipped_file(name)]
     if not paths:
         return ""
     links = " and ".join(f"[{path}]({path})" for path in paths)

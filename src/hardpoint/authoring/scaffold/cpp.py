@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .c import wrapped
-from .common import header
+from .common import header_file
 from .makefile import build_rule, makefile
-from .project import RELEASE, described
+from .project import RELEASE, comment_lines
 
 if TYPE_CHECKING:
     from ...definition.model import Method
@@ -15,28 +15,15 @@ if TYPE_CHECKING:
 
 NEEDS = "A C++ compiler: `apt-get install g++ make`."
 
-_TYPES = {
-    "str": "std::string_view",
-    "bytes": "hp::Bytes",
-    "bytearray": "hp::MutableBytes",
-    "int": "int64_t",
-    "float": "double",
-    "bool": "bool",
-}
-_RESULTS = {
-    "str": ("std::string", ' return "";'),
-    "bytes": ("std::vector<uint8_t>", " return {};"),
-    "int": ("int64_t", " return 0;"),
-    "float": ("double", " return 0;"),
-    "bool": ("bool", " return false;"),
-    "None": ("void", ""),
-}
-
 
 def files(project: Project) -> dict[str, str]:
-    """The source and the Makefile."""
+    """Render the source and the Makefile."""
     source = f"{project.name}.cpp"
-    return {source: _source(project), **header(project), "Makefile": makefile(project, build_rule(project, source))}
+    return {
+        source: _source(project),
+        **header_file(project),
+        "Makefile": makefile(project, build_rule(project, source)),
+    }
 
 
 def _source(project: Project) -> str:
@@ -46,8 +33,9 @@ def _source(project: Project) -> str:
     return f"""\
 /* {project.name}: a plugin for {contract}. TODO: say what it does.
  *
- * Arguments are the host's, and invalid once a method has returned. `throw hp::Error(HP_INVALID, "why not")` fails a call.
- * A constructor may take the host and the config. hardpoint.hpp has the rest: `hardpoint include` says where it is. */
+ * Arguments belong to the host and are invalid after the return. `throw hp::Error(HP_INVALID, "why not")` fails a call.
+ * A constructor may take the host and the config. hardpoint.hpp has the rest: `hardpoint include` prints its directory.
+ */
 #include <vector>
 
 #include "{contract.name}.h"
@@ -72,8 +60,8 @@ using plugin = hp::Plugin<{name}>;
 
 
 def _method(method: Method) -> str:
-    text = "\n".join(f"    // {line}".rstrip() for line in described(method))
-    result, body = _RESULTS[method.result]
-    names = [f"{_TYPES[parameter.kind]} /* {parameter.name} */" for parameter in method.parameters]
-    head = wrapped(f"    {result} {method.name}(", f"{', '.join(names)}) {{")
+    text = "\n".join(f"    // {line}".rstrip() for line in comment_lines(method))
+    names = [f"{parameter.kind.cpp.parameter} /* {parameter.name} */" for parameter in method.parameters]
+    head = wrapped(f"    {method.result.cpp.result} {method.name}(", f"{', '.join(names)}) {{")
+    body = f" return {method.result.cpp.empty};" if method.result.cpp.empty else ""
     return f"{text}\n{head}\n       {body} // TODO\n    }}\n"

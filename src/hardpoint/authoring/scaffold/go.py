@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...definition.kinds import BUFFERS, SCALARS
-from .common import copied, header
+from .common import header_file, shipped_file
 from .makefile import makefile
-from .project import RELEASE, described
+from .project import RELEASE, comment_lines
 
 if TYPE_CHECKING:
     from ...definition.model import Method
@@ -19,37 +18,21 @@ Go 1.19 or newer and a C compiler: `apt-get install golang-go gcc libc6-dev make
   theirs back."""
 
 _TAKEN = frozenset(
-    "break case chan const continue default defer else fallthrough for func go goto if import interface map package range "
-    "return select struct switch type var "
-    # what the functions' bodies use, and hardpoint.go
+    "break case chan const continue default defer else fallthrough for func go goto if import interface map package "
+    "range return select struct switch type var "
+    # names that the functions' bodies and hardpoint.go use
     "C append bool byte call copy error fail false int len make nil string text true unsafe view buffer write".split()
 )
-_TYPES = {
-    "str": "*C.hp_char",
-    "bytes": "*C.hp_byte",
-    "bytearray": "*C.uint8_t",
-    "int": "C.int64_t",
-    "float": "C.double",
-    "bool": "C.bool",
-}
-_BODIES = {
-    "str": 'return write(out, "") // TODO',
-    "bytes": "return write(out, []byte{}) // TODO",
-    "int": "*result = 0 // TODO\n\t\treturn nil",
-    "float": "*result = 0 // TODO\n\t\treturn nil",
-    "bool": "*result = false // TODO\n\t\treturn nil",
-    "None": "return nil // TODO",
-}
 
 
 def files(project: Project) -> dict[str, str]:
-    """The package and the Makefile."""
+    """Render the package and the Makefile."""
     includes = "-I$(INCLUDE) -I$(abspath contract)" if project.header else "-I$(INCLUDE)"
     needs = f" {project.header}" if project.header else ""
     rule = f"""\
 GO ?= go
 INCLUDE := $(shell $(HARDPOINT) include)
-# Without the map, the functions with an //export, and cgo's own, are symbols of the library as well.
+# Without the version script, functions with an //export, and cgo's own, would be exported too.
 LDFLAGS = -s -w -extldflags '-Wl,--version-script=$(INCLUDE)/hardpoint.map,-z,relro,-z,now,-z,noexecstack'
 
 {project.library}: src/plugin.go src/plugin.c src/hardpoint.go src/go.mod{needs}
@@ -61,9 +44,9 @@ LDFLAGS = -s -w -extldflags '-Wl,--version-script=$(INCLUDE)/hardpoint.map,-z,re
     return {
         "src/plugin.go": _source(project),
         "src/plugin.c": _plugin(project),
-        "src/hardpoint.go": copied("hardpoint.go"),
+        "src/hardpoint.go": shipped_file("hardpoint.go"),
         "src/go.mod": f"module {project.identifier}_plugin\n\ngo 1.19\n",
-        **header(project),
+        **header_file(project),
         "Makefile": makefile(project, rule),
     }
 
@@ -71,7 +54,7 @@ LDFLAGS = -s -w -extldflags '-Wl,--version-script=$(INCLUDE)/hardpoint.map,-z,re
 def _plugin(project: Project) -> str:
     slots = ",\n".join(f"    .{m.name} = {project.identifier}_{m.name}" for m in project.contract.methods)
     return f"""\
-/* Go has no words for the note and the vtable: the contract's macro has. */
+/* The note and the vtable, which Go cannot express. */
 #include "_cgo_export.h"
 
 {project.macro}("{project.name}", "{RELEASE}",
@@ -85,8 +68,8 @@ def _source(project: Project) -> str:
     return f"""\
 // {project.name}: a plugin for {contract}. TODO: say what it does.
 //
-// Arguments are the host's, and invalid once a function has returned: text copies a str, view and buffer are the others where
-// they are. A body leaves its text with write, or its number in result; an error that it returns, such as
+// Arguments belong to the host and are invalid after the return: text copies a str, view and buffer do not copy. A body
+// passes its text to write, or stores its number in result; an error that it returns, such as
 // Failure{{C.HP_INVALID, "why not"}}, is the reason of a failed call, and so is a panic. hardpoint.go has the rest.
 package main
 
@@ -108,12 +91,12 @@ def _function(project: Project, method: Method) -> str:
     arguments = ["self unsafe.Pointer"]
     for parameter in method.parameters:
         name = f"{parameter.name}__" if parameter.name in _TAKEN else parameter.name
-        arguments.append(f"{name} {_TYPES[parameter.kind]}")
-        if parameter.kind in BUFFERS:
+        arguments.append(f"{name} {parameter.kind.go.parameter}")
+        if parameter.kind.is_buffer:
             arguments.append(f"{parameter.name}_len C.size_t")
-    if method.result in SCALARS:
-        arguments.append(f"result *{_TYPES[method.result]}")
-    text = "\n".join(f"// {line}".rstrip() for line in described(method))
+    if method.result.is_value:
+        arguments.append(f"result *{method.result.go.result}")
+    text = "\n".join(f"// {line}".rstrip() for line in comment_lines(method))
     name = f"{project.identifier}_{method.name}"
     return f"""\
 {text}
@@ -121,7 +104,16 @@ def _function(project: Project, method: Method) -> str:
 //export {name}
 func {name}({", ".join(arguments)}, out *C.hp_out) C.hp_status {{
 \treturn call(out, func() error {{
-\t\t{_BODIES[method.result]}
+\t\t{_body(method)}
 \t}})
 }}
 """
+
+
+def _body(method: Method) -> str:
+    """A body that compiles, with an empty result."""
+    if method.result.is_buffer:
+        return f"return write(out, {method.result.go.empty}) // TODO"
+    if method.result.is_value:
+        return f"*result = {method.result.go.empty} // TODO\n\t\treturn nil"
+    return "return nil // TODO"

@@ -1,4 +1,4 @@
-"""The Makefile of a project: the same in every language around the rule that makes the library."""
+"""The Makefile of a project: the same in every language, except the rule for the library."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 
 def makefile(project: Project, rule: str, *, made: str = "", rust: str | None = None) -> str:
-    """The Makefile around `rule`, which makes the library; `made` is what else `make clean` removes.
+    """Render the Makefile around `rule`, which makes the library; `made` is what else `make clean` removes.
 
-    `rust` is the path of the contract's module in Rust, where that is generated instead of the C header.
+    `rust` is the path of the contract's module in Rust, if that is generated instead of the C header.
 
-    In every language: `make` makes the library, `make test` runs the tests, `make wheel` makes dist/*.whl. A rule has
-    $(PYTHON) and $(HARDPOINT), and depends on `project.header` where there is one.
+    In every language, `make` makes the library, `make test` runs the tests, and `make wheel` makes dist/*.whl. A rule
+    can use $(PYTHON) and $(HARDPOINT), and depends on `project.header` if there is one.
     """
     library, header = project.library, _header_rule(project, rust)
     return f"""\
@@ -33,7 +33,7 @@ test: all
 
 # The conformance kit.
 check: all
-\t$(HARDPOINT) test {library}{"" if project.is_brought else " $(CONTRACT)"}
+\t$(HARDPOINT) test {library}{"" if project.is_shipped else " $(CONTRACT)"}
 
 # With what is installed here: the same hardpoint that the tests ran with; what is missing is named.
 wheel:
@@ -49,15 +49,15 @@ clean:
 
 
 def _contract(project: Project) -> str:
-    """How hardpoint finds the contract's class, which knows what no manifest tells: which methods came @since a version."""
-    if project.is_brought:
+    """Variables to find the contract's class, which has what a manifest lacks: the versions of @since."""
+    if project.is_shipped:
         return ""
     folder = "export PYTHONPATH := contract$(if $(PYTHONPATH),:$(PYTHONPATH))\n" if project.module_file else ""
     return f"CONTRACT = --contract {project.source}\n{folder}"
 
 
 def build_rule(project: Project, source: str) -> str:
-    """The rule of a language that `hardpoint build` compiles."""
+    """The rule for a language that `hardpoint build` compiles."""
     words, needs = f"build {source} -o $@", source
     if project.header:
         words += " $(CONTRACT) -- -Icontract"
@@ -66,11 +66,11 @@ def build_rule(project: Project, source: str) -> str:
 
 
 def _header_rule(project: Project, rust: str | None) -> str:
-    """How the contract's header is made again, once its class has changed; or the module in Rust."""
+    """The rule that generates the contract's header, or its module in Rust, when the class has changed."""
     if project.header is None or project.module_file is None:
         return ""
-    made = rust or project.header
+    generated = rust or project.header
     words = f"{project.source} --lang rust" if rust else project.source
-    path = os.path.relpath(made, "contract")
+    path = os.path.relpath(generated, "contract")
     command = f"$(HARDPOINT) header {words} >{path}.new && mv {path}.new {path}"
-    return f"\n{made}: contract/{os.path.basename(project.module_file)}\n\tcd contract && {command}\n"
+    return f"\n{generated}: contract/{os.path.basename(project.module_file)}\n\tcd contract && {command}\n"

@@ -1,4 +1,4 @@
-"""Project: what `hardpoint new` knows of the plugin that it starts, whatever the language."""
+"""Project: a new plugin as `hardpoint new` describes it to all languages."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ if TYPE_CHECKING:
     from ...definition.model import Contract, Method
 
 RELEASE = "0.1.0"
-"""What a new plugin's release is, in its source and in pyproject.toml."""
+"""A new plugin's release, in its source and in pyproject.toml."""
 
 
 class Project(Fields):
-    """A plugin that is about to be written."""
+    """A plugin to be written."""
 
     name: str
-    """The plugin's name, as its manifest has it: `low-german`."""
+    """The plugin's name in its manifest: `low-german`."""
     contract: Contract
     source: str
-    """Where the contract's class is: `MODULE:CLASS`."""
+    """The contract's class: `MODULE:CLASS`."""
     module_file: str | None = None
     """The contract's file, if the project gets a copy of it (its module is not installed); None otherwise."""
 
     @property
     def library(self) -> str:
-        """What `make` makes: `low-german.so`."""
+        """The library's file: `low-german.so`."""
         return f"{self.name}.so"
 
     @property
     def identifier(self) -> str:
-        """The name as C, Python and Rust can have it: `low_german`; `hp` is the header's own prefix, and gets a tail."""
+        """The name as an identifier of C, Python and Rust: `low_german`. `hp`, which the header uses, gets a suffix."""
         identifier = self.name.replace("-", "_")
         return f"{identifier}_plugin" if identifier in {"hp", "hardpoint"} else identifier
 
     @property
     def type_name(self) -> str:
-        """The name as a class has it: `LowGerman`. No method is called so, and no language has a word like it."""
+        """The name of a class: `LowGerman`. It is neither a method's name nor a keyword of any language."""
         name = "".join(part.capitalize() for part in self.identifier.split("_"))
         taken = {"Self", *(method.name for method in self.contract.methods)}
         return f"{name}Plugin" if name in taken else name
@@ -54,14 +54,14 @@ class Project(Fields):
         return self.source.partition(":")[2]
 
     @property
-    def is_brought(self) -> bool:
-        """Whether hardpoint brings the contract, and so its header."""
+    def is_shipped(self) -> bool:
+        """True if the contract comes with hardpoint, and its header too."""
         return self.module == "hardpoint.contracts"
 
     @property
     def header(self) -> str | None:
-        """The generated header's path in the project: `contract/scorer.h`; None where `hardpoint include` has it."""
-        return None if self.is_brought else f"contract/{self.contract.name}.h"
+        """The generated header's path in the project: `contract/scorer.h`; None if it comes with hardpoint."""
+        return None if self.is_shipped else f"contract/{self.contract.name}.h"
 
     @property
     def macro(self) -> str:
@@ -69,6 +69,6 @@ class Project(Fields):
         return f"{self.contract.name.upper()}_PLUGIN"
 
 
-def described(method: Method) -> list[str]:
+def comment_lines(method: Method) -> list[str]:
     """The lines of the comment above a method's stub: its canonical text, then its docstring."""
     return harmless(f"{method.text}\n{method.doc}")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..rust_module import identifier, render, signature, trait
-from .common import copied
+from .common import shipped_file
 from .makefile import makefile
-from .project import RELEASE, described
+from .project import RELEASE, comment_lines
 
 if TYPE_CHECKING:
     from ...definition.model import Method
@@ -15,18 +15,9 @@ if TYPE_CHECKING:
 
 NEEDS = "Rust 1.82 or newer (`rustc` and `cargo`), and `apt-get install gcc libc6-dev make`."
 
-_BODIES = {
-    "str": 'out.push_str("")',
-    "bytes": 'out.push(b"")',
-    "int": "Ok(0)",
-    "float": "Ok(0.0)",
-    "bool": "Ok(false)",
-    "None": "Ok(())",
-}
-
 
 def files(project: Project) -> dict[str, str]:
-    """The crate and the Makefile."""
+    """Render the crate and the Makefile."""
     module = f"src/{_module(project).removeprefix('r#')}.rs"
     rule = f"""\
 CARGO ?= cargo
@@ -39,7 +30,7 @@ CARGO ?= cargo
     return {
         "src/lib.rs": _source(project),
         module: render(project.contract),
-        "src/hardpoint.rs": copied("hardpoint.rs"),
+        "src/hardpoint.rs": shipped_file("hardpoint.rs"),
         "Cargo.toml": _cargo(project),
         "Makefile": makefile(project, rule, made="target", rust=module),
     }
@@ -50,7 +41,7 @@ def _module(project: Project) -> str:
 
 
 def _crate(project: Project) -> str:
-    """The crate's name, which is none of Rust's words."""
+    """The crate's name. The suffix keeps it from being a keyword."""
     return f"{project.identifier}_plugin"
 
 
@@ -75,11 +66,11 @@ strip = true
 
 def _source(project: Project) -> str:
     contract, name = project.contract, project.type_name
-    name += "Plugin" if name in {"Ok", "Result"} else ""  # what the methods need
+    name += "Plugin" if name in {"Ok", "Result"} else ""  # the methods use these
     module, methods = _module(project), contract.methods
     own = "\n".join(_method(method) for method in methods if not method.since)
     later = "".join(
-        f"\n// Since {contract.major}.{method.since}: left out, the contract's own body answers, if it has one.\n"
+        f"\n// Since {contract.major}.{method.since}: without it, the contract's own body is called, if it has one.\n"
         f"impl {module}::since::{identifier(method.name)} for {name} {{\n{_method(method)}}}\n"
         for method in methods
         if method.since
@@ -87,7 +78,7 @@ def _source(project: Project) -> str:
     return f"""\
 //! {project.name}: a plugin for {contract}. TODO: say what it does.
 //!
-//! Arguments are the host's, and their types see to it that none is kept. `Err(hp::Error::invalid("why not"))` fails a call,
+//! Arguments belong to the host; their lifetimes end with the call. `Err(hp::Error::invalid("why not"))` fails a call,
 //! and so do `?` and a panic. An instance that has state implements `hp::Create`. hardpoint.rs has the rest.
 {_allowed(project)}mod hardpoint;
 mod {module};
@@ -109,6 +100,8 @@ def _allowed(project: Project) -> str:
 
 
 def _method(method: Method) -> str:
-    """A method that compiles; what it does not use has a name with a `_`."""
-    text = "\n".join(f"    /// {line}".rstrip() for line in described(method))
-    return f"{text}\n    {signature(method, unused='_')} {{\n        {_BODIES[method.result]} // TODO\n    }}\n"
+    """A method that compiles; the names of its unused parameters start with `_`."""
+    text = "\n".join(f"    /// {line}".rstrip() for line in comment_lines(method))
+    empty = method.result.rust.empty
+    body = empty if method.result.is_buffer else f"Ok({empty})"
+    return f"{text}\n    {signature(method, unused='_')} {{\n        {body} // TODO\n    }}\n"

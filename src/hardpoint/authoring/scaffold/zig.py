@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from ...definition.kinds import BUFFERS, SCALARS
-from .common import header
+from .common import header_file
 from .makefile import makefile
-from .project import RELEASE, described
+from .project import RELEASE, comment_lines
 
 if TYPE_CHECKING:
     from ...definition.model import Method
@@ -16,34 +15,25 @@ if TYPE_CHECKING:
 
 NEEDS = "Zig 0.16 or newer: `pip install ziglang`; and `apt-get install make`."
 
-_WORDS = frozenset(
+_KEYWORDS = frozenset(
     "addrspace align allowzero and anyframe anytype asm async await break callconv catch comptime const continue defer "
-    "else enum errdefer error export extern false fn for if inline linksection noalias noinline nosuspend null opaque or "
-    "orelse packed pub resume return struct suspend switch test threadlocal true try undefined union unreachable "
+    "else enum errdefer error export extern false fn for if inline linksection noalias noinline nosuspend null opaque "
+    "or orelse packed pub resume return struct suspend switch test threadlocal true try undefined union unreachable "
     "usingnamespace var volatile while "
-    # and the types that need no declaration
+    # primitive types
     "anyerror anyopaque bool comptime_float comptime_int f16 f32 f64 f80 f128 isize noreturn type usize void c_char "
     "c_short c_ushort c_int c_uint c_long c_ulong c_longlong c_ulonglong c_longdouble".split()
 )
 _INTEGERS = re.compile(r"[iu]\d+")
-_TYPES = {
-    "str": "[*c]const u8",
-    "bytes": "[*c]const u8",
-    "bytearray": "[*c]u8",
-    "int": "i64",
-    "float": "f64",
-    "bool": "bool",
-}
-_ZEROS = {"int": "0", "float": "0", "bool": "false"}
 
 
 def files(project: Project) -> dict[str, str]:
-    """The source and the Makefile."""
+    """Render the source and the Makefile."""
     source = f"{project.name}.zig"
     c_header = project.header or f"$(INCLUDE)/{project.contract.name}.h"
     rule = f"""\
 ZIG ?= $(PYTHON) -m ziglang
-# A target by name is for every machine of its kind; without one, Zig compiles for this very processor and glibc.
+# With a target, Zig compiles for every machine of its kind; without, for this processor and glibc alone.
 TARGET ?= $(shell uname -m)-linux-gnu
 INCLUDE := $(shell $(HARDPOINT) include)
 
@@ -56,7 +46,7 @@ build/c.zig: {c_header}
 \tmkdir -p build
 \t$(ZIG) translate-c -target $(TARGET) -lc -I$(INCLUDE) {c_header} >$@
 """
-    return {source: _source(project), **header(project), "Makefile": makefile(project, rule)}
+    return {source: _source(project), **header_file(project), "Makefile": makefile(project, rule)}
 
 
 def _source(project: Project) -> str:
@@ -68,9 +58,10 @@ def _source(project: Project) -> str:
     return f"""\
 //! {project.name}: a plugin for {contract}. TODO: say what it does.
 //!
-//! Each function gets its arguments from the host, and they are the host's again once it has returned: `text[0..text_len]`
-//! is a slice. It writes its text to `out`, its number to `result`, and gives c.HP_OK back; or
-//! `hardpoint.fail(out, c.HP_INVALID, "not {{d}}", .{{number}})`. A panic ends the process. hardpoint.zig has the rest.
+//! A function's arguments belong to the host and are invalid after the return; `text[0..text_len]` is a slice. It
+//! writes a text to `out` or a number to `result`, and returns c.HP_OK; or
+//! `return hardpoint.fail(out, c.HP_INVALID, "not {{d}}", .{{number}});`. A panic ends the process. hardpoint.zig has
+//! the rest.
 const c = @import("c");
 const hardpoint = @import("hardpoint");
 
@@ -89,22 +80,22 @@ def _function(project: Project, method: Method) -> str:
     arguments, unused = [("_", "?*anyopaque")], []
     for parameter in method.parameters:
         name = _parameter(project, parameter.name)
-        arguments.append((name, _TYPES[parameter.kind]))
+        arguments.append((name, parameter.kind.zig.parameter))
         unused.append(name)
-        if parameter.kind in BUFFERS:
+        if parameter.kind.is_buffer:
             arguments.append((f"{parameter.name}_len", "usize"))
             unused.append(f"{parameter.name}_len")
     done = "c.HP_OK"
-    if method.result in {"str", "bytes"}:
-        done = 'hardpoint.write(out, "")'
+    if method.result.is_buffer:
+        done = f"hardpoint.write(out, {method.result.zig.empty})"
     else:
         unused.append("out")
     lines = [f"_ = {name};" for name in unused]
-    if method.result in SCALARS:
-        arguments.append(("result", f"[*c]{_TYPES[method.result]}"))
-        lines.append(f"result.* = {_ZEROS[method.result]};")
+    if method.result.is_value:
+        arguments.append(("result", f"[*c]{method.result.zig.result}"))
+        lines.append(f"result.* = {method.result.zig.empty};")
     arguments.append(("out", "[*c]c.hp_out"))
-    text = "\n".join(f"/// {line}".rstrip() for line in described(method))
+    text = "\n".join(f"/// {line}".rstrip() for line in comment_lines(method))
     body = "".join(f"    {line}\n" for line in lines)
     head = ", ".join(f"{name}: {kind}" for name, kind in arguments)
     if len(head) > 80:
@@ -119,11 +110,11 @@ fn {project.identifier}_{method.name}({head}) callconv(.c) c.hp_status {{
 
 
 def _name(name: str) -> str:
-    """A name of the contract's as Zig takes it: `test` is `@"test"`."""
-    return f'@"{name}"' if name in _WORDS or _INTEGERS.fullmatch(name) else name
+    """A contract's name as a Zig identifier: `test` is `@"test"`."""
+    return f'@"{name}"' if name in _KEYWORDS or _INTEGERS.fullmatch(name) else name
 
 
 def _parameter(project: Project, name: str) -> str:
-    """No parameter may be called as a declaration of the file."""
+    """A parameter's name, which must differ from those of the file's declarations."""
     declared = {"c", "hardpoint", "panic", *(f"{project.identifier}_{m.name}" for m in project.contract.methods)}
     return f"{name}__" if name in declared else _name(name)

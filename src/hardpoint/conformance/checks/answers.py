@@ -63,7 +63,7 @@ def text(subject: Subject) -> str:
     """Every text is UTF-8: results of str methods, and the reasons of failures."""
 
     def find(method: Method, answer: Answer) -> str | None:
-        if method.result != "str" and not answer.status:
+        if not method.result.is_text and not answer.status:
             return None
         try:
             answer.text.decode()
@@ -77,11 +77,11 @@ def text(subject: Subject) -> str:
 @check("answers.bool", after=_AFTER)
 def boolean(subject: Subject) -> str:
     """Every bool is 0 or 1."""
-    if all(method.result != "bool" for method in subject.methods):
+    if all(method.result.python is not bool for method in subject.methods):
         raise SkippedError("no method gives a bool")
 
     def find(method: Method, answer: Answer) -> str | None:
-        if method.result != "bool" or answer.status or answer.scalar in {b"\0", b"\1"}:
+        if method.result.python is not bool or answer.status or answer.scalar in {b"\0", b"\1"}:
             return None
         return f"stored {answer.scalar[0]} in its bool, and a bool is 0 or 1"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...definition.kinds import BUFFERS
 from ..check import SkippedError, check
 from ..outs import Out
 from ..pages import NONE
@@ -23,7 +22,7 @@ _OFFSETS = (1, 2, 3, 4, 5, 8, 15, 63)
 def _call(subject: Subject, several: Iterable[Places], *kinds: str) -> str:
     """Call every method that takes a buffer with inputs that lie in each of these places."""
     holders = [subject.create()]
-    calls = [pair for pair in subject.inputs(*kinds) if any(each.kind in BUFFERS for each in pair[0].parameters)]
+    calls = [pair for pair in subject.inputs(*kinds) if any(each.kind.is_buffer for each in pair[0].parameters)]
     count = sum(subject.call_each(subject.caller(holders[0], places=places), calls) for places in several)
     return f"{count:,} calls"
 
@@ -49,7 +48,7 @@ def unaligned(subject: Subject) -> str:
 @check("buffers.shared", after=_AFTER)
 def shared(subject: Subject) -> str:
     """Every method takes two buffers that are the same memory."""
-    if all(sum(each.kind in BUFFERS for each in method.parameters) < 2 for method in subject.methods):
+    if all(sum(each.kind.is_buffer for each in method.parameters) < 2 for method in subject.methods):
         raise SkippedError("no method takes two buffers")
     return _call(subject, [Places(shared=True)], "tiny", "long")
 

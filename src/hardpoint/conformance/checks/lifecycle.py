@@ -6,6 +6,7 @@ import threading
 from ctypes import CFUNCTYPE, c_char_p, c_void_p
 from typing import TYPE_CHECKING, Any
 
+from ...definition.kinds import find_kind
 from ...errors import ContractBrokenError, CreateError
 from ...ffi.libc import ffi
 from ...inprocess import process_state as process
@@ -71,8 +72,8 @@ def _configs(source: Random) -> Iterator[str]:
     yield from ("", " ", "nonsense", "{", "null", "[]", '{"": null}', '"', "0", "-1", "1e999", "%s%n", "../..", "a=b")
     yield "[" * 100_000
     for kind in ("nul", "long", "huge"):
-        yield from special(kind)["str"]
-    yield from special("unicode")["str"][::32]
+        yield from special(kind, find_kind("str"))
+    yield from special("unicode", find_kind("str"))[::32]
     for _ in range(50):
         yield "".join(chr(source.randrange(0xD800)) for _ in range(source.randrange(60)))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ...definition.kinds import SCALARS
 from ..check import FailedError, SkippedError, WarnedError, check
 from ..outs import MovingOut, RefusingOut, TightOut
 from ..raw import spell
@@ -72,7 +71,7 @@ def refused(subject: Subject) -> str:
 @check("out.scalar", after=_AFTER)
 def scalar(subject: Subject) -> str:
     """No method stores more than 8 bytes for a number, or 1 for a bool."""
-    calls = [pair for pair in subject.inputs() if pair[0].result in SCALARS]
+    calls = [pair for pair in subject.inputs() if pair[0].result.is_value]
     if not calls:
         raise SkippedError("no method gives a number or a bool")
     holders = [subject.create()]

@@ -1,4 +1,4 @@
-"""The frames of calls on the host's side: payloads are placed in shared memory, and nothing in an answer is believed."""
+"""Frames of calls, on the host's side: large payloads go to shared memory, and replies are checked before use."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ... import errors
 from ...errors import HardpointError, PluginError
+from ...fields import Fields
 from .. import wire
 from ..wire import FrameError
 
@@ -13,62 +14,83 @@ if TYPE_CHECKING:
     from ...definition.model import Method
     from .process import Connection
 
-_RESULTS = {"str": bytes, "bytes": bytes, "int": int, "float": float, "bool": bool, "None": type(None)}
 
-
-def place(frame: list[Any], connection: Connection) -> None:
-    """Put what is large into the memory that both map."""
+def share_payloads(frame: list[Any], connection: Connection) -> None:
+    """Move the large payloads of a call to shared memory."""
     connection.shared.begin()
     for at, value in enumerate(frame):
         if isinstance(value, (bytes, memoryview)) and len(value) > wire.INLINE:
             frame[at] = connection.shared.put(value)
 
 
-def _bytes(content: Any, connection: Connection) -> Any:
+def _payload(content: Any, connection: Connection) -> Any:
+    """The bytes of a payload, from the frame or from shared memory; there, the worker can still change them."""
     if type(content) is wire.ExtType:
-        if content.code != wire.PLACE or len(content.data) != wire.PLACED.size:
-            raise FrameError("an extension that nobody knows")
-        return connection.shared.view(*wire.PLACED.unpack(content.data))
+        if content.code != wire.PAYLOAD or len(content.data) != wire.EXTENT.size:
+            raise FrameError("an unknown msgpack extension")
+        return connection.shared.view(*wire.EXTENT.unpack(content.data))
     if type(content) is not bytes:
-        raise FrameError(f"{type(content).__name__} where bytes belong")
+        raise FrameError(f"{type(content).__name__} in the place of bytes")
     return content
 
 
-def checked(reply: Any, method: Method, path: str, connection: Connection, buffers: list[memoryview]) -> Any:
-    """The result in a reply, or the error to be raised; FrameError if the reply cannot be."""
+def check_reply(reply: Any, method: Method, path: str, connection: Connection, buffers: list[memoryview]) -> Any:
+    """Return the result in a reply, or the error to raise. Raises FrameError if the reply is malformed."""
     if type(reply) is not list or len(reply) != 2 + len(buffers) or type(reply[0]) is not int or reply[0] not in (0, 1):
-        raise FrameError("a reply of another shape")
+        raise FrameError("a malformed reply")
     for buffer, content in zip(buffers, reply[2:], strict=True):
-        data = _bytes(content, connection)
+        data = _payload(content, connection)
         if len(data) != len(buffer):
-            raise FrameError("a buffer of another size")
+            raise FrameError("a bytearray of another size")
         buffer[:] = data
     result: Any = reply[1]
     if reply[0]:
-        return error_of(result, path, connection)
-    if method.result in {"str", "bytes"}:
-        return bytes(_bytes(result, connection))  # a copy first: the worker could change what is being decoded
-    if type(result) is not _RESULTS[method.result] or (type(result) is int and not -(1 << 63) <= result < 1 << 63):
-        raise FrameError(f"{type(result).__name__} where {method.result} belongs")
+        return _error(result, path, connection)
+    if method.result.is_buffer:
+        return bytes(_payload(result, connection))  # a copy first: the worker could change what is being decoded
+    if not method.result.allows(result):
+        raise FrameError(f"{type(result).__name__} in the place of {method.result}")
     return result
 
 
+class Loaded(Fields):
+    """A worker's report that it has loaded the plugin."""
+
+    present: list[bool]
+    """Which of the contract's methods the plugin has."""
+    sandbox: list[str]
+    """What the worker gave up, and what this kernel lacks for that, a line each."""
+    binding: str
+
+
+def check_loaded(reply: Any, methods: int, path: str) -> Loaded | HardpointError:
+    """Check the reply to a load request, for a contract of so many methods. Raises FrameError if it is malformed."""
+    if type(reply) is not list or [type(each) for each in reply] != [int, list, list, str]:
+        raise FrameError("a malformed reply")
+    failed, content, sandbox, binding = reply
+    if failed:
+        return _error(content, path)
+    if [*map(type, content)] != [bool] * methods or {*map(type, sandbox)} - {str}:
+        raise FrameError("a malformed reply")
+    return Loaded(content, sandbox, binding)
+
+
 _ERRORS = {
-    name: kind
-    for name, kind in vars(errors).items()
-    if isinstance(kind, type) and issubclass(kind, HardpointError) and not name.startswith("_")
+    name: error
+    for name, error in vars(errors).items()
+    if isinstance(error, type) and issubclass(error, HardpointError) and not name.startswith("_")
 }
 
 
-def error_of(told: Any, path: str, connection: Connection | None = None) -> HardpointError:
-    """An error that a worker told of; a long text of it is in the memory of the connection."""
-    if type(told) is list and len(told) == 4 and type(told[3]) is wire.ExtType and connection is not None:
-        told[3] = str(bytes(_bytes(told[3], connection)), "utf-8", "replace")
-    shape = [type(each) for each in told] if type(told) is list else []
-    if shape != [str, str, int, str] or told[0] not in _ERRORS:
-        raise FrameError("an error of another shape")
-    name, message, status, text = told
-    kind = _ERRORS[name]
-    if issubclass(kind, PluginError):
-        return kind(message, path=path, status=status, text=text)
-    return kind(message, path=path)
+def _error(content: Any, path: str, connection: Connection | None = None) -> HardpointError:
+    """The error in a reply; a long text of it is in the connection's shared memory."""
+    if type(content) is list and len(content) == 4 and type(content[3]) is wire.ExtType and connection is not None:
+        content[3] = str(bytes(_payload(content[3], connection)), "utf-8", "replace")
+    shape = [type(each) for each in content] if type(content) is list else []
+    if shape != [str, str, int, str] or content[0] not in _ERRORS:
+        raise FrameError("a malformed error")
+    name, message, status, text = content
+    error = _ERRORS[name]
+    if issubclass(error, PluginError):
+        return error(message, path=path, status=status, text=text)
+    return error(message, path=path)

@@ -1,7 +1,8 @@
-"""What workers write and log -> `logging`; one thread reads it all.
+"""The output and log records of workers -> `logging`; one thread reads them all.
 
-Lines of stdout and stderr go to `hardpoint.plugin.<name>.output`, log records to `hardpoint.plugin.<name>`, as those of a
-plugin in the process do. A worker that writes more than is read waits (output) or drops and counts (records).
+Lines of stdout and stderr go to `hardpoint.plugin.<name>.output`, log records to `hardpoint.plugin.<name>`, like those
+of a plugin in the process. A worker that writes faster than the thread reads waits (output), or drops and counts
+(records).
 """
 
 from __future__ import annotations
@@ -23,22 +24,22 @@ from ..shared import memory
 
 _CHUNK = 1 << 16
 _LINE = 2000
-"""Bytes of a line; a longer one is taken for several."""
+"""Bytes of the longest line; a longer one is split."""
 _LAST = 20
-"""Lines of its output that are kept for the error, should the worker die."""
+"""Lines of output that the error has if the worker dies."""
 _TURN = 64
 """Log records of one worker that are read in a row."""
 _REST = 4096
-"""Log records that are read when a worker has ended: more than a socket holds, unless net.core.wmem_default was raised."""
+"""Log records read after a worker has ended: more than a socket holds, unless net.core.wmem_default was raised."""
 
 
 class Output:
-    """The output of one worker: its ends of pipe and socket are in `theirs` until they were passed on."""
+    """The output of one worker. `theirs` are the worker's ends, which are closed here once the worker has them."""
 
     def __init__(self, name: str) -> None:
         self.lines: deque[str] = deque(maxlen=_LAST)
         self.ended = threading.Event()
-        """Set when all that it ever wrote has been read."""
+        """Set when everything that the worker wrote has been read."""
         self._lines_to = logging.getLogger(f"hardpoint.plugin.{name}.output")
         self._records_to = logging.getLogger(f"hardpoint.plugin.{name}")
         self._rest = b""
@@ -51,15 +52,15 @@ class Output:
         self._dropped = mmap.mmap(counter.fileno(), mmap.PAGESIZE)
         self.theirs = (pipe, records, counter)
 
-    def passed_on(self) -> None:
-        """Close what the worker has now."""
+    def close_theirs(self) -> None:
+        """Close the worker's ends in this process."""
         for each in self.theirs:
             each.close()
 
     def read_lines(self) -> bool:
-        """Read once from the pipe; False if that was the end."""
+        """Read once from the pipe; False at its end."""
         data = self.pipe.read(_CHUNK)
-        if data is None:  # somebody else was quicker, or nobody wrote
+        if data is None:  # it is empty
             return True
         *lines, self._rest = (self._rest + data).split(b"\n")
         if whole := len(self._rest) // _LINE * _LINE if data else len(self._rest):
@@ -73,7 +74,7 @@ class Output:
         return bool(data)
 
     def read_records(self, most: int = _TURN) -> None:
-        """Pass on the log records that are there, but let others have their turn."""
+        """Log the records that have come, at most `most` of them."""
         for _ in range(most):
             try:
                 datagram = self.records.recv(LONGEST)
@@ -87,7 +88,7 @@ class Output:
             logging.getLogger("hardpoint.plugin").warning("%d log records of plugins were dropped", lost)
 
     def close(self) -> None:
-        """All was read."""
+        """Read the remaining log records, and close everything: the pipe has ended."""
         try:
             self.read_records(_REST)
         finally:
@@ -97,7 +98,7 @@ class Output:
 
 
 class Reader:
-    """The thread that reads."""
+    """The thread that reads the output of all workers."""
 
     def __init__(self) -> None:
         self._outputs: dict[int, Any] = {}
@@ -110,14 +111,14 @@ class Reader:
         atexit.register(self._drain)  # after logging's own hook, so run before it
 
     def add(self, output: Output) -> None:
-        """Read what comes from there."""
-        # The pipe last: with its end, which may have come already, both go.
+        """Read a worker's output from now on."""
+        # The pipe comes last: at its end, which may have come already, both are removed.
         reads = {output.records.fileno(): self._records, output.pipe.fileno(): self._lines}
         try:
             for fd, read in reads.items():
                 self._outputs[fd] = (read, output)
                 self._poll.register(fd, select.EPOLLIN)
-        except BaseException:  # a signal's handler came between
+        except BaseException:  # of a signal handler
             for fd in reads:
                 self._outputs.pop(fd, None)
             raise
@@ -138,11 +139,11 @@ class Reader:
 
     def _one(self, fd: int) -> None:
         read, output = self._outputs.get(fd, (None, None))
-        if read is None:  # it has ended in this very round
+        if read is None:  # it ended earlier in this round
             return
         try:
             read(output)
-        except BaseException:  # noqa: BLE001 - a handler's, told as any thread's is; the next record may fare better
+        except BaseException:  # noqa: BLE001 - of a logging handler: report it as a thread's, and go on
             import sys
 
             threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
@@ -158,7 +159,7 @@ class Reader:
         output.read_records()
 
     def _drain(self) -> None:
-        """At exit: wait for what was sent, but not for a handler that hangs."""
+        """At exit: have all that was sent read, but don't wait long for a logging handler that hangs."""
         if os.getpid() == self._pid:
             os.write(self._wakes, b"\0")
             self._drained.wait(1.0)
@@ -169,7 +170,7 @@ _lock = RLock()
 
 
 def reader() -> Reader:
-    """What reads the output of all workers of this process."""
+    """Return the reader of this process."""
     global _reader  # noqa: PLW0603 - one a process
     with _lock:
         if _reader is None:

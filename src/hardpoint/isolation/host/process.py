@@ -1,4 +1,4 @@
-"""The host's hold on one worker: it is started, called, watched, ended; nothing that it sends is trusted."""
+"""One worker process, as the host sees it: started, called, watched, ended."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 
 class GoneError(Exception):
-    """The worker is gone, or has to go; the message says why if that is not its exit status."""
+    """The worker has ended, or closed its connection."""
 
 
 inherited: list[Any] = []
-"""What a forked child has of its parent and never closes: it may have done so before, and others have the numbers."""
+"""Objects of a parent process whose descriptors a forked child never closes: their numbers may be other files there."""
 
 
 class Connection:
-    """One socket to a worker, whose calls one thread of it answers; used by one caller at a time."""
+    """A socket to one thread of a worker, and their shared memory; used by one caller at a time."""
 
     __slots__ = ("buffer", "receive", "send", "shared", "sock", "view")
 
@@ -43,85 +43,91 @@ class Connection:
         self.buffer = wire.buffer()
         self.view = memoryview(self.buffer)
         self.send = sock.send
-        self.receive = eager(sock, sock.recv_into if timeout is None else _in_time(sock, timeout))
+        self.receive = eager(sock, sock.recv_into if timeout is None else _receive_in_time(sock, timeout))
 
     def close(self) -> None:
-        """Give it up; the thread of the worker ends with it."""
+        """Close it; that ends the thread of the worker."""
         self.sock.close()
         self.shared.close()
 
 
 class Worker:
-    """One worker process."""
+    """A worker process, and the connections to it."""
 
     def __init__(self, name: str, timeout: float | None) -> None:
         self._timeout = timeout
-        self._host = os.getpid()
+        self._host_pid = os.getpid()
         self._lock = RLock()
         self.free: list[Connection] = []
-        """Connections that no call has; taking one out of a list is atomic."""
+        """Connections that no call uses; list.pop is atomic."""
         self._ended = allocate_lock()
         self._ended.acquire()
         self.status: int | None = None
-        """How it ended, as waitpid(2) says it; None while it runs, or if nobody could tell."""
+        """Its status as waitpid(2) reports it; None while it runs, or if it is unknown."""
         self.was_killed = False
-        """It did not end by itself."""
-        self.is_orphan = False
-        """It ended since the process that forked it did."""
+        """True if the host killed it."""
         self.killed_for = ""
-        """Why, for the calls of other threads."""
-        reads = reader()
+        """Why the host killed it, for the errors of other threads' calls."""
+        self.is_orphan = False
+        """True if it ended because the zygote did."""
+        output_reader = reader()
         self.output = Output(name)
         try:
             self.pid, self._pidfd, self._control = spawner.fork(self)
         except BaseException:
             self.output.close()
-            self.output.passed_on()
+            self.output.close_theirs()
             raise
-        reads.add(self.output)
+        output_reader.add(self.output)
 
     def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         if not hasattr(self, "_control"):
             return
-        if finalizing():  # nothing is left to kill it with, and it ends by itself
-            self._let_go()
-        elif self._host != os.getpid():
+        if finalizing():  # the modules that `kill` needs are gone; the worker ends with the connection
+            self._close()
+        elif self._host_pid != os.getpid():
             inherited.append(self.__dict__)
-        else:  # a signal's handler came between, and nobody else does it
+        else:  # a signal handler's exception kept its owner from killing it
             self.kill()
 
-    def load(self, library: int, request: list[Any], config: bytes | None) -> Any:
-        """Have it load the plugin; its answer. It has a connection from then on, whose memory a large request takes.
+    def load(self, library: int, request: bytes) -> Any:
+        """Have it load the plugin; return its reply, unchecked. The worker then has a first connection.
 
-        BlockingIOError if that takes too long; GoneError, OSError or FrameError if there is none.
+        Raises BlockingIOError if that takes too long, and GoneError, OSError or FrameError if there is no reply.
         """
         try:
             shared = Shared(memory("hardpoint"))
 
             def hand_over(*fds: int) -> None:
-                parts = wire.pack(request), config
-                placed = [part if part is None or len(part) <= wire.INLINE else shared.put(part) for part in parts]
-                wire.send(self._control, placed, (library, *(each.fileno() for each in self.output.theirs), *fds))
-                spawner.ask()  # while this one loads, and nobody has anything to do but wait for it
+                content = request if len(request) <= wire.INLINE else shared.put(request)
+                wire.send(self._control, content, (library, *(each.fileno() for each in self.output.theirs), *fds))
+                spawner.ask()  # the processors have time for it while this worker loads
 
             self.free.append(self._connect(shared, hand_over))
         finally:
-            self.output.passed_on()
+            self.output.close_theirs()
         if self._timeout is not None and not is_readable(self._control, self._timeout):
             raise BlockingIOError
-        answer, _ = wire.receive(self._control)
-        if answer is None:
+        reply, _ = wire.receive(self._control)
+        if reply is None:
             raise GoneError
-        if type(answer) is not list or [type(each) for each in answer] != [int, list, list, str]:
-            raise wire.FrameError("an answer of another shape")
-        return answer
+        return reply
 
     def take(self) -> Connection:
-        """A connection for one call. GoneError if the worker is, OSError if this process can have none."""
+        """Take a connection for one call. Raises GoneError if the worker is dead, OSError if none can be opened."""
         try:
             return self.free.pop()
         except IndexError:
             return self._connect(Shared(memory("hardpoint")), self._hand_over)
+
+    def give(self, connection: Connection) -> None:
+        """Return a connection after a call."""
+        if connection.shared.is_large:
+            connection.close()
+            return
+        self.free.append(connection)
+        if self._pidfd.closed:  # it was killed meanwhile, and the connections that were free then are closed
+            self._close_free()
 
     def _connect(self, shared: Shared, hand_over: Callable[..., None]) -> Connection:
         try:
@@ -139,7 +145,10 @@ class Worker:
             raise
 
     def _hand_over(self, *fds: int) -> None:
-        """Give the worker the other end of a connection. It may not read: then never wait with the lock, which kill needs."""
+        """Give the worker the other end of a connection.
+
+        A worker that doesn't read would block a send for ever, with the lock that `kill` needs: wait without the lock.
+        """
         until = None if self._timeout is None else time.monotonic() + self._timeout
         while True:
             with self._lock:
@@ -153,28 +162,19 @@ class Worker:
             if not poll.poll(None if until is None else _milliseconds(max(0.0, until - time.monotonic()))):
                 raise BlockingIOError
 
-    def give(self, connection: Connection) -> None:
-        """Take a connection back for the next call."""
-        if connection.shared.is_large:
-            connection.close()
-            return
-        self.free.append(connection)
-        if self._pidfd.closed:  # it was killed meanwhile, and what was free then is closed
-            self._close_free()
-
     def kill(self, why: str = "") -> None:
-        """End it now, and let go of it."""
+        """Kill it if it runs, and close every descriptor of it."""
         with self._lock:
             if not self._pidfd.closed and not is_readable(self._pidfd):
                 self.was_killed, self.killed_for = True, why
                 with suppress(ProcessLookupError):
                     signal.pidfd_send_signal(self._pidfd.fileno(), signal.SIGKILL)
-            self._let_go()
+            self._close()
 
-    def _let_go(self) -> None:
+    def _close(self) -> None:
         self._pidfd.close()
         self._control.close()
-        self.output.passed_on()  # else it never ends
+        self.output.close_theirs()  # else the reader never sees the end of the pipe
         self._close_free()
 
     def _close_free(self) -> None:
@@ -185,26 +185,26 @@ class Worker:
                 return
 
     def ask_to_end(self) -> None:
-        """Have it end its instance and then itself."""
-        with self._lock, suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):  # gone, or it does not read
+        """Request that it destroys its instance and exits."""
+        with self._lock, suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):  # dead, or it does not read
             if not self._pidfd.closed:
                 wire.send(self._control, wire.END, (), _socket.MSG_DONTWAIT)
 
     def end(self, seconds: float) -> bool:
-        """Wait for the end that it was asked for; False if it took longer than that, and was killed."""
+        """Wait for its exit after `ask_to_end`, then kill it; False if it did not exit in that time."""
         in_time = self._pidfd.closed or is_readable(self._pidfd, seconds)
         self.kill()
         return in_time
 
     def wait(self, seconds: float = 1.0) -> int | None:
-        """How it ended; it is dead or dying. None if that cannot be found out in that time."""
+        """Wait for the status of a worker that is dead or dying; None if it is unknown, or not known in that time."""
         if self._ended.acquire(timeout=seconds):
             self._ended.release()
-            self.output.ended.wait(0.2)  # a process that it left behind may still hold the pipe
+            self.output.ended.wait(0.2)  # a process that it started may still hold the pipe
         return self.status
 
     def has_ended(self, status: int | None) -> None:
-        """The spawner's word for it; None if it is gone itself."""
+        """Record its end, as the spawner reports it; None if the zygote has ended."""
         self.status, self.is_orphan = status, status is None
         self._ended.release()
 
@@ -213,11 +213,11 @@ def _milliseconds(seconds: float) -> int:
     return ceil(min(seconds, 2_000_000.0) * 1000)  # poll takes an int of C
 
 
-def _in_time(sock: _socket.socket, seconds: float) -> Callable[[Any], int]:
-    """The socket's recv_into, which raises BlockingIOError if nothing comes in that time.
+def _receive_in_time(sock: _socket.socket, seconds: float) -> Callable[[Any], int]:
+    """Make a recv_into that raises BlockingIOError if nothing comes in that time.
 
-    SO_RCVTIMEO would cost 0.1 microseconds where poll costs 0.6, but its time starts anew with each signal that the host
-    gets: a host with a timer would wait for ever (seen).
+    SO_RCVTIMEO would cost 0.1 µs where poll costs 0.6, but its time restarts with each signal that the host gets: a
+    host with a timer would wait for ever (seen).
     """
     poll = select.poll()
     poll.register(sock, select.POLLIN)

@@ -1,10 +1,10 @@
-"""The methods of an isolated plugin, as the modules of `binding` make them for others: a call is a frame to a worker."""
+"""The methods of an isolated plugin, made like those of a binding: a call is a frame to a worker."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ...binding.convert import SCALARS, to_text, wrong_type
+from ...binding.convert import conversions, to_text, wrong_type
 from ...binding.guard import guarded
 from ...binding.result import broken
 from .. import wire
@@ -12,28 +12,28 @@ from .. import wire
 if TYPE_CHECKING:
     from ...backend import Plugin
     from ...binding.guard import Arguments
+    from ...definition.kinds import Kind
     from ...definition.model import Method
     from .session import Session
 
 
 def method(plugin: Plugin, method: Method, address: int, arguments: Arguments) -> Any:
-    """What is called for one method; `address` is one more than its place in the contract."""
-    kinds = [(parameter.kind, method.where(index)) for index, parameter in enumerate(method.parameters)]
-    is_text, index = method.result == "str", address - 1
+    """Make the function for one method; `address` is its index in the contract plus one, since 0 is an empty slot."""
+    plan = conversions(method)
+    is_text, index = method.result.is_text, address - 1
 
     def call(session: Session, given: tuple[Any, ...]) -> Any:
         frame: list[Any] = [index]
         buffers: list[memoryview] = []
         try:
-            for (kind, where), argument in zip(kinds, given, strict=True):
-                if kind in SCALARS:
-                    frame.append(SCALARS[kind](argument, where))
-                    continue
-                data: Any = to_text(argument, where) if kind == "str" else _view(argument, kind, where)
+            for (convert, kind, where), argument in zip(plan, given, strict=True):
+                data: Any = _view(argument, kind, where) if convert is None else convert(argument, where, kind)
                 frame.append(data)
-                if kind == "bytearray":
+                if convert is not None and convert is not to_text:
+                    continue
+                if kind.writable:
                     buffers.append(data)
-                if len(data) > wire.INLINE or kind == "bytearray":
+                if len(data) > wire.INLINE or kind.writable:
                     frame[0] = ~index
             result = session.call(method, frame, buffers)
         finally:
@@ -49,12 +49,12 @@ def method(plugin: Plugin, method: Method, address: int, arguments: Arguments) -
     return guarded(method, call, arguments)
 
 
-def _view(value: Any, kind: str, where: str) -> Any:
-    if type(value) is bytes and kind == "bytes":
+def _view(value: Any, kind: Kind, where: str) -> Any:
+    if type(value) is bytes and not kind.writable:
         return value
     try:
         view = memoryview(value)
-        if not view.c_contiguous or (kind == "bytearray" and view.readonly):
+        if not view.c_contiguous or (kind.writable and view.readonly):
             raise BufferError("it is not contiguous, or cannot be written to")
         return view if view.format == "B" and view.ndim == 1 else view.cast("B")
     except (TypeError, ValueError, BufferError) as error:

@@ -10,16 +10,14 @@ import resource
 import struct
 from typing import TYPE_CHECKING, Any
 
-from ...elf import search_path
-from ...elf.constants import GLIBC
-from ...elf.reader import ElfError, ElfFile
+from ...elf.constants import GLIBC, SYSTEM_FOLDERS
+from ...elf.needed import needed
 from ...errors import LoadError
 from ...ffi.libc import ffi, libc
 from . import landlock, seccomp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from ...elf.reader import ElfFile
     from ...file import LibraryFile
 
 _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _CLEAR_ALL = 38, 47, 4
@@ -29,26 +27,25 @@ _OVER_FILES = 0b110
 """CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH: root may keep plugins in another's home. Landlock bounds what they reach."""
 
 
-def _places(*paths: str) -> tuple[str, ...]:
+def _existing(*paths: str) -> tuple[str, ...]:
     """Those that are there, without those within others: each costs a worker 7 µs."""
     real = {os.path.realpath(path) for path in paths if os.path.exists(path)}
     return tuple(path for path in real if not any(path.startswith(f"{other}/") for other in real))
 
 
-_READ = _places(
-    "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache",  # what plugins need, and dlopen
+_READ = _existing(
+    *SYSTEM_FOLDERS, "/usr/local/lib", "/etc/ld.so.cache",  # what plugins need, and dlopen
     os.path.dirname(os.__file__), os.path.dirname(os.path.dirname(os.path.dirname(__file__))),  # imports that come late, and tracebacks
     "/etc/localtime", "/usr/share/zoneinfo", "/usr/share/locale", "/dev/zero", "/dev/random", "/dev/urandom",
     "/sys/devices/system/cpu", "/proc/cpuinfo", "/proc/meminfo",  # how many threads to start, how much memory to take
 )  # fmt: skip
-_READ_FOR_NETWORK = _places(
+_READ_FOR_NETWORK = _existing(
     "/etc/resolv.conf", "/etc/hosts", "/etc/host.conf", "/etc/nsswitch.conf", "/etc/gai.conf", "/etc/services",
     "/etc/protocols", "/etc/ssl", "/etc/pki", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates",
 )  # fmt: skip
-_READ_FOR_PROCESSES = _places("/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin")
+_READ_FOR_PROCESSES = _existing("/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin")
 _WRITE = ("/dev/null",)
 seccomp.prepare()
-_SYSTEM = ("/lib/", "/usr/lib/")
 
 
 def enter(options: dict[str, Any], file: LibraryFile, elf: ElfFile) -> list[str]:
@@ -61,8 +58,9 @@ def enter(options: dict[str, Any], file: LibraryFile, elf: ElfFile) -> list[str]
         given, lacking = _confine(options, file, elf)
         if lacking and options["sandbox"] == "required":
             raise LoadError(
-                f"{file.path} is not loaded: Isolation(sandbox='required'), and {'; '.join(lacking)}; "
-                "use another kernel or container, or do with what there is: Isolation(sandbox=True)",
+                f"{file.path} is not loaded: needs the whole sandbox for Isolation(sandbox='required'), found: "
+                f"{'; '.join(lacking)}; "
+                "use another kernel or container, or Isolation(sandbox=True) for a partial sandbox",
                 path=file.path,
             )
         told += given + [f"lacking: {each}" for each in lacking]
@@ -115,7 +113,7 @@ def _confine(options: dict[str, Any], file: LibraryFile, elf: ElfFile) -> tuple[
     else:
         given.append(_files(options, abi))
     if _drop_capabilities():
-        given.append("no capabilities, but those over files")
+        given.append("no capabilities, except those over files")
     why = seccomp.install(network=network, processes=processes)
     if why:
         lacking.append(f"system calls are not confined: {why}")
@@ -136,10 +134,10 @@ def _files(options: dict[str, Any], abi: int) -> str:
 def _calls(network: bool, processes: bool) -> list[str]:  # noqa: FBT001
     return [
         "network: IPv4 and IPv6" if network else "network: none, and no Unix sockets (seccomp)",
-        "processes: it may start others, which may outlive it" if processes else "processes: starts none (seccomp)",
-        "other processes: no signals to them, no look into them; no administration, keys or IPC (seccomp)"
+        "processes: can start others, which can outlive it" if processes else "processes: starts none (seccomp)",
+        "other processes: cannot be signalled or inspected; no administration, keys or IPC (seccomp)"
         if not processes
-        else "other processes: no look into them; no administration, keys or IPC (seccomp)",
+        else "other processes: cannot be inspected; no administration, keys or IPC (seccomp)",
     ]
 
 
@@ -167,31 +165,5 @@ def libraries(file: LibraryFile, elf: ElfFile) -> list[str]:
     own = [] if file.pinned else [file.loader_path]
     if GLIBC.issuperset(elf.needed):
         return own
-    found = dict.fromkeys(own)
-    _needed([(elf, None if file.pinned else os.path.dirname(file.loader_path))], found)
-    return list(found)
-
-
-def _needed(chain: list[tuple[ElfFile, str | None]], found: dict[str, None]) -> None:
-    """Add what the last of a chain needs. Search paths are inherited (DT_RPATH), so those before it are asked too."""
-    for name in chain[-1][0].needed:
-        paths = (search_path.find(name, elf, origin) for elf, origin in reversed(chain))
-        path = next((path for path in paths if path), None)
-        if name in GLIBC or path is None or path in found or path.startswith(_SYSTEM):
-            continue
-        found[path] = None
-        for elf in _read(path):
-            _needed([*chain, (elf, os.path.dirname(path))], found)
-
-
-def _read(path: str) -> Iterator[ElfFile]:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return
-    try:
-        yield ElfFile(fd)
-    except (ElfError, OSError):
-        return
-    finally:
-        os.close(fd)
+    origin = None if file.pinned else os.path.dirname(file.loader_path)
+    return [*own, *(each.path for each in needed(elf, origin) if each.path and not each.is_system)]

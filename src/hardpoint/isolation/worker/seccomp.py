@@ -173,7 +173,7 @@ def install(*, network: bool, processes: bool) -> str | None:
     head = ffi.new("char[]", struct.pack("@HP", len(code) // 8, int(ffi.cast("uintptr_t", code))))
     if libc.syscall(_SECCOMP, _MODE_FILTER, _TSYNC, int(ffi.cast("uintptr_t", head)), 0, 0) == 0:
         return None
-    return f"the kernel takes no seccomp filter here ({os.strerror(ffi.errno)})"
+    return f"the kernel refuses a seccomp filter here ({os.strerror(ffi.errno)})"
 
 
 def _pid(number: int) -> bytes:

@@ -15,6 +15,7 @@ import _cffi_backend
 from ...backend import Plugin, Request, Slots
 from ...binding import module_of
 from ...binding.methods import make_object
+from ...definition.kinds import find_kind
 from ...definition.model import Contract, Method, Parameter
 from ...errors import HardpointError, PluginError, StaleError
 from ...ffi.libc import ffi, libc
@@ -38,8 +39,8 @@ if TYPE_CHECKING:
 
 _PR_SET_PDEATHSIG, _SIGKILL = 1, 9
 _CONTROL = 3
-_RAW = {"str": "bytes"}
-"""Text stays UTF-8 here: the host has encoded it, and decodes and judges what comes back."""
+_BYTES = find_kind("bytes")
+"""The kind of texts here, which stay UTF-8: the host has encoded them, and decodes and checks the results."""
 
 
 def _nobody() -> None: ...
@@ -73,11 +74,12 @@ def _rehearse() -> None:
     """
     path = _cffi_backend.__file__
     with open_library(path) as file:
-        request = [
-            path, path, list(file.identity), None, "rehearsal", [1, 0], [["method", [["parameter", "str", False]], "str", 0, False]],
-            [[1, 0], "rehearsal", [1, 0], "", "", [], b""], [0, 0, [1, 0], 0],
-        ]  # fmt: skip
-    file, fit = _check(-1, *wire.unpack(wire.pack(request)))
+        request = wire.LoadRequest(
+            path, path, file.identity, None,
+            Contract("rehearsal", 1, 0, (Method("method", (Parameter("parameter", find_kind("str")),), find_kind("str")),)),
+            Manifest((1, 0), "rehearsal", (1, 0), "", "", (), b""), Vtable(0, 0, (1, 0), 0), None, {}, None,
+        )  # fmt: skip
+    file, fit = _check(-1, wire.unpack_load(wire.pack_load(request)))
     with file:
         library = open_for_good(file, fit)
     plugin = Plugin(path, fit.contract, fit.manifest, Slots(0, 0, {"method": 1}), serial=False)
@@ -85,35 +87,36 @@ def _rehearse() -> None:
 
 
 def _start(control: _socket.socket) -> NoReturn:
-    placed, fds = wire.receive(control, 6)
-    if placed is None:
+    content, fds = wire.receive(control, 6)
+    if content is None:
         os._exit(0)
     library, output, records, counter, connection, memory = fds
     for number in (1, 2):
         os.dup2(output, number)
     os.close(output)
     shared = Shared(FileIO(memory))
-    request, config = (shared.copy(each) for each in placed)
+    request = wire.unpack_load(shared.copy(content))
     applied: list[str] = []
     try:
-        *what, binding, options = wire.unpack(request)
-        file, fit = _check(library, *what)
+        file, fit = _check(library, request)
         with file:
-            applied = sandbox.enter(options, file, fit.elf)
+            applied = sandbox.enter(request.options, file, fit.elf)
             _log_to(records, counter)
-            methods, calls = _bind(open_in_process(file, fit, Request(file.absolute, fit.contract, config, binding)))
+            methods, calls = _bind(
+                open_in_process(file, fit, Request(file.absolute, fit.contract, request.config, request.binding))
+            )
     except HardpointError as error:
         wire.send(control, [1, told(error, None), applied, ""])
         os._exit(0)
     os.close(library)
     # Before it is said that all is well: the plugin's threads may have left no memory for the stack of this one.
     _thread.start_new_thread(_serve, (_socket.socket(fileno=connection), shared, methods, calls))
-    wire.send(control, [0, [call is not None for call in calls], applied, binding or default_binding()])
+    wire.send(control, [0, [call is not None for call in calls], applied, request.binding or default_binding()])
     while True:
-        request, fds = wire.receive(control, 2)
-        if request is None:
+        word, fds = wire.receive(control, 2)
+        if word is None:
             os._exit(0)
-        if request == wire.END:  # the instance goes with the last reference to it
+        if word == wire.END:  # the instance goes with the last reference to it
             calls.clear()
             os._exit(0)
         if len(fds) < 2:  # this process may have no more descriptors; with the last one closed, the host sees the end
@@ -123,39 +126,32 @@ def _start(control: _socket.socket) -> NoReturn:
         _thread.start_new_thread(_serve, (_socket.socket(fileno=fds[0]), Shared(FileIO(fds[1])), methods, calls))
 
 
-def _check(
-    library: int, path: str, loader_path: str, identity: list[int], sha256: str | None, name: str, version: list[int],
-    methods: list[Any], manifest: list[Any], vtable: list[Any],
-) -> tuple[LibraryFile, Fit]:  # fmt: skip
+def _check(library: int, request: wire.LoadRequest) -> tuple[LibraryFile, Fit]:
     """The file that the host checked, and what it found: to check it again would take half of a worker's start."""
-    major, minor = version
-    contract = Contract(name, major, minor, tuple(
-        Method(called, tuple(Parameter(*each) for each in parameters), *more) for called, parameters, *more in methods
-    ))  # fmt: skip
-    if sha256:
-        file = LibraryFile(path, os.dup(library), f"/proc/self/fd/{library}", os.fstat(library), sha256)
+    path = request.path
+    if request.pinned:
+        file = LibraryFile(path, os.dup(library), f"/proc/self/fd/{library}", os.fstat(library), request.pinned)
         file.kept = True
     else:
-        file = open_library(loader_path)
+        file = open_library(request.library)
         file.path = path
-        if file.identity != tuple(identity):
+        if file.identity != request.identity:
             raise StaleError(
-                f"{path} is another file than the one that was loaded, and a new worker cannot start with that; "
-                "hardpoint.reload goes on with the file that is there now",
+                f"{path} was replaced after it was loaded, and a new worker cannot start with the new file; "
+                "call hardpoint.reload to load that",
                 path=path,
             )
-    abi, about, written_for, plugin, release, texts, text = manifest
-    address, size, vtable_abi, flags = vtable
-    found = Manifest(tuple(abi), about, tuple(written_for), plugin, release, tuple(texts), text)
-    return file, Fit(read_elf(file), contract, found, Vtable(address, size, tuple(vtable_abi), flags), ())
+    return file, Fit(read_elf(file), request.contract, request.manifest, request.vtable, ())
 
 
 def _bind(opened: InProcess) -> tuple[list[Method], list[Call | None]]:
     contract = opened.plugin.contract
     raw = [
         method._replace(
-            parameters=tuple(each._replace(kind=_RAW.get(each.kind, each.kind)) for each in method.parameters),
-            result=_RAW.get(method.result, method.result),
+            parameters=tuple(
+                each._replace(kind=_BYTES if each.kind.is_text else each.kind) for each in method.parameters
+            ),
+            result=_BYTES if method.result.is_text else method.result,
             function=_nobody,  # type: ignore[arg-type]  # else one is compiled for the signature, which nobody looks at
             quick=False,  # the GIL is the other connections', and what it costs to release is nothing here
         )
@@ -237,12 +233,12 @@ def _unpacked(method: Method, arguments: list[Any], shared: Shared) -> tuple[lis
     for parameter, value in zip(method.parameters, arguments, strict=True):
         given: Any = value
         if type(value) is wire.ExtType:
-            offset, size = wire.PLACED.unpack(value.data)
+            offset, size = wire.EXTENT.unpack(value.data)
             end = max(end, offset + size)
             given = shared.view(offset, size)
-        elif parameter.kind == "bytearray":
+        elif parameter.kind.writable:
             given = bytearray(value)
-        if parameter.kind == "bytearray":
+        if parameter.kind.writable:
             kept.append(value if type(value) is wire.ExtType else given)
         values.append(given)
     shared.begin(end)

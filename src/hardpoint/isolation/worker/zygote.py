@@ -1,7 +1,8 @@
 """The process that forks workers: small, single-threaded, and gone when the host is.
 
-Forking a host that may have threads is unsafe, and starting a Python for each worker takes ten times as long. It gets
-requests on one socket and tells of exits on another; both are the host's, which starts it (see spawner).
+Forking a host that may have threads is unsafe, and starting a Python for each worker takes ten times as long. The host
+starts it (see spawner), and has the other end of its one socket: requests come from there, processes and their exits
+are reported there.
 """
 
 from __future__ import annotations
@@ -29,16 +30,14 @@ def _prepare() -> None:
     plugin.default_binding()
     platform.host_glibc()
     crash.install()
-    if (
-        sys.modules["typing"].__spec__ is None
-    ):  # the one that spawner put there; who imports it from now on gets the real one
+    if sys.modules["typing"].__spec__ is None:  # the launcher's; later imports get the real one
         del sys.modules["typing"]
     gc.freeze()
     gc.enable()
 
 
-def main(host: int, control: _socket.socket, events: _socket.socket) -> None:
-    """Fork a worker for each request, until the host ends."""
+def _serve(host: int, control: _socket.socket) -> None:
+    """Fork a worker for each request, until the process `host` ends."""
     os.setsid()  # a Ctrl-C in the terminal is the host's affair
     try:
         watched = os.pidfd_open(host)
@@ -58,11 +57,9 @@ def main(host: int, control: _socket.socket, events: _socket.socket) -> None:
         ready = {fd for fd, _ in poll.poll()}
         if woken.fileno() in ready:
             woken.recv(1 << 16)
-            _reap(events)
+            _reap(control)
         if watched in ready or (control.fileno() in ready and not _answer(control)):
-            os._exit(
-                0
-            )  # here: a worker that ends just now, too, would find the wake-up descriptor closed after a return
+            os._exit(0)  # not `return`: SIGCHLD could come after the wake-up descriptor was closed
 
 
 def _answer(control: _socket.socket) -> bool:
@@ -78,7 +75,7 @@ def _answer(control: _socket.socket) -> bool:
     except OSError as error:  # too many processes or descriptors, or too little memory
         pid, fds = -(error.errno or 1), ()
     try:
-        wire.send(control, pid, fds)
+        wire.send(control, [wire.FORKED, pid], fds)
     except OSError:  # the host is gone
         return False
     finally:
@@ -106,7 +103,7 @@ def _fork(*, ahead: bool) -> tuple[int, tuple[int, ...]]:
         return pid, (os.pidfd_open(pid), theirs.detach())
 
 
-def _reap(events: _socket.socket) -> None:
+def _reap(control: _socket.socket) -> None:
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -115,15 +112,14 @@ def _reap(events: _socket.socket) -> None:
         if not pid:
             return
         try:
-            wire.send(events, [pid, status])
+            wire.send(control, [wire.ENDED, pid, status])
         except OSError:  # the host is gone, and this process is about to be
             return
 
 
-def boot(host: str, control: str, events: str) -> None:
-    """Start from the command line that spawner writes."""
-    close_from(5)  # what the host lets its children inherit
-    for fd in (control, events):
-        os.set_inheritable(int(fd), False)
-    main(int(host), _socket.socket(fileno=int(control)), _socket.socket(fileno=int(events)))
+def main(host: str, control: str) -> None:
+    """Start, from the command line that spawner writes."""
+    close_from(int(control) + 1)  # what the host lets its children inherit
+    os.set_inheritable(int(control), False)
+    _serve(int(host), _socket.socket(fileno=int(control)))
     os._exit(0)

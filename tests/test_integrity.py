@@ -1,4 +1,4 @@
-"""Damaged libraries: refused with a reason, and never the death of the process."""
+"""Damaged libraries: refused with a reason, without crashing the process."""
 
 from __future__ import annotations
 
@@ -122,14 +122,14 @@ def forge(compiler: Compiler, tmp_path: Path) -> Forge:
 
 
 def _refused(path: Path, sentence: str) -> None:
-    """Loading is refused as damaged, for this."""
+    """Assert that loading is refused with `elf-damaged`, and this in the message."""
     with pytest.raises(hardpoint.NotAPluginError) as caught:
         hardpoint.load(path, Greeter)
     problem = caught.value.problems[0]
     assert (caught.value.path, problem.code, problem.needs) == (
         str(path),
         "elf-damaged",
-        "a shared object in good order",
+        "a well-formed shared object",
     )
     assert re.search(sentence, problem.found), problem.found
     assert str(caught.value) == f"{path} is not a plugin: {problem}"
@@ -141,12 +141,12 @@ def test_the_forge_changes_nothing_by_itself(forge: Forge) -> None:
 
 def test_a_string_table_without_an_end(forge: Forge) -> None:
     forge.put(".dynstr", forge.sizes[".dynstr"] - 1, "<B", 0x41)
-    _refused(forge.write(), "a (string table without an end|name at [0-9]+ in a string table of [0-9]+ bytes)$")
+    _refused(forge.write(), "(an unterminated string table|a name at [0-9]+ in a string table of [0-9]+ bytes)$")
 
 
 def test_a_string_table_elsewhere(forge: Forge) -> None:
     forge.entry("STRTAB", value=1 << 40)
-    _refused(forge.write(), "the string table at address 0x100000000[0-9a-f]+, where the file has nothing$")
+    _refused(forge.write(), "the string table at address 0x100000000[0-9a-f]+, outside of the file$")
 
 
 def test_a_dynamic_section_of_zeros(forge: Forge) -> None:
@@ -156,7 +156,7 @@ def test_a_dynamic_section_of_zeros(forge: Forge) -> None:
 
 
 def test_more_sections_of_code_than_any_linker_makes(forge: Forge) -> None:
-    """Each function is looked for in all of them."""
+    """Each function pointer is looked up in all of them."""
     struct.pack_into("<Q", forge.data, 40, len(forge.data))
     struct.pack_into("<HH", forge.data, 60, 200, 0)
     forge.data += struct.pack("<IIQQQQIIQQ", 0, 1, 4, 0x1000, 0x1000, 1, 0, 0, 1, 0) * 200
@@ -166,7 +166,7 @@ def test_more_sections_of_code_than_any_linker_makes(forge: Forge) -> None:
 def test_relocations_that_end_nowhere_in_a_library_for_another_machine(
     forge: Forge, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nobody needs to read them, since it cannot be loaded here; nor is there a manifest to hold it against."""
+    """They are not read, since it cannot be loaded here; nor does it have a valid manifest to check."""
     other = {"x86_64": 183, "aarch64": 62}[os.uname().machine]
     struct.pack_into("<H", forge.data, 18, other)
     forge.entry("RELASZ", value=1 << 40)
@@ -177,8 +177,8 @@ def test_relocations_that_end_nowhere_in_a_library_for_another_machine(
         assert "elf-machine" in capsys.readouterr().out
 
 
-def test_static_storage_of_threads_that_no_flag_tells(forge: Forge, capsys: pytest.CaptureFixture[str]) -> None:
-    """GNU ld for AArch64 sets none, and only R_AARCH64_TLS_TPREL says so."""
+def test_static_tls_without_its_flag(forge: Forge, capsys: pytest.CaptureFixture[str]) -> None:
+    """GNU ld for AArch64 sets no flag; only R_AARCH64_TLS_TPREL relocations tell."""
     struct.pack_into("<H", forge.data, 18, 183)
     forge.put(".rela.dyn", 8, "<I", 1030)
     assert main(["inspect", "--json", str(forge.write())]) == 0
@@ -189,7 +189,7 @@ def test_a_dynamic_section_without_an_end(forge: Forge) -> None:
     for at in range(0, forge.sizes[".dynamic"], 16):
         if forge.get(".dynamic", at, "<Q") == 0:
             forge.put(".dynamic", at, "<QQ", 21 + (1 << 32), 0)
-    _refused(forge.write(), "^a dynamic section without an end$")
+    _refused(forge.write(), "^an unterminated dynamic section$")
 
 
 @pytest.mark.parametrize(
@@ -198,13 +198,13 @@ def test_a_dynamic_section_without_an_end(forge: Forge) -> None:
         ("SYMENT", 25, "a dynamic entry 0xb of 25, which has to be 24"),
         ("RELAENT", 0, "a dynamic entry 0x9 of 0, which has to be 24"),
         ("PLTREL", 17, "a dynamic entry 0x14 of 17, which has to be 7"),
-        ("RELASZ", 25, "a dynamic entry 0x8 of 25, which is no multiple of 24"),
-        ("RELASZ", 24, "relocations at 0x[0-9a-f]+ that the dynamic section leaves out"),
-        ("INIT_ARRAYSZ", 0, "a section at 0x[0-9a-f]+ that the dynamic entry 0x19 says to be another"),
-        ("INIT", 1, "a start or end function at 0x1, where there is no code"),
-        ("GNU_HASH", 0x238, "a section at 0x[0-9a-f]+ that the dynamic entry 0x6ffffef5 says to be another"),
-        ("SYMTAB", 8, "a section at 0x[0-9a-f]+ that the dynamic entry 0x6 says to be another"),
-        ("RELACOUNT", 4000, "4000 relative relocations, more than there are at all"),
+        ("RELASZ", 25, "a dynamic entry 0x8 of 25, not a multiple of 24"),
+        ("RELASZ", 24, "relocations at 0x[0-9a-f]+ missing from the dynamic section"),
+        ("INIT_ARRAYSZ", 0, "a section at 0x[0-9a-f]+ that the dynamic entry 0x19 contradicts"),
+        ("INIT", 1, "a start or end function at 0x1, outside of the code"),
+        ("GNU_HASH", 0x238, "a section at 0x[0-9a-f]+ that the dynamic entry 0x6ffffef5 contradicts"),
+        ("SYMTAB", 8, "a section at 0x[0-9a-f]+ that the dynamic entry 0x6 contradicts"),
+        ("RELACOUNT", 4000, "4000 relative relocations in a shorter table"),
         ("RELACOUNT", 9, f"a relocation of type {OFFSET_TABLE} among the relative ones"),
     ],
 )
@@ -222,13 +222,13 @@ def test_a_dynamic_entry_with_a_wrong_value(forge: Forge, entry: str, value: int
         ("PLTREL", 0x6FFFFEF0, "a dynamic entry 0x17 without the entry 0x14"),
         ("JMPREL", 0x6FFFFEF0, "a dynamic entry 0x14 without the entry 0x17"),
         ("INIT_ARRAYSZ", 0x6FFFFEF0, "a dynamic entry 0x19 without the entry 0x1b"),
-        ("VERSYM", 0x6FFFFEF0, "a section at 0x[0-9a-f]+ that the dynamic entry 0x6ffffff0 says to be another"),
+        ("VERSYM", 0x6FFFFEF0, "a section at 0x[0-9a-f]+ that the dynamic entry 0x6ffffff0 contradicts"),
         ("FINI", 17, r"relocations of a kind \(DT_REL\) that 64-bit machines do not have"),
         ("FINI", 32, r"start functions of a kind \(DT_PREINIT_ARRAY\) that only programs have"),
-        ("FINI", 0x7FFFFFFF, r"a filter \(DT_FILTER, DT_AUXILIARY\), which has another library answer in its place"),
+        ("FINI", 0x7FFFFFFF, r"a filter \(DT_FILTER, DT_AUXILIARY\), which resolves symbols in another library"),
         ("FINI", 1, "a name at [0-9]+ in a string table of [0-9]+ bytes"),
         ("FINI", 14, "a name at [0-9]+ in a string table of [0-9]+ bytes"),
-        ("VERNEED", 0x6FFFFEF0, "a section at 0x[0-9a-f]+ that the dynamic entry 0x6ffffffe says to be another"),
+        ("VERNEED", 0x6FFFFEF0, "a section at 0x[0-9a-f]+ that the dynamic entry 0x6ffffffe contradicts"),
     ],
 )
 def test_a_dynamic_entry_of_another_kind(forge: Forge, entry: str, tag: int, sentence: str) -> None:
@@ -240,16 +240,16 @@ def test_a_dynamic_entry_of_another_kind(forge: Forge, entry: str, tag: int, sen
 @pytest.mark.parametrize(
     ("kind", "field", "value", "sentence"),
     [
-        ("PT_LOAD", 40, 0x1800, "a segment at 0x0 that cannot be read, or not be written and has to be zeroed"),
+        ("PT_LOAD", 40, 0x1800, "a segment at 0x0 that is not readable, or is partly zeroed and not writable"),
         ("PT_LOAD", 48, 3, "segments that overlap, are out of order or badly sized, at 0x0"),
-        ("PT_LOAD", 4, 0, "a segment at 0x0 that cannot be read, or not be written and has to be zeroed"),
-        ("PT_LOAD", 16, 1 << 50, "^the string table at address 0x[0-9a-f]+, where the file has nothing$"),
+        ("PT_LOAD", 4, 0, "a segment at 0x0 that is not readable, or is partly zeroed and not writable"),
+        ("PT_LOAD", 16, 1 << 50, "^the string table at address 0x[0-9a-f]+, outside of the file$"),
         ("PT_DYNAMIC", 40, 16, "a program header of type 0x2 with [0-9]+ bytes in the file, 16 in memory"),
         ("PT_NOTE", 40, 1 << 30, "a program header of type 0x4 that points out of its segment"),
         ("PT_GNU_RELRO", 16, 0x1000, "a program header of type 0x6474e552 that points out of its segment"),
         ("PT_GNU_STACK", 0, 0x6474E552, "more than one program header of type 0x6474e552"),
         ("PT_GNU_EH_FRAME", 16, 0x999999, "a program header of type 0x6474e550 that points out of its segment"),
-        ("PT_GNU_EH_FRAME", 0, 6, "program headers that are said to be elsewhere in memory"),
+        ("PT_GNU_EH_FRAME", 0, 6, "program headers that PT_PHDR places elsewhere"),
     ],
 )  # fmt: skip
 def test_a_damaged_program_header(forge: Forge, kind: str, field: int, value: int, sentence: str) -> None:
@@ -258,7 +258,7 @@ def test_a_damaged_program_header(forge: Forge, kind: str, field: int, value: in
 
 
 def test_notes_that_are_padded_in_the_file_alone(forge: Forge) -> None:
-    """As binutils 2.35 writes them for a build id of a length that is no multiple of 4."""
+    """As binutils 2.35 writes them for a build id whose length is not a multiple of 4."""
     at = 64 + 56 * forge.segments.index("PT_NOTE")
     (size,) = struct.unpack_from("<Q", forge.data, at + 40)
     forge.segment("PT_NOTE", 40, size - 2)
@@ -272,7 +272,7 @@ def test_segments_that_overlap(forge: Forge) -> None:
 
 def test_a_segment_of_other_bytes_of_the_file(forge: Forge) -> None:
     forge.segment("PT_LOAD", 8, 0, index=1)
-    _refused(forge.write(), "^a section at 0x1000 that is in no segment$")
+    _refused(forge.write(), "^a section at 0x1000 outside of every segment$")
 
 
 @pytest.mark.parametrize(
@@ -281,8 +281,8 @@ def test_a_segment_of_other_bytes_of_the_file(forge: Forge) -> None:
         ((0, 6, 1, 6), "a GNU hash table of 0 buckets and 1 filter words"),
         ((1, 6, 0, 6), "a GNU hash table of 1 buckets and 0 filter words"),
         ((1, 6, 3, 6), "a GNU hash table of 1 buckets and 3 filter words"),
-        ((1 << 31, 6, 1, 6), "the GNU hash table at address 0x[0-9a-f]+, where the file has nothing"),
-        ((2, 7, 1, 6), "a GNU hash table that points (before its first|behind the last) symbol"),
+        ((1 << 31, 6, 1, 6), "the GNU hash table at address 0x[0-9a-f]+, outside of the file"),
+        ((2, 7, 1, 6), "a GNU hash table that points (before its first|past the last) symbol"),
     ],
 )
 def test_a_damaged_gnu_hash_table(forge: Forge, values: tuple[int, ...], sentence: str) -> None:
@@ -293,9 +293,9 @@ def test_a_damaged_gnu_hash_table(forge: Forge, values: tuple[int, ...], sentenc
 @pytest.mark.parametrize(
     ("at", "value", "sentence"),
     [
-        (0, 0, "a hash table that points behind the last symbol"),
-        (8, 99, "a hash table that points behind the last symbol"),
-        (4, 1 << 31, "the hash table at address 0x[0-9a-f]+, where the file has nothing"),
+        (0, 0, "a hash table that points past the last symbol"),
+        (8, 99, "a hash table that points past the last symbol"),
+        (4, 1 << 31, "the hash table at address 0x[0-9a-f]+, outside of the file"),
     ],
 )
 def test_a_damaged_hash_table(compiler: Compiler, tmp_path: Path, at: int, value: int, sentence: str) -> None:
@@ -309,7 +309,7 @@ def test_a_hash_table_with_a_circle(compiler: Compiler, tmp_path: Path) -> None:
     buckets, count = forge.get(".hash", 0, "<I"), forge.get(".hash", 4, "<I")
     for chain in range(1, count):
         forge.put(".hash", 8 + 4 * (buckets + chain), "<I", chain)
-    _refused(forge.write(), "^a hash table with a chain that has no end$")
+    _refused(forge.write(), "^a hash table with a circular chain$")
 
 
 # Fields of a symbol: 0 name, 4 binding and type, 5 visibility, 6 section, 8 value, 16 size.
@@ -317,12 +317,12 @@ def test_a_hash_table_with_a_circle(compiler: Compiler, tmp_path: Path) -> None:
     ("field", "layout", "value", "sentence"),
     [
         (0, "<I", 0xFFFFFF, "a symbol whose name is at 16777215 of [0-9]+ bytes of strings"),
-        (4, "<B", 0x02, r"an undefined symbol \w+ that is said to be defined"),
-        (5, "<B", 3, r"an undefined symbol \w+ that is said to be defined"),
-        (8, "<Q", 0x1000, r"an undefined symbol \w+ that is said to be defined"),
-        (4, "<IQ", 0x0001000A, "an indirect function at 0x0, where there is no code"),
+        (4, "<B", 0x02, r"an undefined symbol \w+ that is marked as defined"),
+        (5, "<B", 3, r"an undefined symbol \w+ that is marked as defined"),
+        (8, "<Q", 0x1000, r"an undefined symbol \w+ that is marked as defined"),
+        (4, "<IQ", 0x0001000A, "an indirect function at 0x0, outside of the code"),
         (4, "<IQ", 0x00010006, r"a thread-local variable \w* outside of the thread-local storage"),
-        (4, "<IQ", 0x00010052, r"an exported symbol \w+ of a kind that is not exported"),
+        (4, "<IQ", 0x00010052, r"an exported symbol \w+ with an invalid binding or visibility"),
     ],
 )
 def test_a_damaged_symbol(forge: Forge, field: int, layout: str, value: int, sentence: str) -> None:
@@ -333,7 +333,7 @@ def test_a_damaged_symbol(forge: Forge, field: int, layout: str, value: int, sen
 
 def test_a_first_symbol_that_is_not_empty(forge: Forge) -> None:
     forge.put(".dynsym", 8, "<Q", 0x1000)
-    _refused(forge.write(), "^a first symbol that is not empty$")
+    _refused(forge.write(), "^a non-empty first symbol$")
 
 
 def test_a_version_that_is_not_in_the_table(forge: Forge) -> None:
@@ -352,7 +352,7 @@ def test_a_version_of_a_library_that_is_not_needed(forge: Forge) -> None:
 @pytest.mark.parametrize(
     ("index", "field", "layout", "value", "sentence"),
     [
-        (1, 0, "<Q", 0x10, "a relocation of 0x10, which cannot be written to"),
+        (1, 0, "<Q", 0x10, "a relocation of 0x10, which is not writable"),
         (1, 8, "<I", 5, "a relocation of type 5 among the relative ones"),
         (-1, 8, "<I", 5, "a relocation of type 5 by a symbol of type [0-9]+, which no linker writes"),
         (
@@ -362,8 +362,8 @@ def test_a_version_of_a_library_that_is_not_needed(forge: Forge) -> None:
             THREAD_LOCAL_OFFSET,
             "a relocation of type [0-9]+ by a symbol of type [0-9]+, which no linker writes",
         ),
-        (-1, 8, "<Q", THREAD_LOCAL_OFFSET, "a relocation of thread-local storage that is not there"),
-        (-1, 8, "<Q", INDIRECT, "an indirect function at 0x0, where there is no code"),
+        (-1, 8, "<Q", THREAD_LOCAL_OFFSET, "a relocation of missing thread-local storage"),
+        (-1, 8, "<Q", INDIRECT, "an indirect function at 0x0, outside of the code"),
         (-1, 12, "<I", 900, "a relocation by symbol 900 of [0-9]+"),
         (0, 16, "<Q", 8, "a start or end function that is not in the file, listed at 0x[0-9a-f]+"),
     ],
@@ -377,13 +377,13 @@ def test_a_damaged_relocation(forge: Forge, index: int, field: int, layout: str,
 def test_a_relocation_of_the_dynamic_section(forge: Forge) -> None:
     at = forge.sizes[".rela.dyn"] - 24
     forge.put(".rela.dyn", at, "<Q", forge.sections[".dynamic"] + 0x1000 + 8)
-    _refused(forge.write(), "^a relocation of 0x[0-9a-f]+, which cannot be written to$")
+    _refused(forge.write(), "^a relocation of 0x[0-9a-f]+, which is not writable$")
 
 
 def test_two_relocations_of_one_word(forge: Forge) -> None:
     at = forge.sizes[".rela.dyn"] - 24
     forge.put(".rela.dyn", at, "<Q", forge.get(".rela.dyn", at - 24, "<Q"))
-    _refused(forge.write(), "^a relocation of 0x[0-9a-f]+ that is no word of its own$")
+    _refused(forge.write(), "^a relocation of 0x[0-9a-f]+ that is misaligned or overlaps another$")
 
 
 def test_packed_relocations_that_go_back_and_out(compiler: Compiler, tmp_path: Path) -> None:
@@ -392,12 +392,12 @@ def test_packed_relocations_that_go_back_and_out(compiler: Compiler, tmp_path: P
     if ".relr.dyn" not in forge.sections:
         pytest.skip("the linker packs no relocations")
     forge.put(".relr.dyn", 8, "<Q", 0x10)
-    _refused(forge.write(), "^packed relocations that go back, to 0x10$")
+    _refused(forge.write(), "^packed relocations out of order, at 0x10$")
     forge.put(".relr.dyn", 8, "<Q", (1 << 64) - 1)
     _refused(forge.write(), "^a relocation")
 
 
-def test_thread_local_storage_that_could_not_be_had(compiler: Compiler, tmp_path: Path) -> None:
+def test_thread_local_storage_that_cannot_be_allocated(compiler: Compiler, tmp_path: Path) -> None:
     library = compiler.text("local", THREAD_LOCAL)
     for field, value in ((40, 1 << 40), (48, 0), (48, 3), (48, 1 << 40)):
         forge = Forge(library, tmp_path / "damaged.so")

@@ -1,0 +1,64 @@
+"""An ElfFile -> the libraries that dlopen(3) would load along with it, in its order; nothing is loaded."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from ..fields import Fields
+from .constants import GLIBC, SYSTEM_FOLDERS
+from .reader import ElfError, ElfFile, open_elf
+from .search_path import find
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_SYSTEM = tuple(f"{folder}/" for folder in SYSTEM_FOLDERS)
+
+
+class Needed(Fields):
+    """One needed library."""
+
+    name: str
+    """Its DT_NEEDED entry."""
+    path: str | None
+    """Where it was found; None if it is not on the dynamic linker's search path."""
+    direct: bool
+    """True if the file itself needs it, False if only another library does."""
+    elf: ElfFile | None
+    """Its contents, open until the next library is asked for; None if it was not found, is unreadable (see `error`), or
+    is one of the system's, which are trusted and not read."""
+    error: ElfError | OSError | None
+    """Why it cannot be read."""
+
+    @property
+    def is_system(self) -> bool:
+        """True if it lies in one of the system's folders."""
+        return self.path is not None and self.elf is None and self.error is None
+
+
+def needed(elf: ElfFile, origin: str | None) -> Iterator[Needed]:
+    """Each library once and breadth first, as ld.so(8) does, without those of the C library.
+
+    `origin` is the folder that $ORIGIN stands for, or None. Search paths are inherited (DT_RPATH), so those of the
+    libraries that led to a library are searched too.
+    """
+    seen: set[str] = set()
+    chains: list[tuple[tuple[ElfFile, str | None], ...]] = [((elf, origin),)]
+    for chain in chains:  # which grows meanwhile
+        for name in chain[0][0].needed:
+            if name in seen or name in GLIBC or name.startswith("libc.musl-") or name == "libc.so":
+                continue
+            seen.add(name)
+            path = next(filter(None, (find(name, by, folder) for by, folder in chain)), None)
+            direct = len(chain) == 1
+            if path is None or os.path.realpath(path).startswith(_SYSTEM):
+                yield Needed(name, path, direct, None, None)
+                continue
+            try:
+                with open_elf(path) as library:
+                    yield Needed(name, path, direct, library, None)
+            except (ElfError, OSError) as error:
+                yield Needed(name, path, direct, None, error)
+            else:
+                chains.append(((library, os.path.dirname(path)), *chain))
