@@ -1,15 +1,15 @@
 # hardpoint in a Debian container: Python, the package and its plugins, and no compiler.
 #
 #   docker build -t hardpoint .                              # bookworm; --build-arg RELEASE=trixie
-#   docker run --rm hardpoint                                # greets as `./build.sh run` does
-#   docker run --rm hardpoint list                           # any words are the command's: `hardpoint list`
+#   docker run --rm hardpoint                                # prints greetings, as `./build.sh run`
+#   docker run --rm hardpoint list                           # arguments go to the command: `hardpoint list`
 #   docker run --rm -v "$PWD/plugins:/plugins:ro" hardpoint call mine greet World
-#   docker build --target host -t my-host .                  # a user's own image, see the stage of that name
+#   docker build --target host -t my-host .                  # an image of your own: see the stage `host`
 #
-# What it holds up to: --read-only --cap-drop all --network none --security-opt no-new-privileges --memory 256m
+# It also runs with --read-only --cap-drop all --network none --security-opt no-new-privileges --memory 256m.
 ARG RELEASE=bookworm
 
-# ---- the compiler's stage: a wheel of hardpoint, the plugins, and a plugin wheel ----------------------------------------
+# ---- build: the wheel of hardpoint, the plugins, and a plugin's wheel -----------------------------------------------
 FROM debian:${RELEASE}-slim AS build
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends gcc libc6-dev make python3-dev python3-venv \
@@ -17,7 +17,7 @@ RUN apt-get update \
     && python3 -m venv /build/tools \
     && python3 -m venv --without-pip /opt/hardpoint
 
-# What the package depends on is a layer of its own: it is made anew when pyproject.toml changes, not with every source.
+# Install dependencies in a separate layer, which is rebuilt when pyproject.toml changes and not with every source.
 WORKDIR /src
 COPY pyproject.toml ./
 RUN /build/tools/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' >/build/requirements \
@@ -37,17 +37,17 @@ RUN mkdir -p /build/plugins \
                "$source" -o "/build/plugins/$(basename "${source%.c}").so" || exit 1; \
        done
 
-# ---- Python and nothing else, for both images ----------------------------------------------------------------------------
+# ---- python: the base of both images, without a compiler --------------------------------------------------------------
 FROM debian:${RELEASE}-slim AS python
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3 \
     && rm -rf /var/lib/apt/lists/* /var/cache/debconf/* /var/log/*.log /var/log/apt
 
-# ---- a user's own image: a host application, and a plugin that comes as a wheel -----------------------------------------
+# ---- host: an example of your own image, with a host application and a plugin from a wheel ---------------------------
 FROM build AS parts
 RUN /build/tools/bin/pip --no-cache-dir --disable-pip-version-check install /build/dist/*.whl
 WORKDIR /build
-# Where a user's Dockerfile has COPY of the plugin's project.
+# In your own Dockerfile, COPY the plugin's project here instead.
 RUN tools/bin/hardpoint new lowgerman --contract greeter
 COPY examples/image/lowgerman.c lowgerman/
 RUN make -C lowgerman wheel PYTHON=/build/tools/bin/python \
@@ -59,7 +59,7 @@ COPY examples/image/app.py /srv/
 USER 10001:10001
 ENTRYPOINT ["/opt/hardpoint/bin/python", "/srv/app.py"]
 
-# ---- what runs -----------------------------------------------------------------------------------------------------------
+# ---- run: the default image -------------------------------------------------------------------------------------------
 FROM python AS run
 COPY --from=build /opt/hardpoint /opt/hardpoint
 COPY --from=build /build/plugins /usr/local/lib/hardpoint/plugins

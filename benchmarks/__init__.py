@@ -1,1 +1,1 @@
-"""hardpoint beside its peers, measured in one run: `./build.sh bench`."""
+"""Benchmarks that compare hardpoint with its peers in one run: `./build.sh bench`."""

@@ -1,6 +1,6 @@
-"""Writes a run's tables and picture into docs/benchmarks.md, and one table into README.md: they never drift by hand.
+"""Write the tables and the plot of a run into docs/benchmarks.md, and one table into README.md.
 
-`./build.sh bench --docs` does it with what it has just measured; `python -m benchmarks.docs` with docs/benchmarks.json.
+`./build.sh bench --docs` does it after a run; `python -m benchmarks.docs` does it for docs/benchmarks.json.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ def between(page: str, marker: str, text: str) -> str:
     before, found, rest = page.partition(start)
     _, closed, after = rest.partition(end)
     if not (found and closed):
-        raise ValueError(f"the page has no place for what was measured: the lines {start} and {end}")
+        raise ValueError(f"the page does not have the lines {start} and {end}, between which the results are written")
     return f"{before}{start}\n\n{text}\n\n{end}{after}"
 
 
 def write(results: Results) -> None:
-    """Write the page, the picture, and the figures that both are made from."""
+    """Write the pages, the plot, and the figures that they are made from."""
     from benchmarks.plot import plot
 
     for page, text in ((PAGE, markdown(results)), (README, summary(results))):

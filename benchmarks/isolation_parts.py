@@ -1,4 +1,4 @@
-"""The parts of isolation.py: what each of its processes measures."""
+"""The parts of isolation.py, each of which runs in a process of its own."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 PLUGIN = HERE.parent / "build/plugins/english.so"
 CALLS, FRAME = 100, "16 40"
-"""Calls in a row, and the bytes of greet's frame and of its answer."""
+"""Calls in a sample, and the bytes of greet's frame and of its answer."""
 MIB, COPIES = 1 << 20, 8
 CORES = sorted(os.sched_getaffinity(0))
-PLACES = {"one core": CORES[:1] * 2, "two cores": CORES[:2], "unpinned": [-1, -1]}
+PLACEMENTS = {"one core": CORES[:1] * 2, "two cores": CORES[:2], "unpinned": [-1, -1]}
 FURTHER, RUNNING = 10, 10
 
 
 @hardpoint.contract("payload", version="1.0")
 @runtime_checkable
 class Payload(Protocol):
-    """What payload.c does."""
+    """The contract that payload.c implements."""
 
     def echo(self, data: bytes) -> bytes:
-        """The same bytes."""
+        """Return the same bytes."""
         ...
 
     def work(self, rounds: int) -> int:
-        """A number, after so many multiplications."""
+        """Return a number, after so many multiplications."""
         ...
 
 
@@ -65,7 +65,7 @@ def build(folder: Path) -> None:
 
 
 def seconds_of(work: Callable[[], object]) -> float:
-    """How long it takes, by the clock on the wall."""
+    """Wall-clock time of a call in seconds."""
     start = perf_counter()
     work()
     return perf_counter() - start
@@ -74,12 +74,12 @@ def seconds_of(work: Callable[[], object]) -> float:
 class PingPong:
     """The two C processes."""
 
-    def __init__(self, folder: Path, place: list[int]) -> None:
-        words = [str(folder / "pingpong"), *map(str, place)]
+    def __init__(self, folder: Path, cores: list[int]) -> None:
+        words = [str(folder / "pingpong"), *map(str, cores)]
         self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def seconds(self, request: str) -> float:
-        """What a request took."""
+        """The time of a request in seconds."""
         assert self.process.stdin and self.process.stdout  # noqa: PT018 - both are pipes
         self.process.stdin.write(f"{request}\n")
         self.process.stdin.flush()
@@ -93,32 +93,32 @@ class PingPong:
 
 
 def pin(pid: int, core: int) -> None:
-    """Keep every thread of a process on one core, and those that it will start."""
+    """Pin every thread of a process to one core, and so those that it will start."""
     for task in os.listdir(f"/proc/{pid}/task"):
         os.sched_setaffinity(int(task), {core})
 
 
 def workers_of(plugin: object) -> tuple[int, ...]:
-    """The processes of an isolated plugin."""
+    """The process ids of an isolated plugin's workers."""
     isolation = hardpoint.info(plugin).isolation
     assert isolation is not None
     return isolation.workers
 
 
 def part_calls(plugin: Path, folder: Path, arguments: argparse.Namespace) -> dict[str, float]:
-    """Round trips and payloads in one placement, and the same in C."""
-    place = PLACES[arguments.place]
-    if place[0] >= 0:
-        os.sched_setaffinity(0, {place[0]})
+    """Measure round trips and payloads in one placement, and the same in C."""
+    cores = PLACEMENTS[arguments.placement]
+    if cores[0] >= 0:
+        os.sched_setaffinity(0, {cores[0]})
     taken: dict[str, list[float]] = {"greet": [], "greet_c": [], "mib": [], "mib_c": []}
     with (
-        PingPong(folder, place) as ours,
+        PingPong(folder, cores) as ours,
         hardpoint.loaded(plugin, Greeter, isolated=True) as greeter,
         hardpoint.loaded(folder / "payload.so", Payload, isolated=True) as payload,
     ):
         for pid in (*workers_of(greeter), *workers_of(payload)):
-            if place[1] >= 0:
-                pin(pid, place[1])
+            if cores[1] >= 0:
+                pin(pid, cores[1])
         greet, echo, data = greeter.greet, payload.echo, bytes(MIB)
 
         def greets() -> None:
@@ -139,7 +139,7 @@ def part_calls(plugin: Path, folder: Path, arguments: argparse.Namespace) -> dic
 
 
 def part_start(plugin: Path, _: Path, __: argparse.Namespace) -> dict[str, float]:
-    """From load to the first answer, in this new process."""
+    """Measure from load to the first answer, in this new process."""
     loaded: list[Greeter] = []
 
     def answer() -> None:
@@ -153,7 +153,7 @@ def part_start(plugin: Path, _: Path, __: argparse.Namespace) -> dict[str, float
 
 
 def part_threads(_: Path, folder: Path, arguments: argparse.Namespace) -> dict[str, float]:
-    """Two threads to one: of calls on two workers, and of hashing in this process."""
+    """Measure the rate of two threads relative to one: for calls on two workers, and for hashing in this process."""
     block = bytes(MIB)
     with hardpoint.loaded(folder / "payload.so", Payload, isolated=hardpoint.Isolation(workers=2)) as payload:
         many = round(1e6 * 1e-3 / seconds_of(lambda: payload.work(1_000_000)))
@@ -169,7 +169,7 @@ def part_threads(_: Path, folder: Path, arguments: argparse.Namespace) -> dict[s
 
 
 def together(work: Callable[[], object], threads: int) -> float:
-    """Seconds that so many threads take to do the work twenty times each."""
+    """Seconds for so many threads to do the work twenty times each."""
     barrier = threading.Barrier(threads + 1)
 
     def run() -> None:
@@ -189,7 +189,7 @@ def together(work: Callable[[], object], threads: int) -> float:
 
 
 def part_memory(plugin: Path, _: Path, __: argparse.Namespace) -> dict[str, float]:
-    """MiB of a worker, and of the process that forks them."""
+    """Measure the memory of a worker, and of the process that forks them, in MiB."""
     with ExitStack() as stack:
         greeters = [stack.enter_context(hardpoint.loaded(plugin, Greeter, isolated=True)) for _ in range(RUNNING)]
         for each in greeters:
@@ -205,7 +205,7 @@ def part_memory(plugin: Path, _: Path, __: argparse.Namespace) -> dict[str, floa
 
 
 def memory(pid: int) -> dict[str, float]:
-    """What smaps_rollup says of a process, in MiB."""
+    """The figures of a process in smaps_rollup, in MiB."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
     return {name: int(value.split()[0]) / 1024 for name, _, value in (line.partition(":") for line in lines)}
 

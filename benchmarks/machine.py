@@ -1,4 +1,4 @@
-"""Where a run took place: what its figures depend on."""
+"""The machine of a run, on which its figures depend."""
 
 from __future__ import annotations
 

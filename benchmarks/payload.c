@@ -1,4 +1,4 @@
-/* A plugin for isolation.py: it gives back what it gets, and works for a while. */
+/* A plugin for isolation.py: returns its input, or computes for a while. */
 #include "payload.h"
 
 static hp_status echo(void *self, const uint8_t *data, size_t data_len, hp_out *out) {

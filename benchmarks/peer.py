@@ -1,4 +1,4 @@
-"""What a peer is: how it is made, and how it is timed."""
+"""A peer: how it is built, and the loop that times it."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
     from benchmarks.workshop import Workshop
 
 Sampler = Callable[[int], float]
-"""Makes so many calls (a multiple of TEN) and gives the nanoseconds that they took."""
+"""Makes so many calls (a multiple of TEN) and returns the nanoseconds that they took."""
 TEN = 10
 METHODS = ("greet", "lang")
 
 
 class Greets(Protocol):
-    """What every peer that is called from Python looks like: an object with the contract's methods."""
+    """The interface of every peer that is called from Python: the contract's methods."""
 
     def greet(self, name: str, /) -> str:
-        """The greeting."""
+        """Return the greeting."""
         ...
 
     def lang(self) -> str:
-        """The language's name for itself."""
+        """Return the language's name for itself."""
         ...
 
 
@@ -34,15 +34,15 @@ class Peer(NamedTuple):
 
     title: str
     does: str
-    """What it does in a call, and what it does not do that others do."""
+    """The work that it does in a call, and work of others that it leaves out."""
     build: Callable[[Workshop], str]
-    """Make what `open` needs, and give the version; MissingError if it cannot be had here."""
+    """Build the files for `open`, and return the version; MissingError if it is not available here."""
     open: Callable[[Workshop], Greets | dict[str, Sampler]]
-    """What is called: an object in this process, or the samplers of a process that measures itself."""
+    """Return an object of this process, or the samplers of a process that measures itself."""
 
 
 def version_of(module: str) -> str:
-    """The version of an installed package; MissingError if it is not there."""
+    """The version of an installed package; MissingError if it is not installed."""
     from importlib.metadata import PackageNotFoundError, version
 
     from benchmarks.workshop import MissingError
@@ -54,13 +54,13 @@ def version_of(module: str) -> str:
 
 
 def made(module: str, workshop: Workshop, name: str = "Greeter") -> Greets:
-    """The greeter of an extension module that was built; the workshop's folder is on sys.path."""
+    """The greeter of a compiled extension module; the workshop's folder is on sys.path."""
     greeter: Greets = getattr(import_module(module), name)(str(workshop.greeter))
     return greeter
 
 
 def samplers(peer: Greets) -> dict[str, Sampler]:
-    """A loop for each method, of ten calls a turn, so that the loop itself costs next to nothing."""
+    """A loop for each method, with ten calls a turn, so that the cost of the loop itself is negligible."""
 
     def greet(count: int) -> float:
         start = perf_counter_ns()
@@ -96,9 +96,9 @@ def samplers(peer: Greets) -> dict[str, Sampler]:
 
 
 def _own(function: Any) -> Any:
-    """A copy with code of its own.
+    """Copy a function together with its code.
 
-    CPython specialises code for the objects that it meets there (PEP 659), and a loop that two peers shared would be
+    CPython specialises code for the types that it sees there (PEP 659). If two peers shared a loop, it would be
     specialised for one of them, or for none.
     """
     return FunctionType(

@@ -1,10 +1,10 @@
-/* Two processes that answer each other over a SOCK_SEQPACKET socket: the floor under a call of an isolated plugin.
+/* Two processes that answer each other over a SOCK_SEQPACKET socket: the lower bound for a call of an isolated plugin.
  *
- *     pingpong CPU CPU      pinned to these cores, or -1 for wherever the kernel likes
+ *     pingpong CPU CPU      pinned to these cores; -1 leaves the choice to the kernel
  *
- * A line on stdin is a request, answered by the nanoseconds that it took:
+ * A line on stdin is a request; the answer is its time in nanoseconds:
  *     p COUNT OUT BACK      so many round trips, OUT bytes there and BACK bytes back
- *     m COUNT SIZE          SIZE bytes each way by shared memory: copied in, copied by the other side, copied out */
+ *     m COUNT SIZE          SIZE bytes each way in shared memory: copied in, copied by the other side, copied out */
 #define _GNU_SOURCE
 #include <sched.h>
 #include <stdbool.h>
@@ -65,7 +65,8 @@ int main(int argc, char **argv) {
     int socks[2];
     uint8_t *shared = mmap(NULL, 2 * MOST, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     uint8_t *own = malloc(MOST);
-    if (argc != 3 || !own || shared == MAP_FAILED || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, socks)) return 2;
+    if (argc != 3 || !own || shared == MAP_FAILED) return 2;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, socks)) return 2;
     memset(own, 'x', MOST);
     switch (fork()) {
     case -1: return 2;
@@ -81,7 +82,8 @@ int main(int argc, char **argv) {
     char kind;
     unsigned count, out, back;
     while (scanf(" %c %u %u", &kind, &count, &out) == 3) {
-        bool fine = kind == 'm' ? out <= MOST : scanf("%u", &back) == 1 && out >= 8 && back >= 8 && (out | back) <= 4096;
+        bool fine = kind == 'm' ? out <= MOST
+                                : scanf("%u", &back) == 1 && out >= 8 && back >= 8 && (out | back) <= 4096;
         int64_t start = now();
         for (unsigned done = 0; fine && done < count; done++) {
             if (kind == 'm') {

@@ -1,4 +1,4 @@
-"""What a run says -> one picture: the time of a greet, a bar for each peer."""
+"""Plot a run: the time of a greet, a bar for each peer."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ OURS, OTHERS = "#1b7f5c", "#8a94a6"
 
 
 def plot(results: Results, target: Path) -> None:
-    """Write the picture; the file's suffix says what kind."""
+    """Write the plot, in the format of the file's suffix."""
     mpl = import_module("matplotlib")
     mpl.use("Agg")
-    mpl.rcParams["svg.hashsalt"] = "hardpoint"  # else every picture of the same figures is another file
+    mpl.rcParams["svg.hashsalt"] = "hardpoint"  # without it the same figures make a different file each time
     mpl.rcParams["svg.fonttype"] = "none"  # text as text, not as outlines
     pyplot = import_module("matplotlib.pyplot")
     calls = results["calls"]
@@ -29,7 +29,7 @@ def plot(results: Results, target: Path) -> None:
     axes.bar_label(bars, labels=[_label(time) for time in times], padding=4)
     axes.set_xscale("log")
     axes.set_xlim(1, max(times) * 6)
-    axes.set_xlabel('greet("World"): nanoseconds a call, each mark ten times the one before')
+    axes.set_xlabel('greet("World"): nanoseconds a call, logarithmic scale')
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(target, metadata={"Date": None} if target.suffix == ".svg" else None)
     pyplot.close(figure)

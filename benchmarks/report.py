@@ -1,4 +1,4 @@
-"""What a run says -> tables, for a terminal and for Markdown."""
+"""Tables of a run, for a terminal and in Markdown."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 from hardpoint.benchmark.numbers import NOISY
 
 Results = dict[str, Any]
-"""What results.json holds: run.main makes it."""
+"""The contents of results.json, from run.main."""
 
 
-class Table(NamedTuple):
-    """Rows of text under headings; `right` are the columns of figures."""
+class MarkdownTable(NamedTuple):
+    """Rows of text under headings; the columns in `right` are aligned to the right."""
 
     title: str
     head: list[str]
@@ -20,12 +20,12 @@ class Table(NamedTuple):
     right: set[int]
 
 
-def tables(results: Results) -> list[Table]:
-    """The peers by the time of a greet, the targets, and what comes before the first call."""
+def tables(results: Results) -> list[MarkdownTable]:
+    """The peers, sorted by the time of a greet; the targets; and the cost before the first call."""
     return [_calls(results), _targets(results), *([_startup(results["startup"])] if "startup" in results else [])]
 
 
-def _calls(results: Results) -> Table:
+def _calls(results: Results) -> MarkdownTable:
     peers, calls = results["peers"], results["calls"]
     rows = []
     for name in sorted(calls, key=lambda name: float(calls[name]["greet"]["ns"])):
@@ -34,9 +34,9 @@ def _calls(results: Results) -> Table:
             [peers[name]["title"], peers[name]["version"], *_time(greet), *_time(lang)],
         )
     base = peers[results["base"]]["title"]
-    return Table(
-        f"What a call costs, in nanoseconds (median ± half the quartiles' distance, over processes); x is how many times the "
-        f"{base} it takes, by the ratios within rounds, and so not quite the quotient of the column",
+    return MarkdownTable(
+        "Cost of a call in nanoseconds (median ± half the interquartile range, over processes); x is the ratio to the "
+        f"{base}, the median of ratios within rounds, which differs slightly from the quotient of the column",
         ["peer", "version", 'greet("World")', "x", "lang()", "x"],
         rows,
         {2, 3, 4, 5},
@@ -55,7 +55,7 @@ def _ratio(value: float) -> str:
     return f"{value:.2f}" if value < 10 else f"{value:,.0f}"
 
 
-def _targets(results: Results) -> Table:
+def _targets(results: Results) -> MarkdownTable:
     rows = []
     for target in results["targets"]:
         wanted = f"{'at most' if target['at_most'] else 'at least'} {target['wanted']:g}"
@@ -64,11 +64,11 @@ def _targets(results: Results) -> Table:
             measured = "{} ({} to {})".format(*(_ratio(value) for value in target["ratio"]))
         verdict = target["verdict"] + (f": {target['why']}" if "why" in target else "")
         rows.append([target["text"], measured, wanted, verdict])
-    return Table("Targets", ["ratio", "measured", "wanted", ""], rows, {1, 2})
+    return MarkdownTable("Targets", ["ratio", "measured", "wanted", ""], rows, {1, 2})
 
 
-def _startup(startup: dict[str, Any]) -> Table:
-    """What startup.py measured, in its order."""
+def _startup(startup: dict[str, Any]) -> MarkdownTable:
+    """The figures of startup.py, in its order."""
     seconds, plugins = startup["seconds"], startup["plugins"]
     rows = [["python -c 'import typing'", f"{seconds['typing'] * 1e3:.1f} ms", ""]]
     for name, text in (("import", "import hardpoint"), ("load", "import hardpoint, and the first load")):
@@ -77,11 +77,11 @@ def _startup(startup: dict[str, Any]) -> Table:
     for name, text in (("further", "hardpoint.load, one more library"), ("elf", "of that, reading the file")):
         rows.append([text, f"{seconds[name] * 1e6:.0f} µs", f"x {seconds[name] / seconds['cdll']:.1f}"])
     rows.append([f"hardpoint.load, {plugins} libraries together", f"{seconds['many']:.2f} s", ""])
-    return Table("Before the first call", ["", "time", "beside the bare one"], rows, {1, 2})
+    return MarkdownTable("Before the first call", ["", "time", "compared with Python alone"], rows, {1, 2})
 
 
 def remarks(results: Results) -> list[str]:
-    """Where it was measured, how noisy it was, and what is missing."""
+    """The machine, the noise, and the peers that are missing."""
     machine = results["machine"]
     where = (
         f"{machine['processor']}, {machine['cores']} cores, load {machine['load']}; {machine['system']}; "
@@ -89,7 +89,7 @@ def remarks(results: Results) -> list[str]:
     )
     how = (
         f"{results['processes']} processes of {results['rounds']} rounds each. Within a process, the times of one call "
-        f"differ by {results['noise']:.0%} (half the quartiles' distance){_advice(results)}."
+        f"differ by {results['noise']:.0%} (half the interquartile range){_advice(results)}."
     )
     return [where, how, *(f"Without {name}: {why}" for name, why in results["missing"].items())]
 
@@ -105,15 +105,15 @@ def markdown(results: Results) -> str:
 
 
 def summary(results: Results) -> str:
-    """The peers' greet, and where it was measured, as Markdown."""
+    """The peers' greet and the machine, as Markdown."""
     title, head, rows, _ = _calls(results)
     rows = [[row[0], row[2], row[3]] for row in rows]
     machine = results["machine"]
-    table = Table(title, [head[0], head[2], head[3]], rows, {1, 2})
+    table = MarkdownTable(title, [head[0], head[2], head[3]], rows, {1, 2})
     return f"{_markdown(table)}\n\n{machine['processor']}, {machine['python']}, {results['date']}."
 
 
-def _markdown(table: Table) -> str:
+def _markdown(table: MarkdownTable) -> str:
     rule = ["---:" if column in table.right else "---" for column in range(len(table.head))]
     lines = [" | ".join(row) for row in (table.head, rule, *table.rows)]
     return "\n".join([f"{table.title}:", "", *(f"| {line} |" for line in lines)])

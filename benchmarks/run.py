@@ -1,4 +1,4 @@
-"""Measures hardpoint beside its peers: builds them, runs the processes, says what came out. `./build.sh bench`."""
+"""Compare hardpoint with its peers: build them, run the processes, write the results. `./build.sh bench`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def arguments(words: Sequence[str] | None) -> argparse.Namespace:
-    """What the command line says."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="build.sh bench", description=__doc__)
     parser.add_argument("--peers", metavar="A,B", help=f"only these, of {', '.join(PEERS)}")
     parser.add_argument("--processes", type=int, default=12, help="how many (default %(default)s)")
@@ -34,16 +34,16 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--greeter", type=Path, default=ROOT / "build/plugins/english.so")
     parser.add_argument("--transformer", type=Path, default=ROOT / "build/plugins/uppercase.so")
     parser.add_argument("--folder", type=Path, default=ROOT / "build/bench", help="where the peers are built")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was measured")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="write a picture, .svg or .png")
-    parser.add_argument("--docs", action="store_true", help="write docs/benchmarks.md, .json and .svg anew")
-    parser.add_argument("--startup", action="store_true", help="measure what comes before the first call, too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="write a plot, .svg or .png")
+    parser.add_argument("--docs", action="store_true", help="update docs/benchmarks.md, .json and .svg")
+    parser.add_argument("--startup", action="store_true", help="measure the cost before the first call as well")
     parser.add_argument("--plain", action="store_true", help="print Markdown, and no progress")
     return parser.parse_args(words)
 
 
 def build(names: list[str], workshop: Workshop) -> tuple[dict[str, str], dict[str, str]]:
-    """Build each peer and try it once: the versions of those that work, and the reasons of the others."""
+    """Build each peer and try it once; return the versions of those that work, and why the others do not."""
     versions, missing = {}, {}
     for name in names:
         print(f"{name}: building", file=sys.stderr)
@@ -58,7 +58,7 @@ def build(names: list[str], workshop: Workshop) -> tuple[dict[str, str], dict[st
 
 
 def measure(names: list[str], workshop: Workshop, *, rounds: int, sample_ns: float) -> dict[str, Any]:
-    """What one process measured; MissingError with its last words if it fails."""
+    """Run one process and return its measurements; MissingError with its last line on stderr if it fails."""
     task = {**{field: str(value) for field, value in workshop._asdict().items()}, "peers": names}
     words = json.dumps({**task, "rounds": rounds, "sample_ns": sample_ns})
     done = subprocess.run(
@@ -71,7 +71,7 @@ def measure(names: list[str], workshop: Workshop, *, rounds: int, sample_ns: flo
 
 
 def measure_startup(plugin: Path, folder: Path) -> dict[str, Any]:
-    """What startup.py measures."""
+    """Run startup.py and return its figures."""
     print("start-up", file=sys.stderr)
     figures = folder / "startup.json"
     words = [sys.executable, str(ROOT / "benchmarks/startup.py"), str(plugin), "--json", str(figures)]
@@ -81,7 +81,7 @@ def measure_startup(plugin: Path, folder: Path) -> dict[str, Any]:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run everything; 0 unless nothing could be measured."""
+    """Run everything, and return 0. Exits with a message if nothing can be measured."""
     options = arguments(words)
     names = options.peers.split(",") if options.peers else list(PEERS)
     if unknown := set(names) - set(PEERS):

@@ -1,10 +1,10 @@
-"""What more processes gain: a transformer over a Dask bag of strings, in a LocalCluster, beside one process.
+"""Measure the gain of more processes: a transformer over a Dask bag of strings, in a LocalCluster and in one process.
 
     python -m benchmarks.scaling [PLUGIN] [--strings 1000000] [--workers 2] [--repeat 3] [--json FILE]
 
-The plugin object is sent to the workers as pickle has it: each opens the same file anew, after the same checks. The
-strings are made where they are transformed, so that what is measured is calls and not the network. PLUGIN is a
-transformer, build/plugins/uppercase.so by default. Dask and its `distributed` are needed: pip install 'dask[bag]' distributed
+The plugin object is pickled for the workers: each opens the same file again, after the same checks. Strings are
+generated in the process that transforms them, so that calls are measured and not the network. PLUGIN is a transformer,
+build/plugins/uppercase.so by default. Needs Dask: pip install 'dask[bag]' distributed
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ def line(number: int) -> str:
 
 
 def transform_all(lines: Iterable[str], transformer: Transformer) -> Iterator[str]:
-    """What a partition becomes."""
+    """Transform a partition."""
     return map(transformer.transform, lines)
 
 
 def letters(lines: Iterable[str]) -> int:
-    """A sum over a partition, so that nothing large comes back: the length of all, and that all is in upper case."""
+    """Sum up the lengths of the lines that are in upper case, so that the result of a partition is small."""
     return sum(len(each) if each.isupper() else 0 for each in lines)
 
 
 def in_this_process(numbers: range, transformer: Transformer) -> int:
-    """One process, one thread."""
+    """Do it in one process and one thread."""
     return letters(transform_all(map(line, numbers), transformer))
 
 
 def in_a_cluster(numbers: range, transformer: Transformer, partitions: int) -> int:
-    """The bag, in the cluster that a Client was made for."""
+    """Do it with a bag, in the cluster of the current Client."""
     from dask import bag
 
     numbered = bag.from_sequence([numbers[start::partitions] for start in range(partitions)], npartitions=partitions)
@@ -56,24 +56,21 @@ def in_a_cluster(numbers: range, transformer: Transformer, partitions: int) -> i
 
 
 def timed(call: Callable[[], int]) -> tuple[float, int]:
-    """Seconds, and the result."""
+    """Return the seconds of a call, and its result."""
     start = time.perf_counter()
     result = call()
     return time.perf_counter() - start, result
 
 
 def measure(plugin: Path, strings: int, workers: int, repeat: int) -> dict[str, float]:
-    """Both ways in turns; medians of seconds."""
+    """Measure both ways in turns; return medians of seconds."""
     from dask.distributed import Client, LocalCluster
 
     transformer = hardpoint.load(plugin, Transformer)
     numbers = range(strings)
-    options: dict[str, Any] = {
-        "threads_per_worker": 1,
-        "dashboard_address": None,
-    }  # for no dashboard, which it is not typed for
+    options: dict[str, Any] = {"threads_per_worker": 1, "dashboard_address": None}  # its type does not allow None
     with LocalCluster(n_workers=workers, **options) as cluster, Client(cluster):
-        in_a_cluster(range(workers), transformer, workers)  # imports are not what is measured
+        in_a_cluster(range(workers), transformer, workers)  # imports, before the measurement
         one, many, alone = [], [], 0
         for _ in range(repeat):
             seconds, alone = timed(lambda: in_this_process(numbers, transformer))
@@ -81,7 +78,7 @@ def measure(plugin: Path, strings: int, workers: int, repeat: int) -> dict[str, 
             seconds, together = timed(lambda: in_a_cluster(numbers, transformer, 8 * workers))
             many.append(seconds)
             if alone != together:
-                raise SystemExit(f"the cluster made {together} of what is {alone}")
+                raise SystemExit(f"the cluster's result is {together}, and that of one process {alone}")
     return {"strings": strings, "workers": workers, "letters": alone, "one": median(one), "cluster": median(many)}
 
 

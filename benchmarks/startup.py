@@ -1,18 +1,18 @@
-"""What hardpoint costs before the first call: the import, the first load, and each further plugin.
+"""Measure the cost of hardpoint before the first call: the import, the first load, and each further plugin.
 
     python benchmarks/startup.py [PLUGIN] [--pairs 20] [--plugins 500] [--json FILE]
 
 Every figure is compared with one of the same run, since a machine's speed changes from minute to minute:
 
 - Whole processes, timed from fork to exit, in rounds: `import typing` (which every contract needs), `import hardpoint`,
-  and the first load of PLUGIN through the contract Greeter. Medians of `--pairs` rounds, after one that writes the .pyc.
-- Further plugins, in one process that has loaded one already: a copy of PLUGIN through hardpoint.load, then another copy
-  through ctypes.CDLL, and so on in turn, each timed alone. Medians of 200 of each. Collecting garbage is part of it.
-- The ELF part, of the same copies: ElfFile, manifests, integrity and vtable, from the open file to the slots.
+  and the first load of PLUGIN for the contract Greeter. Medians of `--pairs` rounds, after one that writes the .pyc.
+- Further plugins, in one process that has already loaded one: a copy of PLUGIN through hardpoint.load, then another
+  copy through ctypes.CDLL, and so on in turn, each timed separately. Medians of 200 each, garbage collection included.
+- The ELF part, for the same copies: ElfFile, manifests, integrity and vtable, from the open file to the slots.
 - `--plugins` copies in a process that loads nothing else, all together.
 
-PLUGIN is a greeter, build/plugins/english.so by default; it is copied into a temporary folder, since a library in a
-process is one for good. Nothing is compiled.
+PLUGIN is a greeter, build/plugins/english.so by default; it is copied into a temporary folder, since a process opens
+the same file only once. Nothing is compiled.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ PROCESSES = {
 
 
 def seconds_of(work: Callable[[], object]) -> float:
-    """How long it takes, by the clock on the wall."""
+    """Wall-clock time of a call in seconds."""
     start = perf_counter()
     work()
     return perf_counter() - start
 
 
 def copies_of(plugin: Path, folder: Path, name: str, count: int) -> list[str]:
-    """That many copies of a library, each a file of its own."""
+    """Make that many copies of a library."""
     return [shutil.copy(str(plugin), f"{folder}/{name}{number}.so") for number in range(count)]
 
 
@@ -76,7 +76,7 @@ def time_processes(plugin: Path, pairs: int) -> dict[str, float]:
 
 
 def time_elf(path: str) -> float:
-    """How long it takes to read and check one library's file, once that is open."""
+    """The time to read and check one library's file, after it was opened."""
     contract = contract_of(Greeter)
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -105,13 +105,13 @@ def time_further(plugin: Path, folder: Path) -> dict[str, float]:
 
 
 def time_many(plugin: Path, folder: Path, count: int) -> dict[str, float]:
-    """How long a number of plugins take together."""
+    """The time to load a number of plugins, all together."""
     paths = copies_of(plugin, folder, "many", count)
     return {"many": seconds_of(lambda: [hardpoint.load(path, Greeter) for path in paths])}
 
 
 def in_a_process(part: str, plugin: Path, plugins: int) -> dict[str, float]:
-    """What this script measures when it is run with `--part`: libraries stay, so each part has a process of its own."""
+    """Run this script with `--part` in a new process: libraries are never unloaded, so each part needs its own."""
     command = [sys.executable, __file__, str(plugin), "--part", part, "--plugins", str(plugins)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     figures: dict[str, float] = json.loads(done.stdout)
@@ -119,7 +119,7 @@ def in_a_process(part: str, plugin: Path, plugins: int) -> dict[str, float]:
 
 
 def show(figures: dict[str, float], plugins: int) -> None:
-    """Print a table: what was measured, the time, and what it is to the line above that it belongs to."""
+    """Print a table: each figure, its time, and the ratio or difference to the one that it is compared with."""
     typing, cdll = figures["typing"], figures["cdll"]
     rows = [
         ("python -c 'import typing'", f"{typing * 1e3:.1f} ms", ""),
@@ -140,12 +140,12 @@ def main() -> None:
     parser.add_argument("plugin", nargs="?", type=Path, default=PLUGIN, help="a greeter (default: %(default)s)")
     parser.add_argument("--pairs", type=int, default=20, help="rounds of whole processes (default: %(default)s)")
     parser.add_argument("--plugins", type=int, default=500, help="how many to load together (default: %(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too, in seconds")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there, in seconds")
     parser.add_argument("--part", choices=["further", "many"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     plugin: Path = arguments.plugin.resolve()
     if not plugin.is_file():
-        parser.error(f"{plugin}: there is no such file; ./build.sh builds the plugins")
+        parser.error(f"{plugin}: file not found; ./build.sh builds the plugins")
     if arguments.part:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)

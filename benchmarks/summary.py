@@ -1,4 +1,4 @@
-"""Processes' times -> what a run says: medians, spreads, ratios, and whether each target is met."""
+"""The results of a run: medians, spreads, ratios, and which targets are met."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from benchmarks.targets import TARGETS, Target, Times
 from hardpoint.benchmark import numbers
 
 Runs = list[dict[str, Any]]
-"""What each process measured: worker.main's results."""
+"""The measurements of each process, from worker.main."""
 Verdict = Literal["met", "missed", "too noisy to tell"]
 
 BASES = ("handwritten", "python", "hardpoint_native", "hardpoint_cffi")
-"""What ratios are to: the first of these that was measured."""
+"""Ratios are relative to the first of these that was measured."""
 TWO_CORES = 1.9
-"""Threads that only hash get at least this much of a second core, or the machine has none to give."""
+"""Two threads that only hash are at least this many times as fast as one, if the machine has two cores free."""
 
 
 class Figure(NamedTuple):
-    """A median over processes, with the interval that holds the true one in about 95 runs of 100."""
+    """A median over processes, with its 95 % confidence interval."""
 
     value: float
     low: float
@@ -29,7 +29,7 @@ class Figure(NamedTuple):
 
 
 def summarize(runs: Runs) -> dict[str, Any]:
-    """Everything that tables and plots show."""
+    """Compute everything that tables and plots show."""
     calls = runs[0]["calls"]
     names = list(dict.fromkeys(key.partition(".")[0] for key in calls))
     base = next((name for name in BASES if name in names), names[0])
@@ -54,18 +54,18 @@ def _call(runs: Runs, key: str, base: str) -> dict[str, Any]:
 
 
 def figure(runs: Runs, above: Times, below: Times) -> Figure:
-    """The ratio of two sums of times, which were taken in the same round: a slow moment slows both."""
+    """The ratio of two sums of times, from samples of the same round: a slow moment of the machine cancels out."""
     ratios = [numbers.ratio(_sums(run, above), _sums(run, below)).median for run in runs]
     return Figure(median(ratios), *interval(ratios))
 
 
 def _sums(run: dict[str, Any], times: Times) -> list[float]:
-    """Times added up, round by round."""
+    """Add up times, round by round."""
     return [sum(parts) for parts in zip(*(run[phase][key] for phase, key in times), strict=True)]
 
 
 def interval(values: list[float]) -> tuple[float, float]:
-    """Where the median lies with 95 % confidence, by the order of the values alone (the sign test)."""
+    """The 95 % confidence interval of the median by the sign test, which assumes no distribution."""
     values, n, skipped, tail = sorted(values), len(values), 0, 0.0
     while skipped < (n - 1) // 2:
         tail += comb(n, skipped) / 2**n
@@ -92,7 +92,7 @@ def _judge(target: Target, runs: Runs) -> dict[str, Any]:
 
 
 def judge(ratio: Figure, target: Target) -> Verdict:
-    """Met or missed only if the whole interval says so."""
+    """Met or missed only if the whole interval is on one side."""
     if target.at_most:
         good, bad = ratio.high <= target.wanted, ratio.low > target.wanted
     else:

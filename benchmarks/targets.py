@@ -1,4 +1,4 @@
-"""What hardpoint promises, as ratios of times that were measured in one run."""
+"""The targets: limits for ratios of times that were measured in one run."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ Times = list[tuple[str, str]]
 
 
 class Target(NamedTuple):
-    """A ratio of two times, and what it shall be."""
+    """A ratio of two times, and its limit."""
 
     text: str
     above: Times
     below: Times
     wanted: float
     at_most: bool = True
-    """Whether the ratio shall be at most, or else at least, what is wanted."""
+    """True if `wanted` is an upper limit, False if it is a lower one."""
     control: tuple[Times, Times] | None = None
-    """A ratio that shows whether the machine had two cores to give."""
+    """A ratio that shows whether the machine had two cores free."""
 
 
 def _calls(name: str, method: str) -> Times:

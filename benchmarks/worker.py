@@ -1,4 +1,4 @@
-"""One process of a run: every peer in it, measured in turns, so that a slow moment of the machine falls on all alike."""
+"""One process of a run: all peers, measured in turns, so that a slow moment of the machine slows all alike."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from benchmarks.peers import PEERS
 from benchmarks.peers.hardpoint import load
 from benchmarks.workshop import MissingError, Workshop
 from hardpoint.contracts import Transformer
+from hardpoint.definition.decorators import contract_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,11 +26,11 @@ if TYPE_CHECKING:
 THREADED = 64 << 10
 LARGE = 64 << 20
 LEAST = 100
-"""Calls in a sample of what is slow: fewer would be measured while the processor's caches still have another peer's."""
+"""Calls in a sample at least: in fewer, the processor's caches would still be filled by another peer."""
 
 
 def interleave(wanted: dict[str, Sampler], rounds: int, sample_ns: float, least: int = LEAST) -> dict[str, list[float]]:
-    """Nanoseconds a call: a list for each, of which the n-th ones were measured right after each other."""
+    """Nanoseconds a call: a list for each sampler. The n-th values of all lists are from the same round."""
     counts = {name: _calibrate(sample, sample_ns, least) for name, sample in wanted.items()}
     times: dict[str, list[float]] = {name: [] for name in wanted}
     order = list(wanted)
@@ -42,7 +43,7 @@ def interleave(wanted: dict[str, Sampler], rounds: int, sample_ns: float, least:
 
 
 def _calibrate(sample: Sampler, wanted_ns: float, least: int) -> int:
-    """How many calls take about so long, but at least so many; this warms them up as well."""
+    """The number of calls that take about so long, but at least `least`. Finding it also warms up the code."""
     count = least
     while (took := sample(count)) < wanted_ns / 2:
         count *= 2
@@ -50,12 +51,12 @@ def _calibrate(sample: Sampler, wanted_ns: float, least: int) -> int:
 
 
 def open_peers(names: list[str], workshop: Workshop) -> dict[str, dict[str, Sampler]]:
-    """The samplers of each peer, once it was seen to give the right answers."""
+    """The samplers of each peer, after it gave the right answers."""
     opened = {}
     for name in names:
         peer = PEERS[name].open(workshop)
         if not isinstance(peer, dict):
-            for person in ("World", "Wörld", "x" * 5000):  # the last one outgrows every peer's first buffer
+            for person in ("World", "Wörld", "x" * 5000):  # the last one is larger than every peer's first buffer
                 answer = peer.greet(person)
                 assert answer == f"Hello, {person}! Nice to meet you.", f"{name} says {answer!r}"
             assert peer.lang() == "English", name
@@ -65,7 +66,7 @@ def open_peers(names: list[str], workshop: Workshop) -> dict[str, dict[str, Samp
 
 
 def measure_threads(call: Callable[[], object], rounds: int, sample_ns: float) -> dict[str, list[float]]:
-    """The time of a call in one thread and in two, and of a hash of the same size, which shows what the machine gives."""
+    """The time of a call in one thread and in two, and of a hash of the same size, which needs a core a thread."""
     data = bytes(THREADED)
     return interleave(
         {
@@ -99,14 +100,15 @@ def _in_threads(threads: int, call: Callable[[], object], count: int) -> float:
 
 
 def measure_large(transformer: Any, rounds: int) -> dict[str, list[float]]:
-    """A transform of 64 MiB, and what it is made of: the call in C, with memory for its result, and one decode."""
-    from hardpoint.binding import native
+    """The time of a transform of 64 MiB, and of its parts: the call in C, with memory for its result, and a decode."""
+    from hardpoint.benchmark.floor import Floor
 
     text, data = "x" * LARGE, b"x" * LARGE
+    in_c = Floor(transformer, contract_of(Transformer).methods[0], (text,))
     return interleave(
         {
             "transform": partial(_times, partial(transformer.transform, text)),
-            "c": lambda count: sum(native.floor(transformer.transform, (text,), 1) for _ in range(count)),
+            "c": lambda count: sum(in_c(1) for _ in range(count)),  # each time with fresh memory for the result
             "decode": partial(_times, partial(str, data, "utf-8")),
         },
         rounds,
@@ -123,7 +125,7 @@ def _times(call: Callable[[], object], count: int) -> float:
 
 
 def main(task: dict[str, Any]) -> dict[str, Any]:
-    """Measure what the task names; the times of a call in nanoseconds, round by round."""
+    """Measure the peers of a task; return the times of a call in nanoseconds, round by round."""
     workshop = Workshop(*(Path(task[field]) for field in Workshop._fields))
     sys.path.insert(0, str(workshop.folder))
     opened = open_peers(task["peers"], workshop)

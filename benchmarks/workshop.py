@@ -1,4 +1,4 @@
-"""What peers are built with: the compilers that are there, and a folder for what they make."""
+"""The compilers that build peers, and the folder for their output."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ FLAGS = ("-O3", "-DNDEBUG", "-fPIC", "-fvisibility=hidden", "-shared", f"-I{CONT
 
 
 class MissingError(Exception):
-    """A peer cannot be built or run here; the message says what is missing and how to get it."""
+    """A peer cannot be built or run here; the message names the missing part and how to install it."""
 
 
 class Workshop(NamedTuple):
-    """Where the peers are made, and the plugins that they call."""
+    """The folder in which peers are built, and the plugins that they call."""
 
     folder: Path
     greeter: Path
@@ -61,7 +61,7 @@ class Workshop(NamedTuple):
 
 
 def compiler(source: Path) -> list[str]:
-    """The words of CC or CXX, or of the first compiler that is there, for a file of this name."""
+    """The command of CC or CXX, or else of the first compiler found, for a file with this suffix."""
     if source.suffix == ".c":
         return _first(os.environ.get("CC"), "cc", "gcc", "clang", hint="a C compiler is missing: apt-get install gcc")
     hint = "a C++ compiler is missing: apt-get install g++"

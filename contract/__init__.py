@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> object:
-        """A contract is read when it is first asked for: 0.2 ms each, and a host wants one or two."""
+        """Import a contract at first use: 0.2 ms each, and a host uses one or two."""
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         module = __import__(f"{__name__}.{name.lower()}", fromlist=[name])

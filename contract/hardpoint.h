@@ -1,28 +1,30 @@
-/* hardpoint.h - the ABI between a hardpoint host and a plugin, major 1, and the author's helpers.
+/* hardpoint.h - the ABI between a hardpoint host and a plugin, major 1, and helpers for plugin authors.
  *
- * A plugin is a C shared library that exports, for each contract it implements, one note (who it is) and one const
- * data object (its vtable). A contract's generated header, such as greeter.h, has a macro that writes both:
+ * A library is a C shared object. For each contract that it implements, it holds one ELF note (the plugin's manifest)
+ * and exports one const data object (the vtable). A macro in the contract's generated header, such as greeter.h, writes
+ * both:
  *
  *     #include "greeter.h"
  *     static hp_status greet(void *self, const char *name, size_t name_len, hp_out *out) { ... }
  *     static hp_status lang(void *self, hp_out *out) { (void)self; return hp_puts(out, "English"); }
  *     GREETER_PLUGIN("english", "1.0.0", .greet = greet, .lang = lang);
  *
- * This file is C11 and C++17, needs nothing but the C library, and is all there is: no library to link with.
- * What is marked frozen never changes within ABI major 1; everything else grows by appending.
+ * This header is C11 and C++17 and needs only the C library; there is nothing to link with.
+ * Layouts marked frozen never change within ABI major 1; everything else grows by appending.
  *
- * Rules that hold everywhere:
- *   - what the host passes in belongs to the host, and is invalid once the function has returned;
- *   - neither side frees the other's memory, no struct crosses by value, and errno means nothing across the border;
- *   - no C++ exception and no Rust panic may leave a plugin's function;
- *   - text is UTF-8 and has a length; it is not NUL-terminated and may hold NULs. What a host passes as str is valid;
- *   - a buffer's pointer is never NULL, promises no alignment, and is not to be read when its length is 0. Lengths are at
- *     most PTRDIFF_MAX. Two buffers of one call may be the same memory, and other threads of the host may change what a
- *     bytes or bytearray buffer holds during the call;
- *   - a plugin leaves the process as it found it: it does not exit, change the locale, the working directory or the
+ * Rules for every function:
+ *   - arguments belong to the host and are invalid once the function has returned; only hp_host lives until the process
+ *     exits;
+ *   - neither side frees the other's memory, no struct is passed by value, and errno has no meaning across the ABI;
+ *   - no C++ exception, Rust panic or longjmp may leave a plugin's function;
+ *   - text is UTF-8 with a length; it is not NUL-terminated and may contain NULs. A str from the host is valid UTF-8;
+ *   - a buffer's pointer is never NULL, has no guaranteed alignment, and must not be read when its length is 0. Lengths
+ *     are at most PTRDIFF_MAX. Two buffers of one call may be the same memory, and other threads of the host may change
+ *     the contents of a bytes or bytearray buffer during the call;
+ *   - a plugin leaves the process state alone: it does not exit, change the locale, the working directory or the
  *     floating-point mode, or install signal handlers;
- *   - a library is never unloaded. Its static destructors run when the process exits, perhaps during a call. In a forked
- *     child the instances of the parent are not used again, and not destroyed.
+ *   - a library is never unloaded. Its static destructors run when the process exits, perhaps during a call. In a
+ *     forked child, the parent's instances are neither used nor destroyed.
  */
 #ifndef HARDPOINT_H
 #define HARDPOINT_H
@@ -36,17 +38,18 @@
 #include <string.h>
 #include <sys/socket.h>
 
-/* The ABI that this header describes. A host takes every plugin of its major that needs no newer minor. */
+/* The ABI version of this header. A host accepts plugins with its own major and the same or an older minor. */
 #define HP_ABI_MAJOR 1
 #define HP_ABI_MINOR 0
 
-/* The least ABI that the plugin needs. Define it before the first #include to promise less than this header has. */
+/* The lowest ABI version that the plugin needs. Define it before the first #include to support hosts that are older
+ * than this header. */
 #ifndef HP_NEEDS_ABI
 #define HP_NEEDS_ABI "1.0"
 #endif
 
 #if UINTPTR_MAX != 0xffffffffffffffffu
-#error "hardpoint is for 64-bit machines"
+#error "hardpoint supports 64-bit machines only"
 #endif
 
 #ifdef __cplusplus
@@ -64,59 +67,64 @@ extern "C" {
 #define HP_CHECKED_ __attribute__((warn_unused_result))
 #define HP_FORMAT_(text, first) __attribute__((__format__(__printf__, text, first)))
 
-/* ---- what every function of a plugin returns ------------------------------------------------------------------- */
+/* ---- status ---------------------------------------------------------------------------------------------------- */
 
-/* 0 is success, 1-255 are this ABI's (those without a name here are reserved), 256-65535 are the author's own; any other
- * value breaks the contract. */
+/* The result of create and of every method. 0 is success; 1-255 belong to this ABI (values without a name here are
+ * reserved); 256-65535 are the author's own. Any other value breaks the contract. */
 typedef int32_t hp_status;
 
 enum {
     HP_OK = 0,
-    HP_FAILED = 1,      /* it could not be done; the reason says why */
-    HP_INVALID = 2,     /* an argument is not acceptable */
-    HP_UNSUPPORTED = 3, /* this plugin, or this host, does not do that */
-    HP_NO_MEMORY = 4,   /* memory ran out; also what the host makes of success after a grow that failed */
+    HP_FAILED = 1,      /* the operation failed; the reason says why */
+    HP_INVALID = 2,     /* invalid argument */
+    HP_UNSUPPORTED = 3, /* not supported by this plugin or this host */
+    HP_NO_MEMORY = 4,   /* out of memory; the host also turns a success after a failed grow into this */
     HP_AUTHOR = 256     /* the first of the author's own */
 };
 
-/* ---- what the host offers -------------------------------------------------------------------------------------- */
+/* ---- provided by the host -------------------------------------------------------------------------------------- */
 
-/* Where a method leaves its text: the result when it succeeds, the reason when it fails. Frozen at 32 bytes.
+/* The text that a method leaves: its result on success, the reason on failure. Frozen at 32 bytes.
  *
- * The struct and the memory are the host's and last until the method returns; only the calling thread may touch them.
- * On entry `len` is 0 and `cap` at least 512, so a reason always fits. Text is `len` bytes at `data`, `len` <= `cap`. It is
- * ignored after success when the result is no text. After a failure it is the reason, so what was written of a result
- * has to go (hp_fail sees to it); it may be empty. */
+ * Owner: the host, both of the struct and of the memory at `data`. Lifetime: until the function returns. Thread: the
+ * calling thread only.
+ * On entry `len` is 0 and `cap` is at least 512, so a reason of 512 bytes always fits. The text is `len` bytes at
+ * `data`, `len` <= `cap`. After success the host ignores it unless the method returns str or bytes. After failure it is
+ * the reason, which may be empty; discard a partly written result first (hp_fail does). */
 typedef struct hp_out hp_out;
 struct hp_out {
-    char *data;    /* may move in grow, which alone changes it; never NULL */
-    size_t len;    /* bytes written so far; all that the host reads back */
-    size_t cap;    /* bytes there is room for; grow alone changes it */
-    /* Makes `cap` at least `need`, the whole capacity wanted and not the increase. Keeps the first `len` bytes.
-     * HP_OK, or HP_NO_MEMORY with everything as it was. Never throws. Calling thread only.
-     * Check `cap` afterwards, not only the status (hp_reserve does). The host's own code may run in it: hold no lock over
-     * grow, or over a helper that appends, which another method or destroy takes. */
+    char *data;    /* never NULL; only grow changes it, and may move the memory */
+    size_t len;    /* bytes written so far; the only member that the host reads back */
+    size_t cap;    /* capacity in bytes; only grow changes it */
+    /* Raises `cap` to at least `need`: the total capacity, not the increase. Keeps the first `len` bytes.
+     * Result: HP_OK, or HP_NO_MEMORY with everything unchanged. Never throws. Owner: the host, also of the new memory.
+     * Thread: the calling thread only.
+     * Check `cap` afterwards, not just the status (hp_reserve does). It may run code of the host, which may call the
+     * plugin: while calling grow or a helper that appends, hold no lock that another method or destroy takes. */
     hp_status (*grow)(hp_out *out, size_t need);
 };
 
-/* How much a log record matters; the numbers are those of Python's logging. */
+/* Log levels, with the numbers of Python's logging. */
 enum { HP_LOG_DEBUG = 10, HP_LOG_INFO = 20, HP_LOG_WARNING = 30, HP_LOG_ERROR = 40, HP_LOG_CRITICAL = 50 };
 
-/* The host, as `create` is given it. One for each plugin, owned by the host, readable from any thread until the
- * process exits: a plugin may keep the pointer. It grows at its end: a field is there if `size` reaches past it. */
+/* The host, as passed to create: one struct for each plugin.
+ *
+ * Owner: the host; the plugin only reads it, but may keep the pointer. Lifetime: until the process exits. Thread: any.
+ * It grows at its end: a member exists if `size` reaches past it. */
 typedef struct hp_host {
-    uint32_t size;         /* sizeof the whole struct, as the host was compiled */
-    uint16_t abi_major;    /* the ABI that the host speaks */
+    uint32_t size;         /* sizeof(hp_host) when the host was compiled */
+    uint16_t abi_major;    /* the host's ABI version */
     uint16_t abi_minor;
     const char *name;      /* the host's name, NUL-terminated: "hardpoint" */
-    const char *version;   /* its version, NUL-terminated */
-    uint64_t *log_dropped; /* log records that found no room, added to atomically */
-    uint64_t log_source;   /* who is speaking, in every log record */
-    int32_t log_fd;        /* a datagram socket for log records, or -1: nobody listens */
+    const char *version;   /* the host's version, NUL-terminated */
+    uint64_t *log_dropped; /* counter of dropped log records, incremented atomically */
+    uint64_t log_source;   /* identifies the sender in every log record */
+    int32_t log_fd;        /* a datagram socket for log records, or -1 if nobody listens */
     uint32_t reserved;     /* 0 */
 } hp_host;
 
-/* A log record on the socket: this, then up to HP_LOG_MAX bytes of UTF-8 without a NUL. Frozen at 16 bytes. */
+/* The header of a log record on the socket, followed by up to HP_LOG_MAX bytes of UTF-8 without a NUL. Frozen at 16
+ * bytes. Owner: the sender; send(2) copies it. Thread: any. */
 typedef struct hp_log_record {
     uint64_t source; /* hp_host.log_source */
     int32_t level;   /* HP_LOG_* */
@@ -125,55 +133,64 @@ typedef struct hp_log_record {
 
 #define HP_LOG_MAX 1024
 
-/* ---- what a plugin exports ------------------------------------------------------------------------------------- */
+/* ---- exported by a plugin -------------------------------------------------------------------------------------- */
 
-/* First in every vtable, filled in by the contract's macro. Frozen at 16 bytes. */
+/* The start of every vtable, filled in by the contract's macro. Frozen at 16 bytes.
+ * Owner: the plugin, both of the head and of the manifest. Lifetime: constant until the process exits. Thread: any. */
 typedef struct hp_head {
-    uint32_t size;        /* sizeof the whole vtable, as the plugin was compiled */
-    uint16_t abi_major;   /* the ABI that the plugin was compiled for */
+    uint32_t size;        /* sizeof the whole vtable when the plugin was compiled */
+    uint16_t abi_major;   /* the ABI version that the plugin was compiled for */
     uint16_t abi_minor;
-    const char *manifest; /* the manifest, NUL-terminated: the note's text once more, in ordinary read-only data */
+    const char *manifest; /* NUL-terminated copy of the note's manifest, in ordinary read-only data */
 } hp_head;
 
-/* What every vtable starts with, before the contract's own methods. Frozen at 48 bytes.
+/* The members that every vtable starts with, followed by the contract's methods. Frozen at 48 bytes.
+ * Generated headers repeat these members: a nested struct would cost the author a pair of braces.
  *
- * It is written out in each generated header (a struct within a struct would cost the author a pair of braces).
- *   flags    set by the author, from this ABI's: HP_SERIAL. Other bits are 0. A host may ignore a bit that it does not know
- *            among 0-31, and refuses the plugin for one among 32-63.
- *   create   makes an instance. `config` is the host's text for this plugin (NULL, 0 when there is none; not NULL when it
- *            is empty). On success it stores in *self, which is NULL on entry and may stay so, whatever the methods shall
- *            get as `self`; on failure the reason is in `out`, *self is ignored and destroy is not called. Any thread,
- *            also while another instance is made. NULL: no state, `self` is NULL.
- *   destroy  ends an instance, once, on any thread, after its last call has returned, with what create stored. Perhaps
- *            never, when the process exits. NULL: nothing to end.
- *   query    the door for later additions: a pointer to what `id` names, valid for good, or NULL. `id` is NUL-terminated
- *            ASCII, says of what type the pointer is, and starts with "hp." when it is this ABI's. Any thread, also
- *            before the first create. NULL: there is nothing to ask for.
- * A method that returns int, float or bool stores it in *result, which is 0 on entry; a bool is one byte, 0 or 1.
- * Methods of one instance may run on several threads at once unless HP_SERIAL is set; different instances always may.
- */
+ * Owner: the plugin. Lifetime: constant until the process exits. Thread: any.
+ * Methods return a hp_status. A result of type int, float or bool is stored in *result, which is 0 on entry; a bool is
+ * one byte, 0 or 1. Any thread may call a method. Methods of one instance may run on several threads at once unless
+ * HP_SERIAL is set; those of different instances always may. */
 typedef struct hp_vtable {
     hp_head head;
+    /* HP_SERIAL or 0; all other bits are 0. A host may ignore an unknown bit of 0-31; it refuses a plugin with an
+     * unknown bit of 32-63. */
     uint64_t flags;
+    /* Makes an instance. NULL: instances have no state, and `self` is NULL.
+     * `host` is never NULL. `config` is the host's text for this plugin: NULL and 0 if there is none, not NULL if it is
+     * empty. *self is NULL on entry and may stay NULL.
+     * Result: HP_OK, with the `self` of the methods stored in *self; otherwise a failure with the reason in `out`: then
+     * the host ignores *self and does not call destroy. Owner: the plugin, of what it stores in *self. Lifetime:
+     * `config`, `self` and `out` until the return, `host` until the process exits. Thread: any, and several at once for
+     * different instances. */
     hp_status (*create)(const hp_host *host, const char *config, size_t config_len, void **self, hp_out *out);
+    /* Ends an instance. NULL: nothing to do.
+     * Called once with what create stored, after the last call of the instance has returned; perhaps never if the
+     * process exits. Owner: the plugin, which frees what create allocated. Thread: any. */
     void (*destroy)(void *self);
+    /* Extension point for later additions. NULL: no extensions.
+     * `id` is NUL-terminated ASCII and implies the type of the result; names that start with "hp." belong to this ABI.
+     * Result: a pointer to what `id` names, or NULL if the plugin does not know it. Owner: the plugin. Lifetime: `id`
+     * until the return, the result until the process exits. Thread: any, also before the first create. */
     const void *(*query)(const char *id);
 } hp_vtable;
 
-/* A vtable flag: the host calls one instance's methods one at a time. */
+/* A vtable flag: the host serialises the calls of one instance's methods. */
 #define HP_SERIAL 0x100000000ULL
 
-/* ---- the author's helpers: static inline, allocate nothing, any thread that may touch `out` --------------------
- * What is appended must not lie in `out` itself, which may move. */
+/* ---- helpers for authors ---------------------------------------------------------------------------------------
+ * Static inline; they allocate nothing themselves. Owner and lifetime: arguments stay the caller's and are not kept.
+ * Text to append must not lie in `out` itself, whose memory may move. Thread: for `out`, the thread that the host
+ * called; hp_log runs on any. */
 
-/* Makes room for `n` more bytes after `len`, to be written at out->data + out->len and added to out->len by the
- * caller. HP_OK or HP_NO_MEMORY. */
+/* Makes room for `n` more bytes. The caller writes them at out->data + out->len and adds their number to out->len.
+ * Result: HP_OK, or HP_NO_MEMORY with the text unchanged. */
 HP_CHECKED_ static inline hp_status hp_reserve(hp_out *out, size_t n) {
     if (n > SIZE_MAX - out->len) {
         return HP_NO_MEMORY;
     }
     if (out->len + n > out->cap) {
-        /* The status alone is not enough: a host's callback that dies in its own language may return 0. */
+        /* Check `cap` too: a host's callback that raises in its own language may return 0. */
         const hp_status status = out->grow(out, out->len + n);
         if (status != HP_OK || out->cap < out->len + n) {
             return HP_NO_MEMORY;
@@ -182,7 +199,7 @@ HP_CHECKED_ static inline hp_status hp_reserve(hp_out *out, size_t n) {
     return HP_OK;
 }
 
-/* Appends `len` bytes. HP_OK or HP_NO_MEMORY. */
+/* Appends `len` bytes. Result: HP_OK, or HP_NO_MEMORY with the text unchanged. */
 HP_CHECKED_ static inline hp_status hp_write(hp_out *out, const void *data, size_t len) {
     const hp_status status = hp_reserve(out, len);
     if (status == HP_OK && len > 0) {
@@ -192,12 +209,12 @@ HP_CHECKED_ static inline hp_status hp_write(hp_out *out, const void *data, size
     return status;
 }
 
-/* Appends a NUL-terminated text, without its NUL. HP_OK or HP_NO_MEMORY. */
+/* Appends a NUL-terminated text, without its NUL. Result: HP_OK, or HP_NO_MEMORY with the text unchanged. */
 HP_CHECKED_ static inline hp_status hp_puts(hp_out *out, const char *text) {
     return hp_write(out, text, strlen(text));
 }
 
-/* hp_printf with its arguments in a list; `args` is used up. */
+/* hp_printf with a va_list, as vprintf; `args` is indeterminate afterwards. */
 HP_CHECKED_ HP_FORMAT_(2, 0) static inline hp_status hp_vprintf(hp_out *out, const char *format, va_list args) {
     va_list again;
     va_copy(again, args);
@@ -206,7 +223,7 @@ HP_CHECKED_ HP_FORMAT_(2, 0) static inline hp_status hp_vprintf(hp_out *out, con
     hp_status status = written < 0 ? HP_FAILED : HP_OK;
     if (status == HP_OK && HP_CAST_(size_t, written) >= room) {
         const size_t len = HP_CAST_(size_t, written);
-        status = hp_reserve(out, len + 1); /* vsnprintf writes a NUL behind the text */
+        status = hp_reserve(out, len + 1); /* vsnprintf appends a NUL */
         if (status == HP_OK && vsnprintf(out->data + out->len, len + 1, format, again) != written) {
             status = HP_FAILED;
         }
@@ -218,8 +235,8 @@ HP_CHECKED_ HP_FORMAT_(2, 0) static inline hp_status hp_vprintf(hp_out *out, con
     return status;
 }
 
-/* Appends as printf does; counts its result and not its NUL. HP_OK, HP_NO_MEMORY, or HP_FAILED when the format
- * cannot be rendered. */
+/* Appends formatted text, as printf; the terminating NUL is not counted. Result: HP_OK, HP_NO_MEMORY, or HP_FAILED if
+ * vsnprintf cannot render the format; `len` changes on success only. */
 HP_CHECKED_ HP_FORMAT_(2, 3) static inline hp_status hp_printf(hp_out *out, const char *format, ...) {
     va_list args;
     va_start(args, format);
@@ -228,9 +245,9 @@ HP_CHECKED_ HP_FORMAT_(2, 3) static inline hp_status hp_printf(hp_out *out, cons
     return status;
 }
 
-/* Fails with a reason: drops what `out` holds, writes the reason there (cut short if memory runs out), and gives
- * `status` back to be returned. A `status` of 0 or less becomes HP_FAILED. A format that cannot be rendered is the reason
- * as it stands. */
+/* Replaces the contents of `out` by a formatted reason, which is truncated if memory runs out. If the format cannot be
+ * rendered, the format string itself is the reason.
+ * Result: `status`, for the method to return; HP_FAILED if `status` is 0 or less. */
 HP_CHECKED_ HP_FORMAT_(3, 4) static inline hp_status hp_fail(hp_out *out, hp_status status, const char *format, ...) {
     va_list args;
     va_start(args, format);
@@ -238,7 +255,7 @@ HP_CHECKED_ HP_FORMAT_(3, 4) static inline hp_status hp_fail(hp_out *out, hp_sta
     const hp_status written = hp_vprintf(out, format, args);
     va_end(args);
     if (written == HP_NO_MEMORY && out->cap > 0) {
-        /* Rendered anew into what there is: a grow that failed may still have moved it. */
+        /* Render again into the existing memory, which a failed grow may still have moved. */
         va_start(args, format);
         const int whole = vsnprintf(out->data, out->cap, format, args);
         va_end(args);
@@ -253,9 +270,11 @@ HP_CHECKED_ HP_FORMAT_(3, 4) static inline hp_status hp_fail(hp_out *out, hp_sta
     return status > 0 ? status : HP_FAILED;
 }
 
-/* Logs as printf does, to the host's logger "hardpoint.plugin.<name>". One non-blocking send: it never waits and never
- * calls back into the host, and a record that finds no room is dropped and counted. Not for signal handlers. Text beyond HP_LOG_MAX bytes is
- * cut and ends in "...". Any thread, at any time after `create` was entered; errno is kept; a NULL host is silent. */
+/* Logs formatted text, as printf, to the host's logger "hardpoint.plugin.<name>". `level` is one of HP_LOG_*. Text
+ * longer than HP_LOG_MAX bytes is truncated and ends in "...". A NULL host logs nothing.
+ * Result: none. One non-blocking send, which never waits and never calls back into the host; a record that the socket
+ * has no room for is dropped and counted in `log_dropped`. errno is preserved. Thread: any, at any time after `create`
+ * was entered. Not async-signal-safe. */
 HP_FORMAT_(3, 4) static inline void hp_log(const hp_host *host, int level, const char *format, ...) {
     struct {
         hp_log_record head;
@@ -290,16 +309,17 @@ HP_FORMAT_(3, 4) static inline void hp_log(const hp_host *host, int level, const
 } /* extern "C" */
 #endif
 
-/* ---- what the generated headers are made of -------------------------------------------------------------------- */
+/* ---- building blocks of the generated headers ------------------------------------------------------------------ */
 
-/* The manifest: JSON, at most HP_MANIFEST_MAX bytes with its NUL. `methods` is the JSON list, already rendered. */
+/* The manifest as a string literal: JSON, at most HP_MANIFEST_MAX bytes with its NUL. `methods` is the JSON array as a
+ * string literal. */
 #define HP_MANIFEST_MAX 4096
 #define HP_MANIFEST_(contract, version, plugin, release, methods)                                                      \
     "{\"abi\": \"" HP_NEEDS_ABI "\", \"contract\": \"" contract "\", \"version\": \"" version                          \
     "\", \"plugin\": \"" plugin "\", \"release\": \"" release "\", \"methods\": " methods "}"
 
 /* The note (ELF gABI, "Note Section"): name size, description size, type, name, description, each padded to 4 bytes.
- * aligned(4) is normative: without it gcc puts gaps between two notes, and they cannot be read. */
+ * aligned(4) is normative: without it gcc leaves gaps between two notes, and readers stop at the first gap. */
 #ifdef __clang__
 #define HP_NOTE_ATTRIBUTES_                                                                                            \
     __attribute__((section(".note.hardpoint"), used, aligned(4), no_sanitize("address")))
@@ -314,11 +334,11 @@ HP_FORMAT_(3, 4) static inline void hp_log(const hp_host *host, int level, const
 
 #define HP_HEAD_(type) {sizeof(type), HP_ABI_MAJOR, HP_ABI_MINOR, hp_manifest_##type}
 
-/* One plugin: the note, the manifest's copy, and the vtable under its exported name. The slots are written
- *     .greet = greet, .lang = lang        in C, and in C++20 or later, there in the order of the struct,
- *     p.greet = greet, p.lang = lang      in C++17, or wherever HP_CXX17 was defined before the first #include; there
- *                                         a function that is itself called `p` needs another name.
- * C is silent about a method that is left out: `hardpoint check` is not. */
+/* Defines one plugin: the note, the copy of the manifest, and the vtable under its exported name. Write the slots as
+ *     .greet = greet, .lang = lang        in C, and in C++20 or later (there in the order of the struct's members);
+ *     p.greet = greet, p.lang = lang      in C++17, or if HP_CXX17 was defined before the first #include (there no
+ *                                         function may itself be named `p`).
+ * A C compiler does not report a missing method; `hardpoint check` does. */
 #define HP_PLUGIN_(type, text, ...)                                                                                    \
     HP_STATIC_ASSERT_(sizeof(text) <= HP_MANIFEST_MAX, "the manifest is longer than 4096 bytes");                      \
     HP_NOTE_(hp_note_##type, text);                                                                                    \
@@ -345,7 +365,7 @@ HP_FORMAT_(3, 4) static inline void hp_log(const hp_host *host, int level, const
     const type hardpoint_##type = hp_vtable_##type
 #endif
 
-/* Frozen layouts, for the 64-bit machines that hardpoint runs on. */
+/* Frozen layouts: a change does not compile. */
 #define HP_LAYOUT_(type, member, offset)                                                                               \
     HP_STATIC_ASSERT_(offsetof(type, member) == (offset), #type "." #member " must stay at byte " #offset)
 #define HP_SIZE_(type, bytes) HP_STATIC_ASSERT_(sizeof(type) == (bytes), "sizeof(" #type ") must stay " #bytes)

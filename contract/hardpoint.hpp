@@ -1,4 +1,4 @@
-/* hardpoint.hpp - plugins as C++ classes, over hardpoint.h; C++17 and later, header-only.
+/* hardpoint.hpp - C++ wrapper of hardpoint.h: a class as a plugin. C++17 or later, header-only.
  *
  *     #include "greeter.h"
  *     #include "hardpoint.hpp"
@@ -12,22 +12,23 @@
  *     GREETER_PLUGIN("english", "1.0.0", p.create = plugin::create, p.destroy = plugin::destroy,
  *                    p.greet = plugin::method<&English::greet>, p.lang = plugin::method<&English::lang>);
  *
- * (C++20 also has `.create = plugin::create`, and so on, in the struct's order.) A method that does not match its slot
- * is a compile error that says so. No exception gets out: hp::Error becomes its status, std::bad_alloc HP_NO_MEMORY,
- * and everything else HP_FAILED, with what() as the reason. Thread cancellation passes.
+ * (In C++20 also `.create = plugin::create` and so on, in the order of the struct's members.) A method that does not
+ * match its slot is a compile error with a clear message. No exception leaves the plugin: hp::Error becomes its status,
+ * std::bad_alloc becomes HP_NO_MEMORY, and any other exception HP_FAILED with what() as the reason. Thread cancellation
+ * passes through.
  *
  *     in the contract    as a parameter                            as a result
  *     str                std::string_view                          std::string, std::string_view, const char *
- *     bytes              hp::Bytes, or a std::span of its type     std::vector<uint8_t> and other bytes in a row
+ *     bytes              hp::Bytes, or a std::span of its type     std::vector<uint8_t>, other contiguous bytes
  *     bytearray          hp::MutableBytes, or a std::span          -
  *     int                int64_t                                   an integer that int64_t can hold
  *     float              double                                    double or float
  *     bool               bool                                      bool
  *     None               -                                         void
  *
- * For long texts a method takes a last parameter hp::Out, writes to it and returns void. Arguments belong to the host
- * and are invalid after the return, so keep copies. A result may refer to memory of the instance. One instance's
- * methods may run on several threads at once, unless `p.flags = HP_SERIAL`.
+ * To write a long text piece by piece, a method takes hp::Out as its last parameter and returns void. Arguments belong
+ * to the host and are invalid after the return, so keep copies. A result may refer to memory of the instance. One
+ * instance's methods may run on several threads at once, unless `p.flags = HP_SERIAL`.
  */
 #ifndef HARDPOINT_HPP
 #define HARDPOINT_HPP
@@ -78,7 +79,7 @@ using MutableBytes = Span<std::uint8_t>;
 /* The host's config for an instance, if there is one; it may be empty. Invalid once the constructor has returned. */
 using Config = std::optional<std::string_view>;
 
-/* Thrown by a method or a constructor: the call fails with this status (HP_INVALID, or HP_AUTHOR and up) and reason. */
+/* Thrown by a method or a constructor to fail with this status (HP_INVALID, or HP_AUTHOR and up) and reason. */
 class Error : public std::runtime_error {
 public:
     Error(hp_status status, const std::string &reason) : std::runtime_error(reason), status_(status) {}
@@ -88,7 +89,7 @@ private:
     hp_status status_;
 };
 
-/* The host. It may be kept and copied, and used on any thread. */
+/* The host, valid until the process exits. It may be kept and copied, and used on any thread. */
 class Host {
 public:
     explicit constexpr Host(const hp_host *host) noexcept : host_(host) {}
@@ -103,12 +104,12 @@ private:
     const hp_host *host_;
 };
 
-/* Takes a method's text piece by piece. Valid until the method returns, on its thread only. */
+/* The output of a method, to be written piece by piece. Valid until the method returns, on the calling thread only. */
 class Out {
 public:
     explicit constexpr Out(hp_out *out) noexcept : out_(out) {}
     constexpr hp_out *get() const noexcept { return out_; }
-    /* Appends. std::bad_alloc if the host has no room. */
+    /* Appends. Throws std::bad_alloc if the host is out of memory. */
     void write(const void *data, std::size_t size) const {
         if (hp_write(out_, data, size) != HP_OK) {
             throw std::bad_alloc();
@@ -142,7 +143,7 @@ constexpr bool is_argument(Kind kind) { return kind < Kind::length; }
 template <class... A> constexpr auto places() {
     constexpr std::size_t count = (std::size_t{is_argument(kind_of<A>())} + ... + 0);
     constexpr std::array<Kind, sizeof...(A)> kinds{kind_of<A>()...};
-    std::array<std::size_t, count + 1> found{}; /* one more: an array of none is no use */
+    std::array<std::size_t, count + 1> found{}; /* one more, since a std::array of size 0 has no elements */
     std::size_t next = 0;
     for (std::size_t place = 0; place < kinds.size(); place++) {
         if (is_argument(kinds[place])) {
@@ -234,7 +235,7 @@ inline hp_status fail(hp_out *out) {
     } catch (const std::exception &error) {
         return hp_fail(out, HP_FAILED, "%s", error.what());
     } catch (...) {
-        return hp_fail(out, HP_FAILED, "an exception that is no std::exception");
+        return hp_fail(out, HP_FAILED, "an exception that is not a std::exception");
     }
 }
 
@@ -258,11 +259,11 @@ template <class R, class C, class... P> struct Signature<R (C::*)(P...) const no
 /* Asserts that a parameter matches; the compiler's message has its position and the two types. */
 template <std::size_t Number, class InTheContract, class InTheMethod> constexpr bool matches() {
     static_assert(takes<InTheContract, InTheMethod>(),
-                  "hardpoint: a parameter of the method is not what the contract says (Number counts from 0)");
+                  "hardpoint: a parameter of the method does not match the contract (Number counts from 0)");
     return takes<InTheContract, InTheMethod>();
 }
 
-/* The C function of a slot that takes `A...`, around the method `M` of the class `T`. */
+/* The C function for a slot with parameters `A...`, which calls the method `M` of the class `T`. */
 template <class T, auto M, class... A> struct Thunk {
     using Raw = std::tuple<A...>;
     using Of = Signature<decltype(M)>;
@@ -272,7 +273,7 @@ template <class T, auto M, class... A> struct Thunk {
     static constexpr std::size_t count = where.size() - 1;
     static constexpr std::size_t given = std::tuple_size_v<Parameters>;
 
-    static constexpr bool writes() { /* its last parameter is an Out */
+    static constexpr bool writes() { /* true if the last parameter is an Out */
         if constexpr (given == count + 1) {
             return std::is_convertible_v<Out, std::tuple_element_t<count, Parameters>>;
         } else {
@@ -280,7 +281,7 @@ template <class T, auto M, class... A> struct Thunk {
         }
     }
     static_assert(given == count || writes(),
-                  "hardpoint: the method has another number of parameters than the contract says");
+                  "hardpoint: the number of the method's parameters does not match the contract");
 
     template <std::size_t... I> static constexpr bool all_match(std::index_sequence<I...>) {
         return (matches<I, decltype(argument<where[I]>(std::declval<Raw>())), std::tuple_element_t<I, Parameters>>() &&
@@ -293,12 +294,13 @@ template <class T, auto M, class... A> struct Thunk {
             return false;
         } else if constexpr (number) {
             using Number = std::remove_pointer_t<std::tuple_element_t<sizeof...(A) - 2, Raw>>;
-            static_assert(gives<Result, Number>(), "hardpoint: the method's result is not the number that the contract "
-                                                   "says: int is int64_t, float is double, bool is bool");
+            static_assert(gives<Result, Number>(),
+                          "hardpoint: the method's result does not match the contract; it needs int64_t for int, "
+                          "double for float, bool for bool");
             return gives<Result, Number>() && all_match(std::make_index_sequence<count>());
         } else {
-            static_assert(is_text<Result>(), "hardpoint: the method's result is not what the contract says: str is "
-                                             "std::string, bytes is std::vector<uint8_t>, None is void");
+            static_assert(is_text<Result>(), "hardpoint: the method's result does not match the contract; it needs "
+                                             "std::string for str, std::vector<uint8_t> for bytes, void for None");
             return is_text<Result>() && all_match(std::make_index_sequence<count>());
         }
     }
@@ -381,7 +383,7 @@ template <class T> struct Plugin {
 
     static void destroy(void *self) { delete static_cast<T *>(self); }
 
-    /* A method of the class or of a base of it, or a static function: `plugin::method<&English::greet>`. */
+    /* A method of the class or of a base class, or a static function: `plugin::method<&English::greet>`. */
     template <auto M> static constexpr detail::Method<T, M> method{};
 };
 

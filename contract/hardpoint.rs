@@ -1,4 +1,4 @@
-//! hardpoint.rs - hardpoint.h for plugins in Rust: what the modules are made of that `hardpoint header --lang rust` writes.
+//! hardpoint.rs - hardpoint.h for plugins in Rust; the modules of `hardpoint header --lang rust` are built on it.
 //!
 //!     mod greeter;   // hardpoint header hardpoint.contracts:Greeter --lang rust > src/greeter.rs
 //!     mod hardpoint; // this file
@@ -14,21 +14,21 @@
 //!     }
 //!     greeter::plugin!(English, "english", "1.0.0");
 //!
-//! An instance that has state implements `Create` too, which is given the host's text for it and the host.
+//! An instance that has state also implements `Create`, which receives the config and the host.
 //!
-//! Both files are modules of the library's root crate: a note in a dependency is dropped by the linker. Rust 1.82 or
-//! newer, no dependencies. What hardpoint.h says of memory and threads holds here; this file keeps to it in safe Rust:
-//!   - a panic stops at the border: the call fails with HP_FAILED, where it was and its text;
-//!   - a reason is an `Error`, and `?` makes one of every other error;
-//!   - text is `&str` and `&mut Text`, so it is UTF-8 by its type;
-//!   - bytes are a `Buffer` or a `WritableBuffer`, and no slices: two of one call may be the same memory, and other threads may
-//!     change it meanwhile;
-//!   - an instance is `Send + Sync`, since its methods run on several threads at once. One that says `serial` to its
-//!     `plugin!` needs `Send` alone.
+//! Both files must be modules of the cdylib's root crate: the linker drops a note in a dependency. Rust 1.82 or newer,
+//! no dependencies. The rules of hardpoint.h on memory and threads hold; this file enforces them in safe Rust:
+//!   - a panic does not leave the plugin: the call fails with HP_FAILED, and the reason is its location and message;
+//!   - a reason is an `Error`, and `?` converts every other error;
+//!   - text is `&str` and `&mut Text`, which guarantee UTF-8;
+//!   - bytes are a `Buffer` or a `WritableBuffer`, not slices: two of one call may be the same memory, and other
+//!     threads may change it during the call;
+//!   - an instance is `Send + Sync`, since its methods run on several threads at once. With `serial` in `plugin!` it
+//!     only needs `Send`.
 #![allow(dead_code)]
 
 #[cfg(not(panic = "unwind"))]
-compile_error!("with panic = \"abort\" a panic would end the host: leave it at \"unwind\" in Cargo.toml");
+compile_error!("with panic = \"abort\" a panic would end the host: set panic = \"unwind\" in Cargo.toml");
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -46,7 +46,7 @@ use std::slice;
 use std::sync::atomic::{AtomicU64, AtomicU8, Ordering::Relaxed};
 use std::sync::Once;
 
-// ---- what a method gives back -----------------------------------------------------------------------------------
+// ---- statuses and errors ----------------------------------------------------------------------------------------
 
 pub const FAILED: i32 = 1;
 pub const INVALID: i32 = 2;
@@ -55,7 +55,7 @@ pub const NO_MEMORY: i32 = 4;
 /// The first of the author's own statuses, which go up to 65535.
 pub const AUTHOR: i32 = 256;
 
-/// Why a method failed: a status and a text for people. Any `std::error::Error` becomes one, with FAILED.
+/// The failure of a method: a status and a reason. Any `std::error::Error` converts to one with FAILED.
 #[derive(Debug)]
 pub struct Error {
     status: i32,
@@ -68,40 +68,40 @@ impl Error {
         Self { status: if status > 0 { status } else { FAILED }, text: text.into() }
     }
 
-    /// It could not be done.
+    /// The operation failed.
     pub fn failed(text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(FAILED, text)
     }
 
-    /// An argument is not acceptable.
+    /// Invalid argument.
     pub fn invalid(text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(INVALID, text)
     }
 
-    /// This plugin does not do that.
+    /// Not supported by this plugin.
     pub fn unsupported(text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(UNSUPPORTED, text)
     }
 
-    /// Memory ran out.
+    /// Out of memory.
     pub fn no_memory() -> Self {
         Self::new(NO_MEMORY, "")
     }
 }
 
-// `Error` is no std::error::Error itself, or this would be a second From<Error> for Error.
+// `Error` does not implement std::error::Error, or this would be a second From<Error> for Error.
 impl<E: std::error::Error + 'static> From<E> for Error {
     fn from(error: E) -> Self {
         let any: &(dyn std::error::Error + 'static) = &error;
-        let by_io = any.downcast_ref().is_some_and(|error: &io::Error| error.kind() == io::ErrorKind::OutOfMemory);
-        if by_io || any.is::<TryReserveError>() {
+        let io_memory = any.downcast_ref().is_some_and(|error: &io::Error| error.kind() == io::ErrorKind::OutOfMemory);
+        if io_memory || any.is::<TryReserveError>() {
             return Self::no_memory();
         }
         Self::failed(error.to_string())
     }
 }
 
-// ---- where a method leaves its text -----------------------------------------------------------------------------
+// ---- text and bytes results -------------------------------------------------------------------------------------
 
 /// hp_out of hardpoint.h.
 #[repr(C)]
@@ -116,8 +116,8 @@ impl Out {
     fn reserve(&mut self, more: usize) -> Result<(), Error> {
         let need = self.len.checked_add(more).ok_or_else(Error::no_memory)?;
         if need > self.cap {
-            // The status alone is not enough: a host's callback that dies in its own language may return 0.
-            // SAFETY: `self` is the host's own struct, and its grow takes that.
+            // Check `cap` too: a host's callback that raises in its own language may return 0.
+            // SAFETY: `self` is the host's own struct, as its grow requires.
             let status = unsafe { (self.grow)(self, need) };
             if status != 0 || self.cap < need {
                 return Err(Error::no_memory());
@@ -128,13 +128,13 @@ impl Out {
 
     fn push(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.reserve(bytes.len())?;
-        // SAFETY: there is room for them, and nobody else has a view of it.
+        // SAFETY: there is room for `bytes`, and `&mut self` is the only reference to it.
         unsafe { self.data.add(self.len).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
         self.len += bytes.len();
         Ok(())
     }
 
-    /// Leaves the reason of a failure, cut short if memory runs out; the status to return.
+    /// Writes the reason of a failure, truncated if memory runs out, and returns the status.
     fn fail(&mut self, error: &Error) -> i32 {
         self.len = 0;
         let mut len = error.text.len();
@@ -149,7 +149,7 @@ impl Out {
     }
 }
 
-/// Where a method leaves the text of its result. `write!` works; with `?`, memory that ran out becomes NO_MEMORY.
+/// The text result of a method. `write!` works; with `?`, running out of memory becomes NO_MEMORY.
 #[repr(transparent)]
 pub struct Text(Out);
 
@@ -158,12 +158,12 @@ impl Text {
         self.0.push(text.as_bytes())
     }
 
-    /// Makes room for `more` bytes, where many small ones follow.
+    /// Makes room for `more` bytes, to speed up many small appends.
     pub fn reserve(&mut self, more: usize) -> Result<(), Error> {
         self.0.reserve(more)
     }
 
-    /// Takes what `write!` was given, without its trait being imported.
+    /// Implements `write!` without an import of fmt::Write.
     pub fn write_fmt(&mut self, text: fmt::Arguments) -> Result<(), Error> {
         let mut writer = Writer { out: &mut self.0, error: None };
         let done = fmt::write(&mut writer, text);
@@ -185,7 +185,7 @@ impl fmt::Write for Writer<'_> {
     }
 }
 
-/// Where a method leaves the bytes of its result. It is an `io::Write` too.
+/// The bytes result of a method. Implements `io::Write`.
 #[repr(transparent)]
 pub struct Bytes(Out);
 
@@ -194,16 +194,16 @@ impl Bytes {
         self.0.push(bytes)
     }
 
-    /// Appends what a buffer of the call holds.
+    /// Appends the contents of a buffer argument.
     pub fn push_buffer(&mut self, bytes: Buffer) -> Result<(), Error> {
         self.0.reserve(bytes.len)?;
-        // SAFETY: there is room for them. A buffer of the host is never the host's own `out`.
+        // SAFETY: there is room for `bytes`. A buffer argument never overlaps the host's `out`.
         unsafe { self.0.data.add(self.0.len).copy_from(bytes.data, bytes.len) };
         self.0.len += bytes.len;
         Ok(())
     }
 
-    /// Makes room for `more` bytes, where many small ones follow.
+    /// Makes room for `more` bytes, to speed up many small appends.
     pub fn reserve(&mut self, more: usize) -> Result<(), Error> {
         self.0.reserve(more)
     }
@@ -222,9 +222,9 @@ impl io::Write for Bytes {
 
 // ---- instances --------------------------------------------------------------------------------------------------
 
-/// An instance that has state. One without (`struct English;`) needs none of this, and the host refuses a config for it.
+/// An instance with state. One without state (`struct English;`) does not implement it; the host then refuses a config.
 pub trait Create: Sized {
-    /// Makes one, on any thread. `config` is the host's text for this plugin, if there is one.
+    /// Makes an instance, on any thread. `config` is the host's text for this plugin, if there is one.
     fn create(config: Option<&str>, host: Host) -> Result<Self, Error>;
 }
 
@@ -232,9 +232,9 @@ pub trait Create: Sized {
 
 /// Bytes that the host passes, valid during the call.
 ///
-/// It is no `&[u8]`: Rust may take for granted that what such a slice refers to stays as it is, while a bytearray of the
-/// same call can be the same memory, and other threads of the host can write to it. So bytes are copied out, in one go or
-/// piece by piece, or read one at a time.
+/// This is not a `&[u8]`: Rust may assume that the memory behind such a slice does not change, but a bytearray of the
+/// same call may be the same memory, and other threads of the host may write to it. So bytes are copied, in whole or in
+/// part, or read one at a time.
 #[derive(Clone, Copy)]
 pub struct Buffer<'a> {
     data: *mut u8,
@@ -251,59 +251,60 @@ impl<'a> Buffer<'a> {
         self.len == 0
     }
 
-    /// The byte at `index`, as it is now.
+    /// The current value of the byte at `index`.
     pub fn get(self, index: usize) -> Option<u8> {
         self.bytes.get(index).map(|byte| byte.load(Relaxed))
     }
 
-    /// Every byte, each as it is when its turn comes.
+    /// Iterates over the bytes; each is read when it is reached.
     pub fn iter(self) -> impl DoubleEndedIterator<Item = u8> + ExactSizeIterator + 'a {
         self.bytes.iter().map(|byte| byte.load(Relaxed))
     }
 
-    /// The bytes from `start` to `end`. Panics if there are none such, as slices do.
+    /// The bytes from `start` to `end`. Panics if they are out of bounds, as slices do.
     pub fn range(self, start: usize, end: usize) -> Self {
         let bytes = &self.bytes[start..end];
         // SAFETY: `start` is at most `len`.
         Self { data: unsafe { self.data.add(start) }, len: bytes.len(), bytes }
     }
 
-    /// Copies all of them. Panics if `target` is of another length.
+    /// Copies the whole buffer. Panics if `target` has a different length.
     pub fn copy_to(self, target: &mut [u8]) {
-        assert_eq!(target.len(), self.len, "a copy is as long as the buffer");
-        // SAFETY: both are that long. A slice that Rust made may not be borrowed as mutable where it is the host's.
+        assert_eq!(target.len(), self.len, "the target must be as long as the buffer");
+        // SAFETY: both have that length. `copy_from` allows overlap.
         unsafe { target.as_mut_ptr().copy_from(self.data, self.len) };
     }
 
-    /// A copy of all of them.
+    /// A copy of the whole buffer.
     pub fn to_vec(self) -> Vec<u8> {
         let mut copy = vec![0; self.len];
         self.copy_to(&mut copy);
         copy
     }
 
-    /// The bytes where they are.
+    /// The buffer as a slice, without a copy.
     ///
     /// # Safety
     ///
-    /// While the slice is used nothing writes to this memory: no bytearray of the same call, and no other thread of the host.
+    /// While the slice is in use, nothing may write to this memory: neither through a bytearray of the same call nor
+    /// from another thread of the host.
     pub unsafe fn as_slice(self) -> &'a [u8] {
         // SAFETY: the host's pointer is valid for `len` bytes; the caller promises the rest.
         unsafe { slice::from_raw_parts(self.data, self.len) }
     }
 }
 
-/// A bytearray that the host passes, to be changed in place. What reads is `Buffer`'s.
+/// A bytearray that the host passes, to be changed in place. To read it, use the methods of `Buffer`.
 #[derive(Clone, Copy)]
 pub struct WritableBuffer<'a>(Buffer<'a>);
 
 impl<'a> WritableBuffer<'a> {
-    /// Panics if there is no byte at `index`, as slices do.
+    /// Sets the byte at `index`. Panics if it is out of bounds, as slices do.
     pub fn set(self, index: usize, byte: u8) {
         self.0.bytes[index].store(byte, Relaxed);
     }
 
-    /// Makes every byte what `change` makes of it.
+    /// Replaces every byte by the result of `change`.
     pub fn update(self, mut change: impl FnMut(u8) -> u8) {
         for byte in self.0.bytes {
             byte.store(change(byte.load(Relaxed)), Relaxed);
@@ -315,24 +316,24 @@ impl<'a> WritableBuffer<'a> {
         unsafe { self.0.data.write_bytes(byte, self.0.len) };
     }
 
-    /// Overwrites all of it. Panics if `source` is of another length.
+    /// Overwrites the whole buffer. Panics if `source` has a different length.
     pub fn copy_from(self, source: &[u8]) {
-        assert_eq!(source.len(), self.0.len, "what is copied is as long as the buffer");
-        // SAFETY: both are that long, and they may overlap.
+        assert_eq!(source.len(), self.0.len, "the source must be as long as the buffer");
+        // SAFETY: both have that length. `copy_from` allows overlap.
         unsafe { self.0.data.copy_from(source.as_ptr(), source.len()) };
     }
 
-    /// The bytes from `start` to `end`. Panics if there are none such, as slices do.
+    /// The bytes from `start` to `end`. Panics if they are out of bounds, as slices do.
     pub fn range(self, start: usize, end: usize) -> Self {
         Self(self.0.range(start, end))
     }
 
-    /// The bytes where they are.
+    /// The buffer as a mutable slice, without a copy.
     ///
     /// # Safety
     ///
-    /// While the slice is used nothing else reads or writes this memory: no other buffer of the same call, and no other
-    /// thread of the host.
+    /// While the slice is in use, nothing else may read or write this memory: neither through another buffer of the
+    /// same call nor from another thread of the host.
     #[allow(clippy::mut_from_ref)]
     pub unsafe fn as_mut_slice(self) -> &'a mut [u8] {
         // SAFETY: the host's pointer is valid for `len` bytes; the caller promises the rest.
@@ -348,7 +349,7 @@ impl<'a> Deref for WritableBuffer<'a> {
     }
 }
 
-// ---- what the host offers ---------------------------------------------------------------------------------------
+// ---- the host ---------------------------------------------------------------------------------------------------
 
 /// hp_host of hardpoint.h.
 #[repr(C)]
@@ -364,15 +365,15 @@ pub struct RawHost {
     reserved: u32,
 }
 
-/// The host: it lasts until the process ends, and any thread may use it.
+/// The host, valid until the process exits, for use from any thread.
 #[derive(Clone, Copy)]
 pub struct Host(&'static RawHost);
 
-// SAFETY: the host never changes, but for a counter that is added to atomically.
+// SAFETY: the host never changes, except for a counter that is incremented atomically.
 unsafe impl Send for Host {}
 unsafe impl Sync for Host {}
 
-/// How much a log record matters; the numbers are those of Python's logging.
+/// Log levels, with the numbers of Python's logging.
 #[derive(Clone, Copy)]
 pub enum Level {
     Debug = 10,
@@ -400,7 +401,7 @@ const MSG_NOSIGNAL: c_int = 0x4000;
 
 impl Host {
     pub fn name(&self) -> &'static str {
-        // SAFETY: the host's texts are NUL-terminated and last.
+        // SAFETY: the host's texts are NUL-terminated and live until the process exits.
         unsafe { CStr::from_ptr(self.0.name) }.to_str().unwrap_or("")
     }
 
@@ -409,7 +410,7 @@ impl Host {
         unsafe { CStr::from_ptr(self.0.version) }.to_str().unwrap_or("")
     }
 
-    /// Logs `format_args!("{} items", n)`, as hp_log does: it never waits, and what finds no room is dropped and counted.
+    /// Logs `format_args!("{} items", n)`, as hp_log: it never blocks; a record without room is dropped and counted.
     pub fn log(&self, level: Level, text: fmt::Arguments) {
         if self.0.log_fd < 0 {
             return;
@@ -418,7 +419,7 @@ impl Host {
         let mut line = Line { text: &mut record.text, len: 0 };
         let _ = fmt::write(&mut line, text);
         let len = offset_of!(LogRecord, text) + line.len;
-        // SAFETY: the record is that long, and the socket is the host's for this.
+        // SAFETY: the record has at least `len` bytes, and the host provides the socket and the counter.
         unsafe {
             if send(self.0.log_fd, (&raw const record).cast(), len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 {
                 (*self.0.log_dropped).fetch_add(1, Relaxed);
@@ -427,7 +428,7 @@ impl Host {
     }
 }
 
-/// Text of at most LOG_MAX bytes without a NUL; what is longer ends in "...".
+/// Text of at most LOG_MAX bytes without a NUL; a longer text is truncated and ends in "...".
 struct Line<'a> {
     text: &'a mut [u8; LOG_MAX],
     len: usize,
@@ -454,7 +455,7 @@ impl fmt::Write for Line<'_> {
     }
 }
 
-// ---- what the generated modules are made of ---------------------------------------------------------------------
+// ---- building blocks of the generated modules -------------------------------------------------------------------
 
 /// hp_head of hardpoint.h.
 #[repr(C)]
@@ -470,13 +471,13 @@ unsafe impl Sync for Head {}
 unsafe impl Send for Head {}
 
 impl Head {
-    /// The head of a vtable of the type `V`. `manifest` ends in a NUL.
+    /// The head of a vtable of type `V`. `manifest` must end in a NUL.
     pub const fn new<V>(manifest: &'static str) -> Self {
         Self { size: size_of::<V>() as u32, abi_major: 1, abi_minor: 0, manifest: manifest.as_ptr() }
     }
 }
 
-/// A vtable flag: the host calls one instance's methods one at a time.
+/// A vtable flag: the host serialises the calls of one instance's methods.
 pub const SERIAL: u64 = 0x1_0000_0000;
 
 pub type CreateSlot = unsafe extern "C" fn(
@@ -489,7 +490,7 @@ pub type CreateSlot = unsafe extern "C" fn(
 pub type DestroySlot = unsafe extern "C" fn(this: *mut c_void);
 pub type QuerySlot = unsafe extern "C" fn(id: *const c_char) -> *const c_void;
 
-/// The note (ELF gABI, "Note Section") whose description, with its padding, has N bytes.
+/// A note (ELF gABI, "Note Section") with a description of N bytes, padding included.
 #[repr(C, align(4))]
 pub struct Note<const N: usize> {
     name_size: u32,
@@ -500,7 +501,7 @@ pub struct Note<const N: usize> {
 }
 
 impl<const N: usize> Note<N> {
-    /// `manifest` ends in a NUL.
+    /// Makes the note. `manifest` must end in a NUL.
     pub const fn new(manifest: &str) -> Self {
         assert!(manifest.len() <= 4096, "the manifest is longer than 4096 bytes");
         let (text, mut description, mut index) = (manifest.as_bytes(), [0; N], 0);
@@ -513,69 +514,69 @@ impl<const N: usize> Note<N> {
     }
 }
 
-/// The argument `text` of a method.
+/// A `str` argument of a method.
 ///
 /// # Safety
 ///
-/// It is the host's: valid for the call, never NULL, UTF-8.
+/// The memory is from the host: valid during the call, never NULL, UTF-8.
 pub unsafe fn text<'a>(data: *const u8, len: usize) -> &'a str {
-    // SAFETY: the caller's promise. A str of the host cannot change, as a buffer can.
+    // SAFETY: by the caller's contract. Unlike a buffer, a str of the host does not change.
     unsafe { std::str::from_utf8_unchecked(slice::from_raw_parts(data, len)) }
 }
 
-/// An argument of a method that is a `bytes`.
+/// A `bytes` argument of a method.
 ///
 /// # Safety
 ///
-/// It is the host's: valid for the call, and never NULL.
+/// The memory is from the host: valid during the call, and never NULL.
 pub unsafe fn buffer<'a>(data: *const u8, len: usize) -> Buffer<'a> {
-    // SAFETY: the caller's promise. Atomics may be read in memory that cannot be written to, as long as they are small.
+    // SAFETY: by the caller's contract. std::sync::atomic allows relaxed loads of small atomics on read-only memory.
     Buffer { data: data.cast_mut(), len, bytes: unsafe { slice::from_raw_parts(data.cast(), len) } }
 }
 
-/// An argument of a method that is a `bytearray`.
+/// A `bytearray` argument of a method.
 ///
 /// # Safety
 ///
-/// As for `buffer`, and it may be written to.
+/// As for `buffer`, and the memory must be writable.
 pub unsafe fn writable<'a>(data: *mut u8, len: usize) -> WritableBuffer<'a> {
-    // SAFETY: the caller's promise.
+    // SAFETY: by the caller's contract.
     WritableBuffer(unsafe { buffer(data, len) })
 }
 
-/// Where a method that returns a str leaves it.
+/// `out` as a str result.
 ///
 /// # Safety
 ///
-/// `out` is the host's, for the call.
+/// `out` is the host's and valid during the call.
 pub unsafe fn text_of<'a>(out: *mut Out) -> &'a mut Text {
     // SAFETY: Text is transparent.
     unsafe { &mut *out.cast() }
 }
 
-/// Where a method that returns bytes leaves them.
+/// `out` as a bytes result.
 ///
 /// # Safety
 ///
-/// `out` is the host's, for the call.
+/// `out` is the host's and valid during the call.
 pub unsafe fn bytes_of<'a>(out: *mut Out) -> &'a mut Bytes {
     // SAFETY: Bytes is transparent.
     unsafe { &mut *out.cast() }
 }
 
-/// Runs a method's body; what goes wrong in it, a panic too, becomes a status and a reason in `out`.
+/// Runs a method's body. An error or a panic in it becomes a status and a reason in `out`.
 ///
 /// # Safety
 ///
-/// `out` is the host's, for the call.
+/// `out` is the host's and valid during the call.
 pub unsafe fn guard(out: *mut Out, body: impl FnOnce() -> Result<(), Error>) -> i32 {
-    keep_places();
+    install_panic_hook();
     let error = match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(())) => return 0,
         Ok(Err(error)) => error,
         Err(panic) => Error::failed(panic_text(panic)),
     };
-    // SAFETY: the body's views of it are gone.
+    // SAFETY: the body has ended, and its references to `out` with it.
     unsafe { (*out).fail(&error) }
 }
 
@@ -583,16 +584,17 @@ thread_local! {
     static PANICKED_AT: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// From now on the place of a panic is kept for its reason. Rust's own hook prints it to stderr, as it always does.
-fn keep_places() {
+/// Installs, once, a panic hook that stores the location for the reason, and then calls the previous hook (Rust's own
+/// prints to stderr).
+fn install_panic_hook() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let before = take_hook();
+        let previous = take_hook();
         set_hook(Box::new(move |panic| {
-            if let Some(place) = panic.location() {
-                let _ = PANICKED_AT.try_with(|at| at.replace(format!(" at {place}")));
+            if let Some(location) = panic.location() {
+                let _ = PANICKED_AT.try_with(|at| at.replace(format!(" at {location}")));
             }
-            before(panic);
+            previous(panic);
         }));
     });
 }
@@ -604,15 +606,16 @@ fn panic_text(panic: Box<dyn Any + Send>) -> String {
         Err(panic) => match panic.downcast::<&'static str>() {
             Ok(text) => Cow::from(*text),
             Err(panic) => {
-                std::mem::forget(panic); // to drop a value of the author's could panic again
-                Cow::from("with a value that is no text")
+                std::mem::forget(panic); // its Drop is the author's code, which could panic again
+                Cow::from("with a value that is not text")
             }
         },
     };
     format!("panicked{at}: {text}")
 }
 
-/// The slots of `T`'s life. The constants of a type that is `Create` go before those of `Stateless`.
+/// The slots create and destroy for `T`. For a type that is `Create`, the inherent constants take precedence over those
+/// of `Stateless`.
 pub struct Life<T>(PhantomData<T>);
 
 pub trait Stateless {
@@ -622,7 +625,7 @@ pub trait Stateless {
 
 impl<T> Stateless for Life<T> {
     const CREATE: Option<CreateSlot> = {
-        assert!(size_of::<T>() == 0, "an instance that has state implements hardpoint::Create");
+        assert!(size_of::<T>() == 0, "an instance that has state must implement hardpoint::Create");
         None
     };
     const DESTROY: Option<DestroySlot> = None;
@@ -640,7 +643,7 @@ unsafe extern "C" fn create<T: Create>(
     this: *mut *mut c_void,
     out: *mut Out,
 ) -> i32 {
-    // SAFETY: the host outlives the plugin; an absent config is NULL.
+    // SAFETY: the host is valid until the process exits; an absent config is NULL.
     unsafe {
         guard(out, || {
             let config = if config.is_null() { None } else { Some(text(config, config_len)) };
@@ -651,7 +654,7 @@ unsafe extern "C" fn create<T: Create>(
 }
 
 unsafe extern "C" fn destroy<T>(this: *mut c_void) {
-    // SAFETY: it is what `create` stored, for the last time.
+    // SAFETY: `this` is the pointer that `create` stored, and the host does not use it again.
     let instance = unsafe { Box::from_raw(this.cast::<T>()) };
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(instance))) {
         std::mem::forget(panic);
@@ -662,10 +665,10 @@ unsafe extern "C" fn destroy<T>(this: *mut c_void) {
 ///
 /// # Safety
 ///
-/// `this` is what `create` stored; without `Create` there is nothing to store, and it is NULL.
+/// `this` is the pointer that `create` stored; it is NULL for a type without `Create`.
 pub unsafe fn instance<'a, T>(this: *mut c_void) -> &'a T {
     let this = if size_of::<T>() == 0 { NonNull::dangling().as_ptr() } else { this.cast() };
-    // SAFETY: the caller's promise. Of a type without a size, every aligned pointer is to a value.
+    // SAFETY: by the caller's contract. For a zero-sized type, every aligned pointer is valid.
     unsafe { &*this }
 }
 

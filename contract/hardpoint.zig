@@ -14,8 +14,8 @@
 //!     }
 //!
 //! hardpoint.h has the rules. A panic in Zig cannot be caught: it ends the process, so a failure has to be an error
-//! that becomes a status. Zig's own panic handler adds much of std.Io, and 256 KiB of memory for each thread. Zig 0.16 or
-//! newer; no allocator is needed.
+//! that becomes a status. Zig's own panic handler adds much of std.Io, and 256 KiB of memory for each thread. Zig 0.16
+//! or newer; no allocator is needed.
 
 const std = @import("std");
 const c = @import("c");
@@ -24,7 +24,8 @@ const c = @import("c");
 /// those of @since methods may be; Zig accepts others, `hardpoint check` does not.
 pub fn plugin(comptime Vtable: type, comptime manifest: [:0]const u8, comptime slots: Vtable) void {
     const name = @typeName(Vtable);
-    const start = std.mem.lastIndexOf(u8, name, "struct_") orelse @compileError(name ++ " is no vtable of a header's");
+    const start = std.mem.lastIndexOf(u8, name, "struct_") orelse
+        @compileError(name ++ " is not a vtable of a generated header");
     const Written = struct {
         const vtable: Vtable = vtable: {
             var filled = slots;

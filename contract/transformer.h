@@ -14,7 +14,7 @@
 extern "C" {
 #endif
 
-/* Makes one text out of another. */
+/* Transforms texts. */
 typedef struct transformer_v1 {
     hp_head head; /* filled in by TRANSFORMER_V1_PLUGIN */
     uint64_t flags HP_OPTIONAL_;
@@ -23,7 +23,7 @@ typedef struct transformer_v1 {
     void (*destroy)(void *self) HP_OPTIONAL_;
     const void *(*query)(const char *id) HP_OPTIONAL_;
     /* transform(text: str) -> str; quick: it only computes, and never waits
-     * What `text` becomes. */
+     * The transformed `text`. */
     hp_status (*transform)(void *self, const char *text, size_t text_len, hp_out *out);
 } transformer_v1;
 

@@ -8,9 +8,9 @@ from hardpoint import contract, quick
 @contract("transformer", version="1.0")
 @runtime_checkable
 class Transformer(Protocol):
-    """Makes one text out of another."""
+    """Transforms texts."""
 
     @quick
     def transform(self, text: str) -> str:
-        """What `text` becomes."""
+        """The transformed `text`."""
         ...

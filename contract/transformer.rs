@@ -12,10 +12,10 @@ use crate::hardpoint as hp;
 use std::ffi::c_void;
 use std::mem::{offset_of, size_of};
 
-/// Makes one text out of another.
+/// Transforms texts.
 pub trait Transformer: Sized + Send + 'static {
     /// `transform(text: str) -> str; quick: it only computes, and never waits`
-    /// What `text` becomes.
+    /// The transformed `text`.
     fn transform(&self, text: &str, out: &mut hp::Text) -> Result<(), hp::Error>;
 }
 

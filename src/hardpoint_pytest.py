@@ -1,13 +1,13 @@
-"""hardpoint's pytest plugin: a fixture called `plugin`, with which the tests of a plugin take three lines.
+"""hardpoint's plugin for pytest: the fixture `plugin`, with which a test of a plugin takes two lines.
 
     def test_greets(plugin):
         assert plugin.greet("World") == "Hello, World!"
 
-`pytest --plugin=greeter.so` says which file it is, or `hardpoint_plugin` in pytest's settings, relative to the rootdir.
-(With a blank in place of the =, pytest takes the file for one of tests as well, while it looks for its settings.)
+`pytest --plugin=greeter.so` names the file, or `hardpoint_plugin` in pytest's settings, relative to the rootdir.
+(`--plugin greeter.so`, without =, would make pytest take the file for a test file while it looks for its settings.)
 
-pytest imports this in every environment that has hardpoint, whatever its tests are about, and compiles what it imports
-anew, for its asserts. So it stands beside the package and not in it: a bare run took 0.66 s, and 0.85 s with the package.
+pytest imports this module in every environment that has hardpoint, and recompiles each plugin's package to rewrite
+asserts. So it is a module beside the package: a bare run of pytest took 0.66 s, and 0.85 s if it was in the package.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _HOW = (
 )
 _ARGUMENTS = {"contract", "config", "binding", "sha256", "isolated"}
 _MARKER = (
-    # By keyword alone: a class as the only argument is what pytest takes for the class that is marked.
-    "hardpoint(*, contract=None, config=None, binding=None, sha256=None, isolated=False): how the fixture `plugin` is "
-    "loaded, with the arguments of hardpoint.load behind the path"
+    # Keywords only: pytest takes a class as the only positional argument for the class that is marked.
+    "hardpoint(*, contract=None, config=None, binding=None, sha256=None, isolated=False): arguments of hardpoint.load "
+    "for the fixture `plugin`"
 )
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The options, and what they are called in pytest's settings."""
+    """Add the options and settings."""
     group = parser.getgroup("hardpoint", "native plugins")
     group.addoption("--plugin", metavar="FILE", help="The library that the fixture `plugin` is loaded from")
     group.addoption(
@@ -43,12 +43,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="MODULE:CLASS",
         help="The contract of the fixture `plugin`; by default the one that the library's manifest describes",
     )
-    parser.addini("hardpoint_plugin", "What --plugin is by default, relative to the rootdir")
-    parser.addini("hardpoint_contract", "What --plugin-contract is by default")
+    parser.addini("hardpoint_plugin", "The default of --plugin, relative to the rootdir")
+    parser.addini("hardpoint_contract", "The default of --plugin-contract")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The marker, so that --strict-markers knows it."""
+    """Register the marker, for --strict-markers."""
     config.addinivalue_line("markers", _MARKER)
 
 
@@ -62,7 +62,7 @@ def plugin(request: pytest.FixtureRequest) -> Iterator[Any]:
         loaded, refused = _load(request), ""
     except (HardpointError, TypeError, ValueError) as error:
         loaded, refused = None, str(error)
-    if refused:  # outside of `except`: the message says it all, and a traceback would only hide it
+    if refused:  # outside of `except`: the message is enough, and a traceback would only hide it
         pytest.fail(refused, pytrace=False)
     yield loaded
     close(loaded)
@@ -86,17 +86,17 @@ def _path(config: pytest.Config) -> str:
 
 
 def _options(node: pytest.Item) -> dict[str, Any]:
-    """The marker's arguments; of several markers the nearest to the test has the last word on each argument."""
+    """The marker's arguments; each argument is taken from the marker nearest to the test."""
     options: dict[str, Any] = {}
     for marker in reversed(list(node.iter_markers("hardpoint"))):
         if marker.args or not marker.kwargs.keys() <= _ARGUMENTS:
-            raise TypeError(f"the marker takes other arguments: {_MARKER}")
+            raise TypeError(f"wrong arguments of the marker; it takes {_MARKER}")
         options |= marker.kwargs
     return options
 
 
 def _contract(config: pytest.Config, path: str, cls: object) -> Contract:
-    """The contract of the marker, of the option or of the settings, or the only one that the library is for."""
+    """The contract of the marker, the option or the settings, or the only one that the library has plugins for."""
     from hardpoint.cli.arguments import contracts_in
     from hardpoint.cli.contracts import named
     from hardpoint.definition.decorators import contract_of

@@ -1,4 +1,4 @@
-"""`hardpoint bench`: what it measures, what it shows and compares, and what it says when a plugin fails or dies."""
+"""`hardpoint bench`: measuring, tables, comparisons, and messages for a plugin that fails or crashes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from probe import Probe
 
 import hardpoint.binding
 from hardpoint.benchmark.process import Process
-from hardpoint.benchmark.subject import ROWS, Case, Subject
+from hardpoint.benchmark.workload import ROWS, Case, Workload
 from hardpoint.binding import default
 from hardpoint.cli import main
 from hardpoint.definition.decorators import contract_of
@@ -38,7 +38,7 @@ class Run(Protocol):
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Run:
-    """Run it as a user does, for as short as it can be."""
+    """Run the command with the shortest measurements."""
 
     def run(*words: str | Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
@@ -84,7 +84,7 @@ def test_one_call(bench: Run, english: Path) -> None:
     assert header.split() == ["a", "call", "spread", *(["x", "floor", "x", "native"] if "native" in NAMES else [])]
     assert [line.split()[0] for line in lines[: len(NAMES)]] == NAMES
     assert "start-up, beyond Python's own and typing\n" in done.stdout
-    assert "\n\nPYTHONDONTWRITEBYTECODE is set: an import may have been compiled anew each time.\n" in done.stdout
+    assert "\n\nPYTHONDONTWRITEBYTECODE is set: modules may have been compiled at each import.\n" in done.stdout
     assert done.stderr == "hardpoint: trying every call once\nhardpoint: round 1 of 1\n"
 
 
@@ -122,7 +122,7 @@ def test_every_kind_of_argument_and_a_config(bench: Run, probe: Path, tmp_path: 
 
 
 def test_a_plugin_that_is_older_than_its_contract(bench: Run, english: Path, tmp_path: Path) -> None:
-    """What it does not have is not measured."""
+    """Methods that it does not have are not measured."""
     (tmp_path / "newer.py").write_text("""
 from typing import Protocol
 import hardpoint
@@ -155,7 +155,7 @@ RESULTS = [
 
 @pytest.mark.parametrize(("name", "values", "result"), RESULTS, ids=repr)
 def test_the_python_method_gives_what_the_plugin_gives(name: str, values: tuple[Any, ...], result: object) -> None:
-    """And takes what it takes, by position."""
+    """And it takes the same arguments, by position."""
     from hardpoint.benchmark.worker import _imitation
 
     method = next(method for method in contract_of(Probe).methods if method.name == name)
@@ -301,14 +301,14 @@ def test_ctrl_c_ends_it_and_its_processes(english: Path) -> None:
         process.send_signal(signal.SIGINT)
         printed, errors = process.communicate(timeout=30)
     assert (process.returncode, printed, errors) == (130, "", "")
-    deadline = time.monotonic() + 30  # one that was just being started ends when it finds nobody to ask it
+    deadline = time.monotonic() + 30  # a process that was just starting ends when it reads the end of the pipe
     while left := [child for child in children if Path("/proc", child).exists()]:
         assert time.monotonic() < deadline, left
         time.sleep(0.01)
 
 
 def test_a_process_that_does_not_end_is_ended(compiler: Compiler) -> None:
-    """Its destructor hangs; the one that asks does not wait for long."""
+    """Its destructor hangs; the parent does not wait for long."""
     path = greeter(
         compiler,
         "hangs",
@@ -317,9 +317,9 @@ def test_a_process_that_does_not_end_is_ended(compiler: Compiler) -> None:
     from hardpoint.contracts import Greeter
 
     contract = contract_of(Greeter)
-    subject = Subject(str(path), (contract,), (Case(0, contract.methods[1], ()),))
+    workload = Workload(str(path), (contract,), (Case(0, contract.methods[1], ()),))
     [row] = [row for row in ROWS if row.name == "ctypes"]
-    with Process(row, subject) as process:
+    with Process(row, workload) as process:
         process.load()
         assert process.ask("call", 0) == "x"
     assert process._process.returncode == -signal.SIGKILL
@@ -348,7 +348,7 @@ def result(*cases: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def shown(capsys: pytest.CaptureFixture[str], english: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """What bench prints when that is what it measured, with that for --compare."""
+    """The output of bench for a given measurement, compared with a second one by --compare."""
 
     def show(now: dict[str, Any], old: dict[str, Any] | None = None, *words: str) -> str:
         monkeypatch.setattr("hardpoint.benchmark.measure.measure", lambda *_: now)
@@ -396,7 +396,7 @@ start-up, beyond Python's own and typing
 
 
 def test_a_machine_that_is_too_noisy_to_tell(shown: Any) -> None:
-    """What slows all rows cancels; what slows one does not."""
+    """Slowing all rows leaves ratios unchanged; slowing one does not."""
     now = result(case(floor=5, python=60, native=50))
     for name, factors in {"floor": [1, 2, 1, 2], "native": [1, 2, 1, 2], "python": [1, 1, 2, 2]}.items():
         value = now["cases"][0]["rows"][name][0][0]
@@ -406,7 +406,7 @@ def test_a_machine_that_is_too_noisy_to_tell(shown: Any) -> None:
     assert lines["native"] == ["75.0", "ns", "±33%", "10.0", "1.00"]
     assert lines["python"] == ["90.0", "ns", "±33%", "~12.0", "~1.20"]
     assert (
-        "the machine was too noisy to tell what these cost: floor of greet('x') (±33%), python of greet('x') (±33%), "
+        "the machine was too noisy to tell the cost of: floor of greet('x') (±33%), python of greet('x') (±33%), "
         "native of greet('x') (±33%)." in printed
     )
 
@@ -428,7 +428,7 @@ def test_what_changed_beyond_the_noise(shown: Any) -> None:
   cffi    4.00 µs                        gone
   ctypes           4.00 µs           only now
 
-the machine itself is 20% slower now, by work that is the same in both; this is taken out.
+the machine itself is 20% slower now, by work that is the same in both; the changes are relative to that.
 """
     )
 
@@ -446,7 +446,7 @@ def test_results_that_have_little_in_common(shown: Any) -> None:
     old["machine"]["python"] = "CPython 3.14.0"
     printed = shown(result(case(native=50)), old)
     assert "\n\nmeasured with CPython 3.14.0 before, and with CPython 3.11.7 now.\n" in printed
-    assert "\n\nno call stands in both results: nothing can be compared.\n" in printed
+    assert "\n\nthe results have no call in common: nothing can be compared.\n" in printed
     assert ", compared" not in printed
 
 
@@ -454,7 +454,7 @@ def test_results_that_have_little_in_common(shown: Any) -> None:
 
 
 def in_a_terminal(code: str, *words: str) -> str:
-    """What a person sees, on stdout and stderr."""
+    """The output on a terminal, stdout and stderr together."""
     main_end, other = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
     with subprocess.Popen([sys.executable, "-c", code, *words], stdout=other, stderr=other, env=environment) as process:

@@ -1,4 +1,4 @@
-"""The benchmarks' runner: it works on the peers that need little, says what it leaves out, and never says more than it saw."""
+"""The runner of the benchmarks, with peers that need few tools: results, missing peers, verdicts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HAS_PYTHON_H = (Path(sysconfig.get_path("include")) / "Python.h").exists()
 
 @pytest.fixture
 def bench(compiler: Compiler, english: Path, tmp_path: Path) -> Any:
-    """Run the runner with the shortest of loops; its output, and what it measured."""
+    """Run it with the shortest measurements; return its output and its results."""
 
     def run(*words: str, greeter: Path = english, env: dict[str, str] | None = None) -> tuple[str, dict[str, Any]]:
         figures = tmp_path / "results.json"
@@ -134,7 +134,7 @@ def test_two_threads_are_not_judged_by_a_machine_without_two_cores() -> None:
 
 
 def test_the_page_shows_the_figures_that_stand_beside_it() -> None:
-    """`python -m benchmarks.docs` writes it anew."""
+    """`python -m benchmarks.docs` updates it."""
     figures = json.loads(FIGURES.read_text())
     for path, text in ((PAGE, markdown(figures)), (README, summary(figures))):
         page = path.read_text()
@@ -149,8 +149,8 @@ def test_isolation_is_measured_beside_c(english: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     measured = json.loads(figures.read_text())
-    for place in measured["calls"].values():
-        assert min(place.values()) > 0
+    for placement in measured["calls"].values():
+        assert min(placement.values()) > 0
     assert {"one core", "unpinned"} <= set(measured["calls"])
     assert 0 < measured["memory"]["pss"] < measured["memory"]["rss"]
     for line in (
@@ -160,4 +160,4 @@ def test_isolation_is_measured_beside_c(english: Path, tmp_path: Path) -> None:
         "two threads on two workers",
     ):
         assert f"\n{line} " in done.stdout
-    assert done.stdout.splitlines()[0].split() == ["hardpoint", "beside", "ratio", "target"]
+    assert done.stdout.splitlines()[0].split() == ["hardpoint", "compared", "ratio", "target"]

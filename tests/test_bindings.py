@@ -31,14 +31,12 @@ if TYPE_CHECKING:
     Load = Callable[..., Probe]
 
 T = TypeVar("T")
-in_process = pytest.mark.parametrize(
-    "way", ["native", "cffi", "ctypes"], indirect=True
-)  # what each worker has of its own
+in_process = pytest.mark.parametrize("way", ["native", "cffi", "ctypes"], indirect=True)  # workers have separate state
 
 
 @pytest.fixture
 def load(probe_library: Path, fresh: Fresh, way: Way) -> Load:
-    """Load a copy of the probe of its own, once a test."""
+    """Load a copy of the probe, a new one for each test."""
     library = fresh(probe_library)
     return lambda **options: hardpoint.load(library, Probe, **how(way), **options)
 
@@ -49,7 +47,7 @@ def probe(load: Load) -> Probe:
 
 
 def _any(probe: object) -> Any:
-    """The same object, for calls that a type checker would stop."""
+    """The same object as Any, for calls that a type checker would refuse."""
     return probe
 
 
@@ -281,7 +279,7 @@ def test_a_broken_contract_is_an_error_and_not_a_crash(probe: Probe, rule: str, 
 
 
 def test_what_a_plugin_writes_into_the_struct_harms_nobody(probe: Probe) -> None:
-    """A pointer of the plugin's own there would otherwise give the host's old memory as the result."""
+    """If the host trusted a pointer of the plugin there, the result would be old memory of the host."""
     with pytest.raises(
         hardpoint.ContractBrokenError, match="break_rule changed data or cap of its hp_out, which only grow"
     ):
@@ -544,7 +542,7 @@ def _arrived(probe: Probe, marker: str, caplog: pytest.LogCaptureFixture) -> boo
         if caplog.messages[-1] == marker:
             return True
         time.sleep(0.01)
-    return False  # it was dropped too
+    return False  # it was dropped as well
 
 
 def test_a_flood_of_records_is_dropped_and_counted_and_never_blocks(
@@ -564,7 +562,7 @@ def test_a_flood_of_records_is_dropped_and_counted_and_never_blocks(
                 probe.log(30, "flood " * 100)
             _wait_for(lambda: any("were dropped" in record.getMessage() for record in caplog.records))
             logger.removeHandler(handler)
-            while not _arrived(probe, "the end of the flood", caplog):  # what is on its way belongs to no other test
+            while not _arrived(probe, "the end of the flood", caplog):  # records under way must not reach the next test
                 pass
     finally:
         logger.removeHandler(handler)
@@ -664,7 +662,7 @@ def test_the_json_of_a_config_is_strict_about_what_it_can_carry(load: Load) -> N
 def test_a_signal_at_any_point_of_a_growing_result_harms_nobody(
     probe_library: Path, way: Way, run_python: RunPython
 ) -> None:
-    """In a process of its own: memory that was freed and is used again would kill it, now or later."""
+    """Run in a process of its own: a use after free would kill it, now or later."""
     code = f"""
 import hardpoint, random, signal, sys
 sys.path[:0] = {IMPORTABLE!r}
@@ -685,7 +683,7 @@ for _ in range(400):
 assert probe.repeat("ab", 50000) == "ab" * 50000
 print(stopped)
 """
-    done = run_python(code, check=False)  # Python tells of an exception that fell into a finalizer
+    done = run_python(code, check=False)  # Python reports an exception that was raised in a finalizer
     assert (done.returncode, done.stdout) == (0, "400\n"), done.stderr
 
 
@@ -724,7 +722,7 @@ print(stopped, keeper.instances())
     assert (done.returncode, done.stdout) == (0, "300 1\n"), done.stderr
 
 
-@pytest.mark.parametrize("way", ["cffi", "ctypes"])  # the native binding runs no Python there
+@pytest.mark.parametrize("way", ["cffi", "ctypes"])  # no Python runs in a grow of the native binding
 def test_an_error_in_grow_goes_on_after_the_plugin_returned(probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
     module = sys.modules[f"hardpoint.binding.{hardpoint.info(probe).binding}"]
 

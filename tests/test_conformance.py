@@ -1,4 +1,4 @@
-"""`hardpoint test`, as an author uses it."""
+"""`hardpoint test`: its output, options and reports."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Build(Protocol):
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """`hardpoint test` in an empty folder; there is never a traceback."""
+    """Run `hardpoint test` in an empty folder; it must never print a traceback."""
 
     def command(*words: str | Path) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
@@ -49,7 +49,7 @@ def run(tmp_path: Path) -> Run:
 
 @pytest.fixture
 def build(compiler: Compiler) -> Build:
-    """The plugin of faulty.c with the faults of these names."""
+    """Compile faulty.c with the faults of these names."""
     compiler.header(Faulty)
     return lambda *faults: compiler.library("faulty.c", *HARDENED, *(f"-D{fault}" for fault in faults))
 
@@ -57,11 +57,11 @@ def build(compiler: Compiler) -> Build:
 # -- the plugins that come along ---------------------------------------------------------------------------------------
 
 FOLDERS = sorted(path.name for path in (ROOT / "native_plugins").iterdir() if [*path.glob("*.c"), *path.glob("*.cpp")])
-"""Those in C and C++; tests/test_languages.py has the others, which take longer to build."""
+"""Plugins in C and C++; tests/test_languages.py has the others, which take longer to build."""
 
 
 def build_native(name: str, compiler: Compiler, folder: Path) -> Path:
-    """The library of a folder in native_plugins."""
+    """Compile the plugin of a folder in native_plugins."""
     source = ROOT / "native_plugins" / name
     if (source / f"{name}.c").exists():
         return compiler.library(f"{name}/{name}.c", *HARDENED)
@@ -87,7 +87,7 @@ def test_the_plugins_that_come_along_pass(name: str, compiler: Compiler, run: Ru
 def test_every_plugin_in_a_library_is_tested(compiler: Compiler, run: Run) -> None:
     library = compiler.library("header_two_contracts.c")
     lines = run(library, "--only", "calls.tiny").stdout.splitlines()
-    about = "  passed    calls.tiny           Every method comes back from a call with ordinary, short input"
+    about = "  passed    calls.tiny           Every method returns from a call with ordinary, short input"
     assert {(lines[0], lines[1]), (lines[2], lines[3])} == {
         (f"{library}: greeter 1.0", f"{about} (3 calls)"),
         (f"{library}: transformer 1.0", f"{about} (2 calls)"),
@@ -97,15 +97,15 @@ def test_every_plugin_in_a_library_is_tested(compiler: Compiler, run: Run) -> No
     assert chosen.stdout.splitlines()[0] == f"{library}: transformer 1.0"
 
 
-# -- what comes of a check ---------------------------------------------------------------------------------------------
+# -- outcomes ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_crash_is_told_with_the_call_and_the_last_words(build: Build, run: Run) -> None:
+def test_a_crash_is_reported_with_the_call_and_the_last_lines(build: Build, run: Run) -> None:
     done = run(build("CRASHES_ON_NUL"), "--only", "calls.nul", "--only", "calls.empty")
     lines = done.stdout.splitlines()
     assert lines[1].startswith("  passed    calls.empty ")
     assert lines[2:5] == [
-        "  crashed   calls.nul            Every method comes back from a call with NULs within texts and buffers",
+        "  crashed   calls.nul            Every method returns from a call with NULs within texts and buffers",
         "    SIGABRT in: echo(text='\\x00')",
         "    | a NUL!",
     ]
@@ -113,7 +113,7 @@ def test_a_crash_is_told_with_the_call_and_the_last_words(build: Build, run: Run
     assert done.returncode == 1
 
 
-def test_what_needs_a_check_that_went_badly_is_skipped(build: Build, run: Run) -> None:
+def test_a_check_that_depends_on_a_failed_one_is_skipped(build: Build, run: Run) -> None:
     done = run(build("CRASHES"), "--only", "calls.tiny", "--only", "answers.text")
     assert (
         "  skipped   answers.text         Every text is UTF-8: results of str methods, and the reasons of failures (calls.tiny crashed)\n"
@@ -121,16 +121,16 @@ def test_what_needs_a_check_that_went_badly_is_skipped(build: Build, run: Run) -
     )
 
 
-def test_a_hang_is_told(build: Build, run: Run) -> None:
+def test_a_hang_is_reported(build: Build, run: Run) -> None:
     done = run(build("HANGS_ON_NUL"), "--only", "calls.nul", "--timeout", "1")
-    assert "    it did not come back within 1 s from: echo(text='\\x00')\n" in done.stdout
+    assert "    it did not return within 1 s from: echo(text='\\x00')\n" in done.stdout
     assert done.returncode == 1
 
 
 def test_warnings_do_not_fail(build: Build, run: Run) -> None:
     done = run(build("EXPORTS_MORE"), "--only", "file.exports")
     assert done.stdout.splitlines()[1:3] == [
-        "  warning   file.exports         It exports its vtables, and nothing that could get in another library's way",
+        "  warning   file.exports         It exports its vtables, and no symbol that could clash with another library's",
         "    it also exports faulty_helper; compile with -fvisibility=hidden, and make what is used in one file static",
     ]
     assert done.returncode == 0
@@ -155,7 +155,7 @@ def test_the_end_of_the_nursery_is_an_error(compiler: Compiler, run: Run) -> Non
     source = (ROOT / "tests/plugins/faulty.c").read_text()
     killer = source.replace("    (void)has_nul;\n", "    (void)has_nul; kill(getppid(), 9);\n")
     done = run(compiler.text("killer", killer, *HARDENED), "--only", "calls.tiny")
-    assert done.stderr == "hardpoint: the process that makes the checks ended with status -9\n"
+    assert done.stderr == "hardpoint: the process that runs the checks ended with status -9\n"
     assert done.returncode == 1
 
 
@@ -198,7 +198,7 @@ def test_a_report_that_cannot_be_written_is_said_before_anything_runs(build: Bui
         done = run(build(), "--only", "file", "--junit", place)
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr == f"hardpoint: {place} cannot be written; {fix}\n"
-    done = run(build(), "--only", "file.fits", "--junit", "/dev/full")  # which shows it only when it is written to
+    done = run(build(), "--only", "file.fits", "--junit", "/dev/full")  # fails only when it is written to
     assert done.returncode == 2
     assert "passed    file.fits" in done.stdout
     assert done.stderr == f"hardpoint: /dev/full cannot be written: No space left on device; {fix}\n"
@@ -212,7 +212,7 @@ def test_a_seed_makes_the_same_input(build: Build) -> None:
     assert details[0] == details[1] != details[2]
 
 
-def test_the_seed_is_told_and_another_each_time(build: Build, run: Run) -> None:
+def test_the_seed_is_shown_and_is_new_each_time(build: Build, run: Run) -> None:
     library = build()
     seeds = {re.findall(r"seed (\d+)", run(library, "--only", "file.fits").stdout)[0] for _ in range(2)}
     assert len(seeds) == 2
@@ -243,7 +243,7 @@ def test_as_json(build: Build, run: Run) -> None:
     assert check == {
         "contract": "faulty 1.0",
         "name": "answers.bool",
-        "about": "Every bool is 0 or 1.",
+        "about": "Every bool result is 0 or 1.",
         "status": "failed",
         "detail": "is_long(text='a', most=7) stored 2 in its bool, and a bool is 0 or 1",
         "output": "",
@@ -295,7 +295,7 @@ def test_nothing_is_left_running_when_it_is_killed(build: Build) -> None:
 
 
 def mapped(library: Path) -> set[int]:
-    """The processes that have the library."""
+    """The processes that have mapped the library."""
     found: set[int] = set()
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -311,16 +311,16 @@ def mapped(library: Path) -> set[int]:
 
 
 def test_from_python(build: Build) -> None:
-    told: list[str] = []
+    names: list[str] = []
     report = conformance.run(
         build("CRASHES_ON_EMPTY"),
         Faulty,
         only=["calls"],
         skip=["calls.random"],
-        tell=lambda each: told.append(each.name),
+        on_outcome=lambda each: names.append(each.name),
     )
     assert [outcome.name for outcome in report.bad] == ["calls.empty"]
-    assert told == [outcome.name for outcome in report.outcomes]
+    assert names == [outcome.name for outcome in report.outcomes]
     with pytest.raises(conformance.UnknownCheckError, match="did you mean calls"):
         conformance.run(build(), Faulty, only=["cals"])
     with pytest.raises(TypeError, match="is not a contract"):
@@ -331,5 +331,5 @@ def test_the_pages_have_every_check() -> None:
     text = (ROOT / "docs/conformance.md").read_text()
     [table] = re.findall(r"<!-- checks -->\n(.*?)<!-- /checks -->", text, re.DOTALL)
     rows = [f"| `{name}` | {check.about} |" for name, check in conformance.CHECKS.items()]
-    assert table == "\n".join(["| check | what is so |", "| --- | --- |", *rows, ""])
+    assert table == "\n".join(["| check | requirement |", "| --- | --- |", *rows, ""])
     assert f"through {len(rows)} checks" in (ROOT / "README.md").read_text()

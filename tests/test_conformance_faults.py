@@ -1,4 +1,4 @@
-"""The conformance kit itself: a plugin that has one fault fails the check for it, and no other."""
+"""The checks of the conformance kit: a plugin with one fault fails the check for it, and no other."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @hardpoint.contract("faulty", version="1.0")
 @runtime_checkable
 class Faulty(Protocol):
-    """A method for each way to pass something in and out."""
+    """Methods with parameters and results of every kind."""
 
     def echo(self, text: str) -> str: ...
     def mix(self, left: bytes, right: bytes, number: int, factor: float) -> float: ...
@@ -33,15 +33,15 @@ class Faulty(Protocol):
 
 class Fault(NamedTuple):
     words: str
-    """What the compiler is given."""
+    """The compiler's option for the fault."""
     check: str
     status: str
     detail: str
-    """What has to be in the detail."""
+    """A part of the detail."""
 
 
 TIMEOUT = 4
-"""Seconds: threads call and memory is watched for a share of them, and each fault's plugin is taken through the whole kit."""
+"""Seconds. The checks of threads and memory take a share of it, and each fault's plugin goes through the whole kit."""
 HARDENED = ("-Wl,-z,relro,-z,now", "-lm", "-pthread")
 FAULTS = [
     Fault("-Wl,-z,execstack", "file.fits", "failed", "a stack that is not executable"),
@@ -56,18 +56,18 @@ FAULTS = [
     Fault("-DNEEDS_CONFIG", "lifecycle.create", "failed", "a config is needed; if it needs a config, give it with --config"),
     Fault("-DDESTROY_CRASHES", "lifecycle.create", "crashed", "SIGABRT in: destroy"),
     Fault("-DFREES_TWICE", "lifecycle.cycles", "crashed", "in: destroy, after 499 instances"),
-    Fault("-DONE_INSTANCE", "lifecycle.many", "failed", "with 1 instances alive, create said no"),
+    Fault("-DONE_INSTANCE", "lifecycle.many", "failed", "with 1 instances alive, create failed"),
     Fault("-DCONFIG_CRASHES", "lifecycle.config", "crashed", "SIGSEGV in: create with the config b'[[["),
     Fault("-DCONFIG_STATUS", "lifecycle.config", "failed", "create returned the status -1"),
     Fault("-DBOUND_TO_ITS_THREAD", "lifecycle.threads", "crashed", "SIGABRT in: destroy"),
-    Fault("-DQUERY_KNOWS_ALL", "lifecycle.query", "failed", "query('hp.nothing') gave a pointer"),
+    Fault("-DQUERY_KNOWS_ALL", "lifecycle.query", "failed", "query('hp.nothing') returned a pointer"),
     Fault("-DLEAVES_ITS_FOLDER", "lifecycle.state", "failed", "it changed the working directory of the process"),
     Fault("-DEXIT_CRASHES", "lifecycle.exit", "crashed", "SIGABRT in: the end of the process"),
     Fault("-DCRASHES", "calls.tiny", "crashed", "SIGABRT in: echo(text='a')"),
     Fault("-DCRASHES_ON_EMPTY", "calls.empty", "crashed", "SIGABRT in: echo(text='')"),
     Fault("-DEXITS_ON_EMPTY", "calls.empty", "crashed", "it ended the process, with exit status 3 in: echo(text='')"),
     Fault("-DCRASHES_ON_NUL", "calls.nul", "crashed", "SIGABRT in: echo(text='\\x00')"),
-    Fault("-DHANGS_ON_NUL", "calls.nul", "timed out", "it did not come back within 4 s from: echo(text='\\x00')"),
+    Fault("-DHANGS_ON_NUL", "calls.nul", "timed out", "it did not return within 4 s from: echo(text='\\x00')"),
     Fault("-DCRASHES_ON_UNICODE", "calls.unicode", "crashed", "(4,095 characters)"),
     Fault("-DCRASHES_ON_EXTREME", "calls.extreme", "crashed", "number=-9223372036854775808"),
     Fault("-DCRASHES_ON_HUGE", "calls.huge", "crashed", "(1,048,576 characters)"),
@@ -90,8 +90,8 @@ FAULTS = [
     Fault("-DSILENT_REFUSAL", "out.refused", "warning", "returned 0 though grow had refused; return HP_NO_MEMORY"),
     Fault("-DBOOL_IS_WIDE", "out.scalar", "crashed", "SIGSEGV in: is_long(text='a', most=7)"),
     Fault("-DONE_THREAD", "threads.one", "crashed", "SIGABRT in: calls of one instance from 4 threads at once"),
-    Fault("-DCREATE_RACES", "threads.many", "crashed", "SIGABRT in: instances made, called and ended on 4 threads"),
-    Fault("-DSHARES_A_BUFFER", "threads.stable", "failed", "while others were calling; what calls share needs a lock"),
+    Fault("-DCREATE_RACES", "threads.many", "crashed", "SIGABRT in: instances created, called and destroyed on 4 threads"),
+    Fault("-DSHARES_A_BUFFER", "threads.stable", "failed", "while others were calling; protect what calls share with a lock"),
     Fault("-DLEAKS", "memory.calls", "failed", "calls of each method, some"),
     Fault("-DLEAKS_INSTANCE", "memory.instances", "failed", "instances, some"),
     Fault("-DLEAKS_LATE", "memory.instances", "failed", "instances, some"),
@@ -118,7 +118,7 @@ def test_a_plugin_without_a_fault_passes_every_check(compile_faulty: Compiler) -
 
 @pytest.fixture(scope="session")
 def reports(compile_faulty: Compiler, request: pytest.FixtureRequest) -> Iterator[dict[Fault, Future[Report]]]:
-    """What comes of the faults that are asked for, one on each processor: the checks of one plugin wait for each other."""
+    """Reports of the selected faults, one on each processor: the checks of one plugin wait for each other."""
 
     def work(fault: Fault) -> Report:
         library = compile_faulty.library("faulty.c", *HARDENED, fault.words)
@@ -135,7 +135,7 @@ def reports(compile_faulty: Compiler, request: pytest.FixtureRequest) -> Iterato
 def test_a_fault_fails_its_check_and_no_other(reports: dict[Fault, Future[Report]], fault: Fault) -> None:
     report = reports[fault].result()
     found = {outcome.name: outcome.status for outcome in report.outcomes if outcome.status not in {"passed", "skipped"}}
-    if fault.check != "load.time":  # a busy machine's own affair
+    if fault.check != "load.time":  # may fail on a busy machine
         found.pop("load.time", None)
     assert found == {fault.check: fault.status}, [o for o in report.outcomes if o.name in found]
     [outcome] = [outcome for outcome in report.outcomes if outcome.name == fault.check]

@@ -1,4 +1,4 @@
-"""The image of the Dockerfile, built and driven as its users do. Needs Docker: `./build.sh test -m container`.
+"""The image of the Dockerfile, as users build and run it. Needs Docker: `./build.sh test -m container`.
 
 HARDPOINT_DOCKER is the command, `docker` by default; it may have several words, as with `sudo docker`.
 HARDPOINT_RELEASE is the Debian release, `bookworm` by default.
@@ -57,11 +57,11 @@ def engine() -> None:
 
 @pytest.fixture(scope="session")
 def run(engine: None) -> Iterator[Run]:
-    """Run a container of the image, locked up as the Dockerfile says that it may be."""
+    """Run a container of the image with the restrictions that the Dockerfile lists."""
     build(IMAGE)
 
     def run(*words: str, options: tuple[str, ...] = (), image: str = IMAGE) -> subprocess.CompletedProcess[str]:
-        # Detached: of one that is attached, some engines lose what it wrote last.
+        # Detached: some engines lose the last output of an attached container.
         container = docker("run", "--detach", *LOCKED, *options, image, *words).stdout.strip()
         status = docker("wait", container).stdout.strip()
         done = docker("logs", container)
@@ -73,7 +73,7 @@ def run(engine: None) -> Iterator[Run]:
     docker("rmi", IMAGE, check=False)
 
 
-def test_it_greets_as_build_sh_run_does(run: Run) -> None:
+def test_its_default_output_is_that_of_build_sh_run(run: Run) -> None:
     assert run().stdout == (
         "[English] Hello, World! Nice to meet you.\n"
         "[Español] ¡Hola, World! Mucho gusto.\n"
@@ -110,7 +110,7 @@ def test_a_folder_of_the_users_own(run: Run, english: Path, tmp_path: Path) -> N
 
 
 def test_isolation_loses_nothing(run: Run) -> None:
-    """Without capabilities, without the right to new privileges, on a file system that cannot be written to."""
+    """With no capabilities, no new privileges and a read-only file system."""
     done = run("call", "--isolated", "-v", "--memory", "128MiB", ENGLISH, "greet", "World")
     assert done.stdout == "Hello, World! Nice to meet you.\n"
     assert "network: none, and no Unix sockets (seccomp)" in done.stderr
@@ -125,14 +125,14 @@ def test_bench(run: Run) -> None:
 
 
 def test_the_commands_of_the_page(run: Run, english: Path, tmp_path: Path) -> None:
-    """Those of docs/container.md, with this image's name, and a folder for $PWD."""
+    """The commands of docs/container.md, with this image's name and a folder for $PWD."""
     (tmp_path / "plugins").mkdir()
     shutil.copy(english, tmp_path / "plugins/mine.so")
     tmp_path.chmod(0o755)
     commands = "".join(block.text for block in blocks("docs/container.md") if block.by).replace("\\\n", "")
     for command in commands.splitlines():
         program, subcommand, *words = shlex.split(command, comments=True)
-        if subcommand == "build":  # which the fixture did
+        if subcommand == "build":  # done by the fixture
             assert [program, *words] in (
                 ["docker", "-t", "hardpoint", "."],
                 ["docker", "-t", "hardpoint", "--build-arg", "RELEASE=trixie", "."],
@@ -140,7 +140,7 @@ def test_the_commands_of_the_page(run: Run, english: Path, tmp_path: Path) -> No
         else:
             assert (program, subcommand) == ("docker", "run")
             words = [IMAGE if word == "hardpoint" else word.replace("$PWD", str(tmp_path)) for word in words]
-            docker("run", *([] if "--network" in words else ["--network", "none"]), *words)  # not every engine has one
+            docker("run", *([] if "--network" in words else ["--network", "none"]), *words)  # not every engine has it
 
 
 def test_no_compiler_not_root_and_no_shell_at_the_entry(run: Run) -> None:
@@ -153,7 +153,7 @@ def test_no_compiler_not_root_and_no_shell_at_the_entry(run: Run) -> None:
 
 
 def test_a_users_own_image(run: Run) -> None:
-    """The stage `host`: a host application and a plugin wheel, both installed by pip."""
+    """The stage `host`: an application and a plugin's wheel, both installed by pip."""
     image = f"{IMAGE}-host"
     build(image, "--target", "host")
     try:

@@ -1,4 +1,4 @@
-"""Plugins in C++: what hardpoint.hpp makes of every type, of exceptions and of methods that do not match."""
+"""Plugins in C++ with hardpoint.hpp: every type, exceptions, and methods that do not match."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ COMPILERS = {"g++": ["g++"], "zig": [sys.executable, "-m", "ziglang", "c++"]}
 
 @cache
 def missing(compiler: str) -> str | None:
-    """Why nothing can be compiled with it here; None if it can."""
+    """Return the reason why the compiler cannot be used here, or None."""
     if compiler == "zig":
         return None if find_spec("ziglang") else "there is no ziglang"
     return None if shutil.which(compiler) else f"there is no {compiler}"
 
 
 def compile_cpp(compiler: str, standard: str, folder: Path, source: Path) -> str:
-    """Compile a source to lib.o in `folder`, which has the headers; what the compiler said if it failed, or ""."""
+    """Compile a source to lib.o in `folder`, which has the headers. Return the errors, or "" on success."""
     if why := missing(compiler):
         pytest.skip(why)
     words = [f"-std={standard}", *COMPILED, f"-I{folder}", f"-I{ROOT / 'contract'}", "-c", str(source)]
@@ -47,7 +47,7 @@ def compile_cpp(compiler: str, standard: str, folder: Path, source: Path) -> str
 
 
 def build_cpp(compiler: str, standard: str, folder: Path, source: Path) -> Path:
-    """The library made of a source that compiles without a warning."""
+    """Build the library; the source has to compile without warnings."""
     assert compile_cpp(compiler, standard, folder, source) == ""
     if compiler == "zig" and missing("g++"):
         pytest.skip(
@@ -84,7 +84,7 @@ class TestAlike(Alike):
         ("memory", 4, "out of memory"),
         ("format", 1, "%s%n {}"),
         ("long", 1, "x" * 100_000),
-        ("int", 1, "an exception that is no std::exception"),
+        ("int", 1, "an exception that is not a std::exception"),
     ],
 )
 def test_exceptions_are_reasons(plugin: Kinds, way_to_fail: str, status: int, text: str) -> None:
@@ -95,20 +95,22 @@ def test_exceptions_are_reasons(plugin: Kinds, way_to_fail: str, status: int, te
 
 
 @pytest.mark.parametrize("way_to_fail", ["length", "std"])
-def test_the_standard_librarys_exceptions_say_what_they_say(plugin: Kinds, way_to_fail: str) -> None:
+def test_what_of_a_standard_exception_is_the_reason(plugin: Kinds, way_to_fail: str) -> None:
     with pytest.raises(hardpoint.CallError, match=r"fail failed with status 1 \(HP_FAILED\): basic_string"):
         plugin.fail(way_to_fail)
 
 
-def test_what_was_written_before_an_exception_is_gone(kinds: Path, fresh: Fresh, way: Way) -> None:
+def test_an_exception_discards_a_partial_result(kinds: Path, fresh: Fresh, way: Way) -> None:
     with hardpoint.loaded(fresh(kinds), Kinds, config="half", **how(way)) as plugin:
         with pytest.raises(hardpoint.CallError) as failed:
             plugin.config()
         assert failed.value.text == "only half of it was written"
 
 
-def test_a_constructor_may_throw_what_is_no_exception(kinds: Path, fresh: Fresh, way: Way) -> None:
-    with pytest.raises(hardpoint.CreateError, match=r"create failed with status 1 .*: an exception that is no std::"):
+def test_a_constructor_may_throw_any_type(kinds: Path, fresh: Fresh, way: Way) -> None:
+    with pytest.raises(
+        hardpoint.CreateError, match=r"create failed with status 1 .*: an exception that is not a std::"
+    ):
         hardpoint.load(fresh(kinds), Kinds, config="whatever", **how(way))
 
 
@@ -121,7 +123,7 @@ def test_a_thread_can_be_cancelled_in_a_method(compiler: Compiler, tmp_path: Pat
     assert (done.returncode, done.stdout, done.stderr) == (0, "waiting\ncancelled\n", "")
 
 
-def test_english_in_cpp_says_what_the_one_in_c_says(english: Path, tmp_path: Path, fresh: Fresh, way: Way) -> None:
+def test_english_in_cpp_behaves_like_the_one_in_c(english: Path, tmp_path: Path, fresh: Fresh, way: Way) -> None:
     library = build_cpp("g++", "c++17", tmp_path, ROOT / "native_plugins/english_cpp/english_cpp.cpp")
     names = ["World", "", "日本語 🛩️", "a\0b", "%s%n{}", "x" * 511, "ß" * 1_000_000]
     with (
@@ -133,14 +135,17 @@ def test_english_in_cpp_says_what_the_one_in_c_says(english: Path, tmp_path: Pat
 
 
 WRONG = {
-    "few": ("std::string greet() { return {}; }", "the method has another number of parameters"),
+    "few": ("std::string greet() { return {}; }", "the number of the method's parameters does not match"),
     "many": (
         "std::string greet(std::string_view, int64_t) { return {}; }",
-        "the method has another number of parameters",
+        "the number of the method's parameters does not match",
     ),
-    "type": ("std::string greet(hp::Bytes) { return {}; }", "a parameter of the method is not what the contract says"),
-    "reference": ("std::string greet(std::string_view &) { return {}; }", "a parameter of the method is not what"),
-    "number": ("double greet(std::string_view) { return 0; }", "the method's result is not what the contract says"),
+    "type": ("std::string greet(hp::Bytes) { return {}; }", "a parameter of the method does not match the contract"),
+    "reference": ("std::string greet(std::string_view &) { return {}; }", "a parameter of the method does not match"),
+    "number": (
+        "double greet(std::string_view) { return 0; }",
+        "the method's result does not match the contract; it needs std::string",
+    ),
     "class": (
         "bool greet(std::string_view) { return {}; } English(int) {}",
         "the class needs a constructor that takes",
@@ -150,7 +155,7 @@ WRONG = {
 
 @pytest.mark.parametrize("compiler", ["g++", "zig"])
 @pytest.mark.parametrize(("method", "sentence"), WRONG.values(), ids=WRONG)
-def test_a_method_that_does_not_match_is_a_sentence(compiler: str, method: str, sentence: str, tmp_path: Path) -> None:
+def test_a_method_that_does_not_match_is_an_error(compiler: str, method: str, sentence: str, tmp_path: Path) -> None:
     source = tmp_path / "wrong.cpp"
     source.write_text(
         f'#include "greeter.h"\n#include "hardpoint.hpp"\nstruct English {{ {method} const char *lang() {{ return ""; }} }};\n'
@@ -164,13 +169,19 @@ def test_a_method_that_does_not_match_is_a_sentence(compiler: str, method: str, 
 
 
 NUMBERS = {
-    "narrow": ("int64_t join(hp::Bytes, hp::Bytes) { return 0; }", "a parameter of the method is not what"),
-    "int": ("int64_t unnamed(int, int64_t) { return 0; }", "a parameter of the method is not what"),
-    "float": ("int64_t unnamed(int64_t, double) { return 0; }", "a parameter of the method is not what"),
-    "result": ("double unnamed(int64_t, int64_t) { return 0; }", "the method's result is not the number"),
-    "unsigned": ("uint64_t unnamed(int64_t, int64_t) { return 0; }", "the method's result is not the number"),
-    "void": ("void unnamed(int64_t, int64_t) {}", "the method's result is not the number"),
-    "bool": ("int negate(bool) { return 0; }", "the method's result is not the number"),
+    "narrow": ("int64_t join(hp::Bytes, hp::Bytes) { return 0; }", "a parameter of the method does not match"),
+    "int": ("int64_t unnamed(int, int64_t) { return 0; }", "a parameter of the method does not match"),
+    "float": ("int64_t unnamed(int64_t, double) { return 0; }", "a parameter of the method does not match"),
+    "result": (
+        "double unnamed(int64_t, int64_t) { return 0; }",
+        "the method's result does not match the contract; it needs int64_t",
+    ),
+    "unsigned": (
+        "uint64_t unnamed(int64_t, int64_t) { return 0; }",
+        "the method's result does not match the contract; it needs int64_t",
+    ),
+    "void": ("void unnamed(int64_t, int64_t) {}", "the method's result does not match the contract; it needs int64_t"),
+    "bool": ("int negate(bool) { return 0; }", "the method's result does not match the contract; it needs int64_t"),
 }
 
 

@@ -1,4 +1,4 @@
-"""@contract, @since and @quick: what is a contract, and what is refused, by class, method and parameter."""
+"""@contract, @since and @quick: contracts, and refusals that name class, method and parameter."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def define(
     version: object = "1.0",
     first: str = "",
 ) -> Contract:
-    """The contract whose class has this body. In exec, since type checkers would stop most of what stands here."""
+    """Define a contract whose class has this body, in exec, since type checkers would reject most bodies here."""
     decorator = f"@contract({name!r}, version={version!r})"
     source = "\n".join([first, PREAMBLE, decorator, head, textwrap.indent(textwrap.dedent(body), "    ")])
     scope: dict[str, Any] = {"__name__": "greetings"}
@@ -81,12 +81,12 @@ HEADS = {
 
 
 @pytest.mark.parametrize("case", HEADS)
-def test_a_class_that_is_no_plain_protocol_is_refused(case: str) -> None:
+def test_a_class_that_is_not_a_plain_protocol_is_refused(case: str) -> None:
     head, why = HEADS[case]
     assert refusal(GREET, head=head) == f"Greeter cannot be a contract: {why}"
 
 
-def test_what_is_no_class_at_all_is_refused() -> None:
+def test_an_object_that_is_not_a_class_is_refused() -> None:
     mark: Any = hardpoint.contract("greeter", version="1.0")
     with pytest.raises(hardpoint.DefinitionError, match=r"^\['x'\] cannot be a contract: it needs to be a class"):
         mark(["x"])
@@ -163,7 +163,7 @@ MEMBERS = {
 
 @pytest.mark.parametrize("case", MEMBERS)
 @pytest.mark.parametrize("beside", ["", GREET.replace("greet", "lang")], ids=["alone", "beside a method"])
-def test_a_member_that_is_no_method_is_refused(case: str, beside: str) -> None:
+def test_a_member_that_is_not_a_method_is_refused(case: str, beside: str) -> None:
     body, member = MEMBERS[case]
     assert refusal(f"{beside}\n{body}") == (
         f"Greeter.{member} cannot be a method of a contract: a contract has methods and nothing else: no attributes, "
@@ -210,8 +210,8 @@ def test_a_bad_parameter_name_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["def", "from", "None"])
-def test_a_word_of_pythons_is_refused_where_no_source_has_it(name: str) -> None:
-    """Nobody could call such a method, or pass such an argument by its name."""
+def test_a_python_keyword_is_refused_even_if_set_at_run_time(name: str) -> None:
+    """Such a method could not be called, nor such an argument be passed by name."""
 
     def greet(self: object, name: str) -> None: ...
 
@@ -230,7 +230,7 @@ def test_a_word_of_pythons_is_refused_where_no_source_has_it(name: str) -> None:
     )
 
 
-def test_names_that_are_free_where_they_stand() -> None:
+def test_names_that_are_reserved_elsewhere() -> None:
     contract = define("""
         def out(self, create: int, head: int, x_len: int, N: int, class_: int) -> int: ...
         def result(self, flags: float, query: bool, destroy: str) -> None: ...
@@ -239,7 +239,7 @@ def test_names_that_are_free_where_they_stand() -> None:
     assert [method.name for method in contract.methods] == ["out", "result", "S"]
 
 
-def test_every_macro_of_the_headers_is_taken(compiler: Compiler) -> None:
+def test_every_macro_of_the_headers_is_reserved(compiler: Compiler) -> None:
     words = [*compiler.command, "-std=gnu11", "-dM", "-E", "-xc", "-include", "hardpoint.h", f"-I{ROOT / 'contract'}"]
     macros = subprocess.run([*words, "/dev/null"], capture_output=True, text=True, check=True).stdout
     names = re.findall(r"^#define ([A-Za-z]\w*)(?= |$)", macros, re.MULTILINE)
@@ -249,7 +249,7 @@ def test_every_macro_of_the_headers_is_taken(compiler: Compiler) -> None:
 
 @pytest.mark.parametrize("kind", ["str", "bytes", "Buffer", "bytearray", "WritableBuffer"])
 @pytest.mark.parametrize("order", ["x: {0}, x_len: int", "x_len: int, x: {0}", "x: {0}, x_len: int, /"])
-def test_the_name_of_a_buffers_length_is_taken(kind: str, order: str) -> None:
+def test_the_name_of_a_buffers_length_is_reserved(kind: str, order: str) -> None:
     assert refusal(f"def greet(self, {order.format(kind)}) -> str: ...") == (
         "Greeter.greet cannot be a method of a contract: parameter 'x_len' has the name of the length of 'x' in C; "
         "choose another"
@@ -323,7 +323,7 @@ def _why_not(body: str) -> str:
     return ""
 
 
-ANNOTATIONS = {  # Python 3.14 spells Optional another way
+ANNOTATIONS = {  # Python 3.14 spells Optional differently
     "list[int]": "list[int]", "Optional[str]": repr(str | None) if sys.version_info >= (3, 14) else "typing.Optional[str]", "str | None": "str | None",
     "Any": "typing.Any", "object": "object", "complex": "complex", "memoryview": "memoryview", "None": "None",
     "type(None)": "NoneType", "Annotated[str, 'x']": "typing.Annotated[str, 'x']", "Annotated[str, []]": "typing.Annotated[str, []]",
@@ -386,7 +386,7 @@ SINCE |= {text: _malformed(text) for text in ("", "1", "0.1", "1.1.0", "1.1\n", 
 
 
 @pytest.mark.parametrize("version", SINCE, ids=repr)
-def test_since_a_version_that_the_contract_never_had_is_refused(version: object) -> None:
+def test_since_a_later_version_than_the_contracts_is_refused(version: object) -> None:
     assert refusal(f"@since({version!r})\n{GREET}", version="1.2") == SINCE[version]
 
 
@@ -412,7 +412,7 @@ def test_every_kind_by_a_real_class() -> None:
     @runtime_checkable
     @hardpoint.contract("all_kinds", version="2.3")
     class Kinds(Protocol):
-        """All of them."""
+        """Every kind."""
 
         def takes(
             self, a: str, b: bytes, c: Buffer, d: bytearray, e: WritableBuffer, f: int, g: float, h: bool
@@ -448,13 +448,13 @@ def test_annotations_may_be_in_quotes(first: str) -> None:
     assert contract.methods[0].text == "greet(a: int, b: bytes) -> None"
 
 
-def test_what_python_and_typing_add_is_no_member() -> None:
+def test_attributes_that_python_and_typing_add_are_not_members() -> None:
     body = f"__slots__ = ()\n@abc.abstractmethod\n{GREET}"
     for head in ("class Greeter(Protocol):", "@runtime_checkable\nclass Greeter(Protocol):"):
         assert [method.name for method in define(body, head=head).methods] == ["greet"]
 
 
-def test_the_protocol_of_typing_extensions_will_do() -> None:
+def test_the_protocol_of_typing_extensions_works() -> None:
     pytest.importorskip("typing_extensions")
     head = "@typing_extensions.runtime_checkable\nclass Greeter(typing_extensions.Protocol):"
     assert [method.name for method in define(GREET, head=head, first="import typing_extensions").methods] == ["greet"]
@@ -466,7 +466,7 @@ class Person:
 
 
 @pytest.mark.parametrize("inside", [True, False], ids=["decorated first", "decorated last"])
-def test_isinstance_still_works_with_a_class_of_ones_own(inside: bool) -> None:
+def test_isinstance_works_with_an_unrelated_class(inside: bool) -> None:
     class Greeter(Protocol):
         def greet(self, name: str) -> str: ...
 

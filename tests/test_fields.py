@@ -1,4 +1,4 @@
-"""Fields behave like a NamedTuple: each is compared with one of the same fields."""
+"""Fields behave like a NamedTuple: each class is compared with a NamedTuple of the same fields."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ ASKED: dict[str, Callable[[Any], object]] = {
 
 
 @pytest.mark.parametrize("ask", ASKED.values(), ids=ASKED)
-def test_it_answers_as_a_named_tuple(ask: Callable[[Any], object]) -> None:
+def test_it_behaves_like_a_named_tuple(ask: Callable[[Any], object]) -> None:
     assert ask(Point) == ask(Model)
 
 
@@ -132,8 +132,8 @@ def test_public_classes_are_named_tuples_to_their_users() -> None:
     assert repr(problem) == "Problem(code='code', needs='this', found='that', fix='mend it', fatal=True)"
 
 
-def test_nothing_is_compiled_on_the_way_to_a_call(run_python: RunPython, english: Path) -> None:
-    """The first compile() of a process makes all classes of its syntax tree, which is 2 ms."""
+def test_loading_and_calling_does_not_call_compile(run_python: RunPython, english: Path) -> None:
+    """The first compile() of a process creates all classes of the syntax tree, which takes 2 ms."""
     code = (
         "import sys, typing, json\n"
         "sys.addaudithook(lambda event, args: event == 'compile' and args[1] == '<string>' and print(args))\n"

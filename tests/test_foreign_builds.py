@@ -1,4 +1,4 @@
-"""Plugins built with other people's build systems, which ask `hardpoint include` where things are."""
+"""Plugins built with make, pkg-config, CMake and Meson, which find hardpoint with `hardpoint include`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ENGLISH_CPP = (ROOT / "native_plugins/english_cpp/english_cpp.cpp").read_text()
 
 
 def need(*tools: str) -> None:
-    """Skip where one is missing; those of the environment's wheels count."""
+    """Skip if a tool is missing; tools from wheels in the environment count."""
     for tool in tools:
         if shutil.which(tool, path=BESIDE) is None:
             pytest.skip(f"there is no {tool}")
@@ -32,7 +32,7 @@ def need(*tools: str) -> None:
 
 @pytest.fixture(scope="session", params=["editable", "wheel"])
 def installed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment in which `hardpoint` is this tree's, where its headers are behind a symlink, or a wheel's."""
+    """The environment variables to run `hardpoint` of this tree (its headers are behind a symlink) or of the wheel."""
     environment = {**os.environ, "PATH": BESIDE, "HARDPOINT": f"{sys.executable} -P -m hardpoint"}
     if request.param == "wheel":
         folder = tmp_path_factory.mktemp("with a blank")
@@ -54,7 +54,7 @@ def include(environment: dict[str, str], folder: Path, *words: str) -> str:
 
 
 def greets(library: Path) -> None:
-    """It fits, exports its vtable and nothing else, and can be called."""
+    """Check that the library fits, exports only its vtable, and can be called."""
     command = [sys.executable, "-m", "hardpoint", "check", str(library)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout

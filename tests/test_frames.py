@@ -1,6 +1,6 @@
 """Hostile frames: the host takes whatever a worker sends as a valid reply or as a crash, never as anything else.
 
-The worker is played by a thread at the other end of the host's sockets.
+A thread at the other end of the host's sockets plays the worker.
 """
 
 from __future__ import annotations
@@ -86,12 +86,12 @@ class Fake:
             try:
                 while connection.recv(1 << 20):
                     self.reply(connection, memory)
-            except OSError:  # the host, or the reply itself, has closed it
+            except OSError:  # closed by the host, or by the reply itself
                 pass
         os.close(memory)
 
     def say(self, frame: bytes) -> None:
-        """Answer the calls that follow with these bytes."""
+        """Answer the following calls with these bytes."""
         self.reply = lambda connection, _: connection.sendall(frame)
 
 
@@ -121,7 +121,7 @@ CALLS: dict[str, tuple[Callable[[Probe], Any], type, Any, int]] = {
 
 
 @pytest.mark.parametrize("kind", CALLS)
-def test_the_fake_worker_is_believed_when_it_says_what_can_be(fake: Fake, probe: Probe, kind: str) -> None:
+def test_valid_answers_of_the_fake_worker_are_accepted(fake: Fake, probe: Probe, kind: str) -> None:
     call, wanted, result, buffers = CALLS[kind]
     fake.say(pack([0, result, *[b"abc"] * buffers]))
     assert type(call(probe)) is wanted
@@ -176,7 +176,7 @@ BYTES = {
 
 
 @pytest.mark.parametrize("name", BYTES)
-def test_bytes_that_are_no_frame_are_a_crash(fake: Fake, probe: Probe, name: str) -> None:
+def test_a_malformed_frame_is_a_crash(fake: Fake, probe: Probe, name: str) -> None:
     fake.say(BYTES[name])
     with pytest.raises(hardpoint.CrashedError, match=r"the worker sent a malformed frame .* and was killed"):
         probe.text("x")
@@ -186,7 +186,7 @@ def test_bytes_that_are_no_frame_are_a_crash(fake: Fake, probe: Probe, name: str
     "size", [(0, 0), (0, 1), (1 << 63, 1), (0, 1 << 63), ((1 << 64) - 1, (1 << 64) - 1), (4096, 1 << 40)]
 )
 @pytest.mark.parametrize("kind", ["str", "bytes", "mixed"])
-def test_payloads_that_are_not_there_are_a_crash(fake: Fake, probe: Probe, kind: str, size: tuple[int, int]) -> None:
+def test_missing_payloads_are_a_crash(fake: Fake, probe: Probe, kind: str, size: tuple[int, int]) -> None:
     call, _, _, buffers = CALLS[kind]
     fake.say(pack([0, placed(*size), *[b"abc"] * buffers]))
     with pytest.raises(hardpoint.CrashedError, match="the worker sent a malformed frame"):
@@ -208,7 +208,7 @@ def test_memory_that_is_a_hole_is_not_read(fake: Fake, probe: Probe, size: int) 
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
 
 
-def test_memory_that_was_made_large_is_still_used(fake: Fake, probe: Probe) -> None:
+def test_enlarged_memory_is_still_used(fake: Fake, probe: Probe) -> None:
     data = b"x" * 100_000
 
     def grow(connection: socket.socket, memory: int) -> None:
@@ -220,7 +220,7 @@ def test_memory_that_was_made_large_is_still_used(fake: Fake, probe: Probe) -> N
         assert probe.raw(data) == data
 
 
-def test_memory_cannot_be_taken_away(fake: Fake, probe: Probe) -> None:
+def test_memory_cannot_be_shrunk(fake: Fake, probe: Probe) -> None:
     """Else the host would die of SIGBUS when it reads beyond the end."""
     import fcntl
 
@@ -250,7 +250,7 @@ def test_a_buffer_of_another_size_is_a_crash(fake: Fake, probe: Probe, content: 
     with pytest.raises(hardpoint.CrashedError, match="the worker sent a malformed frame"):
         probe.flip(data)
     assert data == b"xyz"
-    data.append(1)  # nobody holds it
+    data.append(1)  # it is not referenced
 
 
 def test_an_answer_that_never_comes(fake: Fake, probe_library: Path) -> None:
@@ -269,7 +269,7 @@ def test_a_connection_that_ends_is_a_crash(fake: Fake, probe: Probe, reply: Any)
         probe.text("x")
 
 
-def test_descriptors_that_come_along_are_not_kept(fake: Fake, probe: Probe) -> None:
+def test_attached_descriptors_are_closed(fake: Fake, probe: Probe) -> None:
     def flood(connection: socket.socket, memory: int) -> None:
         rights = array.array("i", [memory] * 200)
         connection.sendmsg([pack([0, b"x"])], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
@@ -292,7 +292,7 @@ ANSWERS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", [*ANSWERS, *BYTES])
-def test_an_answer_to_load_that_cannot_be_is_a_crash(fake: Fake, probe_library: Path, name: str) -> None:
+def test_an_invalid_answer_to_load_is_a_crash(fake: Fake, probe_library: Path, name: str) -> None:
     fake.loaded = pack(ANSWERS[name]) if name in ANSWERS else BYTES[name]
     with pytest.raises(hardpoint.CrashedError, match="in loading, the worker sent a malformed frame"):
         hardpoint.load(probe_library, Probe, isolated=hardpoint.Isolation(timeout=20.0))
@@ -342,7 +342,7 @@ def some_value(choose: random.Random, depth: int = 0) -> Any:
 
 
 def some_frame(choose: random.Random, result: Any, buffers: int) -> bytes:
-    """Bytes, a reply with a few of them changed, or one of odd values."""
+    """Draw random bytes, a reply with some bytes changed, or a reply of odd values."""
     right = pack(
         choose.choice(
             ([0, result, *[b"abc"] * buffers], [1, ["CallError", "message", 300, "text"], *[b"abc"] * buffers])

@@ -1,4 +1,4 @@
-"""The C headers: every dialect that they promise, under gcc and clang, and what a careless author is told."""
+"""The C headers: every supported dialect under gcc and clang, and warnings for the usual mistakes."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ needs_cxx = pytest.mark.skipif(shutil.which(CXX[0]) is None, reason="there is no
 
 
 def _dialects(*standards: str, words: tuple[str, ...] = ()) -> list[object]:
-    """Each standard under the system's compiler and under clang, as parameters of a test."""
+    """Return the parameters of a test: each standard with the system's compiler and with clang."""
     found: list[object] = []
     for standard in standards:
         cxx = "++" in standard
@@ -121,7 +121,7 @@ designated = pytest.mark.parametrize("dialect", DESIGNATED)
 
 
 class Build:
-    """Runs a compiler on a source for one dialect, with the headers of the contracts above at hand."""
+    """Compiles sources for one dialect, with the headers of the contracts above."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -134,7 +134,7 @@ class Build:
             (folder / name).write_text(header, encoding="utf-8")
 
     def run(self, dialect: Dialect, source: str, *words: str) -> subprocess.CompletedProcess[str]:
-        """Compile a file of tests/plugins, or else C itself, and tell what the compiler said."""
+        """Compile a file of tests/plugins, or C code itself, and return the compiler's messages."""
         path = TESTS / "plugins" / source if source.endswith(".c") else self.folder / "source.c"
         if not source.endswith(".c"):
             path.write_text(source, encoding="utf-8")
@@ -143,7 +143,7 @@ class Build:
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     def library(self, dialect: Dialect, source: str, *words: str) -> Path:
-        """The library made of it with every warning an error, new for each call."""
+        """Build a new library at each call, with every warning as an error."""
         target = self.folder / "library.so"
         done = self.run(
             dialect, source, "-fPIC", "-fvisibility=hidden", "-shared", *WARNINGS, "-o", str(target), *words
@@ -152,7 +152,7 @@ class Build:
         return target
 
     def check(self, dialect: Dialect, source: str, *words: str) -> subprocess.CompletedProcess[str]:
-        """Compile it to an object, which is thrown away."""
+        """Compile to an object file, and discard it."""
         return self.run(dialect, source, "-c", *words, "-o", str(self.folder / "source.o"))
 
 
@@ -180,7 +180,7 @@ def test_a_header_compiles_alone(build: Build, dialect: Dialect, header: str) ->
 
 
 def _without_comments(header: str) -> str:
-    """The header as C reads it: trigraphs and joined lines first, then comments, which do not nest."""
+    """Strip comments as C does: replace trigraphs and join lines first; comments do not nest."""
     joined = header.replace("??/", "\\").replace("\\\n", "")
     return " ".join(re.sub(r"/\*.*?\*/", " ", joined, flags=re.DOTALL).split())
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from conftest import LoadHostile, RunPython
 
 
-def test_info_tells_how_it_is_kept(load_hostile: LoadHostile, hostile_library: Path) -> None:
+def test_info_has_the_isolation_status(load_hostile: LoadHostile, hostile_library: Path) -> None:
     options = Isolation(timeout=5.0, memory="256MiB")
     plugin = load_hostile(isolated=options)
     about = hardpoint.info(plugin)
@@ -49,7 +49,7 @@ def test_a_closed_plugin_has_no_worker(load_hostile: LoadHostile) -> None:
         plugin.count()
 
 
-def test_an_object_that_nobody_holds_ends_its_worker(hostile_library: Path) -> None:
+def test_an_unreferenced_object_ends_its_worker(hostile_library: Path) -> None:
     plugin = hardpoint.load(hostile_library, Hostile, isolated=True)
     [pid] = workers(plugin)
     del plugin
@@ -101,19 +101,19 @@ OPTIONS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_options_that_cannot_be(hostile_library: Path, options: dict[str, Any]) -> None:
+def test_invalid_options(hostile_library: Path, options: dict[str, Any]) -> None:
     [(name, value)] = options.items()
     with pytest.raises(ValueError, match=rf"^Isolation\({name}=\.\.\.\) is .*, not {re.escape(repr(value))}$"):
         hardpoint.load(hostile_library, Hostile, isolated=Isolation(**options))
 
 
 @pytest.mark.parametrize("size", ["much", -1, 0, "0MiB", "1.5GiB", ""])
-def test_sizes_that_cannot_be(hostile_library: Path, size: Any) -> None:
+def test_invalid_sizes(hostile_library: Path, size: Any) -> None:
     with pytest.raises(ValueError, match=rf"not {size!r}$"):
         hardpoint.load(hostile_library, Hostile, isolated=Isolation(memory=size))
 
 
-def test_an_option_that_there_is_not(hostile_library: Path) -> None:
+def test_an_unknown_option(hostile_library: Path) -> None:
     with pytest.raises(TypeError, match="tiemout"):
         Isolation(tiemout=1)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match=r"^isolated is True, False or an Isolation\(\.\.\.\), not str$"):
@@ -126,7 +126,7 @@ def test_long_timeouts(hostile_library: Path, timeout: float) -> None:
         assert plugin.count() == 1
 
 
-def test_what_is_refused_is_refused_before_any_process_starts(
+def test_refusals_come_before_any_process_starts(
     hostile_library: Path, english: Path, tmp_path: Path, run_python: RunPython
 ) -> None:
     code = f"""
@@ -178,10 +178,10 @@ def test_pinned(load_hostile: LoadHostile, hostile_library: Path, tmp_path: Path
         load_hostile(sha256=digest[::-1])
 
 
-def test_a_host_that_blocks_signals_learns_all_the_same_how_a_worker_died(
+def test_a_host_that_blocks_signals_sees_the_signal_that_killed_a_worker(
     hostile_library: Path, run_python: RunPython
 ) -> None:
-    """They would be blocked in the processes that it starts."""
+    """The processes that it starts would inherit the mask."""
     code = f"""
 import signal, sys
 sys.path[:0] = {IMPORTABLE!r}
@@ -200,7 +200,7 @@ for what in ("alarm", "segv", "exit"):
 
 
 def test_a_host_without_stdin_stdout_and_stderr(hostile_library: Path, tmp_path: Path, run_python: RunPython) -> None:
-    """A daemon: descriptors 0, 1 and 2 are whatever was opened first."""
+    """As a daemon, where descriptors 0, 1 and 2 are the first files that it opened."""
     said = tmp_path / "said"
     code = f"""
 import os, sys

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def spare_of(plugin: object) -> int:
-    """The process that waits while a plugin's one worker runs."""
+    """Return the spare process, while the plugin has one worker."""
     [worker] = workers(plugin)
     others: list[int] = []
 
@@ -35,7 +35,7 @@ def spare_of(plugin: object) -> int:
     return others[0]
 
 
-def test_the_next_worker_is_the_process_that_waited(load_hostile: LoadHostile, hostile_library: Path) -> None:
+def test_the_next_worker_is_the_spare_process(load_hostile: LoadHostile, hostile_library: Path) -> None:
     plugin = load_hostile()
     for _ in range(3):
         waited = spare_of(plugin)
@@ -48,7 +48,7 @@ def test_the_next_worker_is_the_process_that_waited(load_hostile: LoadHostile, h
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=lambda how: how.name)
-def test_one_that_was_killed_is_no_trouble(
+def test_a_killed_spare_process_does_no_harm(
     load_hostile: LoadHostile, hostile_library: Path, how: signal.Signals
 ) -> None:
     plugin = load_hostile()
@@ -62,7 +62,7 @@ def test_one_that_was_killed_is_no_trouble(
     assert plugin.count() == 1
 
 
-def test_one_that_is_frozen_is_killed_when_its_time_is_up(load_hostile: LoadHostile, hostile_library: Path) -> None:
+def test_a_frozen_spare_process_is_killed_at_the_timeout(load_hostile: LoadHostile, hostile_library: Path) -> None:
     plugin = load_hostile()
     waited = spare_of(plugin)
     freeze(waited)
@@ -73,7 +73,7 @@ def test_one_that_is_frozen_is_killed_when_its_time_is_up(load_hostile: LoadHost
         assert other.count() == 1
 
 
-def test_it_has_the_limits_and_the_sandbox_of_what_it_becomes(load_hostile: LoadHostile, hostile_library: Path) -> None:
+def test_it_has_the_limits_and_the_sandbox_of_its_worker(load_hostile: LoadHostile, hostile_library: Path) -> None:
     spare_of(load_hostile())
     with hardpoint.loaded(hostile_library, Hostile, isolated=Isolation(files=77, cpu=9)) as other:
         about = hardpoint.info(other).isolation
@@ -81,14 +81,14 @@ def test_it_has_the_limits_and_the_sandbox_of_what_it_becomes(load_hostile: Load
         assert {"open files: 77", "processor time: 9 s"} <= set(about.sandbox)
 
 
-def test_it_holds_nothing_of_the_host_or_of_other_workers(load_hostile: LoadHostile) -> None:
+def test_it_inherits_nothing_from_the_host_or_other_workers(load_hostile: LoadHostile) -> None:
     folder = f"/proc/{spare_of(load_hostile())}/fd"
     assert eventually(lambda: sorted(map(int, os.listdir(folder))) == [0, 1, 2, 3]), os.listdir(folder)
     assert [os.readlink(f"{folder}/{fd}") for fd in (0, 1)] == ["/dev/null"] * 2
     assert re.match("socket:", os.readlink(f"{folder}/3"))
 
 
-def test_nobody_burns_time_who_has_nothing_to_do(hostile_library: Path) -> None:
+def test_idle_processes_take_no_processor_time(hostile_library: Path) -> None:
     with ExitStack() as stack:
         plugins = [stack.enter_context(hardpoint.loaded(hostile_library, Hostile, isolated=True)) for _ in range(2)]
         for _ in range(2000):
@@ -103,7 +103,7 @@ def test_nobody_burns_time_who_has_nothing_to_do(hostile_library: Path) -> None:
         assert {pid: ticks(pid) - before[pid] <= 5 for pid in everybody} == dict.fromkeys(everybody, True)
 
 
-def test_nobody_burns_time_while_a_method_takes_its_own(load_hostile: LoadHostile) -> None:
+def test_a_slow_method_is_awaited_without_polling(load_hostile: LoadHostile) -> None:
     """The wait for quick calls may poll; the wait for slow ones between them, and for the next call, sleeps."""
     plugin = load_hostile()
     both = [os.getpid(), *workers(plugin)]
@@ -119,5 +119,5 @@ def test_nobody_burns_time_while_a_method_takes_its_own(load_hostile: LoadHostil
 
 
 def ticks(pid: int) -> int:
-    """The processor time of a process, in hundredths of a second."""
+    """Return the processor time of a process in hundredths of a second."""
     return int(field(pid, 11)) + int(field(pid, 12))

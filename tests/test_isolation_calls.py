@@ -71,7 +71,7 @@ def test_a_serial_plugin_serves_one_call_at_a_time_in_one_worker(probe_library: 
         assert together(*[lambda: plugin.overlap(30)] * 6) == [1] * 6
 
 
-def test_awaited_calls_overlap_and_the_loop_goes_on(load_hostile: LoadHostile) -> None:
+def test_awaited_calls_overlap_and_do_not_block_the_loop(load_hostile: LoadHostile) -> None:
     plugin = hardpoint.awaitable(load_hostile(isolated=Isolation(workers=2)))
     turns = 0
 
@@ -105,7 +105,7 @@ def test_awaited_errors_and_names(load_hostile: LoadHostile) -> None:
         hardpoint.awaitable("x")
 
 
-def test_to_stop_waiting_leaves_the_plugin_usable(load_hostile: LoadHostile) -> None:
+def test_cancelling_an_awaited_call_leaves_the_plugin_usable(load_hostile: LoadHostile) -> None:
     plugin = hardpoint.awaitable(load_hostile())
 
     async def main() -> int:

@@ -1,4 +1,4 @@
-"""Isolated plugins that die in create, in a call or in destroy: one clear error each, and the host goes on."""
+"""Isolated plugins that crash in create, in a call or in destroy: one clear error each, and the host continues."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_call_that_a_signal_ends(load_hostile: LoadHostile, hostile_library: P
     error = caught.value
     assert (error.signal, error.status, error.path) == (SIGNALS[what], None, str(hostile_library))
     assert str(error).startswith(f"{hostile_library}: the worker was killed by {SIGNALS[what].name} in harm")
-    assert plugin.count() == 1  # a fresh one
+    assert plugin.count() == 1  # in a new worker
     assert workers(plugin) != (before,)
     assert not runs(before)
 
@@ -107,10 +107,10 @@ THROWER_PLUGIN("thrower", "1.0", p.throw_it = throw_it);
 def test_all_memory_is_a_crash_and_not_the_hosts(load_hostile: LoadHostile) -> None:
     with pytest.raises(CrashedError) as caught:
         load_hostile(isolated=Isolation(memory="128MiB")).harm("eat")
-    assert caught.value.signal == signal.SIGABRT  # malloc gave NULL
+    assert caught.value.signal == signal.SIGABRT  # malloc returned NULL
 
 
-def test_bytes_that_are_no_answer_are_a_crash(load_hostile: LoadHostile) -> None:
+def test_a_malformed_frame_is_a_crash(load_hostile: LoadHostile) -> None:
     plugin = load_hostile()
     with pytest.raises(CrashedError, match=r"in harm, the worker sent a malformed frame .* and was killed: the plugin "
                                            r"wrote to a descriptor .* report it to the author of hostile") as caught:  # fmt: skip
@@ -130,7 +130,7 @@ def test_a_worker_that_closes_everything_is_gone(load_hostile: LoadHostile) -> N
     assert plugin.count() == 1
 
 
-def test_the_death_of_a_child_of_the_plugin_disturbs_nobody(load_hostile: LoadHostile) -> None:
+def test_the_exit_of_a_plugins_child_has_no_effect(load_hostile: LoadHostile) -> None:
     plugin = load_hostile()
     assert plugin.harm("child") == "alive"
     assert plugin.count() == 2
@@ -143,7 +143,7 @@ def test_a_plugin_that_kills_the_parent_of_its_process(load_hostile: LoadHostile
     with pytest.raises((CrashedError, TimedOutError)):
         plugin.harm("parent")
     for each in (plugin, other):
-        with suppress(CrashedError):  # it died with the other
+        with suppress(CrashedError):  # it died with its parent
             each.count()
         assert each.count() >= 1
 
@@ -164,7 +164,7 @@ def test_a_create_that_does_worse(load_hostile: LoadHostile, what: str) -> None:
 
 
 @pytest.mark.parametrize("what", ["segv", "abort", "_exit", "kill"])
-def test_a_destroy_that_dies_is_told_of(
+def test_a_crash_in_destroy_is_logged(
     load_hostile: LoadHostile, hostile_library: Path, what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     plugin = load_hostile(config=f"destroy:{what}")

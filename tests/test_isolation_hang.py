@@ -1,4 +1,4 @@
-"""Isolated plugins that hang, or are frozen: they are ended in time."""
+"""Isolated plugins that hang or are frozen: they are killed in time."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_call_that_hangs_is_ended_in_time(load_hostile: LoadHostile, hostile_l
     assert plugin.count() == 1
 
 
-def test_a_hang_in_one_thread_ends_the_call_of_another_with_a_word_why(load_hostile: LoadHostile) -> None:
+def test_a_hang_in_one_thread_ends_the_call_of_another_with_the_reason(load_hostile: LoadHostile) -> None:
     plugin = load_hostile(isolated=SHORT)
     errors: list[BaseException] = []
 
@@ -112,8 +112,8 @@ def test_a_call_of_a_frozen_worker_times_out(load_hostile: LoadHostile) -> None:
     assert plugin.count() == 1
 
 
-def test_signals_in_the_host_do_not_put_the_timeout_off(load_hostile: LoadHostile) -> None:
-    """A profiler's timer, say: each signal interrupts the wait for the answer."""
+def test_signals_in_the_host_do_not_postpone_the_timeout(load_hostile: LoadHostile) -> None:
+    """Such as a profiler's timer: each signal interrupts the wait for the answer."""
     plugin = load_hostile(isolated=SHORT)
     guard = threading.Timer(10, os.kill, (workers(plugin)[0], signal.SIGKILL))
     guard.start()

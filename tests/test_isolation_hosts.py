@@ -46,7 +46,7 @@ def test_a_quick_method_keeps_no_other_call_waiting(compiler: Compiler) -> None:
     compiler.header(Napper)
     library = compiler.text("napper", NAPPER)
     with hardpoint.loaded(library, Napper, isolated=Isolation(timeout=1.5)) as plugin:
-        assert together(*[lambda: plugin.nap(700)] * 4) == [700] * 4  # one after the other, they would take too long
+        assert together(*[lambda: plugin.nap(700)] * 4) == [700] * 4  # in sequence, they would take too long
 
 
 def test_a_serial_plugin_is_usable_after_a_call_was_given_up(compiler: Compiler, probe_library: Path) -> None:
@@ -78,7 +78,7 @@ GREETER_PLUGIN("slow", "1.0.0", .create = create, .greet = greet, .lang = lang);
 """
 
 
-def test_a_default_timeout_of_sockets_is_not_isolations(compiler: Compiler) -> None:
+def test_a_default_timeout_of_sockets_does_not_apply(compiler: Compiler) -> None:
     slow = compiler.text("slow", SLOW)
     socket.setdefaulttimeout(0.2)
     try:
@@ -110,7 +110,7 @@ def test_many_callers_of_a_worker_that_does_not_read(load_hostile: LoadHostile) 
     assert plugin.count() > 0
 
 
-def test_a_forked_child_closes_nothing_that_is_not_its_own(english: Path, run_python: RunPython) -> None:
+def test_a_forked_child_closes_only_its_own_descriptors(english: Path, run_python: RunPython) -> None:
     code = f"""
 import gc, os, hardpoint
 from hardpoint.contracts import Greeter
@@ -139,7 +139,7 @@ def test_a_relative_path_and_another_folder(english: Path, tmp_path: Path, monke
         assert hardpoint.info(plugin).path == "here.so"
 
 
-def test_a_path_that_is_no_text(english: Path, tmp_path: Path) -> None:
+def test_a_path_that_is_not_utf8(english: Path, tmp_path: Path) -> None:
     path = os.fsdecode(bytes(tmp_path) + b"/bad\xff.so")
     shutil.copy(english, path)
     with hardpoint.loaded(path, Greeter, isolated=True) as plugin:

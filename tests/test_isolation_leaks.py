@@ -1,4 +1,4 @@
-"""Many loads, calls and ends of isolated plugins leave nothing behind in the host."""
+"""Loading, calling and closing isolated plugins leaks nothing in the host."""
 
 from __future__ import annotations
 

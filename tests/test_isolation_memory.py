@@ -54,7 +54,7 @@ def message(library: Path, doing: str) -> str:
     )
 
 
-def test_threads_that_leave_no_memory_for_one_more(compiler: Compiler) -> None:
+def test_no_memory_for_another_thread_of_the_plugin(compiler: Compiler) -> None:
     """Like Go's runtime, whose threads have a stack each."""
     library = compiler.text("large", LARGE, "-pthread", "-DTHREADS=1000")
     with pytest.raises(CrashedError) as caught:
@@ -63,19 +63,19 @@ def test_threads_that_leave_no_memory_for_one_more(compiler: Compiler) -> None:
     assert (caught.value.signal, caught.value.status) == (None, 71)
 
 
-def test_a_result_that_there_is_no_memory_for(compiler: Compiler) -> None:
+def test_no_memory_for_a_result(compiler: Compiler) -> None:
     library = compiler.text("large", LARGE)
     with hardpoint.loaded(library, Greeter, isolated=LITTLE) as plugin:
         assert plugin.greet("") == ""
         with pytest.raises(CrashedError) as caught:
             plugin.greet("World")
         assert str(caught.value) == message(library, "greet")
-        assert plugin.lang() == "large"  # of another worker
+        assert plugin.lang() == "large"  # in another worker
     with hardpoint.loaded(library, Greeter, isolated=True) as plugin:
         assert len(plugin.greet("World")) == 60 << 20
 
 
-def test_a_thread_of_the_host_that_there_is_no_memory_for(compiler: Compiler) -> None:
+def test_no_memory_for_another_thread_of_the_host(compiler: Compiler) -> None:
     """A thread of the worker serves each of them."""
     library = compiler.text("large", LARGE)
     with hardpoint.loaded(library, Greeter, isolated=LITTLE) as plugin:

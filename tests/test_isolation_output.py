@@ -52,7 +52,7 @@ def test_a_line_comes_when_it_is_whole(plugin: Hostile, caplog: pytest.LogCaptur
     plugin.write("b\nend", 1)
     assert eventually(lambda: lines(caplog))
     assert lines(caplog)[0] == "aaaab"
-    assert closed(plugin, caplog, 3) == ["aaaab", "endb", "end"]  # the last without a newline
+    assert closed(plugin, caplog, 3) == ["aaaab", "endb", "end"]  # the last line has no newline
 
 
 @pytest.mark.parametrize("size", [1999, 2000, 2001, 10_000, 300_000])
@@ -67,7 +67,7 @@ def test_nothing_of_a_long_line_is_lost(plugin: Hostile, caplog: pytest.LogCaptu
     assert max(map(len, got)) <= 2000
 
 
-def test_bytes_that_are_no_text_are_shown_as_they_are(compiler: Compiler, caplog: pytest.LogCaptureFixture) -> None:
+def test_bytes_that_are_not_utf8_are_escaped(compiler: Compiler, caplog: pytest.LogCaptureFixture) -> None:
     """Texts of a contract are UTF-8; the output of printf need not be."""
     caplog.set_level(logging.DEBUG, "hardpoint")
     compiler.header(Hostile)
@@ -102,11 +102,11 @@ def test_log_records_keep_their_level_and_name(plugin: Hostile, caplog: pytest.L
     assert caplog.record_tuples == [(RECORDS, 30, "é: ein Wort"), (RECORDS, 10, "leise")]
 
 
-def test_a_record_just_before_a_crash_arrives_and_so_does_what_others_say_after(
+def test_a_record_just_before_a_crash_arrives_and_so_do_later_ones_of_others(
     hostile_library: Path, plugin: Hostile, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Slow(logging.Handler):
-        """Busy with a line while the record and the end of the worker come."""
+        """A handler that is busy with a line when the record and the worker's end arrive."""
 
         def emit(self, record: logging.LogRecord) -> None:
             if record.getMessage() == "a line":
@@ -214,7 +214,7 @@ print(Count.seen > 40_000, "grew" if after - before > 50_000 else "bounded")
 
 
 def test_the_hosts_own_output_gets_nothing(hostile_library: Path, run_python: RunPython) -> None:
-    """Neither when all goes well, nor when it crashes, nor when the host just ends."""
+    """Not on success, not after a crash, and not when the host exits."""
     code = f"""
 import sys
 sys.path[:0] = {IMPORTABLE!r}

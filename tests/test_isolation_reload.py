@@ -27,7 +27,7 @@ def newer(compiler: Compiler) -> Path:
 
 
 def replace(path: Path, source: Path) -> None:
-    """As package managers do."""
+    """Replace a file as package managers do."""
     beside = path.with_suffix(".new")
     shutil.copy(source, beside)
     beside.replace(path)
@@ -63,7 +63,7 @@ def test_a_worker_that_dies_after_its_file_was_replaced(load_hostile: LoadHostil
     assert plugin.release() == "2.0.0"
 
 
-def test_reload_goes_on_with_the_file_that_is_there_now(load_hostile: LoadHostile, path: Path, newer: Path) -> None:
+def test_reload_uses_the_current_file(load_hostile: LoadHostile, path: Path, newer: Path) -> None:
     options = Isolation(timeout=30.0, memory="256MiB")
     plugin = load_hostile(path, options, config="if:/nowhere")
     [before] = workers(plugin)
@@ -79,7 +79,7 @@ def test_reload_goes_on_with_the_file_that_is_there_now(load_hostile: LoadHostil
     assert eventually(lambda: not runs(before))
 
 
-def test_a_call_that_is_under_way_ends_with_the_old_file(load_hostile: LoadHostile, path: Path, newer: Path) -> None:
+def test_a_running_call_finishes_with_the_old_file(load_hostile: LoadHostile, path: Path, newer: Path) -> None:
     plugin = load_hostile(path)
     [before] = workers(plugin)
 
@@ -134,7 +134,7 @@ def test_a_new_file_whose_create_dies_leaves_the_old_one_serving(load_hostile: L
     assert plugin.count() == 2
 
 
-def test_reload_makes_up_for_a_plugin_that_was_given_up(load_hostile: LoadHostile) -> None:
+def test_reload_revives_a_plugin_after_too_many_failed_starts(load_hostile: LoadHostile) -> None:
     plugin = load_hostile(isolated=Isolation(restart="never"))
     with pytest.raises(hardpoint.CrashedError):
         plugin.harm("abort")

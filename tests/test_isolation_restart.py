@@ -38,7 +38,7 @@ def test_restart_never_after_a_hang_is_a_timeout_still(load_hostile: LoadHostile
             plugin.harm("pause")
 
 
-def test_a_plugin_that_dies_at_every_start_is_given_up(
+def test_starts_are_limited_if_every_start_crashes(
     load_hostile: LoadHostile, hostile_library: Path, tmp_path: Path
 ) -> None:
     trap = tmp_path / "trap"
@@ -62,10 +62,10 @@ def test_a_plugin_that_dies_at_every_start_is_given_up(
     trap.unlink()
     with pytest.raises(CrashedError, match="failed to start 4 times"):
         plugin.count()
-    assert load_hostile().count() == 1  # and loaded again, it is there again
+    assert load_hostile().count() == 1  # loading it again works
 
 
-def test_a_start_that_goes_well_makes_up_for_those_that_failed(load_hostile: LoadHostile, tmp_path: Path) -> None:
+def test_a_successful_start_resets_the_count_of_failed_ones(load_hostile: LoadHostile, tmp_path: Path) -> None:
     trap = tmp_path / "trap"
     plugin = load_hostile(config=f"if:{trap}")
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""native_plugins/english in other languages: each is built once, with its own Makefile, and does what the one in C does."""
+"""native_plugins/english in other languages: each is built once with its Makefile, and behaves like the one in C."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from conftest import Fresh, RunPython, Way
 
-# Go's runtime has handlers of its own; a test below has the sentence.
+# Go's runtime installs signal handlers; a test below checks the warning.
 pytestmark = pytest.mark.filterwarnings("ignore:loading .* changed the handler of signal 7")
 
 NAMES = ["World", "", "Wörld", "日本語 🛩️", "a\0b", "%s%n{}", "x" * 511, "y" * 10_000, "ß" * 1_000_000]
@@ -39,7 +39,7 @@ def build(language: Language, scratch: Path) -> Path:
 
 @pytest.fixture(scope="session", params=LANGUAGES)
 def port(request: pytest.FixtureRequest, scratch: Path) -> Path:
-    """english.so in each language."""
+    """Build english.so in each language."""
     language: Language = request.param
     if why := missing(language):
         pytest.skip(why)
@@ -52,14 +52,14 @@ def test_it_fits_and_says_so(port: Path) -> None:
     )
     first, *others = done.stdout.splitlines()
     assert (done.returncode, first) == (0, f"{port}: fits greeter 1.0 (english 1.0.0)"), done.stderr
-    # Go's runtime reaches what is a thread's own by a fixed offset.
+    # Go's runtime uses static thread-local storage.
     assert [line for line in others if line.startswith("  warning")] == (
         ["  warning static-tls"] if port.parent.name == "go" else []
     )
 
 
 def test_the_conformance_kit_finds_nothing(port: Path) -> None:
-    """But what Go's runtime cannot do without: storage of the static kind, and handlers of signals."""
+    """Except for static thread-local storage and signal handlers, which Go's runtime needs."""
     report = conformance.run(port, Greeter)
     assert [outcome for outcome in report.outcomes if outcome.status not in {"passed", "skipped", "warning"}] == []
     warned = {outcome.name for outcome in report.outcomes if outcome.status == "warning"}
@@ -67,14 +67,14 @@ def test_the_conformance_kit_finds_nothing(port: Path) -> None:
     assert warned == ({"file.fits", "load.state"} if port.parent.name == "go" else set())
 
 
-def test_it_exports_its_vtable_and_nothing_else(port: Path) -> None:
+def test_it_exports_only_its_vtable(port: Path) -> None:
     with port.open("rb") as file:
         symbols: Any = ELFFile(file).get_section_by_name(".dynsym")
         exported = [s.name for s in symbols.iter_symbols() if s.name and s["st_shndx"] != "SHN_UNDEF"]
     assert exported == ["hardpoint_greeter_v1"]
 
 
-def test_it_says_what_the_one_in_c_says(port: Path, english: Path, fresh: Fresh, way: Way) -> None:
+def test_it_behaves_like_the_one_in_c(port: Path, english: Path, fresh: Fresh, way: Way) -> None:
     plugin = hardpoint.load(fresh(port), Greeter, **how(way))
     with hardpoint.loaded(fresh(english, "c.so"), Greeter) as reference:
         assert plugin.lang() == reference.lang() == "English"
@@ -85,7 +85,7 @@ def test_it_says_what_the_one_in_c_says(port: Path, english: Path, fresh: Fresh,
         plugin.lang()
 
 
-def test_it_takes_no_config_as_the_one_in_c_takes_none(port: Path, english: Path, fresh: Fresh, way: Way) -> None:
+def test_it_refuses_a_config_like_the_one_in_c(port: Path, english: Path, fresh: Fresh, way: Way) -> None:
     for path in (fresh(port), fresh(english, "c.so")):
         with pytest.raises(hardpoint.CreateError, match="english takes no config, since it has no create"):
             hardpoint.load(path, Greeter, config="anything", **how(way))
@@ -109,7 +109,7 @@ def test_a_worker_of_256_mebibytes_is_enough(port: Path, fresh: Fresh) -> None:
         assert [plugin.greet(name) for name in NAMES] == [f"Hello, {name}! Nice to meet you." for name in NAMES]
 
 
-def test_the_handlers_of_go_are_put_back_and_that_is_said(scratch: Path, run_python: RunPython) -> None:
+def test_handlers_are_restored_after_loading_go_with_a_warning(scratch: Path, run_python: RunPython) -> None:
     if why := missing("go"):
         pytest.skip(why)
     path = build("go", scratch)

@@ -1,4 +1,4 @@
-"""Opening a library: once and for good, the very file that was checked, and nothing else changed."""
+"""Opening a library: once and for good, exactly the checked file, and with the process state restored."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def spanish(compiler: Compiler) -> Path:
     return compiler.library("spanish/spanish.c")
 
 
-def test_the_code_stays_when_every_object_is_gone(english: Path, fresh: Fresh) -> None:
+def test_the_library_stays_loaded_when_every_object_is_gone(english: Path, fresh: Fresh) -> None:
     path = fresh(english)
     assert not mapped(path)
     plugin = hardpoint.load(path, Greeter)
@@ -60,7 +60,7 @@ def test_one_file_under_two_names_is_one_library(english: Path, fresh: Fresh, li
     assert not mapped(path.with_name("alias.so"))
 
 
-def test_a_relative_path_is_that_of_the_moment(
+def test_a_relative_path_is_resolved_at_load(
     english: Path, spanish: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, library in {"one": english, "two": spanish}.items():
@@ -72,7 +72,7 @@ def test_a_relative_path_is_that_of_the_moment(
         assert hardpoint.info(plugin).path == "greeter.so"
 
 
-def test_a_file_that_was_replaced_goes_on_where_it_is_loaded_and_is_refused_when_loaded_anew(
+def test_a_replaced_file_keeps_running_and_is_refused_when_loaded_again(
     english: Path, spanish: Path, fresh: Fresh
 ) -> None:
     path = fresh(english)
@@ -91,7 +91,7 @@ def test_a_file_that_was_replaced_goes_on_where_it_is_loaded_and_is_refused_when
 def test_a_file_that_was_rewritten_in_place_is_refused(
     english: Path, spanish: Path, fresh: Fresh, run_python: RunPython
 ) -> None:
-    """In a process of its own: the old code is gone from under it, and using it may kill."""
+    """In a separate process: the mapped code was overwritten, and running it may crash."""
     path = fresh(english)
     code = f"""
 import hardpoint, os, shutil
@@ -119,19 +119,19 @@ def test_a_rewritten_file_is_refused_under_another_name_too(english: Path, fresh
 
 OTHER_WAYS: dict[str, list[tuple[str, object]]] = {
     "device and inode": [],
-    # Where fstat(2) and the mapping tell other numbers of one file.
+    # File systems on which fstat(2) and the mapping report different numbers for one file.
     "as on overlayfs": [("os.major", lambda _: -1)],
-    # No file knows that request.
+    # No file supports this request.
     "as before Linux 6.11": [("hardpoint.inprocess.library._PROCMAP_QUERY", 0)],
     "both": [("os.major", lambda _: -1), ("hardpoint.inprocess.library._PROCMAP_QUERY", 0)],
 }
 
 
 @pytest.mark.parametrize("patches", OTHER_WAYS.values(), ids=OTHER_WAYS)
-def test_an_older_file_that_somebody_else_opened_is_noticed(
+def test_an_older_file_that_other_code_opened_is_noticed(
     english: Path, spanish: Path, fresh: Fresh, monkeypatch: pytest.MonkeyPatch, patches: list[tuple[str, object]]
 ) -> None:
-    """glibc goes by the name, and gives what it has under it."""
+    """glibc compares names, and returns the library that it has under that name."""
     for name, instead in patches:
         monkeypatch.setattr(name, instead)
     assert hardpoint.load(fresh(english), Greeter).lang() == "English"
@@ -142,14 +142,14 @@ def test_an_older_file_that_somebody_else_opened_is_noticed(
         hardpoint.load(path, Greeter)
 
 
-def test_what_somebody_else_opened_is_taken_if_it_is_the_file(english: Path, fresh: Fresh) -> None:
+def test_a_library_that_other_code_opened_is_used_if_it_is_the_file(english: Path, fresh: Fresh) -> None:
     path = fresh(english)
     ctypes.CDLL(str(path))
     assert hardpoint.load(path, Greeter).lang() == "English"
 
 
 def test_a_path_of_a_deleted_file_can_be_used_again_after_a_refusal(english: Path, tmp_path: Path) -> None:
-    """Nothing that was not loaded is remembered: inodes are used again at once."""
+    """Refused files are not remembered: inode numbers are reused at once."""
     path = tmp_path / "x.so"
     for _ in range(3):
         path.write_bytes(english.read_bytes()[:1000])
@@ -190,7 +190,7 @@ def test_another_digest_is_refused_before_anything_runs(
 
 
 @pytest.mark.parametrize("digest", ["", "abc", "g" * 64, "a" * 65])
-def test_what_is_no_digest(english: Path, digest: str) -> None:
+def test_an_invalid_digest(english: Path, digest: str) -> None:
     with pytest.raises(ValueError, match=f"sha256 is 64 hexadecimal digits, not {digest!r}"):
         hardpoint.load(english, Greeter, sha256=digest)
     number: Any = 12
@@ -199,7 +199,7 @@ def test_what_is_no_digest(english: Path, digest: str) -> None:
 
 
 def test_pinned_libraries_one_after_the_other_never_mix(compiler: Compiler) -> None:
-    """A descriptor's number is the library's name to glibc: a number that is used again would run the old code."""
+    """glibc knows the library by its descriptor's number: reusing the number would run the old code."""
     languages = [f"Language {number}" for number in range(5)]
     source = (Path(__file__).parent.parent / "native_plugins/english/english.c").read_text()
     for number, language in enumerate(languages):
@@ -227,7 +227,7 @@ def test_a_pinned_librarys_copy_is_sealed_and_only_one_stays_open(compiler: Comp
 def _target(fd: int) -> str:
     try:
         return os.readlink(f"/proc/self/fd/{fd}")
-    except OSError:  # the descriptor of the listing itself
+    except OSError:  # without the descriptor of the listing itself
         return ""
 
 
@@ -275,7 +275,7 @@ def test_a_vtable_that_changes_when_it_is_loaded(compiler: Compiler, change: str
     assert str(caught.value).endswith("report it to the author of broken")
 
 
-def test_what_loading_changes_is_put_back_and_named(compiler: Compiler, run_python: RunPython) -> None:
+def test_changed_process_state_is_restored_and_named(compiler: Compiler, run_python: RunPython) -> None:
     path = compiler.library("broken.c", "-DDISTURB_FLOATING", "-DDISTURB_REST", "-lm")
     code = f"""
 import ctypes, hardpoint, locale, os, signal, sys, warnings
@@ -290,7 +290,7 @@ assert state() == before, (before, state())
 os.kill(os.getpid(), signal.SIGUSR1)
 """
     done = run_python(code, check=False)
-    assert done.returncode == -10, done.stderr  # SIGUSR1's default action is back: nothing catches it
+    assert done.returncode == -10, done.stderr  # SIGUSR1's default action is restored
     assert done.stdout.startswith("HardpointWarning <string> loading ")
     changed = "the floating-point mode, the handler of signal 10, the locale, the working directory of the process"
     assert f"loading {path} changed {changed}; this was put back" in done.stdout
@@ -310,10 +310,10 @@ __asm__(".pushsection .note.go.buildid, \\"a\\", @note\\n .long 4, 4, 4\\n .asci
     ],
     ids=["signals", "more"],
 )
-def test_the_handlers_of_gos_runtime_are_not_its_authors_affair(
+def test_the_warning_for_gos_runtime_does_not_blame_the_author(
     compiler: Compiler, run_python: RunPython, words: list[str], why: str
 ) -> None:
-    """The note is what Go's linker writes; the test needs no Go, and test_languages.py has one."""
+    """With a note as Go's linker writes it; this needs no Go, unlike the test in test_languages.py."""
     note = compiler.folder / "go_note.c"
     note.write_text(GO_NOTE)
     for more, expected in (([str(note)], why), ([], "Its start-up code should leave the process alone")):
@@ -328,7 +328,7 @@ hardpoint.load({str(path)!r}, Greeter)
         assert run_python(code).stdout.endswith(f"of the process; this was put back. {expected}\n")
 
 
-def test_a_working_directory_that_is_gone_cannot_be_put_back(compiler: Compiler, run_python: RunPython) -> None:
+def test_a_deleted_working_directory_cannot_be_restored(compiler: Compiler, run_python: RunPython) -> None:
     path = compiler.library("broken.c", "-DDISTURB_REST")
     code = f"""
 import hardpoint, os, tempfile, warnings
@@ -344,7 +344,7 @@ hardpoint.load({str(path)!r}, Greeter)
 
 
 def test_fast_math_start_up_code_is_undone(compiler: Compiler, run_python: RunPython) -> None:
-    """gcc -ffast-math links a constructor that turns denormals off for the process."""
+    """gcc -ffast-math links a constructor that disables denormals for the process."""
     path = compiler.library("english/english.c", "-ffast-math")
     code = f"""
 import hardpoint, warnings
@@ -380,7 +380,7 @@ def test_a_library_has_one_binding_in_a_process(english: Path, fresh: Fresh) -> 
     assert hardpoint.info(hardpoint.load(path, Greeter)).binding == hardpoint.info(first).binding == "ctypes"
 
 
-def test_a_binding_that_there_is_not(english: Path) -> None:
+def test_an_unknown_binding(english: Path) -> None:
     with pytest.raises(ValueError, match="binding is one of native, cffi, ctypes, not 'rust'"):
         hardpoint.load(english, Greeter, binding="rust")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"^binding is one of native, cffi, ctypes, not \['rust'\]$"):
@@ -425,13 +425,13 @@ def test_a_native_binding_that_cannot_be_imported_says_why(english: Path, run_py
     assert "cannot be called through the native binding: undefined symbol: PyNew_Thing; or leave out" in message
 
 
-def test_what_is_no_contract(english: Path) -> None:
+def test_a_class_that_is_not_a_contract(english: Path) -> None:
     with pytest.raises(TypeError, match="is not a contract: decorate a Protocol class with"):
         hardpoint.load(english, dict)
 
 
 @pytest.mark.parametrize("wrong", [None, 3, True, ["english.so"]], ids=repr)
-def test_what_is_no_path(wrong: Any) -> None:
+def test_an_invalid_path(wrong: Any) -> None:
     for load in (hardpoint.load, lambda *words: hardpoint.loaded(*words).__enter__()):
         with pytest.raises(TypeError) as caught:
             load(wrong, Greeter)
@@ -456,8 +456,8 @@ def test_a_file_that_is_rewritten_while_it_is_loaded_is_refused(
         hardpoint.load(path, Greeter)
 
 
-def test_the_way_up_from_a_link_is_the_links_own(english: Path, spanish: Path, tmp_path: Path) -> None:
-    """`link/../x.so` is beside what the link leads to; folding it would open another file than the one checked."""
+def test_dot_dot_after_a_symlink(english: Path, spanish: Path, tmp_path: Path) -> None:
+    """`link/../x.so` is beside the link's target; normalising the path would open another file than the checked one."""
     (tmp_path / "real/sub").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "real/sub")
     shutil.copy(english, tmp_path / "real/x.so")
@@ -470,10 +470,10 @@ def test_the_kernel_is_asked_with_a_struct_of_its_size() -> None:
     assert hardpoint.inprocess.library._QUERY_SIZE == 104  # struct procmap_query
 
 
-def test_an_error_behind_the_loading_of_a_pinned_library_spoils_no_other(
+def test_an_error_after_loading_a_pinned_library_does_not_affect_others(
     compiler: Compiler, run_python: RunPython
 ) -> None:
-    """Its descriptor's number is its name to glibc, and must not be used again."""
+    """glibc knows it by its descriptor's number, which must not be reused."""
     disturbing, english = compiler.library("broken.c", "-DDISTURB_REST"), compiler.library("english/english.c")
     code = f"""
 import hardpoint, warnings
@@ -504,7 +504,7 @@ def test_many_threads_load_at_once(english: Path, spanish: Path, fresh: Fresh) -
 
 
 def test_a_python_without_its_gil(english: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a free-threaded build answers the one question that is asked."""
+    """Simulated: sys._is_gil_enabled() answers as in a free-threaded build."""
     monkeypatch.setattr("hardpoint.inprocess.plugin._has_gil", lambda: False)
     with pytest.raises(hardpoint.LoadError) as caught:
         hardpoint.load(english, Greeter)

@@ -214,7 +214,7 @@ NOT_STRINGS: dict[str, list[object]] = {
 
 @pytest.mark.parametrize("name", [name for name in GOOD if name != "methods"])
 @pytest.mark.parametrize("found", NOT_STRINGS)
-def test_a_field_that_is_no_string(name: str, found: str) -> None:
+def test_a_field_that_is_not_a_string(name: str, found: str) -> None:
     for value in NOT_STRINGS[found]:
         problem = read(changed(**{name: value}))
         assert isinstance(problem, Problem)
@@ -224,7 +224,7 @@ def test_a_field_that_is_no_string(name: str, found: str) -> None:
 
 @pytest.mark.parametrize("depth", [10, 500, 990, 1900])
 @pytest.mark.parametrize("field", [*GOOD, "unknown"])
-def test_deep_nesting_is_no_crash(field: str, depth: int) -> None:
+def test_deep_nesting_is_not_a_crash(field: str, depth: int) -> None:
     for start, end, levels in (("[", "]", depth), ('{"":', "}", depth // 3)):
         deep = f"{start * levels}5{end * levels}".encode()
         found = read(changed(**{field: "HERE"}).replace(b'"HERE"', deep))
@@ -250,7 +250,7 @@ def test_nesting_beyond_what_python_can_read_is_said_plainly(monkeypatch: pytest
     assert problem == Problem("manifest-malformed", JSON, "lists or objects that are nested too deeply", FIX)
 
 
-# -- anything at all ---------------------------------------------------------------------------------------------------
+# -- random input ------------------------------------------------------------------------------------------------------
 
 
 def _hold(description: bytes) -> None:

@@ -1,4 +1,4 @@
-"""What only the native binding has to get right, and what all of them have to at the edges: GIL, locks, exit, foreign objects."""
+"""The native binding, and edge cases of all bindings: the GIL, locks, interpreter exit, foreign objects."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from probe import Probe
 
 import hardpoint
 from hardpoint.contracts import Greeter
+from hardpoint.definition.decorators import contract_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +67,7 @@ def together(*functions: Callable[[], object]) -> list[object]:
 @hardpoint.contract("meeting", version="1.0")
 @runtime_checkable
 class Meeting(Protocol):
-    """Two threads meet in the plugin only if the first one in does not keep the GIL."""
+    """Two threads meet in the plugin only if the first one releases the GIL."""
 
     @hardpoint.quick
     def quickly(self, data: bytes) -> int: ...
@@ -112,7 +113,7 @@ def test_a_quick_method_keeps_the_gil_for_small_inputs(
 
 
 def test_a_quick_call_waits_for_its_turn_without_the_gil(serial: Probe) -> None:
-    """The one that is inside needs the GIL to get out."""
+    """The thread in the plugin needs the GIL to return."""
     found = together(
         *[lambda: [serial.overlap(1) for _ in range(20)], lambda: [serial.text("x") for _ in range(20)]] * 2
     )
@@ -163,7 +164,7 @@ def test_a_signal_ends_the_wait_for_a_turn(serial: Probe) -> None:
 def test_a_method_is_called_on_objects_of_its_class_alone(
     probe: Probe, probe_library: Path, fresh: Fresh, binding: Binding
 ) -> None:
-    """Another library's instance in a method's hands would be another's memory."""
+    """A method that got another library's instance would use another library's memory."""
     text: Any = type(probe).text
     other = hardpoint.load(fresh(probe_library, "other.so"), Probe, binding=binding)
     assert text(probe, "x") == text(self=probe, value="x") == "x"
@@ -212,7 +213,7 @@ def test_methods_are_objects_like_functions(probe: Probe) -> None:
     assert "text" in repr(method)
 
 
-def test_a_class_that_nobody_uses_is_collected(probe_library: Path, fresh: Fresh, binding: Binding) -> None:
+def test_an_unused_class_is_collected(probe_library: Path, fresh: Fresh, binding: Binding) -> None:
     library = fresh(probe_library)
     first = hardpoint.load(library, Probe, binding=binding)
     os.symlink(library, f"{library}.link")
@@ -320,30 +321,48 @@ def test_a_subinterpreter_is_refused(english: Path, run_python: RunPython, kind:
         refused
         in {
             "plugins are loaded in the main interpreter alone, and this is another; load them there, or in a process of its own",
-            "module _cffi_backend does not support loading in subinterpreters",  # cffi's own words, where Python lets it say so
+            "module _cffi_backend does not support loading in subinterpreters",  # cffi's message, on Pythons that let it import
         }
     )
 
 
 @needs_native
 @pytest.mark.parametrize(("kinds", "result"), [("x", "s"), ("s" * 9, "s"), ("s", "x"), ("s", "\0"), ("s", "\u0173")])
-def test_a_plan_that_no_contract_has(kinds: str, result: str) -> None:
-    from hardpoint.binding._native import Method
+def test_an_invalid_plan(kinds: str, result: str) -> None:
+    from hardpoint.binding._native import NativeMethod
 
-    with pytest.raises(ValueError, match=r"no kind of parameter is written 'x'|at most 8 parameters, and a result of"):
-        Method(0, kinds, result, False, "n", lambda: (), lambda *_: None, lambda: None)
+    with pytest.raises(ValueError, match=r"'x' is not a kind of parameter|at most 8 parameters, and a result of"):
+        NativeMethod(0, kinds, result, False, "n", lambda: (), lambda *_: None, lambda: None)
 
 
 @needs_native
 def test_the_floor_is_the_call_in_a_loop(english: Path, fresh: Fresh) -> None:
-    from hardpoint.binding import native
+    from hardpoint.benchmark.floor import Floor
 
     plugin = hardpoint.load(fresh(english), Greeter, binding="native")
-    assert native.floor(plugin.greet, ("World",), 1000) > 0
+    greet = contract_of(Greeter).methods[0]
+    assert Floor(plugin, greet, ("World",))(1000) > 0
     with pytest.raises(TypeError, match=r"greet\(\) argument 'name' must be str, not int"):
-        native.floor(plugin.greet, (5,), 1)
+        Floor(plugin, greet, (5,))
     with pytest.raises(TypeError, match="missing 1 required positional argument"):
-        native.floor(plugin.greet, (), 1)
+        Floor(plugin, greet, ())
     hardpoint.close(plugin)
     with pytest.raises(hardpoint.ClosedError):
-        native.floor(plugin.greet, ("World",), 1)
+        Floor(plugin, greet, ("World",))
+
+
+@needs_native
+def test_the_floor_passes_what_a_call_passes(probe_library: Path, fresh: Fresh) -> None:
+    """Arguments of every kind, some on the stack; a result that grows; the error of a method that fails."""
+    from hardpoint.benchmark.floor import Floor
+
+    probe = hardpoint.load(fresh(probe_library), Probe, binding="native")
+    methods = {method.name: method for method in contract_of(Probe).methods}
+    data = bytearray(b"\x00\x0f\xff")
+    assert Floor(probe, methods["flip"], (data,))(2) > 0
+    assert data == b"\xff\xf0\x00", "one call and two more changed the same memory"
+    values = (1, 2.5, "c", True, b"e", bytearray(b"f"), 0.125, -7)
+    assert Floor(probe, methods["mixed"], values)(10) > 0
+    assert Floor(probe, methods["repeat"], ("abcd", 1 << 16))(3) > 0
+    with pytest.raises(hardpoint.CallError, match="fail failed with status 300"):
+        Floor(probe, methods["fail"], (300, "no luck"))

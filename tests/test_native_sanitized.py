@@ -1,6 +1,6 @@
-"""The native binding under AddressSanitizer and UndefinedBehaviorSanitizer, and under valgrind when it is asked for.
+"""The native binding under AddressSanitizer and UndefinedBehaviorSanitizer, and on request under valgrind.
 
-The binding's own tests run again in a process of their own, over a copy of the package whose module was built so.
+The binding's tests run again in another process, with a copy of the package whose module was built with sanitizers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from conftest import CAN_BUILD_NATIVE, ROOT
 SOURCE = ROOT / "src/hardpoint"
 PYTHON_H = sysconfig.get_path("include")
 MODULE = f"_native{sysconfig.get_config_var('EXT_SUFFIX')}"
-# What measures this process's memory would measure the sanitizer's or valgrind's.
+# Tests that measure the memory of the process would measure that of the sanitizer or of valgrind.
 CHOSEN = (
     "not cffi and not ctypes and not isolated and not no_memory_behind and not no_object_behind and not grow_nothing"
 )
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def _copy_package(folder: Path) -> Path:
-    """The package in a folder for PYTHONPATH, all links but for the module; where that belongs."""
+    """Link the package into a folder for PYTHONPATH, without the module; return the module's path."""
     binding = folder / "hardpoint/binding"
     binding.mkdir(parents=True)
     for path in (*SOURCE.iterdir(), *(SOURCE / "binding").iterdir()):
@@ -57,7 +57,7 @@ SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-o
 
 
 def _runtimes() -> str:
-    """gcc's libasan and libubsan, for LD_PRELOAD: Python was built without."""
+    """gcc's libasan and libubsan, for LD_PRELOAD: Python was built without them."""
     gcc = shutil.which("gcc") or pytest.skip("there is no gcc")
     asked = [[gcc, f"-print-file-name=lib{name}.so"] for name in ("asan", "ubsan")]
     found = [subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip() for words in asked]
@@ -68,7 +68,7 @@ def _runtimes() -> str:
 
 
 def _finds_leaks(folder: Path) -> bool:
-    """Whether leaks can be looked for: that needs ptrace, which containers often forbid."""
+    """True if LeakSanitizer works here: it needs ptrace, which containers often forbid."""
     source, program = folder / "leak.c", folder / "leak"
     source.write_text("#include <stdlib.h>\nchar *volatile p;\nint main(void) { p = malloc(7); p = 0; return 0; }\n")
     subprocess.run(["gcc", "-fsanitize=address", str(source), "-o", str(program)], check=True)
@@ -79,14 +79,15 @@ def _finds_leaks(folder: Path) -> bool:
 
 @pytest.fixture(scope="module")
 def sanitized(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of a process that has the module with its sanitizers."""
+    """The environment of a process that uses the sanitized module."""
     runtimes, folder = _runtimes(), tmp_path_factory.mktemp("sanitized")
     module = _copy_package(folder)
     words = ["-shared", "-fPIC", "-std=c11", "-O1", "-g", "-fvisibility=hidden", *SANITIZE, f"-I{PYTHON_H}"]
-    subprocess.run(["gcc", *words, str(SOURCE / "binding/_native.c"), "-o", str(module)], check=True)
+    sources = map(str, (SOURCE / "binding").glob("_*.c"))
+    subprocess.run(["gcc", *words, *sources, "-o", str(module)], check=True)
     suppressions = folder / "suppressions"
-    # Python leaves objects behind when it ends, as does libffi, and so does a plugin whose instances are then not
-    # destroyed. Of each leak only the function that allocated is looked at: all of them have python3 among their callers.
+    # Python and libffi do not free everything at exit, and neither does a plugin whose instances are not destroyed.
+    # Of each leak only the allocating function is matched: all of them have python3 among their callers.
     suppressions.write_text(f"leak:python3\nleak:libffi\nleak:{folder / 'tests'}\n")
     return {
         "LD_PRELOAD": runtimes,
@@ -104,7 +105,7 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     ("chosen", "options"),
     [
         pytest.param(f"{CHOSEN} and not interpreter_ends and not the_exit", "", id="leaks"),
-        # Threads that never come back leave what they held, and LSan itself may die of one that ends when it looks (seen).
+        # Threads that never return leak, and LSan itself may crash if a thread ends during its check (seen).
         pytest.param("native and (interpreter_ends or the_exit) and not isolated", ":detect_leaks=0", id="at-exit"),
     ],
 )
@@ -113,12 +114,12 @@ def test_the_bindings_tests_are_clean_under_sanitizers(sanitized: dict[str, str]
     module = _python("-c", "import hardpoint.binding._native as native; print(native.__file__)", env=sanitized)
     assert module.stdout == f"{sanitized['PYTHONPATH']}/hardpoint/binding/{MODULE}\n"
     tests = [f"tests/test_{name}.py" for name in ("bindings", "native", "random_contracts")]
-    # What a sanitizer says goes to the descriptor, and is not to be caught there: the process ends with it.
+    # A sanitizer writes to the descriptor and ends the process; pytest must not capture it there.
     words = ["-q", "--capture=sys", "-p", "no:cacheprovider", f"--basetemp={sanitized['PYTHONPATH']}/tests"]
     words += ["-k", chosen, *tests]
     done = _python("-m", "pytest", *words, env=sanitized)
     if "LeakSanitizer has encountered a fatal error" in done.stdout:
-        # LSan may die of a thread that ends when it looks (seen on a busy machine), and then it says nothing of leaks.
+        # LSan may crash if a thread ends during its check (seen on a busy machine), and then it reports no leaks.
         done = _python("-m", "pytest", *words, env=sanitized)
     assert done.returncode == 0, done.stdout
     assert "skipped" not in done.stdout.splitlines()[-1]
@@ -126,7 +127,7 @@ def test_the_bindings_tests_are_clean_under_sanitizers(sanitized: dict[str, str]
 
 # -- valgrind --------------------------------------------------------------------------------------------------------
 
-# They would wait for ever, take many minutes, or call in processes that valgrind does not follow.
+# These would never end, take many minutes, or call in processes that valgrind does not follow.
 TOO_LONG = "filter_that_hangs or before_the_exit or at_any_point or flood or mebibytes or interpreter_ends or wrong"
 
 
@@ -145,7 +146,7 @@ def test_the_bindings_tests_are_clean_under_valgrind(tmp_path: Path) -> None:
         under=(valgrind, *words),
     )
     assert done.returncode == 0, done.stdout
-    # Of Python itself it has hundreds of things to say (gcc reads ahead in longobject.c, libc in wmemcmp).
+    # It reports hundreds of errors in Python itself (gcc reads ahead in longobject.c, libc in wmemcmp).
     blocks = re.split(r"^==\d+== \n", log.read_text(), flags=re.MULTILINE)
     assert "LEAK SUMMARY" in blocks[-2] + blocks[-1]
     ours = [block for block in blocks if "_native." in block and "Command:" not in block]

@@ -1,4 +1,4 @@
-"""hardpoint new in Rust, Zig and Go: each project builds, passes its tests and makes a wheel at once."""
+"""hardpoint new in Rust, Zig and Go: each new project builds, passes its tests and makes a wheel."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def lang(request: pytest.FixtureRequest) -> Language:
 
 @pytest.fixture
 def new(tmp_path: Path, lang: Language) -> New:
-    """Start a project in the language; its folder."""
+    """Create a project in the language, and return its folder."""
 
     def command(name: str, contract: str) -> Path:
         shutil.copy(SUPPORT / "kinds.py", tmp_path)
@@ -51,9 +51,9 @@ def new(tmp_path: Path, lang: Language) -> New:
 def test_it_builds_and_passes_its_tests_at_once(new: New, lang: Language, contract: str, scratch: Path) -> None:
     folder = new("own", contract)
     assert re.search(r"^own\.so: fits \w+ \d\.\d \(own 0\.1\.0\)$", make(folder, scratch), re.MULTILINE)
-    methods = (folder / SOURCES[lang]).read_text().count("TODO") - 1  # the first is about all of it
+    methods = (folder / SOURCES[lang]).read_text().count("TODO") - 1  # the first line is about all targets
     assert f" {methods + 1} passed" in make(folder, scratch, "test")
-    assert make(folder, scratch, "-q") == ""  # nothing is made twice
+    assert make(folder, scratch, "-q") == ""  # nothing is rebuilt
     assert not list(folder.glob("*/*.new"))
 
 
@@ -88,7 +88,7 @@ def test_the_readme_says_how_what_was_copied_is_renewed(new: New, lang: Language
         assert (folder / path).read_text() == came
 
 
-def test_a_contract_that_has_changed_is_taken_anew(new: New, lang: Language, scratch: Path) -> None:
+def test_a_changed_contract_is_regenerated(new: New, lang: Language, scratch: Path) -> None:
     folder = new("own", "kinds:Kinds")
     module = folder / "contract/kinds.py"
     module.write_text(module.read_text().replace('version="2.3"', 'version="2.4"'))
@@ -104,13 +104,13 @@ def test_the_wheel_has_the_library_and_no_python(new: New, scratch: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["hp", "self", "write", "fn"])
-def test_names_that_languages_have_words_for(new: New, name: str, scratch: Path) -> None:
-    """The contract has methods called fn, go, comptime and Self."""
+def test_names_that_are_keywords_in_the_language(new: New, name: str, scratch: Path) -> None:
+    """The contract has methods named fn, go, comptime and Self."""
     assert f"{name}.so: fits kinds 2.3 ({name} 0.1.0)" in make(new(name, "kinds:Kinds"), scratch)
 
 
 def test_the_conformance_kit_finds_nothing(new: New, scratch: Path) -> None:
-    """The plugins of the kit's own languages are in its tests; this one has every type."""
+    """test_conformance.py has the plugins in native_plugins; this one has every type."""
     said = make(new("own", "kinds:Kinds"), scratch, "check")
     assert re.search(r"^\d+ passed, \d+ skipped(, \d+ warning)?; seed", said, re.MULTILINE), said
 
@@ -134,7 +134,7 @@ def test_a_panic_in_go_is_a_reason_and_a_nil_pointer_a_crash(new: New, scratch: 
 
 
 @pytest.mark.parametrize("lang", ["zig"], indirect=True)
-def test_a_panic_in_zig_ends_the_worker_and_is_said(new: New, scratch: Path) -> None:
+def test_a_panic_in_zig_ends_the_worker_with_its_message(new: New, scratch: Path) -> None:
     folder = new("own", "greeter")
     source = folder / "own.zig"
     text = source.read_text().replace("    _ = name_len;\n", "")

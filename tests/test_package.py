@@ -1,4 +1,4 @@
-"""The package as others get it: light to import, whole in a wheel, set up by build.sh."""
+"""The package as installed: light to import, complete in a wheel, and built by build.sh."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HEAVY = {"pycparser", "cffi", "rich", "msgpack", "argparse", "dataclasses", "ins
 
 
 def loaded_modules(run_python: RunPython, code: str) -> set[str]:
-    # A bare interpreter's own come first: site may have imported anything.
+    # First the modules of a bare interpreter, since site may have imported any.
     done = run_python(f"import sys, typing\nbefore = set(sys.modules)\n{code}\nprint(*(set(sys.modules) - before))")
     return set(done.stdout.split())
 
@@ -40,7 +40,7 @@ def test_loading_and_calling_stays_light(run_python: RunPython, english: Path) -
     assert loaded_modules(run_python, code) & HEAVY == {"json"}  # the manifest is JSON
 
 
-def test_a_contract_is_read_when_it_is_asked_for(run_python: RunPython) -> None:
+def test_a_contract_is_imported_at_first_use(run_python: RunPython) -> None:
     modules = loaded_modules(run_python, "from hardpoint.contracts import Greeter")
     assert {name for name in modules if name.startswith("hardpoint.contracts.")} == {"hardpoint.contracts.greeter"}
     code = "from hardpoint.contracts import *\nprint(Greeter.__name__, Transformer.__name__)\nimport hardpoint.contracts as c\nc.Nobody"
@@ -49,17 +49,21 @@ def test_a_contract_is_read_when_it_is_asked_for(run_python: RunPython) -> None:
     assert done.stderr.endswith("AttributeError: module 'hardpoint.contracts' has no attribute 'Nobody'\n")
 
 
-def test_the_wheel_is_whole(wheel: Path) -> None:
+def test_the_wheel_is_complete(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     modules = {str(path.relative_to(SOURCE.parent)) for path in SOURCE.rglob("*.py")}
     contracts = {f"hardpoint/contracts/{path.name}" for path in (ROOT / "contract").glob("*.*")}
     assert modules | contracts | {"hardpoint/py.typed"} <= names
     assert not any(name.startswith(("tests", "examples", "contract/")) for name in names)
-    for extension in ("hardpoint/binding/_native.", "hardpoint/isolation/worker/_crash."):
+    for extension in (
+        "hardpoint/binding/_native.",
+        "hardpoint/benchmark/_floor.",
+        "hardpoint/isolation/worker/_crash.",
+    ):
         assert any(name.startswith(extension) for name in names if name.endswith(".so")) == CAN_BUILD_NATIVE
 
 
-def test_where_nothing_can_be_compiled_the_package_installs_all_the_same(tmp_path: Path, english: Path) -> None:
+def test_the_package_installs_without_a_compiler(tmp_path: Path, english: Path) -> None:
     wheel = make_wheel(tmp_path, CC="/bin/false")
     assert not any(name.endswith(".so") for name in zipfile.ZipFile(wheel).namelist())
     zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
@@ -102,7 +106,7 @@ def build(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A copy whose environment counts as made, so that only what it compiles is made."""
+    """A copy of the tree whose environment counts as complete, so that build.sh only compiles."""
     copy = tmp_path / "checkout"
     ignored = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__")
     shutil.copytree(ROOT, copy, symlinks=True, ignore=ignored)
@@ -113,7 +117,8 @@ def checkout(tmp_path: Path) -> Path:
     sources = [
         copy / "pyproject.toml",
         *sorted((copy / "src/hardpoint/binding").glob("_*.[ch]")),
-        *sorted((copy / "src/hardpoint/isolation").glob("_*.c")),
+        *sorted((copy / "src/hardpoint/benchmark").glob("_*.c")),
+        *sorted((copy / "src/hardpoint/isolation/worker").glob("_*.c")),
         copy / "contract/hardpoint.h",
     ]
     joined = b"".join(path.read_bytes() for path in sources)
@@ -135,7 +140,7 @@ if shutil.which("c++") or shutil.which("g++") or shutil.which("clang++") or os.e
     ALL.append("english_cpp.so")
 
 
-def test_build_makes_only_what_changed(checkout: Path) -> None:
+def test_build_rebuilds_only_changed_files(checkout: Path) -> None:
     assert made(checkout) == (0, ALL)
     assert made(checkout) == (0, [])
     (checkout / "native_plugins/spanish/spanish.c").touch()
@@ -151,7 +156,7 @@ def test_build_fails_when_the_compiler_does(checkout: Path) -> None:
     with (checkout / "native_plugins/english/english.c").open("a") as source:
         source.write("oops\n")
     assert made(checkout)[0] != 0
-    assert made(checkout)[0] != 0  # and again, until it is mended
+    assert made(checkout)[0] != 0  # and fails again until it is repaired
 
 
 def test_build_fails_when_pip_does(checkout: Path) -> None:
@@ -161,7 +166,7 @@ def test_build_fails_when_pip_does(checkout: Path) -> None:
     assert len((checkout / ".venv/.hardpoint").read_text().splitlines()) == 1  # nothing counts as installed
 
 
-def test_build_says_which_command_it_does_not_know() -> None:
+def test_build_names_an_unknown_command() -> None:
     done = build("frob")
     assert done.returncode == 1
     assert "build.sh: unknown command 'frob'" in done.stderr
@@ -181,7 +186,7 @@ def test_build_without_a_python(tmp_path: Path) -> None:
         ("ensurepip", "Python's venv module is missing.\nbuild.sh:     apt-get install python3-venv\n"),
     ],
 )
-def test_build_with_a_python_that_will_not_do(tmp_path: Path, refuses: str, sentence: str) -> None:
+def test_build_with_an_unsuitable_python(tmp_path: Path, refuses: str, sentence: str) -> None:
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\ncase "$*" in *{refuses}*) exit 1 ;; esac\nexec {sys.executable} "$@"\n')
     python.chmod(0o755)

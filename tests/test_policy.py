@@ -1,4 +1,4 @@
-"""Policies of a registry: lock files, owners and modes; and files exchanged between check and use."""
+"""Policies of a registry: digests in a lock file, owners and modes; and no race between check and load."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NOBODY = 65534
 
 @pytest.fixture
 def plugins(compiler: Compiler, tmp_path: Path) -> Path:
-    """A folder with two greeters that only their owner can write to."""
+    """A folder with two greeters, writable by their owner only."""
     folder = tmp_path / "plugins"
     folder.mkdir(mode=0o755)
     for name in ("english", "spanish"):
@@ -53,7 +53,7 @@ def statuses(registry: hardpoint.Registry) -> dict[str | None, str]:
 
 
 def refused(registry: hardpoint.Registry, name: str = "english") -> list[hardpoint.Problem]:
-    """Return the problems that loading raises, after comparing them with the shown ones."""
+    """Return the reason why it is not loaded, after checking that the registry shows it too."""
     with pytest.raises(hardpoint.IncompatibleError) as caught:
         registry.load(name, Greeter)
     [found] = [found for found in registry if found.name == name and found.shadowed_by is None]
@@ -127,7 +127,7 @@ def test_a_refused_one_is_not_passed_over_for_one_that_it_shadows(plugins: Path,
 def test_bytes_that_change_after_the_check_are_not_loaded(
     plugins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The file is rewritten in place between its digest and its copy, with the same size and time."""
+    """The file is rewritten in place, with the same size and time, after its digest and before its copy."""
     made = lock(tmp_path / "hardpoint.lock", plugins / "english.so")
     registry = hardpoint.Registry([plugins], allow=made)
 
@@ -223,7 +223,7 @@ WRONG_LOCKS = {
 
 
 @pytest.mark.parametrize("name", WRONG_LOCKS)
-def test_a_lock_that_is_none(tmp_path: Path, name: str) -> None:
+def test_an_invalid_lock(tmp_path: Path, name: str) -> None:
     text, sentence = WRONG_LOCKS[name]
     path = tmp_path / "hardpoint.lock"
     path.write_text(text)
@@ -233,7 +233,7 @@ def test_a_lock_that_is_none(tmp_path: Path, name: str) -> None:
     assert caught.value.path == str(path)
 
 
-def test_a_lock_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_lock(tmp_path: Path) -> None:
     with pytest.raises(hardpoint.HardpointError) as caught:
         hardpoint.Allow(tmp_path / "gone")
     assert str(caught.value) == f"{tmp_path}/gone: lock file not found; write it with `hardpoint lock`"
@@ -249,7 +249,7 @@ def test_a_lock_that_cannot_be_read(tmp_path: Path) -> None:
     made.chmod(0)
     root = os.geteuid() == 0
     try:
-        if root:  # root could read it
+        if root:  # root can read it anyway
             os.seteuid(NOBODY)
         with pytest.raises(hardpoint.HardpointError) as caught:
             hardpoint.Allow(made)
@@ -297,7 +297,7 @@ def test_folders_above(plugins: Path) -> None:
     plugins.parent.chmod(0o777)
     [problem] = refused(hardpoint.Registry([plugins], allow=hardpoint.Allow()))
     assert problem.found == f"{plugins.parent} with mode 0777"
-    plugins.parent.chmod(0o1777)  # sticky, as /tmp
+    plugins.parent.chmod(0o1777)  # sticky, as /tmp: others cannot rename or delete files
     assert statuses(hardpoint.Registry([plugins], allow=hardpoint.Allow()))["english"] == "fits"
     plugins.parent.chmod(0o700)
 
@@ -319,7 +319,7 @@ def test_another_owner(plugins: Path) -> None:
     if os.geteuid() == 0:
         os.chown(plugins / "english.so", NOBODY, -1)
         allow = hardpoint.Allow()
-    else:  # a user who cannot chown can trust nobody instead
+    else:  # only root can change owners, but a user can trust nobody
         allow = hardpoint.Allow(owners=[NOBODY])
     problems = refused(hardpoint.Registry([plugins], allow=allow))
     assert {problem.code for problem in problems} == {"trust-owner"}
@@ -340,7 +340,7 @@ def test_owners_by_name_and_number(plugins: Path) -> None:
     ]
 
 
-def test_a_user_that_there_is_not() -> None:
+def test_an_unknown_user() -> None:
     with pytest.raises(
         ValueError, match=r"^Allow\(owners=\.\.\.\): no user 'no-such-user' on this machine; check the name$"
     ):
@@ -365,7 +365,7 @@ def test_owners_that_are_no_list(wrong: Any) -> None:
 
 @pytest.mark.parametrize("wrong", [[None], [True], [1.5], ["root", b"root"], b"root"], ids=repr)
 def test_owners_that_are_no_users(wrong: Any) -> None:
-    """The bytes of b"root" would be read as ids, and True as id 1."""
+    """The bytes of b"root" would count as ids, and True as the id of another user."""
     with pytest.raises(TypeError) as caught:
         hardpoint.Allow(owners=wrong)
     user = wrong if isinstance(wrong, bytes) else wrong[-1]
@@ -380,10 +380,10 @@ def test_both_at_once(plugins: Path, tmp_path: Path) -> None:
     assert statuses(hardpoint.Registry([plugins], allow=hardpoint.Allow(made)))["spanish"] == "fits"
 
 
-def test_it_is_asked_of_the_open_file_and_not_of_its_path(
+def test_the_open_file_is_checked_and_not_its_path(
     plugins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The file is replaced by an allowed one during the check: the open file is no longer the one at its path."""
+    """The file is replaced by an acceptable one during the check: the open file is no longer the one at the path."""
     registry = hardpoint.Registry([plugins], allow=hardpoint.Allow())
     readlink = os.readlink
 

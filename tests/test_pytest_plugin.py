@@ -1,4 +1,4 @@
-"""The fixture `plugin`, as the author of a plugin uses it: pytest is run in a folder with their tests."""
+"""The fixture `plugin`: pytest is run in a folder with an author's tests."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TRANSFORMER_PLUGIN("two", "1.0.0", .transform = greet);
 
 
 class Outcome:
-    """What a run of pytest said, and how many tests passed, failed or were errors."""
+    """The output of a run of pytest, and its last line: how many tests passed, failed or were errors."""
 
     def __init__(self, done: subprocess.CompletedProcess[str]) -> None:
         self.text = done.stdout + done.stderr
@@ -46,7 +46,7 @@ class RunTests(Protocol):
 
 @pytest.fixture
 def run_tests(tmp_path: Path) -> RunTests:
-    """Run pytest over one file of tests, strictly; hardpoint's plugin is found as everywhere, by its entry point."""
+    """Run pytest strictly on one file of tests; it finds hardpoint's plugin by the entry point."""
 
     def run(code: str, *words: str | Path) -> Outcome:
         (tmp_path / "test_it.py").write_text(code)
@@ -67,7 +67,7 @@ def run_tests(tmp_path: Path) -> RunTests:
     return run
 
 
-def test_three_lines_are_a_test(run_tests: RunTests, english: Path) -> None:
+def test_two_lines_are_a_test(run_tests: RunTests, english: Path) -> None:
     assert run_tests(GREETS, "--plugin", english).last == "1 passed"
     failed = run_tests(GREETS.replace("Nice", "Good"), "--plugin", english)
     assert failed.last == "1 failed"
@@ -81,7 +81,9 @@ def test_the_file_may_stand_in_the_settings(run_tests: RunTests, english: Path, 
     (tmp_path / "deeper").mkdir()
     assert run_tests(GREETS).last == "1 passed"
     assert run_tests(GREETS, "--rootdir", tmp_path, "deeper/../test_it.py").last == "1 passed"
-    other = run_tests(GREETS, "--plugin", "no/such.so")  # the command line has the last word, in the working directory
+    other = run_tests(
+        GREETS, "--plugin", "no/such.so"
+    )  # the option overrides the setting, and is relative to the working directory
     assert f"{tmp_path}/no/such.so: there is no such file; check the path, or build the plugin\n" in other.text
 
 
@@ -146,7 +148,7 @@ def test_the_contract_by_marker_by_option_and_by_settings(
     shutil.copy(Path(__file__).parent.parent / "examples/scorer/scorer.py", tmp_path)
     assert run_tests(SCORES, "--plugin", exam).last == "1 passed"
     unmarked = SCORES.replace("@pytest.mark.hardpoint(contract=Scorer)\n", "")
-    without = run_tests(unmarked, "--plugin", exam)  # the manifest knows no Python class, and no body of a method
+    without = run_tests(unmarked, "--plugin", exam)  # a manifest has neither a Python class nor a method's body
     assert without.last == "1 failed"
     assert run_tests(unmarked, "--plugin", exam, "--plugin-contract", "scorer:Scorer").last == "1 passed"
     (tmp_path / "pytest.ini").write_text("[pytest]\nhardpoint_contract = scorer:Scorer\n")
@@ -192,7 +194,10 @@ def test_a_marker_that_is_mistaken(run_tests: RunTests, english: Path, arguments
         f"import pytest\n@pytest.mark.hardpoint({arguments})\ndef test_it(plugin): ...\n", "--plugin", english
     )
     assert outcome.last == "1 error"
-    assert "\nthe marker takes other arguments: hardpoint(*, contract=None, config=None, binding=None" in outcome.text
+    assert (
+        "\nwrong arguments of the marker; it takes hardpoint(*, contract=None, config=None, binding=None"
+        in outcome.text
+    )
 
 
 def test_a_library_with_two_contracts_needs_one_named(run_tests: RunTests, compiler: Compiler) -> None:
@@ -226,6 +231,6 @@ def test_an_own_fixture_of_that_name_has_the_last_word(run_tests: RunTests) -> N
 def test_it_explains_itself(run_tests: RunTests) -> None:
     text = " ".join(run_tests("", "--help").text.split())
     assert "--plugin=FILE The library that the fixture `plugin` is loaded from" in text
-    assert "hardpoint_plugin (string): What --plugin is by default, relative to the rootdir" in text
+    assert "hardpoint_plugin (string): The default of --plugin, relative to the rootdir" in text
     assert "plugin -- " in run_tests("", "--fixtures").text
     assert "@pytest.mark.hardpoint(*, contract=None," in run_tests("", "--markers").text

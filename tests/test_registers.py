@@ -1,4 +1,4 @@
-"""Calls through the registers, for x86-64 and AArch64: functions of random signatures get exactly their arguments."""
+"""_registers.h on x86-64 and AArch64: functions of random signatures get exactly their arguments."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 BINDING = ROOT / "src/hardpoint/binding"
+MODULES = [*BINDING.glob("_*.c"), ROOT / "src/hardpoint/benchmark/_floor.c"]
 CC = shlex.split(os.environ.get("CC") or "cc")
 CLANG = [sys.executable, "-m", "ziglang", "cc"]
 COUNT = 300
@@ -43,7 +44,7 @@ extern bool check_word(int index, uint64_t found), check_double(int index, doubl
 
 
 def _signatures() -> list[str]:
-    """All that a method can have: up to eight parameters, and a result or none; the longest ones first."""
+    """Signatures of methods: up to eight parameters, with or without a result; the longest ones first."""
     random = Random(3)
     fixed = ["", "r", *(kind * 8 + result for kind in "sif?" for result in ("", "r"))]
     kinds = ("".join(random.choices("sif?", k=random.randint(1, 8))) for _ in range(COUNT - len(fixed)))
@@ -51,7 +52,7 @@ def _signatures() -> list[str]:
 
 
 def _function(index: int, kinds: str, status: int) -> str:
-    """A function that returns its status if it got what was given."""
+    """A function in C that returns its status if it got the right arguments."""
     checks = ["check_word(0, (uint64_t)(uintptr_t)self)"]
     word, double = 1, 0
     for place, kind in enumerate(kinds):
@@ -73,7 +74,7 @@ def _function(index: int, kinds: str, status: int) -> str:
 
 @pytest.fixture(scope="session")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """What the program is made of."""
+    """The program's source files."""
     random = Random(4)
     named = [(index, kinds, random.randint(-(2**31) + 1, 2**31 - 1)) for index, kinds in enumerate(_signatures())]
     table = "".join(f'    {{(void (*)(void))f{index}, "{kinds}", {status}}},\n' for index, kinds, status in named)
@@ -118,13 +119,13 @@ def test_on_aarch64(level: str, sources: list[str], tmp_path: Path) -> None:
     emulator = shutil.which("qemu-aarch64") or shutil.which("qemu-aarch64-static")
     if emulator is None:
         pytest.skip("there is no qemu-aarch64 to run it (Debian: qemu-user-static)")
-    # zig's -O0 is one with sanitizers, whose runtime is not here.
+    # zig's -O0 turns on sanitizers, whose runtime is not available here.
     words = ["-target", "aarch64-freestanding-none", "-ffreestanding", "-nostdlib", "-static", "-fno-sanitize=all"]
     _check(_build([*CLANG, *words, level], sources, tmp_path / "registers"), [emulator])
 
 
 def _headers_for_aarch64(folder: Path) -> list[str]:
-    """This Python's headers do, since sizes are the same; Debian's look for the other machine's pyconfig.h in a folder."""
+    """This Python's headers: sizes are the same. Debian's include pyconfig.h from a folder named for the machine."""
     include = Path(sysconfig.get_path("include"))
     place = folder / "aarch64-linux-gnu" / include.name
     place.mkdir(parents=True)
@@ -134,14 +135,12 @@ def _headers_for_aarch64(folder: Path) -> list[str]:
 
 @pytest.mark.skipif(not CAN_BUILD_NATIVE, reason="there is no Python.h")
 def test_the_module_compiles_for_aarch64(tmp_path: Path) -> None:
-    target = tmp_path / "_native.o"
     words = ["-target", "aarch64-linux-gnu", "-c", "-std=c11", "-O2", "-fPIC", "-fvisibility=hidden"]
-    # Python's own macros cast functions and hide arguments in ways that are no matter of this module's.
+    # No -Wextra: Python's own macros cast functions and shadow arguments.
     quiet = ["-Wall", "-Werror"]
-    subprocess.run(
-        [*CLANG, *words, *quiet, *_headers_for_aarch64(tmp_path), str(BINDING / "_native.c"), "-o", str(target)],
-        check=True,
-    )
-    code = target.read_bytes()
-    assert int.from_bytes(code[18:20], "little") == 183, "e_machine is not EM_AARCH64"
-    assert b"PyInit__native" in code
+    headers = _headers_for_aarch64(tmp_path)
+    for source in MODULES:
+        target = tmp_path / f"{source.stem}.o"
+        subprocess.run([*CLANG, *words, *quiet, *headers, str(source), "-o", str(target)], check=True)
+        assert int.from_bytes(target.read_bytes()[18:20], "little") == 183, "e_machine is not EM_AARCH64"
+    assert b"PyInit__native" in (tmp_path / "_native.o").read_bytes()

@@ -76,7 +76,7 @@ def test_needed_libraries_of_the_machine_are_found_where_ldd_finds_them() -> Non
 
 @pytest.fixture
 def pair(compiler: Compiler, tmp_path: Path) -> Path:
-    """A folder with libuser.so, and lib/libhpbase.so that it needs and finds by its RUNPATH."""
+    """A folder with libuser.so, which needs lib/libhpbase.so and finds it by its RUNPATH."""
     (tmp_path / "lib").mkdir()
     for name, code in (("user", USER), ("base", BASE)):
         (tmp_path / f"{name}.c").write_text(code)
@@ -117,7 +117,7 @@ def test_other_search_paths(compiler: Compiler, pair: Path, words: str, origin: 
         assert (search_path.find("libhpbase.so", elf, None) is None) == origin
 
 
-def test_a_library_that_is_nowhere(compiler: Compiler, pair: Path) -> None:
+def test_a_library_that_is_not_found(compiler: Compiler, pair: Path) -> None:
     library = _link(compiler, pair)
     with opened(library) as elf:
         assert search_path.find("libhpbase.so", elf, str(pair)) is None
@@ -144,7 +144,7 @@ print(search_path.find("libhpbase.so", elf, "{pair}"))
         assert _ldd(library)["libhpbase.so"] == f"{folder}/libhpbase.so"
 
 
-def test_what_is_loaded_already_is_known_by_its_own_name(compiler: Compiler, pair: Path, run_python: RunPython) -> None:
+def test_a_loaded_library_is_matched_by_its_soname(compiler: Compiler, pair: Path, run_python: RunPython) -> None:
     """The dynamic linker takes a loaded library with that SONAME, whatever its file is called."""
     compiler.run("-shared", "-fPIC", "-Wl,-soname,libhpbase.so.1", "-o", f"{pair}/libhpbase.so.1.2.3", f"{pair}/base.c")
     code = f"""

@@ -31,7 +31,7 @@ def room_of(module: str) -> str:
 
 
 def imported(path: Path, module: str) -> Iterator[str]:
-    """Every module of the package that a file imports, wherever the import stands."""
+    """Return every module of the package that a file imports, at any level."""
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):

@@ -1,4 +1,4 @@
-"""Plugins in Rust: what `hardpoint header --lang rust` and hardpoint.rs make of every type, of errors, panics and threads."""
+"""Plugins in Rust with `hardpoint header --lang rust` and hardpoint.rs: every type, errors, panics and threads."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def compile_rust(folder: Path, code: str, cls: type, *words: str, good: bool = True, edition: str = "2021") -> str:
-    """Compile lib.rs and the modules it needs to lib.so, all in `folder`; what the compiler said."""
+    """Compile lib.rs and the modules it needs to lib.so, all in `folder`. Return the compiler's messages."""
     if why := missing("rust"):
         pytest.skip(why)
     contract = contract_of(cls)
@@ -54,14 +54,14 @@ def plugin(kinds: Path, fresh: Fresh, way: Way) -> Kinds:
 
 
 @pytest.mark.parametrize("cls", [Greeter, Transformer], ids=lambda cls: cls.__name__)
-def test_the_modules_that_come_along_are_what_the_command_prints(cls: type) -> None:
+def test_the_committed_modules_are_what_the_command_prints(cls: type) -> None:
     command = [sys.executable, "-m", "hardpoint", "header", f"hardpoint.contracts:{cls.__name__}", "--lang", "rust"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert printed == (ROOT / f"contract/{cls.__name__.lower()}.rs").read_text()
 
 
 class TestAlike(Alike):
-    # A NUL is replaced, and what is too long is cut between two characters.
+    # A NUL is replaced, and a text that is too long is truncated at the end of a character.
     logged = (
         (logging.WARNING, "hardpoint absent"),
         (logging.ERROR, "x\ufffd" + "é" * 508 + "..."),
@@ -75,7 +75,7 @@ class TestAlike(Alike):
         ("parse", 1, "invalid digit found in string"),
         ("panic", 1, "panicked at lib.rs:LINE: at the disco"),
         ("format", 1, "panicked at lib.rs:LINE: at the format"),
-        ("value", 1, "panicked at lib.rs:LINE: with a value that is no text"),
+        ("value", 1, "panicked at lib.rs:LINE: with a value that is not text"),
         ("index", 1, "panicked at lib.rs:LINE: index out of bounds: the len is 2 but the index is 5"),
         ("long", 3, "é" * 100_000),
         ("memory", 4, ""),
@@ -136,7 +136,7 @@ def test_an_instance_that_threads_cannot_share_is_refused_by_the_compiler(tmp_pa
     assert "called_on_several_threads_at_once" in said
 
 
-def test_unless_its_methods_are_called_one_at_a_time(tmp_path: Path) -> None:
+def test_serial_allows_an_instance_that_threads_cannot_share(tmp_path: Path) -> None:
     compile_rust(tmp_path, COUNTER.replace("OPTION", ", serial"), Greeter)
     plugin = hardpoint.load(tmp_path / "lib.so", Greeter)
     with ThreadPoolExecutor(8) as pool:
@@ -144,12 +144,12 @@ def test_unless_its_methods_are_called_one_at_a_time(tmp_path: Path) -> None:
     assert sorted(counts) == list(range(1, 1001))
 
 
-def test_an_instance_with_state_that_nobody_makes_is_refused_by_the_compiler(tmp_path: Path) -> None:
+def test_an_instance_with_state_without_create_is_refused_by_the_compiler(tmp_path: Path) -> None:
     code = (
         COUNTER.replace("OPTION", ", serial").replace("impl Create for", "impl").replace("fn create", "pub fn create")
     )
     said = compile_rust(tmp_path, code.replace("Create, ", ""), Greeter, good=False)
-    assert "an instance that has state implements hardpoint::Create" in said
+    assert "an instance that has state must implement hardpoint::Create" in said
 
 
 def test_a_panic_that_would_abort_is_refused_by_the_compiler(tmp_path: Path) -> None:

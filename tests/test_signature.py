@@ -1,4 +1,4 @@
-"""Contracts as data: canonical texts and back, versions, and what counts as a method's body."""
+"""Contracts as data: canonical texts and back, versions, and bodies of methods."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ names = st.from_regex(r"[A-Za-z][A-Za-z0-9_]{0,63}", fullmatch=True) | st.sample
 
 @st.composite
 def methods(draw: st.DrawFn) -> Method:
-    """A method that a class could have; positional-only parameters have the names that a text gives them."""
+    """Draw a valid method; positional-only parameters have the names that parsing a text gives them."""
     parameters: list[Parameter] = []
     positional_only = draw(st.integers(0, 8))
     for index, name in enumerate(draw(st.lists(names, max_size=8, unique=True))):
@@ -123,7 +123,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_a_text_that_is_none_is_quoted(case: str) -> None:
+def test_an_invalid_text_is_quoted(case: str) -> None:
     with pytest.raises(ValueError) as caught:
         parse_method(WRONG[case])
     assert str(caught.value) == f"{WRONG[case]!r}, which is not like 'greet(name: str) -> str'"
@@ -152,7 +152,7 @@ IMPOSSIBLE = {
 
 
 @pytest.mark.parametrize("text", IMPOSSIBLE)
-def test_a_text_of_no_method_that_could_be_says_why(text: str) -> None:
+def test_a_text_of_an_impossible_method_says_why(text: str) -> None:
     with pytest.raises(ValueError) as caught:
         parse_method(text)
     assert str(caught.value) == f"{text!r}, which cannot be a method of a contract: {IMPOSSIBLE[text]}"
@@ -269,7 +269,7 @@ NO_CONTRACT: dict[str, tuple[str, str, tuple[str, ...], str]] = {
 
 
 @pytest.mark.parametrize("case", NO_CONTRACT)
-def test_texts_that_are_no_contract(case: str) -> None:
+def test_texts_that_are_not_a_contract(case: str) -> None:
     name, version, texts, why = NO_CONTRACT[case]
     with pytest.raises(ValueError) as caught:
         contract_from_texts(name, version, texts)
@@ -288,7 +288,7 @@ def test_versions(text: str, version: tuple[int, int]) -> None:
     "", ".", "1", "1.", ".1", "0.0", "0.1", "01.0", "1.00", "1.01", "+1.0", "1.-1", "1.0.0", " 1.0", "1.0\n", "1,0", "v1.0",
     "65536.0", "1.65536", "99999.0", "100000.0", "1.100000", "9" * 5000 + ".0", "\u0661.0", 1, 1.0, None, b"1.0",
 ], ids=lambda text: repr(text)[:20])  # fmt: skip
-def test_what_is_no_version(text: object) -> None:
+def test_an_invalid_version(text: object) -> None:
     with pytest.raises(ValueError) as caught:
         parse_version(text)
     assert str(caught.value) == f"a version is MAJOR.MINOR with a major from 1 on, such as '1.0', not {text!r}"
@@ -318,7 +318,7 @@ def test_any_contract_name_is_free_or_a_value_error(name: str) -> None:
 
 
 def has_body(source: str) -> bool:
-    """Whether a method that came later has a body, when it is written like this."""
+    """True if a @since method with this source has a body."""
     scope: dict[str, Any] = {"__name__": "shouts", "hardpoint": hardpoint, "Protocol": Protocol}
     lines = "\n".join(f"        {line}" for line in source.split("\n"))
     exec(f"""
@@ -344,12 +344,12 @@ NOTHING = ["...", "pass", "return None", "return", "...\n    pass", "pass\n    r
     "doc", ["", '"""Shouts."""\n    ', "'''Shouts\n\n    a lot.'''\n\n    "], ids=["", "doc", "long doc"]
 )
 @pytest.mark.parametrize("body", NOTHING)
-def test_what_does_nothing_is_no_body(body: str, doc: str) -> None:
+def test_statements_that_do_nothing_are_not_a_body(body: str, doc: str) -> None:
     assert not has_body(f"def shout(self) -> str:\n    {doc}{body}")
 
 
 @pytest.mark.parametrize("source", ["def shout(self) -> str: ...", "def shout(self) -> str: 'Shouts.'"])
-def test_one_line_that_does_nothing_is_no_body(source: str) -> None:
+def test_one_line_that_does_nothing_is_not_a_body(source: str) -> None:
     assert not has_body(source)
 
 
@@ -361,11 +361,11 @@ SOMETHING = ["return 'x'", "return 'Shouts.'", "return ''", "return 0", "return 
 
 @pytest.mark.parametrize("doc", ["", '"""Shouts."""\n    '], ids=["", "doc"])
 @pytest.mark.parametrize("body", SOMETHING)
-def test_what_does_something_is_a_body(body: str, doc: str) -> None:
+def test_statements_that_do_something_are_a_body(body: str, doc: str) -> None:
     assert has_body(f"def shout(self) -> str:\n    {doc}{body}")
 
 
-def test_a_docstring_that_was_replaced_makes_no_body() -> None:
+def test_a_replaced_docstring_is_not_a_body() -> None:
     class Greeter(Protocol):
         @hardpoint.since("1.1")
         def greet(self) -> str:

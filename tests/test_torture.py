@@ -1,4 +1,4 @@
-"""Eight threads call, while workers are killed at random points, plugins reloaded and closed: nothing is lost or mixed up.
+"""Eight threads call, while workers are killed and plugins reloaded and closed at random: no answer is lost or wrong.
 
 It lasts HARDPOINT_TORTURE seconds, 5 by default.
 """
@@ -30,7 +30,7 @@ THREADS = 8
 
 
 class Torture:
-    """What goes on, and what came of it."""
+    """The shared state of the threads, and their results."""
 
     def __init__(self, probe_library: Path, seed: int) -> None:
         self.library = probe_library
@@ -46,7 +46,7 @@ class Torture:
         return hardpoint.load(self.library, Probe, isolated=Isolation(timeout=20.0, workers=workers))
 
     def call(self, number: int) -> None:
-        """Call until the end; each answer can be told from that to any other call."""
+        """Call until the end; each call has an answer of its own."""
         choose = random.Random(number)
         turn = 0
         while not self.ended.is_set():
@@ -58,7 +58,7 @@ class Torture:
                 self.once(plugin, choose, f"{number}:{turn}")
             except (hardpoint.CrashedError, hardpoint.ClosedError) as error:
                 self.counts[type(error).__name__] += 1
-            except BaseException as error:  # noqa: BLE001 - told at the end
+            except BaseException as error:  # noqa: BLE001 - raised at the end
                 self.wrong.append(f"{number}:{turn} {error!r}")
             else:
                 self.counts["answers"] += 1
@@ -88,7 +88,7 @@ class Torture:
             self.wrong.append(f"{str(found)[:50]!r} where {str(wanted)[:50]!r} belongs")
 
     def disturb(self) -> None:
-        """Kill a worker, mostly; else reload a plugin, or close it and load another in its place."""
+        """Usually kill a worker; sometimes reload a plugin, or close it and load another in its place."""
         at = self.random.randrange(len(self.plugins))
         plugin = self.plugins[at]
         pids = workers(plugin)
@@ -119,7 +119,7 @@ def test_torture(probe_library: Path) -> None:
     with hardpoint.loaded(probe_library, Probe, isolated=True) as plugin:
         zygote = parent(workers(plugin)[0])
     del plugin
-    gc.collect()  # what other tests left in circles is theirs, and so are its workers
+    gc.collect()  # garbage of other tests, and its workers, does not count here
     assert eventually(lambda: spares(zygote))
     before = held()
     torture = Torture(probe_library, seed)
@@ -155,7 +155,7 @@ def _still_serves(plugin: Probe) -> None:
     for _ in range(20):
         try:
             assert plugin.text("still there") == "still there"
-        except hardpoint.CrashedError:  # a worker that was killed last is noticed by the call after
+        except hardpoint.CrashedError:  # the death of a worker is noticed by the next call
             continue
         return
     pytest.fail("it died for good")

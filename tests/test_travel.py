@@ -1,4 +1,4 @@
-"""A plugin object travels: pickle keeps how to open it again, and the other side checks the same file anew."""
+"""Pickling plugin objects: the pickle says how to open the file, and the receiver checks the same file again."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def shout(transformer: Transformer, text: str) -> str:
 
 
 def elsewhere(plugin: object, expression: str) -> str:
-    """The value of an expression over `plugin` in a new process, as that prints it."""
+    """Evaluate an expression over `plugin` in a new process, and return its output."""
     code = "import pickle, sys, hardpoint; plugin = pickle.load(sys.stdin.buffer); print({})"
     return subprocess.run(
         [sys.executable, "-c", code.format(expression)],
@@ -71,7 +71,7 @@ def test_options_travel(english: Path) -> None:
 def test_paths_of_a_sandbox_stay_what_they_were(
     english: Path, fresh: Fresh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In another folder, a reload and what is unpickled must not open that folder's `data` to the plugin."""
+    """After chdir, a reload or unpickling must not open the new folder's `data` to the plugin."""
     for folder in ("here", "there"):
         (tmp_path / folder / "data").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "here")
@@ -86,7 +86,7 @@ def test_paths_of_a_sandbox_stay_what_they_were(
         hardpoint.close(other)
 
 
-def test_a_pinned_one_is_found_from_another_folder(
+def test_a_pinned_plugin_is_found_from_another_folder(
     english: Path, fresh: Fresh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = fresh(english)
@@ -116,7 +116,7 @@ def test_a_pinned_one_stays_pinned(english: Path, fresh: Fresh) -> None:
     assert elsewhere(plugin, "hardpoint.info(plugin).library.startswith('/proc/self/fd/')") == "True"
 
 
-def test_a_contract_read_off_the_manifest(english: Path, fresh: Fresh) -> None:
+def test_a_contract_from_the_manifest(english: Path, fresh: Fresh) -> None:
     contract = contract_from_texts("greeter", "1.0", ("greet(name: str) -> str", "lang() -> str"))
     plugin = load_contract(fresh(english), contract)
     assert elsewhere(plugin, "plugin.lang()") == "English"
@@ -142,7 +142,7 @@ def test_no_file_there(english: Path, fresh: Fresh) -> None:
         pickle.loads(parcel)
 
 
-def test_one_whose_file_is_gone_cannot_leave(english: Path, fresh: Fresh) -> None:
+def test_a_plugin_whose_file_is_gone_cannot_be_pickled(english: Path, fresh: Fresh) -> None:
     path = fresh(english)
     plugin = hardpoint.load(path, Greeter)
     path.unlink()
@@ -154,7 +154,7 @@ def test_one_whose_file_is_gone_cannot_leave(english: Path, fresh: Fresh) -> Non
     )
 
 
-def test_a_closed_one_cannot_leave(english: Path, fresh: Fresh, way: Way) -> None:
+def test_a_closed_plugin_cannot_be_pickled(english: Path, fresh: Fresh, way: Way) -> None:
     plugin = hardpoint.load(fresh(english), Greeter, **how(way))
     hardpoint.close(plugin)
     with pytest.raises(hardpoint.ClosedError) as caught:
@@ -165,7 +165,7 @@ def test_a_closed_one_cannot_leave(english: Path, fresh: Fresh, way: Way) -> Non
 def test_nothing_is_left_open_after_a_refusal(english: Path, fresh: Fresh) -> None:
     path = fresh(english)
     parcel = pickle.dumps(hardpoint.load(path, Greeter))
-    path.unlink()  # it is mapped: to be rewritten would kill this process
+    path.unlink()  # it is mapped: rewriting it would kill this process
     path.write_bytes(b"another")
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
@@ -175,7 +175,7 @@ def test_nothing_is_left_open_after_a_refusal(english: Path, fresh: Fresh) -> No
 
 
 def test_errors_travel_whole(english: Path) -> None:
-    """What a pool's worker raises arrives with all its fields."""
+    """An error raised in a pool's worker arrives with all its fields."""
     with pytest.raises(hardpoint.IncompatibleError) as refused:
         hardpoint.load(english, Transformer)
     crashed = hardpoint.CrashedError("it crashed", path="a.so", signal=11, stderr="last words")
@@ -210,8 +210,8 @@ sys.stdout.buffer.write(cloudpickle.dumps((work, Scorer)))
 """
 
 
-def test_a_contract_of_a_notebook_goes_where_its_functions_go(compiler: Compiler) -> None:
-    """Dask and Ray send what stands in a notebook or script by value, with cloudpickle."""
+def test_a_contract_of_a_notebook_travels_by_value(compiler: Compiler) -> None:
+    """Dask and Ray send definitions of a notebook or script by value, with cloudpickle."""
     compiler.header(runpy.run_path(str(ROOT / "examples/scorer/scorer.py"))["Scorer"])
     exam = compiler.library(str(ROOT / "examples/scorer/exam.c"))
     sent = subprocess.run([sys.executable, "-c", NOTEBOOK], capture_output=True, check=True, timeout=60).stdout
@@ -220,7 +220,7 @@ def test_a_contract_of_a_notebook_goes_where_its_functions_go(compiler: Compiler
     assert done.stdout.decode() == "(1.5, '50%', True)\n"
 
 
-def test_contracts_that_share_a_method_arrive_both() -> None:
+def test_two_contracts_that_share_a_method() -> None:
     code = """
 import sys
 from typing import Protocol
@@ -239,7 +239,7 @@ sys.stdout.buffer.write(cloudpickle.dumps((Walker, Dancer)))
     assert done.stdout.decode() == "walker 1.0 dancer 1.0\n"
 
 
-def test_a_class_that_borrows_from_a_contract_is_none() -> None:
+def test_a_class_with_a_method_of_a_contract_is_not_a_contract() -> None:
     class Borrower(Protocol):
         greet = Greeter.greet  # type: ignore[misc]
 
@@ -255,7 +255,7 @@ def test_multiprocessing(compiler: Any, method: str) -> None:
 
 
 def test_a_million_strings_in_a_dask_cluster(compiler: Any, tmp_path: Path) -> None:
-    """benchmarks/scaling.py: the same sum of a bag in a LocalCluster as in one process."""
+    """benchmarks/scaling.py: the sum of a bag in a LocalCluster equals that in one process."""
     figures = tmp_path / "figures.json"
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.scaling", compiler.library("uppercase/uppercase.c"), "--repeat=1", "--json", figures],

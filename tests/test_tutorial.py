@@ -1,4 +1,4 @@
-"""From a class to a plugin and back, step by step: what a team does that has a contract of its own."""
+"""From a class to a plugin and back, step by step: a team with its own contract."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCORER = Path(__file__).parent.parent / "examples/scorer"
 
 @pytest.fixture(scope="session")
 def scorer() -> Any:
-    """Step 1: the contract is a class in a module of the team's own."""
+    """Step 1: the contract is a class in the team's own module."""
     sys.path.insert(0, str(SCORER))
     try:
         from scorer import Scorer
@@ -62,14 +62,14 @@ def test_step_5_a_buffer_is_changed_in_place(exam: Path, scorer: Any, fresh: Fre
     assert text == b"room xxx"
 
 
-def test_step_6_what_the_plugin_lacks_the_contract_answers(
+def test_step_6_the_contracts_body_runs_for_a_missing_method(
     exam: Path, scorer: Any, fresh: Fresh, binding: Binding
 ) -> None:
     plugin = hardpoint.load(fresh(exam), scorer, binding=binding)
     assert (plugin.grade(50.0), plugin.grade(49.9)) == ("pass", "fail")
 
 
-def test_step_7_the_plugin_says_no(exam: Path, scorer: Any, fresh: Fresh, binding: Binding) -> None:
+def test_step_7_the_plugin_fails(exam: Path, scorer: Any, fresh: Fresh, binding: Binding) -> None:
     path = fresh(exam)
     with pytest.raises(hardpoint.CallError) as failed:
         hardpoint.load(path, scorer, binding=binding).score(b"", -1, 1.0, True)

@@ -1,4 +1,4 @@
-"""What mypy and pyright say of tests/typing: every use holds, and every misuse is found, against the installed package."""
+"""Run mypy and pyright on tests/typing with the installed package: uses pass, and every misuse is an error."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 FILES = ["uses.py", "misuse.py"]
 PYRIGHT = {
     "typeCheckingMode": "strict",
-    "enableTypeIgnoreComments": False,  # those are mypy's
+    "enableTypeIgnoreComments": False,  # comments for mypy
     "reportUnnecessaryTypeIgnoreComment": "error",
-    "reportUnknownMemberType": False,  # a second error for each member that is not there
+    "reportUnknownMemberType": False,  # a second error for each missing member
 }
 
 
@@ -33,7 +33,7 @@ def needs(checker: str) -> pytest.MarkDecorator:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The files in a folder of their own: no setting and no source of the project is in reach, as for any user."""
+    """Copy the files to an empty folder, without the project's settings and sources, as for a user."""
     for name in FILES:
         shutil.copy(TESTS / "typing" / name, tmp_path)
     (tmp_path / "pyrightconfig.json").write_text(json.dumps(PYRIGHT))
@@ -41,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run(folder: Path, module: str, *words: str) -> tuple[int, str]:
-    """What a checker prints, and its status; it finds the packages of this Python and of no other."""
+    """Run a checker with the packages of this Python only. Return its output and status."""
     environment = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "MYPYPATH"}}
     command = [sys.executable, "-m", module, *words]
     done = subprocess.run(
@@ -59,18 +59,18 @@ def pyright(folder: Path) -> tuple[int, str]:
 
 
 @needs("mypy")
-def test_mypy_takes_every_use_and_stops_every_misuse(folder: Path) -> None:
+def test_mypy_accepts_every_use_and_rejects_every_misuse(folder: Path) -> None:
     assert mypy(folder, *FILES) == (0, "")
 
 
 @needs("pyright")
-def test_pyright_takes_every_use_and_stops_every_misuse(folder: Path) -> None:
+def test_pyright_accepts_every_use_and_rejects_every_misuse(folder: Path) -> None:
     status, output = pyright(folder)
     assert (status, output.splitlines()[-1]) == (0, "0 errors, 0 warnings, 0 informations"), output
 
 
 def _without_marks(folder: Path) -> set[int]:
-    """Take the marks off the misuses; the lines that had one."""
+    """Remove the marks from the misuses, and return the numbers of the marked lines."""
     file = folder / "misuse.py"
     lines = file.read_text().splitlines(keepends=True)
     file.write_text("".join(re.sub(r"  # type: ignore.*", "", line) for line in lines))
@@ -80,7 +80,7 @@ def _without_marks(folder: Path) -> set[int]:
 
 
 @needs("mypy")
-def test_mypy_finds_an_error_on_each_marked_line_and_on_no_other(folder: Path) -> None:
+def test_mypy_finds_errors_on_exactly_the_marked_lines(folder: Path) -> None:
     marked = _without_marks(folder)
     status, output = mypy(folder, "misuse.py")
     assert status == 1
@@ -88,7 +88,7 @@ def test_mypy_finds_an_error_on_each_marked_line_and_on_no_other(folder: Path) -
 
 
 @needs("pyright")
-def test_pyright_finds_an_error_on_each_marked_line_and_on_no_other(folder: Path) -> None:
+def test_pyright_finds_errors_on_exactly_the_marked_lines(folder: Path) -> None:
     marked = _without_marks(folder)
     status, output = pyright(folder)
     assert status == 1

@@ -1,4 +1,4 @@
-"""What is published: wheels that glibc's old releases take, and an sdist that builds the same."""
+"""Published files: wheels that run with old releases of glibc, and an sdist that builds the same wheel."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from conftest import CAN_BUILD_NATIVE, ROOT, make_wheel
 
 @pytest.fixture(scope="module")
 def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Made of a copy: setuptools writes into the tree that it packs."""
+    """Built from a copy, since setuptools writes into the tree."""
     folder = tmp_path_factory.mktemp("sdist")
     ignored = shutil.ignore_patterns(
         ".git", ".venv*", ".*_cache", ".hypothesis", "build", "*.egg-info", "__pycache__", "*.so", "target"
@@ -28,7 +28,7 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_wheel_of_the_sdist_is_the_trees(sdist: Path, wheel: Path, tmp_path: Path) -> None:
-    subprocess.run(["tar", "-xf", sdist], cwd=tmp_path, check=True)  # extractall has another signature in each Python
+    subprocess.run(["tar", "-xf", sdist], cwd=tmp_path, check=True)  # extractall differs between versions
     [tree] = (path for path in tmp_path.iterdir() if path.is_dir())
     made = make_wheel(tmp_path / "wheels", tree)
     ours, theirs = (
@@ -47,7 +47,7 @@ def test_a_wheel_of_the_sdist_is_the_trees(sdist: Path, wheel: Path, tmp_path: P
 
 @pytest.mark.skipif(not CAN_BUILD_NATIVE, reason="without Python.h there is no extension, and nothing for auditwheel")
 def test_a_wheel_for_every_glibc_since_2_17(tmp_path: Path, english: Path) -> None:
-    """manylinux2014, as cibuildwheel makes it in a container with an old glibc; zig brings the symbols of one along."""
+    """manylinux2014, which cibuildwheel builds in a container with an old glibc; here zig provides the old symbols."""
     pytest.importorskip("ziglang")
     zig = f"{sys.executable} -m ziglang cc -target {os.uname().machine}-linux-gnu.2.17"
     made = make_wheel(tmp_path, CC=zig, LDSHARED=f"{zig} -shared")

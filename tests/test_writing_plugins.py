@@ -1,4 +1,4 @@
-"""docs/writing-plugins.md and docs/shipping.md, followed by a stranger: in an empty folder, with an environment of their own."""
+"""docs/writing-plugins.md and docs/shipping.md, followed in an empty folder with a new virtual environment."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def stranger(tmp_path: Path, wheel: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder where they are, with an environment that is activated and has hardpoint and a pip of its own; no network."""
+    """A folder with an active virtual environment that has hardpoint and its own pip, offline."""
     if shutil.which("make") is None:
         pytest.skip("there is no make")
     environment = Environment(tmp_path / "folder/.venv", wheel)
@@ -35,7 +35,7 @@ def stranger(tmp_path: Path, wheel: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     monkeypatch.setenv("PATH", f"{environment.bin}:{Path(sys.executable).parent}:{os.environ['PATH']}")
     monkeypatch.chdir(tmp_path / "folder")
     where = subprocess.run(["hardpoint", "include"], capture_output=True, text=True, check=True).stdout
-    assert where.startswith(str(environment.packages))  # and not this tree's
+    assert where.startswith(str(environment.packages))  # not that of this tree
     return tmp_path / "folder"
 
 
@@ -53,7 +53,7 @@ def test_shipping(stranger: Path, compiler: Compiler) -> None:
 @pytest.mark.skipif(find_spec("ziglang") is None, reason="there is no ziglang")
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the page names x86-64")
 def test_shipping_for_an_old_glibc(stranger: Path) -> None:
-    """What docs/shipping.md has for it, which takes a compiler that is no part of the page."""
+    """The block of docs/shipping.md that needs a compiler which the page does not install."""
     subprocess.run(["hardpoint", "new", "low-german", "--contract", "greeter"], check=True, stdout=subprocess.DEVNULL)
     [block] = [block for block in blocks("docs/shipping.md") if block.by]
     subprocess.run(["bash", "-euc", block.text], cwd=stranger / "low-german", check=True)

@@ -1,4 +1,4 @@
-"""The peers: what is measured, in the table's order where the times do not say another."""
+"""All peers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""hardpoint's three bindings. A library has one binding in a process, so each has a copy of the file."""
+"""hardpoint's three bindings. A library has one binding in a process, so each gets a copy of the file."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import hardpoint
 from benchmarks.peer import Greets, Peer, Sampler
 from benchmarks.workshop import MissingError
 from hardpoint.contracts import Greeter
+from hardpoint.definition.decorators import contract_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def load(library: Path, contract: Any, binding: str, folder: Path) -> Any:
-    """The plugin, through this binding; MissingError if the binding cannot be used."""
+    """Load a plugin through this binding; MissingError if the binding is not available."""
     copy = folder / f"{library.stem}-{binding}.so"
     if not copy.exists() or copy.read_bytes() != library.read_bytes():
         shutil.copy(library, copy.with_suffix(".new"))
@@ -30,36 +31,34 @@ def load(library: Path, contract: Any, binding: str, folder: Path) -> Any:
 
 
 def build(binding: str, workshop: Workshop) -> str:
-    """Nothing is built; the version, if the binding works."""
+    """Return the version if the binding works; nothing is built."""
     load(workshop.greeter, Greeter, binding, workshop.folder)
     return hardpoint.__version__
 
 
 def open_(binding: str, workshop: Workshop) -> Greets:
-    """The plugin object."""
+    """Load the greeter."""
     return cast("Greets", load(workshop.greeter, Greeter, binding, workshop.folder))
 
 
 def open_isolated(workshop: Workshop) -> Greets:
-    """The plugin object, of a worker."""
+    """Load the greeter in a worker."""
     return cast("Greets", hardpoint.load(workshop.greeter, Greeter, isolated=True))
 
 
 def open_floor(workshop: Workshop) -> dict[str, Sampler]:
-    """The loops in C of the native binding."""
-    from hardpoint.binding import native
+    """Loops in C over the greeter's vtable."""
+    from hardpoint.benchmark.floor import Floor
 
-    plugin = open_("native", workshop)
-    return {
-        "greet": partial(native.floor, plugin.greet, ("World",)),
-        "lang": partial(native.floor, plugin.lang, ()),
-    }
+    plugin, (greet, lang) = open_("native", workshop), contract_of(Greeter).methods
+    return {"greet": Floor(plugin, greet, ("World",)), "lang": Floor(plugin, lang, ())}
 
 
 PEERS = {
     f"hardpoint_{binding}": Peer(
         f"hardpoint, {binding} binding",
-        "checks the file before it runs, and on each call the instance, status, length and text; keywords; any contract",
+        "checks the file before it runs, and on each call the instance, status, length and text; keywords; any "
+        "contract",
         partial(build, binding),
         partial(open_, binding),
     )

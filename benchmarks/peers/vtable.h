@@ -1,5 +1,5 @@
-/* What every compiled peer does around a call: opens the library, gives the plugin an hp_out, reads what it left.
- * C and C++. It stands here once so that all of them do the same, and so that they differ in their glue alone. */
+/* Open a library, pass an hp_out, read the result: shared by all compiled peers in C and C++, so that they differ only
+ * in their bindings. */
 #ifndef PEERS_VTABLE_H
 #define PEERS_VTABLE_H
 
@@ -44,12 +44,12 @@ static inline void room_close(room *room_) {
     }
 }
 
-/* Whether the text is a result: the status is success and the length is one that fits. */
+/* True if the call succeeded and the length is within the memory. */
 static inline bool room_is_good(const room *room_, hp_status status) {
     return status == HP_OK && room_->out.len <= room_->out.cap;
 }
 
-/* The vtable of the greeter in a library, or NULL, and dlerror() says why. english.so has no create, so `self` is NULL. */
+/* The greeter's vtable in a library, or NULL with the reason in dlerror(). english.so has no create: `self` is NULL. */
 static inline const greeter_v1 *open_greeter(const char *path) {
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     return library == NULL ? NULL : (const greeter_v1 *)dlsym(library, "hardpoint_greeter_v1");

@@ -1,4 +1,4 @@
-// The same for C++: a text that came out of the plugin, for as long as the object lives.
+// vtable.h for C++: a text that the plugin wrote, valid for the lifetime of the object.
 #pragma once
 
 #include <stdexcept>
@@ -15,7 +15,7 @@ class Greeter {
         }
     }
 
-    // Calls `done(data, len)` with the text, while it is there.
+    // Calls `done(data, len)` with the text while it is valid.
     template <typename Done> auto greet(std::string_view name, Done done) const {
         Room room;
         return room.read(vtable->greet(nullptr, name.data(), name.size(), &room.out), done);

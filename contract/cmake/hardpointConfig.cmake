@@ -1,7 +1,7 @@
 # find_package(hardpoint CONFIG), with hardpoint_DIR from `hardpoint include --cmakedir`. CMake 3.13 or newer.
 #
-#   hardpoint::hardpoint                      the headers, and how a plugin is linked
-#   hardpoint_add_plugin(english english.c)   a target that makes english.so
+#   hardpoint::hardpoint                      include directory and linker options of a plugin
+#   hardpoint_add_plugin(english english.c)   a target that builds english.so
 include_guard()
 
 get_filename_component(_hardpoint_folder "${CMAKE_CURRENT_LIST_DIR}/.." ABSOLUTE)

@@ -1,4 +1,4 @@
-/* A transformer that puts a text's characters (its code points) in the opposite order. */
+/* A transformer that reverses the characters (code points) of a text. */
 #include "transformer.h"
 
 static size_t character_size(unsigned char first) {
@@ -14,7 +14,7 @@ static hp_status transform(void *self, const char *text, size_t text_len, hp_out
     size_t done = 0;
     while (done < text_len) {
         size_t size = character_size((unsigned char)text[done]);
-        if (size > text_len - done) { /* the host sends whole characters; another caller may not */
+        if (size > text_len - done) { /* a host sends valid UTF-8; other callers may not */
             size = text_len - done;
         }
         memcpy(out->data + text_len - done - size, text + done, size);

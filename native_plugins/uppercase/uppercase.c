@@ -1,4 +1,4 @@
-/* A transformer that makes ASCII letters upper-case and leaves every other character as it is. */
+/* A transformer that converts ASCII letters to upper case. */
 #include "transformer.h"
 
 static hp_status transform(void *self, const char *text, size_t text_len, hp_out *out) {

@@ -23,9 +23,8 @@ class _FieldsType(type):
         fields = tuple(members.get("__annotations__", ()))
         base = bases[0] if isinstance(bases[0], _FieldsType) else None
         if base is not None and not fields:
-            if (
-                not base._fields or "__annotate_func__" in members
-            ):  # Python 3.14 has no annotations here without the future import
+            # Python 3.14 has a function here in place of annotations, without the future import.
+            if not base._fields or "__annotate_func__" in members:
                 fix = "annotate them, and begin its module with `from __future__ import annotations`"
                 raise TypeError(f"{name} needs fields: {fix}")
             return super().__new__(cls, name, bases, {"__slots__": (), **members})  # the fields are the base's

@@ -1,27 +1,27 @@
-/* The author's helpers at their limits, against hosts that behave in every way; run under ASan and UBSan.
- * Prints the checks that failed, and how many there were. */
+/* Test the helpers for authors at their limits, with well-behaved and misbehaving hosts, under ASan and UBSan.
+ * Prints the failed checks, and the number of checks. */
 #include "abi_out.h"
 
 #include <unistd.h>
 
 /* ---- hosts ------------------------------------------------------------------------------------------------------ */
 
-/* As a callback that died in its own language: success, and nothing done. */
+/* Return success without growing, as a callback does that raised in its own language. */
 static hp_status grow_dies(hp_out *out, size_t need) {
     (void)grow_never(out, need);
     return HP_OK;
 }
 
-/* Success, and one byte less than was wanted. */
+/* Return success with one byte less than requested. */
 static hp_status grow_short(hp_out *out, size_t need) { return grow_well(out, need - 1); }
 
-/* Grows, and says that it did not. */
+/* Grow, but return failure. */
 static hp_status grow_denies(hp_out *out, size_t need) {
     (void)grow_well(out, need);
     return HP_FAILED;
 }
 
-/* `count` bytes of x, and a NUL. */
+/* Return `count` bytes of x and a NUL. */
 static char *text_of(size_t count) {
     char *text = malloc(count + 1);
     if (text == NULL) {
@@ -55,7 +55,7 @@ static void test_one_byte_more_grows_to_the_whole_capacity(void) {
 }
 
 static void test_sizes_that_do_not_exist(void) {
-    const volatile size_t most = SIZE_MAX; /* as a constant, gcc 16 would see what memcpy would do with it */
+    const volatile size_t most = SIZE_MAX; /* volatile: or gcc 16 warns about memcpy of SIZE_MAX */
     hp_out out = start(8, grow_well);
     CHECK(hp_puts(&out, "12") == HP_OK);
     CHECK(hp_reserve(&out, SIZE_MAX) == HP_NO_MEMORY && hp_reserve(&out, SIZE_MAX - 1) == HP_NO_MEMORY);
@@ -95,7 +95,7 @@ static void test_printf_at_the_limit(void) {
         char *text = text_of(count);
         hp_out out = start(8, grow_well);
         CHECK(hp_printf(&out, "%s", text) == HP_OK && holds(&out, text));
-        CHECK(grown == (count > 7) && (count <= 7 || wanted == count + 1)); /* vsnprintf's NUL needs room as well */
+        CHECK(grown == (count > 7) && (count <= 7 || wanted == count + 1)); /* vsnprintf's NUL needs room too */
         free(out.data);
         out = start(8, grow_well);
         CHECK(hp_puts(&out, "12345678") == HP_OK && hp_printf(&out, "%s", text) == HP_OK);
@@ -175,7 +175,7 @@ static void listen_to(listener *l, int type) {
     l->host = (hp_host){.size = sizeof l->host, .log_dropped = &l->dropped, .log_source = 77, .log_fd = l->ends[1]};
 }
 
-/* Whether the next record has this level and this text. */
+/* True if the next record has this level and this text. */
 static bool heard(const listener *l, int level, const char *text) {
     char data[2048];
     hp_log_record head;
@@ -233,7 +233,7 @@ static void test_log_that_finds_no_room_is_counted(void) {
 }
 
 static void test_log_to_an_end_that_was_closed_is_counted(void) {
-    const int types[] = {SOCK_DGRAM, SOCK_STREAM}; /* a stream is what would send a SIGPIPE */
+    const int types[] = {SOCK_DGRAM, SOCK_STREAM}; /* a stream would raise SIGPIPE without MSG_NOSIGNAL */
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
         listener l;
         listen_to(&l, types[i]);

@@ -1,5 +1,5 @@
-/* A host in C that links with one plugin and calls all its methods, so that ASan and UBSan watch the plugin's code.
- * Variants: -DGREETER, -DTRANSFORMER, -DPROBE. What goes in and comes out is in memory of exactly its size. */
+/* A host in C that is linked with one plugin and calls all its methods, so that ASan and UBSan check the plugin's code.
+ * Variants: -DGREETER, -DTRANSFORMER, -DPROBE. Inputs and outputs are in allocations of exactly their size. */
 #include "abi_out.h"
 
 #if defined GREETER
@@ -20,7 +20,7 @@ static const struct {
              {"\xf0\x9f", 2}, {"\xff\x80\xe2", 3}};
 enum { TEXTS = sizeof texts / sizeof *texts, LONGEST = 1100 };
 
-/* The text number `i`: first those above, then ever longer ones, without a NUL behind them. */
+/* Return text number `i`: first those above, then texts of `i` bytes; not NUL-terminated. */
 static char *text_number(size_t i, size_t *len) {
     *len = i < TEXTS ? texts[i].len : i;
     char *text = malloc(*len ? *len : 1);

@@ -1,4 +1,4 @@
-/* An hp_out whose memory is exactly as large as `cap` says, so that a sanitizer catches one byte too many. */
+/* An hp_out whose allocation has exactly `cap` bytes, so that a sanitizer detects an overflow by one byte. */
 #include "hardpoint.h"
 
 #include <stdlib.h>
@@ -13,7 +13,7 @@ static size_t wanted;
 static hp_status grow_well(hp_out *out, size_t need) {
     grown++;
     wanted = need;
-    char *data = need < SIZE_MAX / 2 ? malloc(need) : NULL; /* always moves, and keeps only what it promises to */
+    char *data = need < SIZE_MAX / 2 ? malloc(need) : NULL; /* always moves, and copies only the first `len` bytes */
     if (data == NULL) {
         return HP_NO_MEMORY;
     }

@@ -1,4 +1,4 @@
-/* A greeter that can be broken in one way at a time, by -D. Loading it leaves a file where $HARDPOINT_RAN says. */
+/* A greeter that -D breaks in one way. Loading it creates the file named by $HARDPOINT_RAN. */
 #include <fcntl.h>
 #include <fenv.h>
 #include <locale.h>
@@ -57,7 +57,7 @@
 #define TYPE const greeter_v1
 #endif
 
-/* a vtable with a method less, and one with a method more */
+/* Vtables with one method less, and one method more. */
 typedef struct {
     hp_head head;
     uint64_t flags;
@@ -106,7 +106,7 @@ hp_status SYMBOL(void) { return (hp_status)copy[0] + lang(NULL, NULL); }
 extern const greeter_v1 SYMBOL;
 HP_EXPORT_ const void *use(void);
 const void *use(void) { return copy[0] == 0 ? (const void *)copy : (const void *)&SYMBOL; }
-#elif defined SYMBOL_IS_ODD /* 4 bytes behind a multiple of 8, where no compiler puts it by itself */
+#elif defined SYMBOL_IS_ODD /* at a multiple of 8 plus 4: compilers align it to 8 */
 static const struct __attribute__((packed, aligned(8))) {
     uint32_t before;
     greeter_v1 v1;
@@ -128,9 +128,9 @@ TYPE SYMBOL = {.head = {SIZE, MAJOR, MINOR, copy}, .flags = FLAGS, SLOTS};
 #endif
 #endif
 
-#ifdef LIVE /* a constructor that changes what the file showed; needs -DTYPE=greeter_v1 */
+#ifdef LIVE /* a constructor that changes the vtable after load; needs -DTYPE=greeter_v1 */
 __attribute__((constructor)) static void change(void) {
-    if (getpid() > 0) { /* which no compiler can know, and so do it beforehand */
+    if (getpid() > 0) { /* always true, but not a constant: or the compiler would change the initial value */
         SYMBOL.LIVE;
     }
 }

@@ -28,7 +28,7 @@ int main(int argc, char **argv) {
     if (vtable == NULL || pthread_create(&thread, NULL, wait, vtable) != 0) {
         return 1;
     }
-    usleep(100000); /* it is in pause(), or soon: a cancellation waits for it */
+    usleep(100000); /* until it is in pause(), a cancellation point; if it is late, the cancellation stays pending */
     if (pthread_cancel(thread) != 0 || pthread_join(thread, &result) != 0) {
         return 1;
     }

@@ -1,5 +1,5 @@
-/* What the plugins of random contracts are made of: each method says exactly what reached it, and what it does then
- * depends on all of that. tests/support/echo.py computes the same in Python; the two change together. */
+/* Building blocks for plugins of random contracts. Each method reports its exact arguments, and its behaviour depends
+ * on all of them. tests/support/echo.py computes the same in Python: change both together. */
 #ifndef ECHO_H
 #define ECHO_H
 
@@ -7,7 +7,7 @@
 
 #include "hardpoint.h"
 
-/* What a method does beside answering, when its turn comes. */
+/* Side effects of a method, in addition to its answer. */
 typedef enum { PLAIN, GROWS, FAILS, BREAKS } echo_habit;
 
 typedef struct {
@@ -16,10 +16,10 @@ typedef struct {
     size_t len;
     uint64_t hash;  /* of the text */
     uint64_t state; /* of echo_draw */
-    const char *wrong; /* what the host did against the ABI; NULL if nothing */
+    const char *wrong; /* violation of the ABI by the host, or NULL */
 } echo;
 
-static int echo_instance; /* what create gives */
+static int echo_instance; /* create returns its address */
 
 static hp_status echo_create(const hp_host *host, const char *config, size_t config_len, void **self, hp_out *out) {
     (void)config_len;
@@ -72,7 +72,7 @@ static inline void echo_int(echo *e, int64_t value) {
     echo_put(e, piece, (size_t)snprintf(piece, sizeof piece, " i%lld", (long long)value));
 }
 
-/* As its bits: what printf makes of a NaN would not be all of it. */
+/* Render the bits, since printf does not show all of a NaN. */
 static inline void echo_float(echo *e, double value) {
     char piece[40];
     uint64_t bits;
@@ -80,7 +80,7 @@ static inline void echo_float(echo *e, double value) {
     echo_put(e, piece, (size_t)snprintf(piece, sizeof piece, " f%016llx", (unsigned long long)bits));
 }
 
-/* As the byte that it is: it has to be 0 or 1. */
+/* Render the byte, which has to be 0 or 1. */
 static inline void echo_bool(echo *e, bool value) {
     char piece[40];
     uint8_t byte;
@@ -88,7 +88,7 @@ static inline void echo_bool(echo *e, bool value) {
     echo_put(e, piece, (size_t)snprintf(piece, sizeof piece, " ?%d", byte));
 }
 
-/* After the last argument. */
+/* Called after the last argument. */
 static inline void echo_end(echo *e) {
     uint32_t crc = 0xffffffff;
     for (size_t i = 0; i < e->len; i++) {
@@ -106,7 +106,7 @@ static inline void echo_change(const echo *e, uint8_t *data, size_t len) {
     }
 }
 
-/* A number below `limit` that depends on every argument. */
+/* Return a number below `limit` that depends on every argument. */
 static inline uint32_t echo_draw(echo *e, uint32_t limit) {
     const uint32_t drawn = (uint32_t)(e->state >> 33) % limit;
     e->state = e->state * 6364136223846793005 + 1442695040888963407;
@@ -118,7 +118,7 @@ static inline hp_status echo_write(echo *e, const char *tail) {
     return status == HP_OK ? hp_puts(e->out, tail) : status;
 }
 
-/* The answer of kind `kind`, stored where the result goes; text is left in the hp_out, whatever the kind. */
+/* Store the answer of kind `kind` in the result. Always leaves text in the hp_out. */
 static inline hp_status echo_answer(echo *e, char kind, void *result, size_t size) {
     static const uint64_t odd[] = {0x7ff8000000000000, 0x7ff0000000000000, 0x8000000000000000, 1};
     const uint64_t bits = echo_draw(e, 4) == 0 ? odd[echo_draw(e, 4)] : e->hash;
@@ -134,7 +134,7 @@ static inline hp_status echo_answer(echo *e, char kind, void *result, size_t siz
     return status == HP_OK && kind == 'b' ? hp_write(e->out, &e->hash, sizeof e->hash) : status;
 }
 
-/* Exactly `size` bytes in all, or a few more: the sizes where a host's memory may end. */
+/* Fill the output to exactly `size` bytes or a few more, around the sizes of the host's allocations. */
 static inline hp_status echo_pad(echo *e, size_t size) {
     const size_t more = size > e->out->len ? size - e->out->len : 3;
     const hp_status status = hp_reserve(e->out, more);
@@ -185,7 +185,7 @@ static inline hp_status echo_break(echo *e, char kind, void *result, size_t size
     hp_status status;
     hp_out *out = e->out;
     switch (kind == 's' && echo_draw(e, 2) ? 0 : echo_draw(e, 9)) {
-    case 0: /* for a str alone */
+    case 0: /* str only */
         return echo_write(e, "\xe9");
     case 1:
         return -1 - (hp_status)echo_draw(e, 1000);
@@ -193,7 +193,7 @@ static inline hp_status echo_break(echo *e, char kind, void *result, size_t size
         return 65536 + (hp_status)echo_draw(e, 1000);
     case 3:
         return INT32_MIN;
-    case 4: /* more than there is room for, and a status of any kind */
+    case 4: /* len > cap, and any status */
         status = (hp_status)echo_draw(e, 3) - 1;
         out->len = out->cap + (echo_draw(e, 2) ? 1 + echo_draw(e, 100) : SIZE_MAX / 2);
         return status;
@@ -207,7 +207,7 @@ static inline hp_status echo_break(echo *e, char kind, void *result, size_t size
         return echo_answer(e, kind, result, size);
     case 7:
         return hp_reserve(out, SIZE_MAX / 2);
-    default: /* says nothing at all, or more than a bool may */
+    default: /* no output, or a bool other than 0 and 1 */
         if (kind == '?' && echo_draw(e, 2)) {
             memset(result, 2, 1);
         }
@@ -215,7 +215,7 @@ static inline hp_status echo_break(echo *e, char kind, void *result, size_t size
     }
 }
 
-/* The status of the method, whose result has `size` bytes. One call in `every` goes by the habit. */
+/* Return the status of the method, whose result has `size` bytes. One call in `every` has the side effect `habit`. */
 static inline hp_status echo_close(echo *e, char kind, void *result, size_t size, echo_habit habit, uint32_t every) {
     static const char nothing[8];
     hp_status status;

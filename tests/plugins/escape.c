@@ -1,5 +1,5 @@
-/* A plugin that tries to get out: one attempt a call, named by its first argument. The answer is `done`, or the name of the
- * error that it got. Variants: -DAT_START crashes a thread while the library is being loaded. */
+/* A plugin that tries to escape from the sandbox: one attempt a call, named by the first argument. Returns `done`, or
+ * the name of the errno. Variant: -DAT_START crashes a thread while the library is being loaded. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -35,7 +35,7 @@
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 extern char **environ;
 
-/* ---- files: what an attempt gives is what its last system call gave ------------------------------------------------ */
+/* ---- files: each attempt returns the result of its last system call ---------------------------------------------- */
 
 static long open_and_close(const char *path, int flags) {
     const int fd = open(path, flags | O_CLOEXEC, 0600);
@@ -69,7 +69,7 @@ static long try_connect(const char *port) {
     return fd < 0 ? fd : connect(fd, (const struct sockaddr *)&there, sizeof there);
 }
 
-/* A datagram to a socket that has a path, from one end of a pair: no socket() is needed for it. */
+/* Send a datagram to a socket with a path, from one end of a pair, which needs no socket(). */
 static long send_to(const char *path, bool by_message) {
     struct sockaddr_un there = {.sun_family = AF_UNIX};
     int pair[2];
@@ -178,7 +178,7 @@ static long try_ptrace(const char *pid) {
     return ptrace(PTRACE_DETACH, traced, NULL, NULL);
 }
 
-static long try_peek(const char *pid) { /* whatever lies there: EFAULT is an answer of somebody who was let in */
+static long try_peek(const char *pid) { /* any address: EFAULT means that access was allowed */
     char byte;
     const struct iovec here = {&byte, 1}, there = {(void *)4096, 1};
     return process_vm_readv(atoi(pid), &here, 1, &there, 1, 0);
@@ -189,7 +189,7 @@ static long try_limit_other(const char *pid) {
     return prlimit(atoi(pid), RLIMIT_CORE, &none, NULL);
 }
 
-static long try_owner(const char *pid) { /* SIGIO to somebody else, when there is something to read */
+static long try_owner(const char *pid) { /* SIGIO to another process when the pipe is readable */
     int ends[2];
     return pipe(ends) == 0 ? fcntl(ends[0], F_SETOWN, atoi(pid)) : -1;
 }
@@ -221,7 +221,7 @@ static long try_files(const char *count) {
 
 static long try_memory(const char *mebibytes) {
     const size_t size = (size_t)atoi(mebibytes) << 20;
-    char *volatile memory = malloc(size); /* volatile: or the compiler makes do without the memory */
+    char *volatile memory = malloc(size); /* volatile: or the compiler removes the malloc */
     if (memory == NULL) {
         return -1;
     }
@@ -245,7 +245,7 @@ static long try_spin(const char *seconds) {
     return 0;
 }
 
-/* ---- what a good plugin does, and has to be able to ---------------------------------------------------------------- */
+/* ---- allowed: the needs of a well-behaved plugin ----------------------------------------------------------------- */
 
 static long try_time(const char *unused) {
     const time_t now = time(NULL);
@@ -278,7 +278,7 @@ static long try_locale(const char *name) { return setlocale(LC_ALL, name) == NUL
 
 static long try_iconv(const char *charset) {
     const iconv_t made = iconv_open("UTF-8", charset);
-    return made == (iconv_t)-1 ? -1 : iconv_close(made); // NOLINT: as iconv(3) says it
+    return made == (iconv_t)-1 ? -1 : iconv_close(made); // NOLINT: iconv(3) specifies this value
 }
 
 static long try_user(const char *name) {
@@ -286,7 +286,7 @@ static long try_user(const char *name) {
     return getpwnam(name) == NULL ? (errno = errno ? errno : ENOENT, -1) : 0;
 }
 
-/* ---- system calls that no library has a name for -------------------------------------------------------------------- */
+/* ---- system calls without a wrapper in libc ---------------------------------------------------------------------- */
 
 static long try_call(const char *numbers) {
     char *end;
@@ -297,7 +297,7 @@ static long try_call(const char *numbers) {
     return syscall(words[0], words[1], words[2], words[3], words[4], words[5], words[6]);
 }
 
-static long try_i386(const char *unused) { /* getpid as a 32-bit program asks for it */
+static long try_i386(const char *unused) { /* getpid through the 32-bit ABI */
     (void)unused;
 #ifdef __x86_64__
     long result = 20;
@@ -310,7 +310,7 @@ static long try_i386(const char *unused) { /* getpid as a 32-bit program asks fo
     return 0;
 }
 
-static long try_capabilities(const char *unused) { /* any but those over files */
+static long try_capabilities(const char *unused) { /* any except those for file permissions */
     struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
     struct __user_cap_data_struct sets[2];
     (void)unused;
@@ -333,7 +333,7 @@ static long try_orphan(const char *unused) {
     return prctl(PR_SET_PDEATHSIG, 0);
 }
 
-/* ---- how it dies ---------------------------------------------------------------------------------------------------- */
+/* ---- crashes ----------------------------------------------------------------------------------------------------- */
 
 static void leave(int number) {
     (void)number;
@@ -373,7 +373,7 @@ static const struct {
     {"orphan", try_orphan}, {"crash", try_crash},
 };
 
-/* strerrorname_np(3) came with glibc 2.32. */
+/* strerrorname_np(3) exists since glibc 2.32. */
 static const char *error_name(int code) {
     static const struct {
         int code;
@@ -426,7 +426,7 @@ static hp_status descriptors(void *self, hp_out *out) {
     return status;
 }
 
-#ifdef AT_START /* the loader's lock is held by the thread that loads, and this one wants it to say where it crashed */
+#ifdef AT_START /* the loading thread holds the loader's lock, which this thread needs to report where it crashed */
 static void *crash(void *unused) {
     (void)unused;
     raise(SIGSEGV);

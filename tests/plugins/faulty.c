@@ -1,6 +1,6 @@
-/* A plugin for the contract of tests/test_conformance_faults.py that has no fault, or the one that a -D names.
+/* A plugin for the contract of tests/test_conformance_faults.py with no fault, or with the one selected by -D.
  *
- * Each fault shows in one check of the conformance kit and in no other. */
+ * Each fault fails exactly one check of the conformance kit. */
 #include <fcntl.h>
 #include <fenv.h>
 #include <pthread.h>
@@ -13,7 +13,7 @@
 
 typedef struct {
     char *config;
-    void *first; /* what LEAKS_LATE takes at the first call */
+    void *first; /* allocated by LEAKS_LATE at the first call */
     pthread_t maker;
     atomic_int inside;
 } instance;
@@ -108,7 +108,7 @@ static hp_status create(const hp_host *host, const char *config, size_t config_l
     alive++;
     made++;
 #ifdef LEAKS_INSTANCE
-    static void *volatile leaked; /* volatile: or the compiler makes do without the call */
+    static void *volatile leaked; /* volatile: or the compiler removes the malloc */
     leaked = malloc(64);
     if (leaked == NULL) {
         return HP_NO_MEMORY;
@@ -176,7 +176,7 @@ static bool has_high(const char *text, size_t len) {
     return false;
 }
 
-/* What goes wrong before anything is done. */
+/* Run the selected fault, for faults at the start of a method. */
 static void stumble(const char *text, size_t len) {
     (void)text;
     (void)len;
@@ -235,7 +235,7 @@ static void stumble(const char *text, size_t len) {
     }
     last = len > 0 ? text : NULL;
 #elif defined LEAKS
-    static void *volatile leaked; /* volatile: or the compiler makes do without the call */
+    static void *volatile leaked; /* volatile: or the compiler removes the malloc */
     leaked = malloc(32);
     if (leaked == NULL) {
         abort();

@@ -1,5 +1,5 @@
-/* A greeter for every dialect. Variants: -DASSIGNED (the form for C++17), -DWITHOUT_LANG (leaves a required slot out).
- * -DRELEASE=... is the release in the manifest. */
+/* A greeter that compiles as C and as C++. Variants: -DASSIGNED (the form for C++17), -DWITHOUT_LANG (a required slot
+ * is missing), -DRELEASE=... (the release in the manifest). */
 #include "greeter.h"
 
 #ifndef RELEASE

@@ -1,4 +1,4 @@
-/* A plugin that leaves out every slot it may: flags, create, destroy, query and the method that is @since 1.1.
+/* A plugin that leaves out all optional slots: flags, create, destroy, query and the method that is @since 1.1.
  * Variant: -DASSIGNED (the form for C++17). */
 #include "growing.h"
 

@@ -1,4 +1,4 @@
-/* One library, a plugin for each of two contracts. Variant: -DASSIGNED (the form for C++17). */
+/* A library with plugins for two contracts. Variant: -DASSIGNED (the form for C++17). */
 #include "greeter.h"
 #include "transformer.h"
 

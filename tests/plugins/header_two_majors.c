@@ -1,4 +1,4 @@
-/* One library, a plugin for each of two majors of one contract. Variant: -DNEW_FIRST (the headers the other way). */
+/* A library with plugins for two majors of one contract. Variant: -DNEW_FIRST (reverse order of the headers). */
 #ifdef NEW_FIRST
 #include "greeter_v2.h"
 #endif

@@ -1,4 +1,4 @@
-/* A plugin for the contract of tests/hostile.py. Variants: -DSERIAL, -DRELEASE="2.0.0". */
+/* A plugin for the contract of tests/support/hostile.py. Variants: -DSERIAL, -DRELEASE="2.0.0". */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <pthread.h>
@@ -55,7 +55,7 @@ static void daemonise(void) {
     }
 }
 
-/* A child that ends, so that SIGCHLD comes. */
+/* Start a child that exits, to cause a SIGCHLD. */
 static void child(void) {
     pid_t pid = fork();
     if (pid == 0) {
@@ -83,7 +83,7 @@ static void flood(void) {
     }
 }
 
-/* Every descriptor that could be a socket gets bytes that are no frame. */
+/* Send a malformed frame to every descriptor that could be a socket. */
 static void babble(void) {
     for (int fd = 3; fd < 64; fd++) {
         if (send(fd, "\x93\x00\xc1\xff", 4, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
@@ -232,7 +232,7 @@ static hp_status release(void *self, hp_out *out) {
     return hp_puts(out, RELEASE);
 }
 
-/* Takes its time, and says where it was meanwhile. */
+/* Sleep, and return the process id. */
 static hp_status nap(void *self, int64_t milliseconds, int64_t *result, hp_out *out) {
     (void)self, (void)out;
     usleep((useconds_t)(milliseconds * 1000));
@@ -248,5 +248,5 @@ static hp_status chat(void *self, int64_t level, const char *text, size_t text_l
     return HP_OK;
 }
 
-HOSTILE_PLUGIN("hostile", RELEASE, FLAGS .create = create, .destroy = destroy, .harm = harm_, .write = write_, .count = count,
-               .pid = pid, .release = release, .nap = nap, .chat = chat);
+HOSTILE_PLUGIN("hostile", RELEASE, FLAGS .create = create, .destroy = destroy, .harm = harm_, .write = write_,
+               .count = count, .pid = pid, .release = release, .nap = nap, .chat = chat);

@@ -1,4 +1,4 @@
-/* A plugin for tests/kinds.py: what hardpoint.hpp does with every type, and with exceptions of every kind. */
+/* A plugin for tests/support/kinds.py in C++: every type, and exceptions of every kind. */
 #include <unistd.h>
 
 #include <atomic>
@@ -23,7 +23,7 @@ using In = const hp::Bytes &;
 using InOut = hp::MutableBytes;
 #endif
 
-struct Counting { /* bases whose methods are used: `self` has to be turned into each of them */
+struct Counting { /* methods are inherited from several bases, so `self` has to be converted to each */
     virtual ~Counting() = default;
     int32_t count() { return ++calls; }
     std::atomic<int32_t> calls{0};
@@ -61,7 +61,7 @@ public:
     ~Kinds() override { host_.log(HP_LOG_INFO, "ended"); }
 
     int64_t join(In left, InOut right) {
-        const std::vector<uint8_t> kept(left.begin(), left.end()); /* they may be the same memory */
+        const std::vector<uint8_t> kept(left.begin(), left.end()); /* a copy, since they may be the same memory */
         const size_t len = left.size() < right.size() ? left.size() : right.size();
         for (size_t i = 0; i < len; i++) {
             right[i] = kept[i];
@@ -122,7 +122,7 @@ public:
     }
     int64_t fn(int64_t type, int64_t crate, int64_t crate_, int64_t Some, int64_t match, int64_t defer, int64_t func,
                int64_t var) {
-        uint64_t rest = static_cast<uint64_t>(type); /* it may run over */
+        uint64_t rest = static_cast<uint64_t>(type); /* unsigned, since it may overflow */
         for (const int64_t each : {crate, crate_, Some, match, defer, func, var}) {
             rest -= static_cast<uint64_t>(each);
         }

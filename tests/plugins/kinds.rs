@@ -1,4 +1,4 @@
-//! A plugin for tests/kinds.py: what the Rust wrapper does with every type, with errors and with panics.
+//! A plugin for tests/support/kinds.py in Rust: every type, errors and panics.
 mod hardpoint;
 mod kinds;
 
@@ -14,7 +14,7 @@ struct Plugin {
     _state: State,
 }
 
-/// What shows in `host.log` that an instance has ended.
+/// Logs when an instance is dropped.
 struct State(Host);
 
 impl Drop for State {

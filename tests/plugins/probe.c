@@ -1,4 +1,4 @@
-/* A plugin for the contract of tests/probe.py. Variants: -DSERIAL, -DWITHOUT_NEW (leaves the @since slots NULL),
+/* A plugin for the contract of tests/support/probe.py. Variants: -DSERIAL, -DWITHOUT_NEW (the @since slots are NULL),
  * -DSTATELESS (no create). */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -149,7 +149,7 @@ static hp_status break_rule(void *self, const char *rule, size_t rule_len, hp_ou
     if (IS("status-large")) {
         return 65536;
     }
-    if (IS("pointer")) { /* the host keeps its own copies, so this harms nobody */
+    if (IS("pointer")) { /* harmless, since the host has its own copies */
         const hp_status status = hp_puts(out, "fine");
         out->data = NULL;
         out->cap = 0;

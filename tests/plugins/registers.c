@@ -1,13 +1,13 @@
-/* Calls functions of random signatures as the native binding does, by _registers.h alone, and has each of them say
- * whether it got exactly what it was given. tests/test_registers.py writes the functions, into a file of their own: a
- * compiler that saw both sides would make a trap of the call. */
+/* Calls functions of random signatures through _registers.h, as the native binding does; each function checks its
+ * arguments. tests/test_registers.py writes the functions into another file: a compiler that saw both sides would
+ * compile the call to a trap. */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "_registers.h"
 
-/* For another machine it is built without a C library: zig takes a minute and a half to make one. */
+/* Without a C library when cross-compiled: zig takes a minute and a half to build one. */
 #if __STDC_HOSTED__
 #include <string.h>
 #include <unistd.h>
@@ -49,8 +49,8 @@ __attribute__((noreturn)) void _start(void) {
 
 typedef struct {
     hp_function function;
-    const char *kinds; /* of its parameters, without self and the hp_out: s a buffer, i int, f float, ? bool, r a result */
-    int32_t status;    /* what it returns when all is well */
+    const char *kinds; /* of its parameters without self and hp_out: s a buffer, i int, f float, ? bool, r a result */
+    int32_t status;    /* returned if all arguments are right */
 } signature;
 
 extern const signature signatures[];

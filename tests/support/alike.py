@@ -1,6 +1,6 @@
-"""What the plugins for tests/kinds.py do alike in every language: tests that the class of each language's file inherits.
+"""Tests of the plugins for the contract `kinds`; each language's test file inherits the class.
 
-The file has two fixtures: `kinds`, the library, and `plugin`, which was loaded from it with the config `é`.
+The test file has two fixtures: `kinds`, the library, and `plugin`, which is loaded from it with the config `é`.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 class Alike:
     logged: tuple[tuple[int, str], ...]
-    """Level and text of all that an instance without a config logs: when it is made, in `fail("log")`, at its end."""
+    """Levels and texts of the records that an instance without a config logs: in create, `fail("log")` and destroy."""
 
-    def test_every_type_goes_there_and_back(self, plugin: Kinds) -> None:
+    def test_every_type_is_passed_and_returned(self, plugin: Kinds) -> None:
         assert (plugin.text("日本\0"), plugin.text(""), plugin.text("x" * 10_000)) == ("日本\0", "", "x" * 10_000)
         assert (plugin.raw(b"\xff\0x"), plugin.raw(b""), plugin.raw(bytes(100_000))) == (
             b"\xff\0x",
@@ -52,14 +52,14 @@ class Alike:
         assert plugin.join(memoryview(value)[:5], memoryview(value)[1:]) == 5  # type: ignore[arg-type]
         assert value == b"aabcde"
 
-    def test_names_that_languages_have_words_for(self, plugin: Kinds) -> None:
+    def test_names_that_are_keywords_in_other_languages(self, plugin: Kinds) -> None:
         assert plugin.fn(100, crate=1, crate_=2, Some=3, match=4, defer=5, func=6, var=7) == 72
         plugin.Self()
 
-    def test_a_method_that_came_later_is_there_if_it_is_implemented(self, plugin: Kinds) -> None:
+    def test_a_since_method_exists_if_it_is_implemented(self, plugin: Kinds) -> None:
         assert (plugin.comptime(), plugin.go(1)) == ("the contract's", 2)
 
-    def test_a_status_of_its_own(self, plugin: Kinds) -> None:
+    def test_an_author_defined_status(self, plugin: Kinds) -> None:
         with pytest.raises(hardpoint.CallError, match=r"unnamed failed with status 263 .*: too far apart$"):
             plugin.unnamed(-(2**63), 1)
 

@@ -1,6 +1,6 @@
-"""A fuzzer: damages one place of a library after the other, and loads each in a process of its own.
+"""Fuzz libraries: damage one place at a time, and load each result in a separate process.
 
-Run as a program it prints what came of it: `python damage.py LIBRARY CONTRACT SEED COUNT`; a COUNT of 0 tries all.
+As a program it prints the outcomes: `python damage.py LIBRARY CONTRACT SEED COUNT`; a COUNT of 0 tries all cases.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SECONDS = 10
-"""How long the checks, or loading, may take."""
+"""Time limit of the checks, and of loading, in seconds."""
 FIELDS = {".dynstr": 1, ".gnu.version": 2, ".gnu.hash": 4, ".hash": 4, ".gnu.version_r": 4}
 TABLES = {".dynamic", ".dynsym", ".rela.dyn", ".rela.plt", ".relr.dyn", ".init_array", ".fini_array"}
 CXX_NAMES = {".dynsym", ".dynstr", ".gnu.hash", ".gnu.version", ".gnu.version_r"}
@@ -36,7 +36,7 @@ PT_GNU_RELRO, DT_INIT, DT_FINI = 0x6474E552, 12, 13
 
 
 class Case(NamedTuple):
-    """A change: the part of the file, the offset in the part and in the file, and the bytes that are put there."""
+    """One change: the part of the file, the offsets in the part and in the file, and the new bytes."""
 
     part: str
     within: int
@@ -45,7 +45,7 @@ class Case(NamedTuple):
 
 
 def parts(elf: Any) -> Iterator[tuple[str, int, int, int]]:
-    """What the loader and we follow: name, offset, size, and the size of a field."""
+    """Yield the structures that the loader and hardpoint read: name, offset, size, and the size of a field."""
     yield "ELF header", 0, 64, 8
     yield "program headers", elf["e_phoff"], elf["e_phnum"] * 56, 8
     yield "section headers", elf["e_shoff"], elf["e_shnum"] * 64, 8
@@ -56,7 +56,7 @@ def parts(elf: Any) -> Iterator[tuple[str, int, int, int]]:
 
 
 def cases(elf: Any, data: bytes, rng: random.Random) -> Iterator[Case]:
-    """Every byte with several values, and every field with numbers that are off by little or by much."""
+    """Yield changes: every byte with several values, and every field with numbers that differ by little and by much."""
     for part, start, size, width in parts(elf):
         for offset in range(start, start + size):
             old = data[offset]
@@ -72,25 +72,25 @@ def cases(elf: Any, data: bytes, rng: random.Random) -> Iterator[Case]:
 
 
 def could_be_meant(elf: Any, data: bytes, damaged: bytes, case: Case) -> bool:
-    """Whether a linker could have written that: it says which code runs, and no check can know that it is wrong."""
+    """True if a linker could have written the change: it selects the code to run, so no check can detect it."""
 
     def number(at: int, size: int) -> int:
         return int.from_bytes(damaged[at : at + size], "little")
 
     if case.part == "program headers":
-        # How much is read-only after relocation: a constructor may write to what is, by this, a constant.
+        # The size of the read-only area after relocation: a constructor may write to what this makes a constant.
         header = case.offset - case.within % 56
         return int.from_bytes(data[header : header + 4], "little") == PT_GNU_RELRO and case.within % 56 >= 40
     if case.part == ".dynamic":
-        # Which function is called at the start and at the end.
+        # The functions to call at start and end.
         return number(case.offset - case.within % 16, 8) in {DT_INIT, DT_FINI}
     if case.part.startswith(".rela"):
-        # Which word is filled, with what: with the address of another function, or another word than the one used.
+        # The word to fill, and its value: the address of another function, or another word than the one in use.
         return number(case.offset - case.within % 24 + 8, 4) in KNOWN_TYPES
     if case.part in {".init_array", ".fini_array", ".relr.dyn"}:
-        # With packed relocations the list itself says which functions are called, and which words are filled.
+        # With packed relocations, the list itself selects the functions to call and the words to fill.
         return elf.get_section_by_name(".relr.dyn") is not None
-    # In C++, inline functions are weak symbols: one of another name or at another address is another function or none.
+    # In C++, inline functions are weak symbols: a change of name or address selects another function or none.
     return case.part in CXX_NAMES and any("libstdc++" in tag.needed for tag in needed(elf))
 
 
@@ -100,7 +100,7 @@ def needed(elf: Any) -> list[Any]:
 
 
 def check(path: str, contract: type) -> str | None:
-    """What hardpoint's checks make of a file: the error's class, or None if it may be loaded."""
+    """Run hardpoint's checks on a file. Return the name of the error's class, or None if the file may be loaded."""
     signal.alarm(SECONDS)
     try:
         with open_library(path) as file:
@@ -112,7 +112,7 @@ def check(path: str, contract: type) -> str | None:
 
 
 def load(path: str, contract: type) -> str:
-    """What loading it comes to, in a child that also runs the library's end functions."""
+    """Load the file in a child, which also runs the library's termination functions. Return the outcome."""
     child = os.fork()
     if child == 0:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -130,7 +130,7 @@ def load(path: str, contract: type) -> str:
 
 
 def main(library: str, where: str, seed: int, count: int) -> dict[str, Any]:
-    """Try `count` of the cases, or all; how often each came to what, and the cases that killed the process."""
+    """Try `count` cases, or all. Return the number of each outcome, and the cases that killed the process."""
     module, _, name = where.partition(":")
     contract = getattr(importlib.import_module(module), name)
     data, rng = Path(library).read_bytes(), random.Random(seed)

@@ -1,4 +1,4 @@
-"""Random contracts, the plugins for them, and what these answer, computed in Python; plugins/echo.h is the same in C."""
+"""Random contracts, plugins for them, and a model in Python of their answers; tests/plugins/echo.h is the same in C."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ NAMES = "a b c x y kwargs args plugin cls name len data index holder".split()
 HABITS = ("PLAIN", "GROWS", "FAILS", "BREAKS")
 MOST_METHODS = 36
 MOST_TEXT = 3600
-"""Bytes in the texts of a contract's methods: its manifest has to hold them all."""
+"""Maximum bytes in the texts of a contract's methods, since the manifest has to hold all of them."""
 BITS = (1 << 64) - 1
 
 
 class Batch(NamedTuple):
-    """A contract made at random, and how the methods of the plugin for it behave."""
+    """A random contract, and the behaviour of its plugin's methods."""
 
     seed: int
     source: str
     cls: type
     habits: dict[str, tuple[str, int]]
-    """By the method's name: what it does beside answering, once in how many calls."""
+    """By the method's name: its side effect, and the number of calls to which it happens once."""
 
     def __repr__(self) -> str:
         return f"batch {self.seed}"
@@ -50,7 +50,7 @@ class Batch(NamedTuple):
 
 
 def make_batch(seed: int) -> Batch:
-    """The contract of a seed: first the signatures that take most registers and stack, then whatever comes."""
+    """The contract of a seed: first the signatures that need the most registers and stack, then random ones."""
     random = Random(seed)
     source = f"@contract('random{seed}', version='1.0')\n@runtime_checkable\nclass Random{seed}(Protocol):\n"
     habits: dict[str, tuple[str, int]] = {}
@@ -123,11 +123,11 @@ def _function(method: Method, habit: str, every: int) -> str:
     return f"static hp_status {method.name}({', '.join(parameters)}, hp_out *out) {{\n    {body}\n}}\n"
 
 
-# -- what they answer ------------------------------------------------------------------------------------------------
+# -- answers ---------------------------------------------------------------------------------------------------------
 
 
 class Raises(NamedTuple):
-    """A call that raises: the error's class, and of a CallError what the plugin said."""
+    """A call that raises: the error's class, and the plugin's status and reason for a CallError."""
 
     error: str
     status: int | None = None
@@ -135,7 +135,7 @@ class Raises(NamedTuple):
 
 
 class Gives(NamedTuple):
-    """A call that gives a result, here with its type and as something that == tells apart: a float as its bits."""
+    """A call that returns: the result's type, and a value that == can distinguish (a float as its bits)."""
 
     type: str
     value: object
@@ -152,7 +152,7 @@ def gives(result: object) -> Gives:
 
 
 def answer(batch: Batch, method: Method, arguments: list[Any]) -> Outcome:
-    """What the plugin answers to good arguments; bytearrays are changed as the plugin changes them."""
+    """Compute the plugin's answer to valid arguments; bytearrays are changed as the plugin changes them."""
     given = [(parameter.kind, argument) for parameter, argument in zip(method.parameters, arguments, strict=True)]
     words = [_rendered(kind, argument) for kind, argument in given]
     call = _Call(" ".join([method.name, *words]).encode(), method.result)
@@ -181,7 +181,7 @@ def _change(buffer: Any, mask: int) -> None:
 
 
 class _Call:
-    """What echo.h does after the arguments were rendered, function for function."""
+    """The functions of echo.h that run after the arguments were rendered, one for one."""
 
     def __init__(self, text: bytes, kind: Kind) -> None:
         self.text = text
@@ -195,7 +195,7 @@ class _Call:
         return drawn
 
     def answer(self, more: bytes = b"") -> Outcome:
-        """`more` is what it wrote behind its answer."""
+        """`more` is the text after the answer."""
         odd = (0x7FF8000000000000, 0x7FF0000000000000, 0x8000000000000000, 1)
         bits = odd[self.draw(4)] if self.draw(4) == 0 else self.hash
         truth = bool(self.draw(2))

@@ -1,4 +1,4 @@
-"""Changes single numbers in a library's structure, by name."""
+"""Change single numbers in a library's structure, by name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Forge:
-    """The bytes of a library, and where its parts are."""
+    """The bytes of a library, and the offsets of its parts."""
 
     def __init__(self, library: Path, target: Path) -> None:
         self.data, self.target = bytearray(library.read_bytes()), target

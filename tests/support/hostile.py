@@ -12,49 +12,49 @@ if TYPE_CHECKING:
     from conftest import Compiler
 
 ENOUGH = Isolation(timeout=30.0, memory="256MiB")
-"""What no test should come near."""
+"""Limits that no test should reach."""
 SHORT = Isolation(timeout=2.0, memory="256MiB")
-"""For what takes longer than anything; a busy machine has to load it within that."""
+"""Limits for calls that never end; the time-out still lets a busy machine load the plugin."""
 
 
 @contract("hostile", version="1.0")
 @runtime_checkable
 class Hostile(Protocol):
-    """Does harm when it is made, called or ended.
+    """Does harm in create, in a call or in destroy.
 
-    The config is `create:WHAT`, `destroy:WHAT`, or `if:PATH`: create aborts once there is a file.
+    The config is `create:WHAT`, `destroy:WHAT`, or `if:PATH`: create aborts if the file exists.
     """
 
     def harm(self, what: str) -> str:
-        """Do one thing; what it says if it lives."""
+        """Do the named harm; return `alive` if the process survives."""
         ...
 
     def write(self, text: str, times: int) -> None:
-        """Write a text to stdout and stderr, so many times."""
+        """Write a text to stdout and stderr, `times` times."""
         ...
 
     def count(self) -> int:
-        """How many calls this process has seen."""
+        """Return the number of calls in this process."""
         ...
 
     def pid(self) -> int:
-        """The process that it is in."""
+        """Return the id of the process."""
         ...
 
     def release(self) -> str:
-        """The release that it was built as."""
+        """Return the release in the manifest."""
         ...
 
     def nap(self, milliseconds: int) -> int:
-        """Sleep; the process that it is in."""
+        """Sleep, and return the id of the process."""
         ...
 
     def chat(self, level: int, text: str, times: int) -> None:
-        """Log a text, so many times."""
+        """Log a text, `times` times."""
         ...
 
 
 def build(compiler: Compiler, *words: str) -> Path:
-    """The library, with further words for the compiler."""
+    """Compile the library, with additional arguments for the compiler."""
     compiler.header(Hostile)
     return compiler.library("hostile.c", "-pthread", "-Wno-infinite-recursion", *words)

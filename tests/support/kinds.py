@@ -1,4 +1,7 @@
-"""The contract `kinds`: every type, and names that other languages have words for. tests/plugins/kinds.rs and kinds.cpp are plugins for it."""
+"""The contract `kinds`: every type, and names that are keywords in other languages.
+
+Its plugins are tests/plugins/kinds.rs and kinds.cpp.
+"""
 
 from typing import Protocol, runtime_checkable
 
@@ -19,7 +22,7 @@ class Kinds(Protocol):
         ...
 
     def join(self, left: bytes, right: bytearray) -> int:
-        """Put `left` over `right`, which may be the same memory; how many bytes."""
+        """Copy `left` over `right`, which may be the same memory, and return the number of bytes."""
         ...
 
     def flip(self, value: WritableBuffer) -> None:
@@ -27,7 +30,7 @@ class Kinds(Protocol):
         ...
 
     def all(self, a: int, b: float, c: bool, d: str, e: bytes, f: float, g: int, h: bytearray) -> str:
-        """All of them rendered."""
+        """Return all arguments, rendered."""
         ...
 
     def half(self, value: float) -> float: ...
@@ -37,15 +40,15 @@ class Kinds(Protocol):
     def unnamed(self, left: int, right: int, /) -> int: ...
 
     def fail(self, how: str) -> None:
-        """In one of several ways."""
+        """Fail in the named way."""
         ...
 
     def fn(self, type: int, crate: int, crate_: int, Some: int, match: int, defer: int, func: int, var: int) -> int:  # noqa: A002, N803
-        """The first less all others."""
+        """Return the first argument minus all others."""
         ...
 
     def count(self) -> int:
-        """How many calls of this method there were on this instance."""
+        """Return the number of calls of this method on this instance."""
         ...
 
     def Self(self) -> None:  # noqa: N802
@@ -54,12 +57,12 @@ class Kinds(Protocol):
 
     @since("2.1")
     def config(self) -> str:
-        """What create was given, or `absent`."""
+        """Return the config, or `absent`."""
         ...
 
     @since("2.2")
     def comptime(self) -> str:
-        """A method that the plugins in the tests lack."""
+        """A method that the plugins of the tests lack."""
         return "the contract's"
 
     @since("2.3")

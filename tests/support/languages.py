@@ -1,4 +1,4 @@
-"""Rust, Zig and Go: whether plugins can be built in them here, and how `make` does it."""
+"""Rust, Zig and Go: check if this machine can build plugins in them, and build them with `make`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COMMANDS = {
     "go": ["go", "version"],
 }
 OLDEST = {"rust": (1, 82), "zig": (0, 16), "go": (1, 19)}
-# Nothing is fetched. Zig alone keeps to its own cache: it has libc's parts in it, which other tests want too, and takes a minute.
+# Offline. Only Zig uses its default cache: it holds the parts of libc, which take a minute and serve other tests too.
 OFFLINE = {
     "GOPROXY": "off",
     "GOFLAGS": "-mod=mod",
@@ -34,7 +34,7 @@ OFFLINE = {
 
 @cache
 def missing(language: Language, oldest: tuple[int, int] | None = None) -> str | None:
-    """Why its plugins cannot be built here; None if they can."""
+    """Return the reason why plugins in the language cannot be built here, or None."""
     if shutil.which("make") is None:
         return "there is no make"
     if language == "zig" and find_spec("ziglang") is None:
@@ -51,7 +51,7 @@ def missing(language: Language, oldest: tuple[int, int] | None = None) -> str | 
 
 
 def make(folder: Path, scratch: Path, *words: str) -> str:
-    """What `make` says in a folder, with Go's cache in `scratch`."""
+    """Run `make` in a folder, with Go's cache in `scratch`, and return its output."""
     env = {**os.environ, **OFFLINE, "GOCACHE": str(scratch / "go")}
     command = ["make", "--no-print-directory", "-C", str(folder), f"PYTHON={sys.executable}", *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=env, timeout=540)

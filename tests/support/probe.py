@@ -1,4 +1,4 @@
-"""The contract `probe`: every type, and a method for each way to behave and to misbehave."""
+"""The contract `probe`: every type, and a method for each way to behave and to violate the ABI."""
 
 from typing import Protocol, runtime_checkable
 
@@ -8,7 +8,7 @@ from hardpoint import Buffer, WritableBuffer, contract, quick, since
 @contract("probe", version="1.2")
 @runtime_checkable
 class Probe(Protocol):
-    """Every type there is, and every way to fail."""
+    """Every type, and every way to fail."""
 
     @quick
     def text(self, value: str) -> str:
@@ -20,7 +20,7 @@ class Probe(Protocol):
         ...
 
     def view(self, value: Buffer) -> int:
-        """How many bytes there are."""
+        """Return the number of bytes."""
         ...
 
     def flip(self, value: bytearray) -> None:
@@ -28,7 +28,7 @@ class Probe(Protocol):
         ...
 
     def fill(self, value: WritableBuffer, byte: int) -> int:
-        """Set every byte; how many there were."""
+        """Set every byte, and return their number."""
         ...
 
     def add(self, left: int, right: int) -> int: ...
@@ -38,13 +38,13 @@ class Probe(Protocol):
     def negate(self, value: bool) -> bool: ...
 
     def mixed(self, a: int, b: float, c: str, d: bool, e: bytes, f: bytearray, g: float, h: int) -> str:
-        """All of them rendered; `f` is zeroed."""
+        """Return all arguments, rendered; `f` is zeroed."""
         ...
 
     def unnamed(self, left: int, right: int, /) -> int: ...
 
     def repeat(self, piece: str, times: int) -> str:
-        """`piece`, written `times` times one by one."""
+        """Return `piece` repeated, with one write for each repetition."""
         ...
 
     def fail(self, status: int, reason: str) -> None:
@@ -52,15 +52,15 @@ class Probe(Protocol):
         ...
 
     def break_rule(self, rule: str) -> str:
-        """Do what the ABI forbids."""
+        """Violate the ABI in the named way."""
         ...
 
     def config(self) -> str:
-        """What create was given, or `absent`."""
+        """Return the config, or `absent`."""
         ...
 
     def instances(self) -> int:
-        """How many there are in this library."""
+        """Return the number of instances in this library."""
         ...
 
     def log(self, level: int, message: str) -> None: ...
@@ -68,12 +68,12 @@ class Probe(Protocol):
     def log_from_thread(self, level: int, message: str) -> None: ...
 
     def overlap(self, milliseconds: int) -> int:
-        """Sleep, and say how many calls were in here at once."""
+        """Sleep, and return the number of simultaneous calls."""
         ...
 
     @since("1.1")
     def shout(self, value: str) -> str:
-        """Upper-case, or this body for plugins that are too old."""
+        """Convert to upper case; this body runs for older plugins."""
         return self.text(value).upper() + "!"
 
     @since("1.2")

@@ -1,4 +1,4 @@
-"""What /proc tells of processes, and how to wait until something is so."""
+"""Read processes in /proc, and wait for conditions."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     import pytest
 
 PATIENCE = 20.0
-"""Seconds until something that should be soon counts as never: a machine may be busy."""
+"""Seconds to wait for conditions that should hold soon: the machine may be busy."""
 
 
 def eventually(what: Callable[[], object], seconds: float = PATIENCE) -> bool:
-    """Whether it becomes so in that time."""
+    """Wait until the condition is true. Return False on a time-out."""
     end = time.monotonic() + seconds
     while not what():
         if time.monotonic() > end:
@@ -32,7 +32,7 @@ def eventually(what: Callable[[], object], seconds: float = PATIENCE) -> bool:
 
 
 def silence(caplog: pytest.LogCaptureFixture) -> None:
-    """Wait until nothing more is logged by instances of earlier tests, which may end late on a busy machine."""
+    """Wait until instances of earlier tests log nothing more; they may end late on a busy machine."""
     gc.collect()
     heard = -1
     while len(caplog.records) != heard:
@@ -42,12 +42,12 @@ def silence(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def runs(pid: int) -> bool:
-    """Whether there is such a process, and it is not a zombie."""
+    """True if the process exists and is not a zombie."""
     return field(pid, 0) not in {"", "Z", "X"}
 
 
 def field(pid: int, at: int) -> str:
-    """A field of /proc/pid/stat, counted from the state; nothing if there is no such process."""
+    """Return a field of /proc/pid/stat, counted from the state; empty if there is no such process."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[at]
     except OSError:
@@ -55,42 +55,42 @@ def field(pid: int, at: int) -> str:
 
 
 def freeze(pid: int) -> None:
-    """Stop a process with SIGSTOP, and wait until all of its threads have: they go on for a while on a busy machine."""
+    """Send SIGSTOP to a process, and wait until all of its threads stopped, which takes a while on a busy machine."""
     os.kill(pid, signal.SIGSTOP)
     assert eventually(lambda: all(field(int(task), 0) == "T" for task in os.listdir(f"/proc/{pid}/task")))
 
 
 def parent(pid: int) -> int:
-    """Its parent; that of a worker is the zygote."""
+    """Return the parent of a process; a worker's parent is the zygote."""
     return int(field(pid, 1))
 
 
 def children(pid: int | None = None) -> list[int]:
-    """The children of a process, this one by default, zombies too."""
+    """Return the children of a process, this one by default, including zombies."""
     wanted = str(pid or os.getpid())
     return [each for each in map(int, filter(str.isdigit, os.listdir("/proc"))) if field(each, 1) == wanted]
 
 
 def workers(plugin: object) -> tuple[int, ...]:
-    """The worker processes of an isolated plugin."""
+    """Return the worker processes of an isolated plugin."""
     isolation = hardpoint.info(plugin).isolation
     assert isolation is not None
     return isolation.workers
 
 
 def spares(zygote: int) -> list[int]:
-    """What a zygote has when all workers have ended: the process that is ready for the next one. No zombie, nor two of them."""
+    """Return the spare process of a zygote, once it is its only child and not a zombie; else an empty list."""
     found = children(zygote)
     return found if len(found) == 1 and all(map(runs, found)) else []
 
 
 def held() -> tuple[int, int, int]:
-    """How many descriptors, threads and children this process has."""
+    """Return the numbers of descriptors, threads and children of this process."""
     return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task")), len(children())
 
 
 def zygotes_of(host: str) -> list[str]:
-    """Processes whose command line says that they are the zygote of a host."""
+    """Return the ids of a host's zygotes, found by their command line."""
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -107,7 +107,7 @@ def gone(*pids: int) -> bool:
 
 
 def together(*functions: Callable[[], Any]) -> list[Any]:
-    """What they give, called at once on a thread each; an error is given too."""
+    """Call all functions at once, on a thread each, and return their results; an error counts as a result."""
     results: list[Any] = [None] * len(functions)
     barrier = threading.Barrier(len(functions))
 

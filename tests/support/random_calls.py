@@ -1,4 +1,4 @@
-"""Calls of random methods, with good arguments and with wrong ones, drawn by hypothesis."""
+"""Calls of random methods with valid and invalid arguments, drawn by hypothesis."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Value(NamedTuple):
-    """How to make an argument: each binding gets one of its own, and changes it."""
+    """A recipe for an argument: each binding gets its own copy, and may change it."""
 
     label: str
     make: Callable[[], Any]
@@ -46,7 +46,7 @@ class Real(float):
 
 
 class Answers:
-    """Has __index__ and __float__, which say what they are told to, or raise it."""
+    """Has __index__ and __float__, which return a given value or raise a given exception."""
 
     def __init__(self, what: Any) -> None:
         self.what = what
@@ -103,7 +103,7 @@ def _values(forms: list[Any], contents: st.SearchStrategy[Any]) -> st.SearchStra
     return st.builds(value, st.sampled_from(forms), contents)
 
 
-TIMES = st.sampled_from([1] * 9 + [200, 900])  # beyond what a quick method keeps the GIL for, and what a str caches
+TIMES = st.sampled_from([1] * 9 + [200, 900])  # larger than a quick method keeps the GIL for, and than a cached str
 TEXTS = st.builds(lambda text, times: text * times, st.text(max_size=10), TIMES)
 DATA = st.builds(lambda data, times: data * times, st.binary(max_size=20), TIMES)
 
@@ -140,13 +140,13 @@ ANY = st.one_of(ODD, *(good(kind) for kind in KINDS.values() if kind.parameters)
 
 
 class Call(NamedTuple):
-    """A call of a method; `values` go by position, and those of `named` by name."""
+    """A call of a method: `values` are passed by position, `named` by keyword."""
 
     method: Method
     values: tuple[Value, ...]
     named: tuple[tuple[str, Value], ...] = ()
     alias: tuple[int, int] | None = None
-    """Two arguments that are one object: the second is the first."""
+    """Two arguments that are the same object: the second is the first."""
     receiver: str = "bound"
 
     def __repr__(self) -> str:
@@ -169,7 +169,7 @@ class Call(NamedTuple):
         return getattr(type(plugin), name)(*receiver, *made[:count], **named)
 
     def in_order(self, made: list[Any]) -> list[Any]:
-        """The arguments as the parameters stand."""
+        """Return the arguments in the order of the parameters."""
         names = [parameter.name for parameter in self.method.parameters[: len(self.values)]]
         given = dict(zip([*names, *(name for name, _ in self.named)], made, strict=True))
         return [given[parameter.name] for parameter in self.method.parameters]
@@ -192,7 +192,7 @@ def good_calls(draw: st.DrawFn, methods: tuple[Method, ...]) -> Call:
 
 @st.composite
 def any_calls(draw: st.DrawFn, methods: tuple[Method, ...]) -> Call:
-    """Good calls in which something is wrong: an argument or two, how many there are, their names, or the object."""
+    """Valid calls changed to be wrong in one or two arguments, their number, their names, or the object."""
     call = draw(good_calls(methods))
     names = [parameter.name for parameter in call.method.parameters]
     flaw = draw(st.sampled_from(["values"] * 6 + ["count", "names", "receiver"]))

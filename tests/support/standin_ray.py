@@ -1,6 +1,6 @@
-"""Stands in for Ray, which is too large to be installed for tests: what is put is pickled, and unpickled in each task.
+"""A substitute for Ray, which is too large to install for tests: `put` pickles, and each task unpickles.
 
-tests/test_docs.py puts it beside the example of docs/scaling.md, as ray.py.
+tests/test_docs.py copies it beside the example of docs/scaling.md, as ray.py.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Reference:
-    """What stands for an object that was put."""
+    """A reference to an object that was put."""
 
     def __init__(self, held: object) -> None:
         self.pickled = pickle.dumps(held)
@@ -23,7 +23,7 @@ class Reference:
 
 
 class RemoteFunction:
-    """A function whose calls are tasks."""
+    """A remote function, whose calls are tasks."""
 
     def __init__(self, function: Callable[..., object]) -> None:
         self._function = function
@@ -33,7 +33,7 @@ class RemoteFunction:
 
 
 def init() -> None:
-    """Start nothing."""
+    """Do nothing."""
 
 
 def put(held: object) -> Reference:

@@ -1,4 +1,4 @@
-"""What type checkers stop. Nothing here is run; on each marked line both find an error, and on no other one."""
+"""Misuses that type checkers reject. Nothing here runs; both find an error on each marked line and on no other."""
 
 from pathlib import Path
 from typing import Protocol

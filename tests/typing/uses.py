@@ -1,4 +1,4 @@
-"""What type checkers make of the public face. Nothing here is run; each line holds in mypy --strict and pyright strict."""
+"""Uses of the public API that mypy --strict and pyright strict accept. Nothing here runs."""
 
 import array
 import mmap
@@ -14,7 +14,7 @@ from hardpoint.contracts import Greeter, Transformer
 @hardpoint.contract("scorer", version="1.1")
 @runtime_checkable
 class Scorer(Protocol):
-    """A contract of one's own."""
+    """A contract of the user."""
 
     @hardpoint.quick
     def score(self, points: int, weight: float, final: bool) -> float: ...

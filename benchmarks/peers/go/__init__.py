@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SOURCES = FOLDER / "go"
 GOCODE = Path("/usr/share/gocode")
-"""Where Debian puts the source of Go packages."""
+"""The folder in which Debian installs the source of Go packages."""
 MODE = {"GO111MODULE": "off", "GOPATH": str(GOCODE), "GOFLAGS": ""}
 """Packages come from GOPATH: modules would want a network."""
 

@@ -71,8 +71,8 @@ static PyTypeObject type = {
     .tp_methods = methods,
 };
 
-/* The same once more, in methods that are objects of a type of their own, as those of a binding for any contract have to
- * be. CPython has no specialised instructions for such, and this is what that costs. */
+/* The same with methods of a type of their own, which a binding for any contract needs. CPython has no specialised
+ * instructions for them; this peer shows the cost of that. */
 typedef struct descriptor {
     PyObject_HEAD
     vectorcallfunc call;

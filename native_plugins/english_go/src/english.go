@@ -2,7 +2,7 @@
 package main
 
 // #include "greeter.h"
-// typedef const char hp_char; // what the slots take: cgo has no word for const
+// typedef const char hp_char; // for the slots' parameters: cgo drops const from unnamed types
 import "C"
 
 import "unsafe"

@@ -1,1 +1,1 @@
-"""What a plugin's calls cost: measured in processes of their own, set beside each other, and told with its noise."""
+"""`hardpoint bench`: measures a plugin's calls in separate processes, compares them, and shows how noisy they were."""

@@ -1,7 +1,7 @@
-"""Two results of the same calls -> what changed, and whether it is more than noise.
+"""Compare two results of the same calls, and tell changes from noise.
 
-The same work costs more on a machine that is slower at the time. So each value is held against the control that was
-measured beside it, which is the same work in every run, and these ratios are compared.
+The same work takes longer while the machine is slower. So each value is divided by the control that was measured next
+to it, which is the same work in every run, and these ratios are compared.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from ..table import Table
 from .measure import FORMAT
 from .numbers import NOISY, ratio, summarize
 from .report import duration, flat
-from .subject import ROWS
+from .workload import ROWS
 
 _LEAST = 0.05
-"""A smaller change is called none: the processes of one run differ by as much."""
+"""A smaller change is not reported: the processes of one run differ by as much."""
 _ERRORS = 5
-"""How many times what the median may be off by chance a change has to be. Of 75 comparisons of an unchanged plugin, on a
-machine whose cores were all busy with something else, none came to 4, though the times themselves were up to 58 % apart."""
+"""A change has to be this many times the error of the median. In 75 comparisons of an unchanged plugin, on a machine
+whose cores were all busy with other programs, it was never 4 times as much, though the times were up to 58 % apart."""
 
 
 def read_result(path: str) -> dict[str, Any]:
-    """The result that `hardpoint bench --json` wrote to a file. HardpointError if it is not one."""
+    """Read the result that `hardpoint bench --json` wrote to a file. HardpointError if it is not one."""
     try:
         with open(path, encoding="utf-8") as file:
             result = json.load(file)
@@ -36,7 +36,7 @@ def read_result(path: str) -> dict[str, Any]:
     if not isinstance(result, dict) or result.get("format") != FORMAT:
         found = result.get("format", "none") if isinstance(result, dict) else "none"
         raise HardpointError(
-            f"{path} is no result that can be compared: needs one of the format {FORMAT}, found {found}; "
+            f"{path} cannot be compared: needs a result of the format {FORMAT}, found {found}; "
             "measure again with hardpoint bench --json",
             path=path,
         )
@@ -49,7 +49,7 @@ def compare(old: dict[str, Any], new: dict[str, Any]) -> list[Table]:
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """What a reader has to know about the two results."""
+    """Remarks on two results: another Python, processor or libc, no calls in common, a slower machine."""
     then, now = old["machine"], new["machine"]
     made = [
         f"measured with {then[name]} before, and with {now[name]} now"
@@ -58,11 +58,12 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     ]
     speeds = [_slowed(before, case) for before, case in _pairs(old, new)]
     if not speeds:
-        made.append("no call stands in both results: nothing can be compared")
+        made.append("the results have no call in common: nothing can be compared")
     elif abs(speed := summarize(speeds).median - 1) >= 0.01:
         how = "slower" if speed > 0 else "faster"
         made.append(
-            f"the machine itself is {abs(speed):.0%} {how} now, by work that is the same in both; this is taken out"
+            f"the machine itself is {abs(speed):.0%} {how} now, by work that is the same in both; "
+            "the changes are relative to that"
         )
     return made
 
@@ -73,7 +74,7 @@ def _pairs(old: dict[str, Any], new: dict[str, Any]) -> list[tuple[dict[str, Any
 
 
 def _slowed(before: dict[str, Any], now: dict[str, Any]) -> float:
-    """How much longer the control takes now."""
+    """The ratio of the control now to the control before: above 1, the machine is slower now."""
     return summarize(flat(now["control"])).median / summarize(flat(before["control"])).median
 
 
@@ -95,7 +96,7 @@ def _median(values: list[list[float]]) -> str:
 
 
 def _verdict(before: dict[str, Any], now: dict[str, Any], name: str) -> tuple[str, str]:
-    """The change with the machine's own taken out, and what to think of it."""
+    """The change relative to the control, and a verdict on it."""
     old, new = (ratio(flat(case["rows"][name]), flat(case["control"])) for case in (before, now))
     change = new.median / old.median - 1
     counts = [len(flat(case["control"])) for case in (before, now)]

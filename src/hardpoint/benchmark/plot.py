@@ -1,4 +1,4 @@
-"""A result -> a picture of it, by matplotlib: an extra, imported when one is drawn."""
+"""Draw a result with matplotlib, an extra that is imported when a plot is drawn."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..errors import HardpointError
 from ..table import counted
 from .numbers import summarize
 from .report import duration, flat
-from .subject import ROWS, size_text
+from .workload import ROWS, size_text
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 _COLOURS = {
@@ -20,19 +20,19 @@ _OTHER = "#D55E00"
 _GRID = "#dddddd"
 _WIDTH = 8.0
 _LONGEST = 60
-_DOT, _FRAME, _LINES, _THREADS = 0.22, 0.7, 3.8, 2.8  # inches: a dot's line, what is around the dots, the other panels
+_DOT, _FRAME, _LINES, _THREADS = 0.22, 0.7, 3.8, 2.8  # heights in inches: a dot's line, its frame, the other panels
 
 Case = dict[str, Any]
 
 
 def check_matplotlib() -> None:
-    """HardpointError if there is no matplotlib."""
+    """Raise HardpointError if matplotlib is not installed."""
     if find_spec("matplotlib") is None:
         raise HardpointError("a plot needs matplotlib, which is not installed; pip install 'hardpoint[plot]'")
 
 
 def draw(result: dict[str, Any], path: str) -> None:
-    """Write the picture: dots for calls as they were given, lines over the sizes of a payload and over threads."""
+    """Write the plot: dots for single calls, lines over the sizes of a payload and over the number of threads."""
     check_matplotlib()
     from matplotlib.figure import Figure
 
@@ -41,7 +41,7 @@ def draw(result: dict[str, Any], path: str) -> None:
     figure = Figure(figsize=(_WIDTH, sum(heights) + 0.7), layout="constrained")
     grid = figure.add_gridspec(max(1, len(strips)), 2, height_ratios=heights or [1])
     for number, (kind, cases) in enumerate(strips):
-        if kind == "threads":  # two panels beside each other
+        if kind == "threads":  # two panels side by side
             for column, case in enumerate(cases):
                 _threads(figure.add_subplot(grid[number, column]), case)
         else:
@@ -51,15 +51,15 @@ def draw(result: dict[str, Any], path: str) -> None:
     machine = result["machine"]
     figure.suptitle(f"{result['file'].rpartition('/')[2]}: what a call costs", fontsize="x-large", fontweight="bold")
     figure.supxlabel(
-        f"hardpoint {result['hardpoint']}, {machine['python']}, {machine['processor']} {machine['machine']}; medians, and "
-        "where the middle half of the values lies",
+        f"hardpoint {result['hardpoint']}, {machine['python']}, {machine['processor']} {machine['machine']}; medians "
+        "and quartiles",
         fontsize="x-small", color="#666666",
     )  # fmt: skip
     figure.savefig(path, dpi=150)
 
 
 def _strips(cases: list[Case]) -> list[tuple[str, list[Case]]]:
-    """What stands below each other, each with its cases; a method that was measured with several sizes has its own."""
+    """The strips of the plot from top to bottom, with their cases; a method with several sizes has its own strip."""
     groups = {
         text: [case for case in cases if case["text"] == text] for text in dict.fromkeys(c["text"] for c in cases)
     }
@@ -79,7 +79,7 @@ def _height(kind: str, cases: list[Case]) -> float:
 
 
 def _dots(axis: Any, cases: list[Case]) -> None:
-    """A line for each row; a logarithmic scale, since one binding can cost hundreds of times what another does."""
+    """A line for each row, on a logarithmic scale: one binding can cost hundreds of times as much as another."""
     at, names, places, every = 0.0, list[str](), list[float](), list[float]()
     for case in cases:
         at += 1.6
@@ -99,7 +99,7 @@ def _dots(axis: Any, cases: list[Case]) -> None:
     axis.set_ylim(at, 0)
     axis.tick_params(axis="y", length=0)
     axis.set_xscale("log")
-    axis.set_xlim(min(every) / 2, max(every) * 4)  # room for the words at the last dot
+    axis.set_xlim(min(every) / 2, max(every) * 4)  # room for the label of the last dot
     _readable(axis.xaxis)
     axis.grid(axis="x", color=_GRID)
     axis.set_axisbelow(True)
@@ -145,12 +145,13 @@ def _line(axis: Any, name: str, xs: list[int], values: list[list[float]]) -> Non
     summaries = [summarize(each) for each in values]
     axis.plot(xs, [each.median for each in summaries], marker="o", markersize=4, color=_colour(name), label=name)
     axis.fill_between(
-        xs, [each.low for each in summaries], [each.high for each in summaries], color=_colour(name), alpha=0.15, linewidth=0
+        xs, [each.low for each in summaries], [each.high for each in summaries],
+        color=_colour(name), alpha=0.15, linewidth=0,
     )  # fmt: skip
 
 
 def _readable(axis: Any) -> None:
-    """A few times with their units along a logarithmic axis."""
+    """Label a logarithmic axis with a few times and their units."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     axis.set_major_locator(LogLocator(numticks=8))
@@ -163,4 +164,5 @@ def _colour(name: str) -> str:
 
 
 def _cut(text: str) -> str:
-    return (text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}...").replace("$", r"\$")  # no formulas
+    short = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+    return short.replace("$", r"\$")  # $ would begin a formula

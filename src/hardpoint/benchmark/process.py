@@ -1,4 +1,4 @@
-"""One measured process, as the one that asks it sees it."""
+"""A measured process, seen from the process that sends it requests."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from .. import errors, launcher
 from ..errors import HardpointError
-from .subject import pack
+from .workload import pack
 
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from .subject import Row, Subject
+    from .workload import Row, Workload
 
 _LAST_WORDS = 500
 _SECONDS_TO_END = 2
@@ -28,23 +28,23 @@ class WrongArgumentsError(HardpointError):
 
 
 class DiedError(HardpointError):
-    """The process of a worker is gone: the plugin crashed, or ended it."""
+    """A measured process died: the plugin crashed, or ended it."""
 
 
 class Process:
-    """A worker, from its first load to its end."""
+    """A measured process, from its first load to its end."""
 
-    def __init__(self, row: Row, subject: Subject) -> None:
+    def __init__(self, row: Row, workload: Workload) -> None:
         self.row = row
-        self._subject = subject
-        # What a plugin prints is no part of a result; what it last said before a crash may tell why.
+        self._workload = workload
+        # Output of a plugin is not part of a result; the last lines before a crash may tell the reason.
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         ours, theirs = os.pipe()
         try:
             self._process = subprocess.Popen(
                 launcher.command("hardpoint.benchmark.worker", theirs, setup=launcher.TIMED),
                 stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._stderr, pass_fds=[theirs],
-                start_new_session=True,  # Ctrl-C is for the one that asks
+                start_new_session=True,  # Ctrl-C goes to the parent only
             )  # fmt: skip
         finally:
             os.close(theirs)
@@ -52,17 +52,17 @@ class Process:
         self.import_ns = self.load_ns = 0
 
     def load(self) -> None:
-        """Wait until the library is loaded. Raises what loading it raised."""
-        request = (self.row.name, self.row.binding, pack(self._subject))
+        """Wait until the library is loaded. Raises the error of loading it."""
+        request = (self.row.name, self.row.binding, pack(self._workload))
         self.import_ns, self.load_ns = self._exchange(request, "it was being loaded")
 
     def ask(self, request: str, case: int, *arguments: Any) -> Any:
-        """The answer to a request about a case. Raises what the plugin's method raised."""
-        label = self._subject.cases[case].label
+        """Send a request about a case, and return the answer. Raises the error of the plugin's method."""
+        label = self._workload.cases[case].label
         return self._exchange((request, case, *arguments), f"{label} was being called")
 
     def control(self, seconds: float) -> float:
-        """What the fixed work takes now, in nanoseconds."""
+        """The time of the fixed work now, in nanoseconds."""
         taken: float = self._exchange(("control", seconds), "nothing of it was being called")
         return taken
 
@@ -77,7 +77,7 @@ class Process:
         if word == "ok":
             return answer
         kind: type[HardpointError] = WrongArgumentsError if word == "ValueError" else getattr(errors, word)
-        raise kind(answer, path=self._subject.path)
+        raise kind(answer, path=self._workload.path)
 
     def _died(self, doing: str) -> DiedError:
         status = self._process.wait()
@@ -89,8 +89,8 @@ class Process:
         last = f"; it last wrote: {words}" if words else ""
         through = f" through {self.row.binding}" if self.row.binding else ""
         return DiedError(
-            f"{self._subject.path}: the process that measures {self.row.name} {how} while {doing}{through}{last}",
-            path=self._subject.path,
+            f"{self._workload.path}: the process that measures {self.row.name} {how} while {doing}{through}{last}",
+            path=self._workload.path,
         )
 
     def __enter__(self) -> Self:

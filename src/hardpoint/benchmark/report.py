@@ -1,4 +1,4 @@
-"""A result -> the tables that a person reads."""
+"""A result as tables."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..table import Table, counted
 from .numbers import ratio, summarize
-from .subject import ROWS
+from .workload import ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 _SHOWN = 4
 _REFERENCES = ("floor", "native")
-"""The rows that the others are told as multiples of."""
+"""The other rows are shown as multiples of these."""
 
 
 def flat(values: Sequence[Sequence[float]]) -> list[float]:
-    """The values of all rounds in their order."""
+    """The values of all rounds in order."""
     return list(chain.from_iterable(values))
 
 
@@ -37,7 +37,7 @@ def tables(result: dict[str, Any]) -> list[Table]:
 
 
 def title(result: dict[str, Any]) -> str:
-    """What was measured, and on what."""
+    """The first line: the library, the versions, the machine, and the number of values."""
     machine, settings = result["machine"], result["settings"]
     cores = counted(machine["cores"], "core")
     processor = f"{machine['processor'] or 'processor'} ({machine['machine']})"
@@ -49,13 +49,13 @@ def title(result: dict[str, Any]) -> str:
 
 
 def notes(result: dict[str, Any]) -> list[str]:
-    """What a reader has to know beside the numbers: what is missing, what failed, what was too noisy."""
+    """Remarks below the tables: missing rows, imports without bytecode, values that were too noisy."""
     made: list[str] = []
     if result["missing"]:
         names = " and ".join(f"no {name}" for name in result["missing"])
         made.append(f"{names}: {next(iter(result['missing'].values()))}")
     if result["start"] and not result["machine"]["bytecode"]:
-        made.append("PYTHONDONTWRITEBYTECODE is set: an import may have been compiled anew each time")
+        made.append("PYTHONDONTWRITEBYTECODE is set: modules may have been compiled at each import")
     noisy = [
         f"{row} of {case['call']} (±{summary.spread:.0%})"
         for case in result["cases"]
@@ -66,9 +66,9 @@ def notes(result: dict[str, Any]) -> list[str]:
         noisy[_SHOWN:] = [f"{len(noisy) - _SHOWN} more"]
     if noisy:
         made.append(
-            f"the machine was too noisy to tell what these cost: {', '.join(noisy)}. Ratios with ~ are as uncertain; "
-            "the others are not, since what slows both rows cancels. End other programs (the load was "
-            f"{result['machine']['load']} when it began), or measure longer with --rounds"
+            f"the machine was too noisy to tell the cost of: {', '.join(noisy)}. Ratios with ~ are as uncertain; the "
+            "others are not, since a slow moment of the machine cancels out. End other programs (the load was "
+            f"{result['machine']['load']} at the start), or measure longer with --rounds"
         )
     return made
 
@@ -120,7 +120,7 @@ def _start_table(start: dict[str, dict[str, list[float]]]) -> Table:
 
 
 def duration(nanoseconds: float) -> str:
-    """Three digits and a unit: "97.9 ns", "5.83 µs"."""
+    """Three digits and a unit, such as "97.9 ns" and "5.83 µs"."""
     for limit, unit in ((1e3, "ns"), (1e6, "µs"), (1e9, "ms")):
         if nanoseconds < limit * 0.9995:
             return f"{_three(nanoseconds / limit * 1e3)} {unit}"

@@ -1,6 +1,6 @@
-"""The measured process: it loads the library through one binding, and times what it is asked to.
+"""The measured process: loads the library through one binding, and times calls on request.
 
-It is started by `process.py`, and imports nothing before the first load that this would have had to import itself.
+`process.py` starts it. Before the first load it imports only modules that loading itself needs, to time the load alone.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import HardpointError
 from ..loading import close, load_contract
-from .subject import Case, Subject, own_values, unpack
+from .workload import Case, Workload, own_values, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     Run = Callable[[int], int]
 
 _UNROLLED = 10
-"""Calls in one turn of the timed loop, so that the loop itself is a tenth of what it would be."""
+"""Calls in one turn of the timed loop, which cuts the loop's own cost to a tenth."""
 _CONTROL = 64
 _NAMES = tuple(f"name{number}" for number in range(_CONTROL))
 
 
 def main(descriptor: str, import_ns: int) -> None:
-    """Load, and then answer one request after the other, until there are no more."""
+    """Load, and then answer requests until the pipe is closed."""
     requests, replies = sys.stdin.buffer, os.fdopen(int(descriptor), "wb")
-    os.set_inheritable(replies.fileno(), False)  # a child of the plugin's would keep it open
+    os.set_inheritable(replies.fileno(), False)  # a child process of the plugin would keep the pipe open
     row, binding, packed = marshal.load(requests)  # noqa: S302 - from the process that started this one
     worker = _Worker(row, unpack(packed))
     reply: tuple[Any, ...] = worker.answer(worker.load, binding, import_ns)
@@ -44,17 +44,17 @@ def main(descriptor: str, import_ns: int) -> None:
 
 
 class _Worker:
-    """Its public methods are the requests that it answers; those about a case take its number first."""
+    """One public method for each request; those about a case take its index first."""
 
-    def __init__(self, row: str, subject: Subject) -> None:
+    def __init__(self, row: str, workload: Workload) -> None:
         self._row = row
-        self._subject = subject
+        self._workload = workload
         self._objects: list[Any] = []
         self._runs: dict[int, Run] = {}
         self._counts: dict[int, int] = {}
 
     def answer(self, what: Callable[..., Any], *arguments: Any) -> tuple[Any, ...]:
-        """("ok", result), or an error's class and words."""
+        """("ok", result), or an error's class name and message."""
         try:
             return ("ok", what(*arguments))
         except HardpointError as error:
@@ -63,49 +63,47 @@ class _Worker:
             return ("ValueError", str(error))
 
     def load(self, binding: str | None, import_ns: int) -> tuple[int, int]:
-        """Nanoseconds that `import hardpoint` and the first load took."""
+        """Load the library; return the nanoseconds of `import hardpoint` and of the load."""
         start = perf_counter_ns()
         if binding is not None:
-            subject = self._subject
+            workload = self._workload
             how: dict[str, Any] = {"isolated": True} if binding == "isolated" else {"binding": binding}
-            for contract in subject.contracts:
-                self._objects.append(load_contract(subject.path, contract, config=subject.config, **how))
+            for contract in workload.contracts:
+                self._objects.append(load_contract(workload.path, contract, config=workload.config, **how))
         return import_ns, (perf_counter_ns() - start) // max(1, len(self._objects))
 
     def call(self, index: int) -> Any:
         """The result of one call."""
-        case = self._subject.cases[index]
+        case = self._workload.cases[index]
         return getattr(self._objects[case.contract], case.method.name)(*own_values(case.method, case.values))
 
     def imitate(self, index: int, result: Any) -> None:
-        """Have the case be a Python method that gives such a result."""
-        case = self._subject.cases[index]
+        """Measure a Python method with this result in place of the plugin's."""
+        case = self._workload.cases[index]
         self._runs[index] = _timer(case, _imitation(case, result))
 
     def measure(self, index: int, seconds: float) -> float:
-        """Nanoseconds a call, over as many calls as take about that long; the first time these are counted out."""
+        """Nanoseconds a call, over as many calls as take about that long; the first request calibrates the number."""
         run = self._run(index)
         if index not in self._counts:
             self._counts[index] = _calibrate(run, seconds)
         return run(self._counts[index]) / self._counts[index]
 
     def together(self, index: int, threads: int, seconds: float) -> float:
-        """Calls a second of so many threads at once, on one plugin object."""
+        """Calls a second by so many threads together, on one plugin object."""
         from threading import Barrier, Thread
 
-        case = self._subject.cases[index]
+        case = self._workload.cases[index]
         if self._row == "python":
             runs = [self._run(index)] * threads
         else:
-            runs = [_timer(case, self._objects[case.contract]) for _ in range(threads)]  # with arguments of their own
+            runs = [_timer(case, self._objects[case.contract]) for _ in range(threads)]  # each with its own arguments
         count = _calibrate(runs[0], seconds)
         barrier, starts, ends = Barrier(threads), list[int](), list[int]()
 
         def work(run: Run) -> None:
             barrier.wait()
-            starts.append(
-                perf_counter_ns()
-            )  # each looks at the clock: one that watched would wait for the GIL to do so
+            starts.append(perf_counter_ns())  # in each thread: a watching thread would have to wait for the GIL
             run(count)
             ends.append(perf_counter_ns())
 
@@ -117,7 +115,7 @@ class _Worker:
         return threads * count / (max(ends) - min(starts)) * 1e9
 
     def control(self, seconds: float) -> float:
-        """Nanoseconds of work that is the same in every run: what it takes tells how fast the machine is at the time."""
+        """Nanoseconds of work that is the same in every run: a measure of the machine's speed at the time."""
         if -1 not in self._counts:
             self._counts[-1] = _calibrate(_control, seconds)
         return _control(self._counts[-1]) / self._counts[-1]
@@ -129,14 +127,19 @@ class _Worker:
 
     def _run(self, index: int) -> Run:
         if index not in self._runs:
-            case = self._subject.cases[index]
+            case = self._workload.cases[index]
             plugin = self._objects[case.contract]
-            self._runs[index] = _floor(case, plugin) if self._row == "floor" else _timer(case, plugin)
+            if self._row == "floor":
+                from .floor import Floor
+
+                self._runs[index] = Floor(plugin, case.method, own_values(case.method, case.values))
+            else:
+                self._runs[index] = _timer(case, plugin)
         return self._runs[index]
 
 
 def _calibrate(run: Run, seconds: float) -> int:
-    """How many calls take about that long; it warms up what is measured, too."""
+    """The number of calls that take about that long. Finding it also warms up the measured code."""
     count, wanted = 1, seconds * 1e9
     while (taken := run(count)) < wanted / 4:
         count *= 2 if taken * 8 > wanted else 4
@@ -144,7 +147,7 @@ def _calibrate(run: Run, seconds: float) -> int:
 
 
 def _timer(case: Case, plugin: Any) -> Run:
-    """A loop over the call as a user writes it: Python's fast path for methods is not taken by f(*arguments)."""
+    """A loop over the call as a user writes it: CPython's fast path for methods does not apply to f(*arguments)."""
     names = [f"_{index}" for index in range(len(case.values))]
     call = f"plugin.{case.method.name}({', '.join(names)})"
     source = (
@@ -164,15 +167,8 @@ def _timer(case: Case, plugin: Any) -> Run:
     return run
 
 
-def _floor(case: Case, plugin: Any) -> Run:
-    from ..binding.native import floor
-
-    method, values = getattr(plugin, case.method.name), own_values(case.method, case.values)
-    return lambda count: floor(method, values, count)
-
-
 def _imitation(case: Case, result: Any) -> Any:
-    """An object whose method takes the same arguments and gives the same result; text is put together in every call."""
+    """An object whose method has the same parameters and the same result; text is concatenated in every call."""
     parameters = case.method.parameters
     names = [parameter.name for parameter in parameters]
     slash = sum(parameter.positional_only for parameter in parameters)
@@ -184,11 +180,11 @@ def _imitation(case: Case, result: Any) -> Any:
 
 
 def _composed(case: Case, result: str | bytes, scope: dict[str, Any]) -> str:
-    """The expression for it: an f-string around the argument that is part of it, or else the sum of its halves."""
+    """An expression for the result: an f-string around an argument that is in it, or else the sum of two halves."""
     for parameter, value in zip(case.method.parameters, case.values, strict=True):
         if isinstance(result, str) and isinstance(value, str) and value and value != result and value in result:
             before, _, after = result.partition(value)
-            scope["_before"], scope["_after"] = before, after  # no parameter's name starts so
+            scope["_before"], scope["_after"] = before, after  # parameters' names do not begin with _
             return f"f'{{_before}}{{{parameter.name}}}{{_after}}'"
     middle = len(result) // 2
     scope["_left"], scope["_right"] = result[:middle], result[middle:]
@@ -196,7 +192,7 @@ def _composed(case: Case, result: str | bytes, scope: dict[str, Any]) -> str:
 
 
 def _control(count: int) -> int:
-    """Python's bread and butter: calls, attributes, numbers and strings, the same ones every time."""
+    """Ordinary Python work: dicts, strings and numbers, the same every time."""
     total, start = 0, perf_counter_ns()
     for _ in range(count):
         table = {}

@@ -1,4 +1,4 @@
-"""Slots of a vtable -> Python methods: one behaviour, in several bindings."""
+"""Slots of a vtable -> Python methods: the same behaviour in three bindings."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from ..errors import LoadError
 
 
 def module_of(name: str) -> Any:
-    """The module of a binding. ImportError if it cannot be had here."""
+    """Import the module of a binding. ImportError if it is not available here."""
     return __import__(f"{__name__}.{name}", fromlist=["method"])  # importlib would cost every host 0.2 ms
 
 
 def why_not_native() -> str | None:
-    """Why the native binding cannot be used here, and what to do; None if it can."""
+    """The reason why the native binding is not available, and the remedy; None if it is available."""
     try:
         module_of("native")
     except ImportError as error:
@@ -21,14 +21,14 @@ def why_not_native() -> str | None:
             return str(error)
         return (
             "it was not built when hardpoint was installed, which takes a C compiler and Python.h; install them "
-            "(apt-get install gcc python3-dev), and then hardpoint anew"
+            "(apt-get install gcc python3-dev), and then reinstall hardpoint"
         )
     return None
 
 
 def default() -> str:
-    """The name of the fastest binding that can be used here. LoadError if none can, in a subinterpreter."""
+    """The name of the fastest binding that is available. LoadError in a subinterpreter, where none is."""
     why = why_not_native()
-    if why is not None and "main interpreter" in why:  # cffi would do, and two bindings of a library can deadlock
+    if why is not None and "main interpreter" in why:  # cffi would work, but two bindings of one library can deadlock
         raise LoadError(f"{why}, and this is another; load them there, or in a process of its own")
     return "cffi" if why else "native"

@@ -2,10 +2,13 @@ from collections.abc import Callable
 from typing import Any, final
 
 @final
-class Holder: ...
+class Holder:
+    pointer: int
 
 @final
-class Method:
+class NativeMethod:
+    address: int
+
     def __new__(
         cls,
         address: int,
@@ -17,12 +20,11 @@ class Method:
         convert: Callable[[int, Any, BaseException | None], Any],
         conclude: Callable[..., Any],
         /,
-    ) -> Method: ...
+    ) -> NativeMethod: ...
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 
 def create(
     create: int, destroy: int, serial: bool, host: int, config: bytes | None, conclude: Callable[..., Any], /
 ) -> Holder: ...
-def floor(method: Method, arguments: tuple[Any, ...], count: int, /) -> int: ...
 def set_up(instance: type, /) -> None: ...
 def count_fork() -> None: ...

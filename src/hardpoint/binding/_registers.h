@@ -1,10 +1,10 @@
-/* One call of a C function whose parameters are known only as words and doubles, in their order.
+/* A call of a C function whose parameters are known only at run time, as words and doubles.
  *
- * On x86-64 (System V psABI, 3.2.3) and AArch64 (AAPCS64, 6.8) the integer class and doubles are assigned to registers
+ * On x86-64 (System V psABI, 3.2.3) and AArch64 (AAPCS64, 6.8) integers and doubles are assigned to registers
  * independently of each other: the first words to the integer registers, the first doubles to the vector registers, and
- * what is left to the stack, eight bytes each. So one prototype with all the registers of both kinds, and the words of
- * the stack after them, reaches every function; what it does not look for does no harm. At most 8 doubles are passed,
- * so that none goes to the stack. A bool is a word of 0 or 1.
+ * the remainder to the stack, eight bytes each. So one prototype with all registers of both kinds, followed by words on
+ * the stack, can call every function: it does not look at registers that it has no parameters for. At most 8 doubles
+ * are passed, so none of them is on the stack. A bool is a word of 0 or 1.
  */
 #ifndef HARDPOINT_REGISTERS_H
 #define HARDPOINT_REGISTERS_H
@@ -20,7 +20,7 @@
 #define HP_WORDS_(w) w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7]
 #define HP_WORD_TYPES_ uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t
 #else
-#error "the native binding knows the registers of x86-64 and AArch64; elsewhere hardpoint calls through cffi"
+#error "the native binding supports x86-64 and AArch64; on other machines hardpoint calls through cffi"
 #endif
 
 #define HP_DOUBLES_(d) d[0], d[1], d[2], d[3], d[4], d[5], d[6], d[7]
@@ -35,14 +35,14 @@ enum {
     HP_MOST_ON_STACK = 13,
     HP_MOST_WORDS = 19 /* self, eight buffers of two, a result, an hp_out */
 };
-_Static_assert(HP_MOST_WORDS <= HP_REGISTERS + HP_MOST_ON_STACK, "a word has nowhere to go");
+_Static_assert(HP_MOST_WORDS <= HP_REGISTERS + HP_MOST_ON_STACK, "not enough room for all words of a call");
 
-/* For what is on the way of every call: 2 ns of 50 each, which gcc leaves on the table with more than one caller. */
+/* Hot path; inlining saves 2 of 50 ns, and gcc does not inline functions of this size with more than one caller. */
 #define HP_HOT __attribute__((always_inline)) static inline
 
 typedef void (*hp_function)(void);
 
-/* What a call needs: most need no more than a few words. */
+/* Which registers a call needs. Most calls need only a few words, and are faster with a prototype of their own. */
 typedef enum { HP_TWO_WORDS, HP_FOUR_WORDS, HP_WORDS_ONLY, HP_WORDS_AND_DOUBLES, HP_WITH_STACK } hp_shape;
 
 typedef struct {
@@ -57,9 +57,9 @@ static inline hp_shape hp_shape_of(int words, int doubles) {
     return words == 2 ? HP_TWO_WORDS : words == 4 ? HP_FOUR_WORDS : HP_WORDS_ONLY;
 }
 
-/* Puts 0 into what is passed and nobody has put anything into; `word` and `number` are where the next ones would go. */
+/* Zeroes the words and doubles that are passed but unused; `word` and `number` point behind the last used ones. */
 static inline void hp_call_close(hp_call *call, hp_shape shape, uint64_t *word, double *number) {
-    if (shape <= HP_FOUR_WORDS) { /* nothing is left over; gcc makes the loop below a call of memset */
+    if (shape <= HP_FOUR_WORDS) { /* none is unused; gcc would turn the loop below into a call of memset */
         return;
     }
     uint64_t *end = call->words + HP_REGISTERS + (shape == HP_WITH_STACK ? HP_MOST_ON_STACK : 0);
@@ -71,13 +71,13 @@ static inline void hp_call_close(hp_call *call, hp_shape shape, uint64_t *word, 
     }
 }
 
-/* Calls `function`, which returns an int32_t. The prototypes are not its own, which is the point: no sanitizer of
- * indirect calls can like that, and the machine's calling convention is what it rests on. */
+/* Calls `function`, which returns an int32_t. The prototypes differ from the function's own on purpose: this relies on
+ * the machine's calling convention, and a sanitizer of indirect calls (-fsanitize=function) would report it. */
 HP_HOT int32_t hp_call_function(hp_function function, hp_shape shape, const hp_call *call) {
     const uint64_t *words = call->words, *stack = call->words + HP_REGISTERS;
     const double *doubles = call->doubles;
     switch (shape) {
-    case HP_TWO_WORDS: /* self and the hp_out, and below a text between them: what most methods are */
+    case HP_TWO_WORDS: /* self and the hp_out; below also one text. Most methods are of these two shapes */
         return ((int32_t(*)(uint64_t, uint64_t))function)(words[0], words[1]);
     case HP_FOUR_WORDS:
         return ((int32_t(*)(uint64_t, uint64_t, uint64_t, uint64_t))function)(words[0], words[1], words[2], words[3]);

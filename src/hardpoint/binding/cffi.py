@@ -1,4 +1,4 @@
-"""The binding that calls through cffi: no compiler needed, and good for every Python."""
+"""The binding that calls through cffi: needs no compiler, and works with every Python."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..ffi.libc import ffi, libc
 from .convert import conversions, to_arguments, wrong_type
 from .guard import guarded
 from .instance import Holder
-from .out import Pool, grow_callback, outs
+from .out import Pool, grow_callback, live_outs
 from .result import check_create, result_of
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _EMPTY = ffi.new("uint8_t[1]")
 
 
-class _Out:
+class _CffiOut:
     __slots__ = ("__weakref__", "address", "cap", "data", "error", "failed", "struct")
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class _Out:
         self.struct = ffi.new("hp_out *")
         self.struct.grow = grow_callback
         self.address = int(ffi.cast("uintptr_t", self.struct))
-        outs[self.address] = ref(self)
+        live_outs[self.address] = ref(self)
 
     def realloc(self, address: int, size: int) -> int:
         return int(ffi.cast("uintptr_t", libc.realloc(ffi.cast("void *", address), size)))
@@ -58,17 +58,17 @@ class _Out:
         libc.free(ffi.cast("void *", address))
 
     def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        address = getattr(self, "address", 0)  # it may have been interrupted before it had one
-        if address and not finalizing():  # at exit, the functions for it may be gone
-            outs.pop(address, None)
+        address = getattr(self, "address", 0)  # a signal may have interrupted __init__
+        if address and not finalizing():  # at exit, `free` may be gone
+            live_outs.pop(address, None)
             self.free(self.data)
 
 
-_pool = Pool(_Out)
+_pool = Pool(_CffiOut)
 
 
 def create(plugin: Plugin, host: Any, config: bytes | None) -> Holder:
-    """Make an instance, if the plugin has such, and give what holds it."""
+    """Call the plugin's create, if it has one, and return the Holder of the instance."""
     destroy = _destroyer(plugin.slots.destroy) if plugin.slots.destroy else None
     if not plugin.slots.create:
         return Holder(0, destroy, serial=plugin.serial)
@@ -86,18 +86,18 @@ def create(plugin: Plugin, host: Any, config: bytes | None) -> Holder:
 
 
 def _destroyer(address: int) -> Callable[[int], None]:
-    """What ends an instance."""
+    """Return a function that calls the plugin's destroy."""
     function = ffi.cast("void(*)(void *)", address)
     return lambda pointer: function(ffi.cast("void *", pointer))
 
 
 def method(plugin: Plugin, method: Method, address: int, arguments: Arguments) -> Any:
-    """What is called for one method."""
+    """Make the Python function for one method of a contract."""
     return guarded(method, _caller(plugin, method, address), arguments)
 
 
 def _caller(plugin: Plugin, method: Method, address: int) -> Callable[[int, tuple[Any, ...]], Any]:
-    """What calls the function, with the instance's pointer and the arguments in their order."""
+    """Return a function of the instance's pointer and the arguments in order, which calls the plugin's function."""
     types = ["void *"]
     for parameter in method.parameters:
         types += [parameter.kind.c.parameter, "size_t"] if parameter.kind.is_buffer else [parameter.kind.c.parameter]
@@ -128,7 +128,7 @@ def _caller(plugin: Plugin, method: Method, address: int) -> Callable[[int, tupl
 
 
 def _buffer(value: Any, kind: Kind, where: str, buffers: list[Any]) -> tuple[Any, int]:
-    """Pointer and length of a buffer, which is held in `buffers` until the call is over."""
+    """Pointer and length of a buffer; `buffers` holds it until the call is over."""
     if type(value) is bytes and not kind.writable:
         return value, len(value)
     try:

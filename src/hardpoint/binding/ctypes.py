@@ -1,4 +1,7 @@
-"""The binding that calls through ctypes: the standard library alone."""
+"""The binding that calls through ctypes. `hp_out.grow` is the callback of cffi, as in the cffi binding.
+
+A ctypes callback loses an exception that a signal handler raises as it starts; cffi's `onerror` gets it.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from ..ffi.libc import ffi
 from .convert import conversions, to_arguments, wrong_type
 from .guard import guarded
 from .instance import Holder
-from .out import Pool, grow_callback, outs
+from .out import Pool, grow_callback, live_outs
 from .result import check_create, result_of
 
 if TYPE_CHECKING:
@@ -72,7 +75,7 @@ _release_buffer = ctypes.PYFUNCTYPE(None, ctypes.POINTER(_PyBuffer))(("PyBuffer_
 _view = ctypes.PYFUNCTYPE(ctypes.py_object, c_void_p, c_ssize_t, c_int)(("PyMemoryView_FromMemory", ctypes.pythonapi))
 
 
-class _Out:
+class _CtypesOut:
     __slots__ = ("__weakref__", "address", "cap", "data", "error", "failed", "struct")
 
     def __init__(self) -> None:
@@ -81,7 +84,7 @@ class _Out:
         self.error: BaseException | None = None
         self.struct = OutStruct(grow=int(ffi.cast("uintptr_t", grow_callback)))
         self.address = ctypes.addressof(self.struct)
-        outs[self.address] = ref(self)
+        live_outs[self.address] = ref(self)
 
     def realloc(self, address: int, size: int) -> int:
         return _realloc(address, size) or 0
@@ -105,17 +108,17 @@ class _Out:
         _free(address)
 
     def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        address = getattr(self, "address", 0)  # it may have been interrupted before it had one
-        if address and not finalizing():  # at exit, the functions for it may be gone
-            outs.pop(address, None)
+        address = getattr(self, "address", 0)  # a signal may have interrupted __init__
+        if address and not finalizing():  # at exit, `free` may be gone
+            live_outs.pop(address, None)
             self.free(self.data)
 
 
-_pool = Pool(_Out)
+_pool = Pool(_CtypesOut)
 
 
 def create(plugin: Plugin, host: Any, config: bytes | None) -> Holder:
-    """Make an instance, if the plugin has such, and give what holds it."""
+    """Call the plugin's create, if it has one, and return the Holder of the instance."""
     destroy = _destroyer(plugin.slots.destroy) if plugin.slots.destroy else None
     if not plugin.slots.create:
         return Holder(0, destroy, serial=plugin.serial)
@@ -133,17 +136,17 @@ def create(plugin: Plugin, host: Any, config: bytes | None) -> Holder:
 
 
 def _destroyer(address: int) -> Callable[[int], None]:
-    """What ends an instance."""
+    """Return a function that calls the plugin's destroy."""
     return CFUNCTYPE(None, c_void_p)(address)
 
 
 def method(plugin: Plugin, method: Method, address: int, arguments: Arguments) -> Any:
-    """What is called for one method."""
+    """Make the Python function for one method of a contract."""
     return guarded(method, _caller(plugin, method, address), arguments)
 
 
 def _caller(plugin: Plugin, method: Method, address: int) -> Callable[[int, tuple[Any, ...]], Any]:
-    """What calls the function, with the instance's pointer and the arguments in their order."""
+    """Return a function of the instance's pointer and the arguments in order, which calls the plugin's function."""
     python = method.result.python
     scalar_type = c_type(method.result.stored) if method.result.is_value else None
     types = argument_types(method) + ([c_void_p] if scalar_type else [])
@@ -172,7 +175,7 @@ def _caller(plugin: Plugin, method: Method, address: int) -> Callable[[int, tupl
 
 
 def _buffer(value: Any, kind: Kind, where: str, buffers: list[_PyBuffer]) -> tuple[Any, int]:
-    """Address and length of a buffer, which is held in `buffers` until the call is over."""
+    """Address and length of a buffer; `buffers` holds it until the call is over."""
     buffer = _PyBuffer()
     try:
         _get_buffer(value, buffer, _PyBUF_WRITABLE if kind.writable else _PyBUF_SIMPLE)

@@ -1,4 +1,4 @@
-"""What stands before every call: the arguments in their order, an instance that is open, and its turn."""
+"""Per-call checks: order the arguments, require an open instance, serialise if HP_SERIAL."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ if TYPE_CHECKING:
 
     from ..definition.model import Method
 
-    Caller = Callable[[Any, tuple[Any, ...]], Any]
-
 
 class Arguments:
-    """Puts arguments in their order, self first, and raises as Python does for too many, too few or unknown ones.
+    """Put arguments in order, self first. TypeError, worded as Python words it, for missing, surplus or unknown ones.
 
-    It has Python do it: a function with the method's own parameters, made only when a call is not plainly positional.
+    Python itself does it, in a function with the method's parameters; that is made for the first call which needs it.
     """
 
     def __init__(self, class_name: str, method: Method) -> None:
@@ -23,18 +21,18 @@ class Arguments:
         self._method = method
         self._function: Callable[..., tuple[Any, ...]] | None = None
         self.made: type = object
-        """The class that the method is one of."""
+        """The class that the method belongs to."""
         self.owner: type = object
-        """The class whose objects it may be called on: the same, or a family of classes between which `reload` changes."""
+        """The class whose objects it may be called on: `made`, or the base of the classes that `reload` assigns."""
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        """The arguments of a call, in their order. TypeError if they are not the method's."""
+        """Return the arguments of a call in order. TypeError if they do not match the method's parameters."""
         ordered = self.function(*args, **kwargs)
         self.check(ordered[0])
         return ordered
 
     def check(self, plugin: object) -> None:
-        """TypeError unless a method of the class may be called on the object."""
+        """Raise TypeError if the method cannot be called on the object."""
         if not isinstance(plugin, self.owner):
             name = self._method.name
             raise TypeError(
@@ -59,8 +57,8 @@ class Arguments:
         return function
 
 
-def guarded(method: Method, caller: Caller, arguments: Arguments) -> Any:
-    """The method as a function, for the bindings that are written in Python."""
+def guarded(method: Method, call: Callable[[Any, tuple[Any, ...]], Any], arguments: Arguments) -> Any:
+    """Wrap `call(pointer, arguments)` in the checks, for the bindings that are written in Python."""
     count, name = len(method.parameters) + 1, method.name
 
     def function(*args: Any, **kwargs: Any) -> Any:
@@ -70,21 +68,21 @@ def guarded(method: Method, caller: Caller, arguments: Arguments) -> Any:
         holder = instance.hold(name)
         try:
             if holder.lock is None:
-                return caller(holder.pointer, args[1:])
-            if holder.lock._is_owned():  # as threading.Condition asks it
+                return call(holder.pointer, args[1:])
+            if holder.lock._is_owned():  # threading.Condition uses it as well
                 raise instance.nested(name)
             try:
                 holder.lock.acquire()
-                instance.hold(name)  # it may have been closed while this one waited
-                return caller(holder.pointer, args[1:])
+                instance.hold(name)  # the instance may have been closed while this call waited
+                return call(holder.pointer, args[1:])
             finally:
-                # In one step, with no moment before it in which a signal's handler could raise; `with` has one (seen
-                # with Python 3.14).
-                try:  # noqa: SIM105 - suppress would be a call, with such a moment in it
+                # A signal handler must not be able to raise between the call and the release. With `with holder.lock`
+                # it can (seen with Python 3.14).
+                try:  # noqa: SIM105 - suppress is a call, during which a handler can raise
                     holder.lock.release()
-                except RuntimeError:  # the wait for it was interrupted
+                except RuntimeError:  # not acquired: a signal interrupted the wait
                     pass
         finally:
-            del holder  # the frame may live on in a traceback
+            del holder  # a traceback may keep this frame alive, and with it the instance
 
     return function

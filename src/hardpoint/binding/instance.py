@@ -1,4 +1,4 @@
-"""One instance of a plugin: who may call it, and when it ends."""
+"""One instance of a plugin: open until it is closed, destroyed after its last call."""
 
 from __future__ import annotations
 
@@ -15,64 +15,64 @@ if TYPE_CHECKING:
 
     from ..backend import Backend
 
-_process = [0]
-"""Counts the forks above this process: what was made before the last one belongs to another process."""
+_forks = [0]
+"""Forks between the first process and this one. An instance with another count belongs to a parent process."""
 
 
 def _count_fork() -> None:
-    _process[0] += 1
+    _forks[0] += 1
 
 
 os.register_at_fork(after_in_child=_count_fork)
 
 
 class Holder:
-    """The pointer that create gave, for as long as somebody holds it: then it is destroyed.
+    """The pointer that create gave. It is destroyed with the Holder's last reference.
 
-    The instance holds it until it is closed, and every call for its length, so that the last one out destroys. A signal
-    handler that raises can come between any two steps, and a count that such an exception left wrong would stay wrong; a
-    reference is dropped whatever happens.
+    The Instance has a reference until it is closed, and so does every call while it runs, so the last of them destroys.
+    A counter would do as well, but for signal handlers: one that raises between two steps would leave it wrong for
+    ever. A reference is dropped in any case.
     """
 
-    __slots__ = ("_destroy", "_process", "lock", "pointer")
+    __slots__ = ("_destroy", "_forks", "lock", "pointer")
 
     def __init__(self, pointer: Any, destroy: Callable[[Any], None] | None, *, serial: bool) -> None:
         self.pointer = pointer
         self.lock: Any = RLock() if serial else None
-        """What a serial plugin's calls take, one at a time."""
+        """Serialises the calls of an HP_SERIAL plugin; None for others."""
         self._destroy = destroy
-        self._process = _process[0]
+        self._forks = _forks[0]
 
     def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        # At exit nothing is left that a destroy could be called with, and in a forked child it is the parent's.
-        if self._destroy is not None and self._process == _process[0] and not finalizing():
+        # At exit the functions that call destroy may be gone; in a forked child the instance belongs to the parent.
+        if self._destroy is not None and self._forks == _forks[0] and not finalizing():
             self._destroy(self.pointer)
 
 
 class Instance:
-    """An instance, open until it is closed. Its holder is a Holder, or what the native binding has in its place."""
+    """An instance, open until it is closed. Its holder is a Holder, or the native binding's type of that name."""
 
-    __slots__ = ("_holder", "_process", "backend")
+    __slots__ = ("_forks", "_holder", "backend")
 
     def __init__(self, holder: Any, backend: Backend) -> None:
         self._holder = holder
-        self._process = _process[0]
+        self._forks = _forks[0]
         self.backend = backend
 
     def hold(self, method: str) -> Any:
-        """What a call of `method` has to hold. ClosedError if there may be none."""
+        """Return the Holder for a call of `method`. ClosedError if the instance is closed or a parent process's."""
         holder = self._holder
-        if holder is None or self._process != _process[0]:
+        if holder is None or self._forks != _forks[0]:
             raise self._closed(f"{method} cannot be called")
         return holder
 
     def check_open(self) -> None:
-        """ClosedError if it cannot be opened elsewhere as it is here."""
-        if self._holder is None or self._process != _process[0]:
+        """Raise ClosedError if the instance is closed, and so cannot be copied or pickled."""
+        if self._holder is None or self._forks != _forks[0]:
             raise self._closed("a plugin object cannot be copied or pickled")
 
     def nested(self, method: str) -> CallError:
-        """The error for a call from within a call on the same thread, which would wait for itself."""
+        """The error for a call from within a call on the same thread, which would deadlock."""
         return CallError(
             f"{method} cannot be called from within a call of {self.backend.plugin.manifest.plugin} on the same thread: the plugin takes one "
             "call at a time (HP_SERIAL)",
@@ -81,7 +81,7 @@ class Instance:
         )
 
     def close(self) -> None:
-        """Bar new calls; the last one out ends the instance. Closing again does nothing."""
+        """Refuse new calls; the instance is destroyed after the last running one. Closing again does nothing."""
         self._holder = None
 
     def exchange(self, holder: Any, backend: Backend) -> None:
@@ -91,6 +91,6 @@ class Instance:
 
     def _closed(self, what: str) -> ClosedError:
         why = "was closed; load it again"
-        if self._process != _process[0]:
+        if self._forks != _forks[0]:
             why = "was loaded before this process was forked; load it again here"
         return ClosedError(f"{what}: {self.backend.plugin.manifest.plugin} {why}", path=self.backend.plugin.path)

@@ -1,4 +1,4 @@
-"""Callers -> the class of a plugin object: the contract's methods, as Python functions would be, and nothing else."""
+"""The class of a plugin object: the contract's methods, which look like Python functions, and nothing else."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class PluginObject:
-    """Base of all plugin objects; without it Python would not let `reload` give an object another class."""
+    """The base class of every plugin object. Its slots are here so that `reload` can assign another `__class__`."""
 
     __slots__ = ("__weakref__", "_instance")
     _instance: Instance
@@ -29,9 +29,9 @@ def make_object(backend: Backend) -> Any:
 
 
 def make_class(plugin: Plugin, binding: Any, family: type[PluginObject] | None = None) -> type:
-    """A class whose objects have an `_instance`, and the contract's methods; `binding` is the module that calls them.
+    """Make the class of a plugin's objects; `binding` is the module that makes the methods.
 
-    A method is called on objects of its class alone; with a `family`, on those of every class that was made with it.
+    A method can be called on objects of its own class only; with a `family`, on objects of every class made with it.
     """
     contract = plugin.contract
     name = contract.source.rpartition(".")[2].rpartition(":")[2] or contract.name
@@ -63,7 +63,7 @@ def _refuse_to_be_made(cls: type, *_: object, **__: object) -> None:
 
 
 def _fallback(method: Method, arguments: Arguments) -> Any:
-    """The contract's own body answers for a plugin that is too old to have the method."""
+    """A method that runs the contract's own body, for a plugin that is older than the method."""
     body = method.function
     assert body is not None  # noqa: S101 - has_body says so
 
@@ -95,6 +95,6 @@ def _dress(function: Any, qualname: str, method: Method, arguments: Arguments) -
     if method.function is not None:
         function.__doc__, function.__module__ = method.function.__doc__, method.function.__module__
         function.__annotations__ = dict(method.function.__annotations__)
-    # inspect.signature follows this; a __signature__ of its own would cost every host the import of inspect (9 ms).
+    # inspect.signature follows __wrapped__; setting __signature__ would cost every host the import of inspect (9 ms).
     vars(function)["__wrapped__"] = method.function or arguments.function
     return function

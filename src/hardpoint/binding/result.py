@@ -1,4 +1,4 @@
-"""What a call left behind -> its result, or the error that says what went wrong."""
+"""Status and hp_out after a call -> the result, or the error."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ if TYPE_CHECKING:
     from ..backend import Plugin
     from ..definition.model import Method
 
-    class Left(Protocol):
-        """What a call left in its hp_out."""
+    class ReturnedOut(Protocol):
+        """An hp_out after the call."""
 
         cap: int
         failed: bool
-        """A grow was refused."""
+        """True if a grow was refused."""
         error: BaseException | None
-        """What was raised in a grow."""
+        """An exception that was raised in a grow."""
 
         def length(self) -> int:
-            """`len` as the plugin left it."""
+            """`len`, which the plugin set."""
             ...
 
         def is_intact(self) -> bool:
-            """Whether data and cap in the struct are still the host's."""
+            """True if data and cap in the struct are still those that the host wrote."""
             ...
 
         def view(self, size: int) -> Any:
-            """The first bytes of the memory as a buffer, good until the Out is used again."""
+            """The first bytes of the memory as a buffer, valid until the next call that uses the hp_out."""
 
 
 _SHOWN = 500
-"""Characters of a reason in an error's message; `text` has all of it."""
+"""Characters of the plugin's reason in an error's message; the attribute `text` has all of it."""
 
 
-def result_of(plugin: Plugin, method: Method, status: int, out: Left, scalar: Any) -> Any:
-    """The result of a call that returned `status`, or the error that it means."""
+def result_of(plugin: Plugin, method: Method, status: int, out: ReturnedOut, scalar: Any) -> Any:
+    """Return the result of a call that returned `status`, or raise its error."""
     text = text_of(plugin, method.name, status, out, CallError)
     python = method.result.python
     if python is str:
@@ -51,8 +51,10 @@ def result_of(plugin: Plugin, method: Method, status: int, out: Left, scalar: An
     return bytes(text) if python is bytes else scalar
 
 
-def check_create(plugin: Plugin, status: int, out: Left, made: int, destroy: Callable[[int], None] | None) -> None:
-    """Raise what a create means that did not make an instance; one that it made in vain is destroyed."""
+def check_create(
+    plugin: Plugin, status: int, out: ReturnedOut, made: int, destroy: Callable[[int], None] | None
+) -> None:
+    """Raise the error of a create that failed or broke the contract; an instance that it made is destroyed."""
     try:
         text_of(plugin, "create", status, out, CreateError)
     except BaseException:
@@ -61,8 +63,8 @@ def check_create(plugin: Plugin, status: int, out: Left, made: int, destroy: Cal
         raise
 
 
-def text_of(plugin: Plugin, name: str, status: int, out: Left, failure: type[PluginError]) -> Any:
-    """The bytes that a successful call wrote; raises `failure` with the plugin's own reason otherwise."""
+def text_of(plugin: Plugin, name: str, status: int, out: ReturnedOut, failure: type[PluginError]) -> Any:
+    """Return the bytes that a successful call wrote; otherwise raise `failure`, with the plugin's own reason."""
     if out.error is not None:
         raise out.error
     if not out.is_intact():
@@ -89,7 +91,7 @@ def text_of(plugin: Plugin, name: str, status: int, out: Left, failure: type[Plu
 
 
 def broken(plugin: Plugin, name: str, what: str) -> ContractBrokenError:
-    """The error for what the ABI forbids; `what` goes on after the name of the method."""
+    """The error for a violation of the ABI; `what` continues the sentence after the method's name."""
     return ContractBrokenError(
         f"{plugin.path}: {name} {what}; report it to the author of {plugin.manifest.plugin}", path=plugin.path
     )

@@ -1,8 +1,8 @@
-"""Measure what the calls of a plugin cost, through each binding and in a process of its own.
+"""Measure the cost of a plugin's calls, through each binding and isolated.
 
-Beside them stand the floor, a loop in C over the vtable, and python, a Python method that takes the same arguments and
-only puts the same result together. Every row is measured in processes of its own, which take turns; the median of all
-is shown, with half of what lies between the quartiles as its spread. Without METHOD, every method of the contract is
+Two more rows are for comparison: floor is a loop in C over the vtable, and python a Python method that takes the same
+arguments and only makes the same result. Every row is measured in separate processes, which take turns. The median of
+all values is shown, and half the interquartile range as the spread. Without METHOD, every method of the contract is
 measured, with small arguments. The exit status is 1 if a call failed.
 
 examples:
@@ -25,7 +25,7 @@ from ..benchmark.measure import Settings, measure
 from ..benchmark.plot import check_matplotlib, draw
 from ..benchmark.process import WrongArgumentsError
 from ..benchmark.report import notes, tables, title
-from ..benchmark.subject import Case, Subject, with_payloads
+from ..benchmark.workload import Case, Workload, with_payloads
 from ..registry.manifest_contracts import prefer_bundled
 from .arguments import contracts_in, convert, find_method
 from .contracts import named
@@ -41,42 +41,42 @@ _MOST = 1 << 30
 
 
 def configure(parser: ArgumentParser) -> None:
-    """The command's arguments."""
+    """Add the command's arguments."""
     parser.usage = "hardpoint bench [options] FILE [METHOD [ARG...]]"
     parser.add_argument("words", nargs="+", metavar="FILE [METHOD [ARG...]]", help="a plugin, a method, its arguments")
-    parser.add_argument("--contract", type=named, metavar="MODULE:CLASS", help="hold the plugin against this contract")
-    parser.add_argument("--config", metavar="TEXT", help="what the plugin's create is given")
+    parser.add_argument("--contract", type=named, metavar="MODULE:CLASS", help="measure the plugin for this contract")
+    parser.add_argument("--config", metavar="TEXT", help="the config for the plugin's create")
     parser.add_argument("--payload", type=_sizes, default=[], metavar="SIZE,...",
-                        help="measure with text and buffers of these sizes, such as 1,1k,1m")  # fmt: skip
+                        help="measure with texts and buffers of these sizes, such as 1,1k,1m")  # fmt: skip
     parser.add_argument("--threads", type=_counts, default=(), metavar="COUNT,...",
-                        help="measure calls of several threads together, too, such as 1,2")  # fmt: skip
+                        help="measure also calls by several threads together, such as 1,2")  # fmt: skip
     parser.add_argument("--rounds", type=count, metavar="COUNT", help="processes for each row (5; 2 if quick)")
-    parser.add_argument("--quick", action="store_true", help="a first impression, in a tenth of the time")
-    parser.add_argument("--json", metavar="FILE", help="write the result as JSON; - for stdout, in place of the table")
-    parser.add_argument("--plot", type=_picture, metavar="FILE.svg|png", help="draw the result (needs matplotlib)")
-    parser.add_argument("--compare", metavar="OLD.json", help="show what changed since, beyond the noise")
+    parser.add_argument("--quick", action="store_true", help="a rough result in a tenth of the time")
+    parser.add_argument("--json", metavar="FILE", help="write the result as JSON; - for stdout, instead of the table")
+    parser.add_argument("--plot", type=_picture, metavar="FILE.svg|png", help="plot the result (needs matplotlib)")
+    parser.add_argument("--compare", metavar="OLD.json", help="show changes since that result, beyond the noise")
 
 
 def run(arguments: Namespace) -> int:
-    """Measure one library, and show, write, draw and compare the result."""
+    """Measure one library, and show, write, plot and compare the result."""
     try:
-        subject = _subject(arguments)
+        workload = _workload(arguments)
         old = _prepare(arguments)
-        result = _measure(subject, _settings(arguments))
+        result = _measure(workload, _settings(arguments))
     except WrongArgumentsError as error:
         warn(str(error))
         return 2
-    _give(result, old, arguments)
+    _write(result, old, arguments)
     for failed in result["failed"]:
         warn(f"{failed['call']} is not measured: {failed['error']}")
     return 1 if result["failed"] else 0
 
 
-# -- what to measure -----------------------------------------------------------------------------------------------------
+# -- the workload ------------------------------------------------------------------------------------------------------
 
 
-def _subject(arguments: Namespace) -> Subject:
-    """The methods that were asked for: their contracts are those of `hardpoint check`, which know what is quick."""
+def _workload(arguments: Namespace) -> Workload:
+    """The methods to measure. As for `hardpoint check`, contracts are classes where known: those say which is quick."""
     path, *rest = arguments.words
     described = contracts_in(path)
     contracts = [arguments.contract] if arguments.contract else prefer_bundled(described)
@@ -85,15 +85,15 @@ def _subject(arguments: Namespace) -> Subject:
         contracts = [contract]
         cases = [Case(0, method, tuple(convert(path, method, rest[1:])))]
     else:
-        there = {method.name for contract in described for method in contract.methods}
+        present = {method.name for contract in described for method in contract.methods}
         cases = [
             Case(index, method, tuple(parameter.kind.sample() for parameter in method.parameters))
             for index, contract in enumerate(contracts)
             for method in contract.methods
-            if method.name in there
+            if method.name in present
         ]
     sized = [each for case in cases for each in with_payloads(case, arguments.payload)]
-    return Subject(path, tuple(contracts), tuple(sized), arguments.config)
+    return Workload(path, tuple(contracts), tuple(sized), arguments.config)
 
 
 def _settings(arguments: Namespace) -> Settings:
@@ -102,7 +102,7 @@ def _settings(arguments: Namespace) -> Settings:
 
 
 def _prepare(arguments: Namespace) -> dict[str, Any] | None:
-    """Whatever could fail after minutes of measuring fails now. The result to compare with, if there is one."""
+    """Check the options' files now, not after minutes of measuring. Return the result to compare with, if any."""
     if arguments.plot:
         check_matplotlib()
     for path in filter(None, (arguments.plot, arguments.json if arguments.json != "-" else None)):
@@ -112,7 +112,7 @@ def _prepare(arguments: Namespace) -> dict[str, Any] | None:
     return None
 
 
-def _measure(subject: Subject, settings: Settings) -> dict[str, Any]:
+def _measure(workload: Workload, settings: Settings) -> dict[str, Any]:
     terminal = sys.stderr.isatty()
 
     def progress(stage: str, detail: str = "") -> None:
@@ -122,16 +122,16 @@ def _measure(subject: Subject, settings: Settings) -> dict[str, Any]:
             warn(stage)
 
     try:
-        return measure(subject, settings, progress)
+        return measure(workload, settings, progress)
     finally:
         if terminal:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-# -- what becomes of it --------------------------------------------------------------------------------------------------
+# -- the output --------------------------------------------------------------------------------------------------------
 
 
-def _give(result: dict[str, Any], old: dict[str, Any] | None, arguments: Namespace) -> None:
+def _write(result: dict[str, Any], old: dict[str, Any] | None, arguments: Namespace) -> None:
     if arguments.json and arguments.json != "-":
         with open(arguments.json, "w", encoding="utf-8") as file:
             json.dump(result, file, indent=1)
@@ -157,7 +157,7 @@ def _show(result: dict[str, Any], old: dict[str, Any] | None) -> None:
         print(printable(f"\n{remark}."))
 
 
-# -- the types of its options --------------------------------------------------------------------------------------------
+# -- types of options --------------------------------------------------------------------------------------------------
 
 
 def _sizes(text: str) -> list[int]:

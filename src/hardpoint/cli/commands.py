@@ -27,12 +27,12 @@ COMMANDS = (
     ),
     Command(
         "test",
-        "Take a plugin through the conformance kit: bad input, no memory, many threads, leaks, and what its file shows.",
+        "Test a plugin with the conformance kit: hostile input, lack of memory, threads, leaks, and properties of the file.",
         "test",
     ),
     Command(
         "bench",
-        "Measure what the calls of a plugin cost, through each binding and in a process of its own.",
+        "Measure the cost of a plugin's calls, through each binding and isolated.",
         "bench",
     ),
     Command("lock", "Write a lock file with the SHA-256 of each plugin, for hosts that load no other files.", "lock"),

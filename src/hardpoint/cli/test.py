@@ -1,8 +1,8 @@
-"""Take a plugin through the conformance kit: bad input, no memory, many threads, leaks, and what its file shows.
+"""Test a plugin with the conformance kit: hostile input, lack of memory, threads, leaks, and properties of the file.
 
-It runs on a plugin of any contract. Each check runs in a process of its own, so one that crashes or hangs is an outcome
-like any other. Without --contract, every plugin in the library is tested, as `hardpoint check` does it. The exit status
-is 1 if a check failed, crashed or timed out; warnings change nothing. --list tells what each check wants.
+The kit tests a plugin for any contract. Each check runs in a process of its own, so a crash or a hang is reported like
+any other outcome. Without --contract, every plugin in the library is tested, as with `hardpoint check`. The exit status
+is 1 if a check failed, crashed or timed out; warnings do not count. --list shows all checks.
 
 examples:
   hardpoint test build/plugins/english.so
@@ -37,22 +37,22 @@ _WIDTH = 20
 
 
 def configure(parser: ArgumentParser) -> None:
-    """The command's arguments."""
+    """Add the command's arguments."""
     parser.usage = "hardpoint test [options] FILE"
     parser.add_argument("file", nargs="?", metavar="FILE", help="the library")
     parser.add_argument("--contract", type=named, metavar="MODULE:CLASS", help="test the plugin for this contract")
-    parser.add_argument("--config", metavar="TEXT", help="what instances are made with")
+    parser.add_argument("--config", metavar="TEXT", help="the config for the plugin's create")
     parser.add_argument("--only", action="append", default=[], metavar="CHECK",
-                        help="make only this check, topic (calls) or pattern (*.bounds); can be repeated")  # fmt: skip
-    parser.add_argument("--skip", action="append", default=[], metavar="CHECK", help="leave it out; can be repeated")
-    parser.add_argument("--seed", type=int, help="what random input is made from; by default another one each time")
-    parser.add_argument("--timeout", type=seconds, metavar="S", help="seconds that a check may take (30)")
-    parser.add_argument("--jobs", type=count, metavar="N", help="checks at once; by default as many as there are CPUs")
+                        help="run only this check, topic (calls) or pattern (*.bounds); can be repeated")  # fmt: skip
+    parser.add_argument("--skip", action="append", default=[], metavar="CHECK", help="skip it; can be repeated")
+    parser.add_argument("--seed", type=int, help="seed of the random input; by default a new one each time")
+    parser.add_argument("--timeout", type=seconds, metavar="S", help="time limit of a check in seconds (30)")
+    parser.add_argument("--jobs", type=count, metavar="N", help="checks to run at once; by default one a CPU")
     parser.add_argument("--in-process", action="store_true",
-                        help="make all checks in this process, for a debugger; a crash ends it")  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
-    parser.add_argument("--junit", metavar="FILE", help="write the outcome as JUnit's XML, too")
-    parser.add_argument("--list", action="store_true", help="print every check with its sentence, and do nothing else")
+                        help="run all checks in this process, for a debugger; a crash ends it")  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print the outcomes as JSON")
+    parser.add_argument("--junit", metavar="FILE", help="write the outcomes as JUnit XML as well")
+    parser.add_argument("--list", action="store_true", help="list the checks, and run none")
 
 
 def run(arguments: Namespace) -> int:
@@ -91,10 +91,10 @@ def _test(arguments: Namespace) -> list[Report]:
             conformance.run(
                 arguments.file, contract, config=arguments.config, only=arguments.only, skip=arguments.skip,
                 seed=seed, timeout=arguments.timeout or conformance.TIMEOUT, jobs=arguments.jobs,
-                in_process=arguments.in_process, tell=_ignore if arguments.json else _show,
+                in_process=arguments.in_process, on_outcome=_ignore if arguments.json else _show,
             )
         )  # fmt: skip
-        seed = reports[0].seed  # one for all
+        seed = reports[0].seed  # the same for all
     return reports
 
 
@@ -108,11 +108,11 @@ def _write(path: str, reports: Sequence[Report]) -> None:
 
 
 def _ignore(_: Outcome) -> None:
-    """It is printed later, with all the others."""
+    """Print nothing: --json prints all outcomes at the end."""
 
 
 def _show(outcome: Outcome) -> None:
-    """One line, and below it what went wrong."""
+    """Print one line, and below it the reason of a failure."""
     bad = outcome.status not in {"passed", "skipped"}
     about = outcome.about.rstrip(".") + (f" ({outcome.detail})" if outcome.detail and not bad else "")
     state = coloured(f"{outcome.status:<9}", _COLOURS[outcome.status])
@@ -127,8 +127,8 @@ def _show(outcome: Outcome) -> None:
 
 def _summarize(reports: Sequence[Report], took: float) -> None:
     counts: Counter[str] = Counter(outcome.status for report in reports for outcome in report.outcomes)
-    told = ", ".join(f"{counts[status]} {status}" for status in _COLOURS if counts[status]) or "no check was made"
-    print(f"{told}; seed {reports[0].seed}; {took:.1f} s")
+    totals = ", ".join(f"{counts[status]} {status}" for status in _COLOURS if counts[status]) or "no check was run"
+    print(f"{totals}; seed {reports[0].seed}; {took:.1f} s")
 
 
 def _as_dict(report: Report) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""The conformance kit: what any plugin of any contract has to bear, check by check. `hardpoint test` is its command."""
+"""The conformance kit: checks that a plugin for any contract has to pass. `hardpoint test` runs them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 __all__ = ["BAD", "CHECKS", "Check", "Outcome", "Report", "Status", "UnknownCheckError", "run"]
 
 TIMEOUT = 30.0
-"""Seconds that each check may take."""
+"""Time limit of each check in seconds."""
 
 
 class UnknownCheckError(ValueError):
-    """There is no check of that name."""
+    """A name, topic or pattern that matches no check."""
 
     def __init__(self, name: str) -> None:
         import difflib
@@ -33,12 +33,12 @@ class UnknownCheckError(ValueError):
 
 
 class Report(Fields):
-    """How one plugin did."""
+    """The outcomes of one plugin."""
 
     path: str
     contract: str
     seed: int
-    """What made the random input; the same makes it again."""
+    """Seed of the random input; the same seed repeats the input."""
     outcomes: tuple[Outcome, ...]
 
     @property
@@ -58,19 +58,19 @@ def run(
     timeout: float = TIMEOUT,
     jobs: int | None = None,
     in_process: bool = False,
-    tell: Callable[[Outcome], object] = lambda _: None,
+    on_outcome: Callable[[Outcome], object] = lambda _: None,
 ) -> Report:
-    """Make the checks on the plugin for `contract` (its class) in the library at `path`.
+    """Check the plugin for `contract` (its class) in the library at `path`.
 
     `only` and `skip` choose checks by name, by topic (`calls`) or by pattern (`*.bounds`); UnknownCheckError, a
-    ValueError, if one of them chooses none. Each check runs in a process of its own, `jobs` of them at once (as many as
-    there are processors), for `timeout` seconds at most; with `in_process` all in this one, where a plugin that crashes ends
-    it. `config` is what instances are made with. `tell` is given each outcome, in the order of the report, as soon as it is
-    known.
+    ValueError, if one of them matches no check. Each check runs in a process of its own, `jobs` of them at once (by
+    default one a CPU), for `timeout` seconds at most. With `in_process` all run in this process, and a crash of the
+    plugin ends it. `config` is passed to the plugin's create. `on_outcome` is called with each outcome, in the order of
+    the report, as soon as it is known.
     """
     import secrets
 
-    from .runner import run_apart  # these take 20 ms, and the process that makes the checks does without
+    from .runner import run_apart  # these take 20 ms, and the process that runs the checks does not need them
     from .schedule import run_here
 
     job = Job(
@@ -88,12 +88,12 @@ def run(
         early[outcome.name] = outcome
         while len(outcomes) < len(chosen) and (name := chosen[len(outcomes)].name) in early:
             outcomes.append(early[name])
-            tell(early[name])
+            on_outcome(early[name])
     return Report(os.fspath(path), str(job.contract), job.seed, tuple(outcomes))
 
 
 def choose(only: Iterable[str], skip: Iterable[str]) -> list[Check]:
-    """The checks that are wanted, in the order of the report."""
+    """The chosen checks, in the order of the report."""
     wanted = {name for pattern in only for name in _match(pattern)} or set(CHECKS)
     unwanted = {name for pattern in skip for name in _match(pattern)}
     return [check for name, check in CHECKS.items() if name in wanted - unwanted]

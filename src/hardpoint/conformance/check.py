@@ -1,4 +1,4 @@
-"""A check: a name, a sentence, and a function that returns or raises; and how it ended."""
+"""A check: a name, a sentence, and a function that returns or raises; and its outcome."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 Status = Literal["passed", "failed", "crashed", "timed out", "skipped", "warning"]
 BAD: tuple[Status, ...] = ("failed", "crashed", "timed out")
-"""The statuses of a check that did not go well."""
+"""The statuses that fail a plugin."""
 
 
 class FailedError(Exception):
-    """The plugin does what it should not; the message says what, and what to do."""
+    """The plugin violates the rule; the message says how, and what to do."""
 
 
 class SkippedError(Exception):
-    """There is nothing to check here; the message says why."""
+    """The check does not apply to the plugin; the message says why."""
 
 
 class WarnedError(Exception):
-    """Nothing is wrong, and something could be better."""
+    """The plugin is correct, but could be better."""
 
 
 class Check(Fields):
@@ -35,21 +35,21 @@ class Check(Fields):
     name: str
     """`topic.what`."""
     about: str
-    """What is so if it passes, in a sentence."""
+    """The rule, in a sentence."""
     function: Callable[[Subject], str | None]
-    """Gives what there is to tell of a plugin that passes; raises one of the errors above otherwise."""
+    """Returns a remark on a plugin that passes, or None; raises one of the errors above otherwise."""
     needs: tuple[str, ...]
-    """The checks without which it makes no sense: if one of them went badly or was skipped, it is skipped."""
+    """The checks that it depends on: if one of them failed or was skipped, it is skipped."""
     after: tuple[str, ...]
-    """The checks whose outcome it wants to know: inputs that kill the plugin are used once."""
+    """The checks that run before it because it uses their outcome: inputs that kill the plugin are used once."""
     runs: bool
-    """Whether code of the plugin runs, so that it needs a process of its own."""
+    """True if it runs code of the plugin, and so needs a process of its own."""
     ends: bool
-    """Whether the end of that process is what is checked."""
+    """True if it checks the end of that process."""
 
 
 class Outcome(Fields):
-    """How a check ended for one plugin."""
+    """The result of one check for one plugin."""
 
     contract: str
     """The contract, such as `greeter 1.0`."""
@@ -57,31 +57,31 @@ class Outcome(Fields):
     about: str
     status: Status
     detail: str
-    """Why, or what there is to tell; may be empty, and have several lines."""
+    """The reason, or a remark; may be empty, or have several lines."""
     output: str
-    """The last lines that the process wrote to stdout and stderr, if the check went badly."""
+    """The last lines that the process wrote to stdout and stderr, if the status is one of BAD."""
     seconds: float
 
 
 class Job(Fields):
-    """What the process of a check is told."""
+    """The input of a check's process."""
 
     path: str
     contract: Contract
     config: str | None
     seed: int
     timeout: float
-    """Seconds that a check may take."""
+    """Time limit of a check in seconds."""
     failed: tuple[str, ...] = ()
-    """The checks before it that went badly."""
+    """The earlier checks with a status in BAD."""
 
     def to_json(self) -> dict[str, Any]:
-        """The job as JSON has it; a contract's class is not needed for any check."""
+        """The job as values for JSON. The contract's class is left out: no check needs it."""
         return {**self._asdict(), "contract": self.contract.to_wire()}
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Job:
-        """The job that `to_json` wrote."""
+        """Read the output of `to_json`."""
         contract = Contract.from_wire(fields["contract"])
         return cls(**{**fields, "contract": contract, "failed": tuple(fields["failed"])})
 
@@ -98,7 +98,7 @@ def check(
     runs: bool = True,
     ends: bool = False,
 ) -> Callable[[Callable[[Subject], str | None]], Callable[[Subject], str | None]]:
-    """Make a function a check of that name; the first line of its docstring is its sentence."""
+    """Register a function as a check; the first line of its docstring is the check's sentence."""
 
     def register(function: Callable[[Subject], str | None]) -> Callable[[Subject], str | None]:
         about = (function.__doc__ or "").partition("\n")[0]

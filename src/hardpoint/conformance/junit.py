@@ -1,4 +1,4 @@
-"""Reports -> JUnit's XML, as Jenkins, GitLab and GitHub's actions read it."""
+"""Reports as JUnit XML, which Jenkins, GitLab and GitHub Actions read."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
     from . import Outcome, Report
 
-# What XML 1.0 cannot hold, not even escaped (section 2.2, "Characters").
+# Characters that XML 1.0 forbids, even escaped (section 2.2, "Characters").
 _NO_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _ELEMENTS = {"failed": "failure", "crashed": "error", "timed out": "error", "skipped": "skipped"}
 
 
 def write(path: str, reports: Sequence[Report]) -> None:
-    """Write a file with a test suite for each report. OSError if it cannot be."""
+    """Write a file with a test suite for each report. OSError if it cannot be written."""
     root = Element("testsuites", name="hardpoint test")
     for report in reports:
         root.append(_suite(report))
@@ -56,5 +56,5 @@ def _case(outcome: Outcome) -> Element:
 
 
 def _clean(text: str) -> str:
-    """The text with what XML cannot hold spelt out."""
+    r"""Replace characters that XML forbids with \uXXXX."""
     return _NO_XML.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

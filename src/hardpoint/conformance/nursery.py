@@ -1,6 +1,6 @@
-"""The process that forks one for each check: it has one thread and none of the plugin's code, so a fork is safe and cheap.
+"""The process that forks one process for each check. It has one thread and no plugin code, so a fork is safe and cheap.
 
-A process of its own for each check from scratch takes 60 ms, a fork of this one 3 ms (measured).
+A new process for each check takes 60 ms, a fork of this one 3 ms (measured).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..ffi.libc import libc
 from ..isolation.worker import crash
 from . import CHECKS
 from .check import BAD, Job, Outcome
-from .schedule import Schedule, outcome, perform
+from .schedule import Schedule, outcome_of, perform
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from .check import Check
 
 _NOTE = 1024
-"""Bytes at the start of a report for what is being done; the outcome stands behind."""
+"""Bytes at the start of a report for the current step; the outcome follows."""
 _LAST_LINES, _LAST_BYTES = 12, 4096
 _PR_SET_PDEATHSIG = 1
 
 
 class _EndError(BaseException):
-    """A forked process ends as any program does, for the check that wants to see that."""
+    """Raised to end a forked process as any program ends, for the check of that."""
 
 
 class _Running:
@@ -55,31 +55,31 @@ class _Running:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         for fd in (1, 2):
             os.dup2(self._output.fileno(), fd)
-        made = perform(self.check, self._job, self._tell)
-        os.pwrite(self._report, json.dumps(made._asdict()).encode(), _NOTE)
+        outcome = perform(self.check, self._job, self._announce)
+        os.pwrite(self._report, json.dumps(outcome._asdict()).encode(), _NOTE)
         if self.check.ends:
             raise _EndError
         os._exit(0)
 
-    def _tell(self, text: str) -> None:
+    def _announce(self, text: str) -> None:
         os.pwrite(self._report, text.encode(errors="backslashreplace")[:_NOTE].ljust(_NOTE, b"\0"), 0)
 
     def read(self, status: int | None) -> Outcome:
-        """What the process wrote, or how it died and of what; `status` is None if it took too long."""
+        """The outcome that the process wrote, or how it died and in which step; `status` is None for a time-out."""
         seconds = time.monotonic() - self._start
         data = os.pread(self._report, os.fstat(self._report).st_size, 0)
         output = _tail(self._output)
         os.close(self._report)
         self._output.close()
         if status == 0 and len(data) > _NOTE:
-            made = Outcome(**json.loads(data[_NOTE:]))
-            return Outcome(*made[:5], output if made.status in BAD else "", seconds)
+            outcome = Outcome(**json.loads(data[_NOTE:]))
+            return Outcome(*outcome[:5], output if outcome.status in BAD else "", seconds)
         doing = data[:_NOTE].rstrip(b"\0").decode(errors="replace") or "the start"
         if status is None:
-            detail = f"it did not come back within {self._job.timeout:g} s from: {doing}"
-            return outcome(self.check, self._job, "timed out", detail, output, seconds)
+            detail = f"it did not return within {self._job.timeout:g} s from: {doing}"
+            return outcome_of(self.check, self._job, "timed out", detail, output, seconds)
         how = _signal(-status) if status < 0 else f"it ended the process, with exit status {status}"
-        return outcome(self.check, self._job, "crashed", f"{how} in: {doing}", output, seconds)
+        return outcome_of(self.check, self._job, "crashed", f"{how} in: {doing}", output, seconds)
 
 
 def _signal(number: int) -> str:
@@ -95,8 +95,8 @@ def _tail(output: IO[bytes]) -> str:
     return "\n".join(output.read().decode(errors="replace").splitlines()[-_LAST_LINES:])
 
 
-def _make(job: Job, checks: list[Check], jobs: int) -> Iterator[Outcome]:
-    """Make the checks, each as soon as it can be."""
+def _run(job: Job, checks: list[Check], jobs: int) -> Iterator[Outcome]:
+    """Run the checks, each as soon as those before it allow."""
     schedule, running = Schedule(job, checks), dict[int, _Running]()
     try:
         while True:
@@ -112,7 +112,7 @@ def _make(job: Job, checks: list[Check], jobs: int) -> Iterator[Outcome]:
                 return
             for pid, status in _wait(running):
                 yield schedule.done(running.pop(pid).read(status))
-    except _EndError:  # in a forked process: the others are not its own
+    except _EndError:  # in a forked process: the others are not its children
         raise
     except BaseException:
         for pid in running:
@@ -121,7 +121,7 @@ def _make(job: Job, checks: list[Check], jobs: int) -> Iterator[Outcome]:
 
 
 def _wait(running: dict[int, _Running]) -> Iterator[tuple[int, int | None]]:
-    """The processes that have ended, with their status; None for one that had to be killed."""
+    """Wait for processes that end or reach their time limit; the latter are killed, and have the status None."""
     end = min(each.end for each in running.values())
     signal.sigtimedwait({signal.SIGCHLD}, max(end - time.monotonic(), 0))
     for pid, each in list(running.items()):
@@ -135,18 +135,18 @@ def _wait(running: dict[int, _Running]) -> Iterator[tuple[int, int | None]]:
 
 
 def main(*descriptors: str) -> None:
-    """Read the request from one descriptor, and write each outcome to another, as a line of JSON."""
+    """Read the request from one descriptor, and write each outcome as a line of JSON to the other."""
     request, answers = map(int, descriptors)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
-    if crash.KNOWS_PLUGINS:  # else it would tell of the kit's own functions, and hide the plugin's last words
+    if crash.KNOWS_PLUGINS:  # else it would report functions of the kit, and hide the plugin's last lines
         crash.install()
     fields, names, jobs = json.loads(os.pread(request, os.fstat(request).st_size, 0))
     os.close(request)
     os.set_inheritable(answers, False)
     try:
-        for made in _make(Job.from_json(fields), [CHECKS[name] for name in names], jobs):
-            os.write(answers, json.dumps(made._asdict()).encode() + b"\n")
+        for outcome in _run(Job.from_json(fields), [CHECKS[name] for name in names], jobs):
+            os.write(answers, json.dumps(outcome._asdict()).encode() + b"\n")
     except (_EndError, KeyboardInterrupt):
         return

@@ -1,4 +1,4 @@
-"""Memory whose neighbours cannot be touched: mmap(2) and mprotect(2)."""
+"""Memory between guard pages: mmap(2) and mprotect(2)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 
 PAGE = mmap.PAGESIZE
 NONE, READ, READ_WRITE = 0, mmap.PROT_READ, mmap.PROT_READ | mmap.PROT_WRITE
-_NO_RESERVE = 0x4000  # mmap.MAP_NORESERVE, which Python has since 3.13; the same number on x86-64 and AArch64
+_NO_RESERVE = 0x4000  # mmap.MAP_NORESERVE, new in Python 3.13; the same number on x86-64 and AArch64
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _mmap = _libc.mmap
@@ -21,12 +21,12 @@ _mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 
 
 def round_up(size: int) -> int:
-    """The size in whole pages, in bytes."""
+    """Round a size up to whole pages."""
     return -(-size // PAGE) * PAGE
 
 
 class Region:
-    """At least `size` bytes of zeros between two pages that nobody can touch. It takes no memory until it is written to."""
+    """At least `size` bytes of zeros between two guard pages. It takes no memory until it is written to."""
 
     def __init__(self, size: int, protection: int = READ_WRITE) -> None:
         whole = max(round_up(size), PAGE)
@@ -39,12 +39,12 @@ class Region:
         self.protect(protection)
 
     def protect(self, protection: int, end: int | None = None) -> None:
-        """What may be done with the memory, up to `end`, an address between two pages."""
+        """Set the protection of the memory up to `end`, the address of a page."""
         if _mprotect(self.start, (end or self.end) - self.start, protection):
             raise MemoryError(f"memory cannot be protected: {os.strerror(ctypes.get_errno())}")
 
     def free(self) -> None:
-        """Give it back; it is not used again."""
+        """Unmap it, guard pages included."""
         _munmap(self.start - PAGE, self.end - self.start + 2 * PAGE)
 
 

@@ -1,4 +1,4 @@
-"""Calls of a vtable's functions as C makes them, with every pointer in our hand: nothing here judges what comes back."""
+"""Calls of a vtable's functions with every pointer under control; the answers are not judged here."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from ..binding.ctypes import argument_types, c_type
 from ..fields import Fields
 from . import pages
-from .outs import Out
+from .hp_out import RoomyOut
+from .input_memory import InputMemory
 from .pages import PAGE, Region
-from .places import Places
 
 if TYPE_CHECKING:
     from ..backend import Plugin
@@ -20,30 +20,30 @@ _SHOWN = 40
 
 
 class Answer(Fields):
-    """What a call left behind."""
+    """The results of one call."""
 
     status: int
     length: int
-    """`len` as the plugin left it."""
+    """`len`, which the plugin set."""
     cap: int
     intact: bool
-    """Whether data, cap and grow are as they were."""
+    """True if data, cap and grow are unchanged."""
     text: bytes
-    """What it wrote: the result, or the reason; empty if `length` cannot be."""
+    """The result or the reason that it wrote; empty if `length` is larger than `cap`."""
     scalar: bytes
-    """The bytes at `result`; empty if there is none."""
+    """The bytes at `result`; empty without one."""
     changed: tuple[bytes, ...]
-    """The bytearrays as they are now."""
+    """The bytearrays after the call."""
 
     def is_same(self, other: Answer) -> bool:
-        """Whether a caller would take both for the same."""
+        """True if a caller cannot tell the answers apart."""
         return (self.status, self.text, self.scalar, self.changed) == (
             other.status, other.text, other.scalar, other.changed
         )  # fmt: skip
 
 
 class Prepared:
-    """A call with everything in place, which can be made again and again."""
+    """A call with its arguments in memory, which can be repeated."""
 
     def __init__(self, caller: Caller, method: Method, values: tuple[Any, ...]) -> None:
         self._caller, self._out, self._method = caller, caller.out, method
@@ -55,7 +55,7 @@ class Prepared:
                 arguments.append(value)
                 continue
             data = value.encode() if kind.is_text else value
-            address = caller.places.put(data, writable=kind.writable)
+            address = caller.memory.put(data, writable=kind.writable)
             arguments += address, len(data)
             if kind.writable:
                 self._writable.append((address, data))
@@ -70,7 +70,7 @@ class Prepared:
         self._arguments = (*arguments, self._out.address)
 
     def call(self) -> int:
-        """Make the call, and give its status."""
+        """Make the call; return its status."""
         for address, data in self._writable:
             pages.write(address, data)
         if self._size:
@@ -79,7 +79,7 @@ class Prepared:
         return int(self._function(self._caller.pointer, *self._arguments))
 
     def answer(self) -> Answer:
-        """Make the call, and give all that it left."""
+        """Make the call; return all its results."""
         status, out = self.call(), self._out
         length = int(out.struct.len)
         matters = length <= out.cap and (status or self._method.result.is_buffer)
@@ -92,34 +92,34 @@ class Prepared:
 
 
 class Caller:
-    """Calls the methods of an instance, that of `pointer`, from one thread at a time."""
+    """Calls the methods of the instance at `pointer`, from one thread at a time."""
 
     def __init__(
-        self, plugin: Plugin, pointer: int, *, places: Places | None = None, out: Out | None = None,
+        self, plugin: Plugin, pointer: int, *, memory: InputMemory | None = None, out: RoomyOut | None = None,
         exact: bool = False,
     ) -> None:  # fmt: skip
         self.pointer = pointer
-        self.places = places or Places()
-        self.out = out or Out()
+        self.memory = memory or InputMemory()
+        self.out = out or RoomyOut()
         self._plugin = plugin
         self._result = Region(PAGE)
         self._exact = exact
 
     def address_of(self, method: Method) -> int:
-        """Where its function is."""
+        """The address of a method's function."""
         return self._plugin.slots.methods[method.name]
 
     def result_of(self, size: int) -> int:
-        """Where a scalar result of that size goes; if exact, right before memory that cannot be touched."""
+        """The address for a scalar result of that size; if exact, directly before a guard page."""
         return self._result.end - (size if self._exact else 64)
 
     def prepare(self, method: Method, values: tuple[Any, ...]) -> Prepared:
-        """A call of a method with these values."""
+        """Prepare a call of a method with these values."""
         return Prepared(self, method, values)
 
 
 def spell(method: Method, values: tuple[Any, ...]) -> str:
-    """A call in words, with what is long cut short."""
+    """Format a call for messages, with long values shortened."""
     parts: list[str] = []
     for parameter, value in zip(method.parameters, values, strict=True):
         text = repr(value)

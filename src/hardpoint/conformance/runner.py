@@ -1,4 +1,4 @@
-"""Checks -> their outcomes, from the processes that make them."""
+"""Run checks in processes of their own, and collect the outcomes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def run_apart(job: Job, checks: Sequence[Check], jobs: int) -> Iterator[Outcome]:
-    """Make each check in a process of its own, `jobs` of them at once; the outcomes come as they are ready."""
+    """Run each check in a process of its own, `jobs` of them at once; yield the outcomes as they arrive."""
     request = os.memfd_create("hardpoint-test", os.MFD_CLOEXEC)
     reads, writes = os.pipe()
     try:
@@ -41,4 +41,4 @@ def run_apart(job: Job, checks: Sequence[Check], jobs: int) -> Iterator[Outcome]
         finally:
             nursery.kill()
     if nursery.returncode:
-        raise HardpointError(f"the process that makes the checks ended with status {nursery.returncode}", path=job.path)
+        raise HardpointError(f"the process that runs the checks ended with status {nursery.returncode}", path=job.path)

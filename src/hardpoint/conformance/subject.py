@@ -1,4 +1,4 @@
-"""The plugin that is being checked, as the checks see it: opened once, through the loader's own stages."""
+"""The plugin under test, opened once through the stages of `hardpoint.load`, and calls of its methods."""
 
 from __future__ import annotations
 
@@ -26,93 +26,93 @@ if TYPE_CHECKING:
     from ..definition.model import Contract, Method
     from ..inprocess.plugin import InProcess
     from .check import Job
-    from .outs import Out
-    from .places import Places
+    from .hp_out import RoomyOut
+    from .input_memory import InputMemory
     from .values import Values
 
 _COMMON = ("tiny", "empty", "nul", "extreme", "long")
 _PROVED_BY = {"long": "huge"}
-"""The check that a kind of input belongs to, if it is not the one of its name."""
+"""The check that tries a kind of input first, where it is not `calls.` and the kind."""
 
 
 class Subject:
-    """One plugin, for one check."""
+    """The plugin under test, for one check."""
 
-    def __init__(self, job: Job, check: str, tell: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, job: Job, check: str, announce: Callable[[str], None] = lambda _: None) -> None:
         self.job = job
         self.path = job.path
         self.contract: Contract = job.contract
-        self.tell = tell
-        """Says what is about to be done, for the case that it is the last thing."""
-        self.random = Random(f"{job.seed} {check}")  # noqa: S311 - to be repeated, not to be secret
+        self.announce = announce
+        """Records the next step, for the report of a crash or a time-out in it."""
+        self.random = Random(f"{job.seed} {check}")  # noqa: S311 - repeatable on purpose
 
     @cached_property
     def opened(self) -> InProcess:
-        """The plugin, with its library open for good."""
-        self.tell("loading the library")
+        """The plugin, with its library open for the rest of the process."""
+        self.announce("loading the library")
         with open_library(self.path) as file:
             request = Request(file.absolute, self.contract, binding="ctypes")
             return open_in_process(file, require_fit(file, self.contract), request)
 
     @property
     def plugin(self) -> Plugin:
-        """Its slots and who it is."""
+        """Its slots and its manifest."""
         return self.opened.plugin
 
     @property
     def vtable(self) -> Any:
-        """The live vtable's head, an hp_vtable."""
+        """The head of the live vtable, an hp_vtable."""
         return ffi.cast("hp_vtable *", libc.dlsym(self.opened.library.handle, self.contract.symbol.encode()))
 
     @property
     def methods(self) -> list[Method]:
-        """The methods that it has: an older plugin, or one with empty slots, lacks some."""
+        """The contract's methods that the plugin has: an older plugin, or one with empty slots, lacks some."""
         return [method for method in self.contract.methods if self.plugin.slots.methods.get(method.name)]
 
     # -- instances -----------------------------------------------------------------------------------------------------
 
     def create(self) -> Holder:
-        """An instance, with the config that there is for it. It is destroyed when nobody holds it any more."""
+        """Create an instance with the job's config. It is destroyed with the Holder's last reference."""
         config = self.job.config
         try:
             return self.create_with(None if config is None else config.encode())
         except CreateError as error:
             advice = "give it another --config" if config is not None else "if it needs a config, give it with --config"
-            raise FailedError(f"create said no: {error}; {advice}") from error
+            raise FailedError(f"create failed: {error}; {advice}") from error
 
     def create_with(self, config: bytes | None) -> Holder:
-        """An instance with that config. CreateError if the plugin refuses, ContractBrokenError if it does so wrongly."""
-        self.tell(
+        """Create an instance. CreateError if the plugin refuses, ContractBrokenError if it violates the ABI."""
+        self.announce(
             f"create with {'no config' if config is None else f'the config {config[:40]!r} ({len(config):,} bytes)'}"
         )
         check_config(self.plugin, config)
         host: Any = None
         if self.plugin.slots.create:
-            from ..inprocess.host_log import host_for  # a thread and two sockets, which not every check should have
+            from ..inprocess.host_log import host_for  # starts a thread and two sockets, which most checks do without
 
             host = host_for(self.plugin.manifest.plugin)
         return binding.create(self.plugin, host, config)
 
     def destroy(self, holders: list[Holder]) -> None:
-        """Destroy what is held in the list, from the last to the first."""
-        self.tell("destroy")
+        """Destroy the instances, from the last to the first. The caller's references must be in the list only."""
+        self.announce("destroy")
         while holders:
             holders.pop()
 
     def caller(
-        self, holder: Holder, *, places: Places | None = None, out: Out | None = None, exact: bool = False
+        self, holder: Holder, *, memory: InputMemory | None = None, out: RoomyOut | None = None, exact: bool = False
     ) -> Caller:
-        """What calls the methods of an instance; each thread needs its own."""
-        return Caller(self.plugin, holder.pointer, places=places, out=out, exact=exact)
+        """Make a Caller for an instance; each thread needs its own."""
+        return Caller(self.plugin, holder.pointer, memory=memory, out=out, exact=exact)
 
     # -- inputs --------------------------------------------------------------------------------------------------------
 
     def failed(self, *names: str) -> bool:
-        """Whether one of these checks was made before, and went badly."""
+        """True if one of these checks ran before and failed, crashed or timed out."""
         return any(name in self.job.failed for name in names)
 
     def inputs(self, *kinds: str) -> list[tuple[Method, Values]]:
-        """Calls of every method with these kinds of inputs, without those that a check found to kill the plugin."""
+        """Calls of every method with these kinds of inputs, except kinds with which an earlier check failed."""
         good = [kind for kind in kinds or _COMMON if not self.failed(f"calls.{_PROVED_BY.get(kind, kind)}")]
         return [(method, values) for kind in good for method in self.methods for values in inputs(method, kind)]
 
@@ -122,11 +122,11 @@ class Subject:
         calls: list[tuple[Method, Values]],
         judge: Callable[[Method, Values, Any], None] | None = None,
     ) -> int:
-        """Make the calls, and have `judge` look at each answer; how many there were."""
+        """Make the calls, and pass each answer to `judge`; return their number."""
         if not calls:
             raise SkippedError("no method takes such input")
         for method, values in calls:
-            self.tell(spell(method, values))
+            self.announce(spell(method, values))
             prepared = caller.prepare(method, values)
             if judge:
                 judge(method, values, prepared.answer())
@@ -135,7 +135,7 @@ class Subject:
         return len(calls)
 
     def for_a_while(self, share: float) -> Iterator[int]:
-        """Count, until that share of the time that the check may take is over."""
+        """Count until that share of the check's time limit is over."""
         end, count = time.monotonic() + share * self.job.timeout, 0
         while time.monotonic() < end:
             yield count

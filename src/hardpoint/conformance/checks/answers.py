@@ -1,4 +1,4 @@
-"""Whether what comes back is what the ABI allows."""
+"""Answers: status, length, hp_out, text and bool are as the ABI requires."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _AFTER = tuple(f"calls.{kind}" for kind in KINDS)
 
 
 def _judge(subject: Subject, find: Callable[[Method, Answer], str | None], *more: str) -> str:
-    """Make many calls, with `more` kinds of input, and fail with what `find` has against the answer of one."""
+    """Make many calls, with `more` kinds of input too, and fail with the first fault that `find` returns."""
 
     def judge(method: Method, values: Values, answer: Any) -> None:
         if fault := find(method, answer):
@@ -33,20 +33,20 @@ def _judge(subject: Subject, find: Callable[[Method, Answer], str | None], *more
 
 
 def _judge_all(subject: Subject, is_fine: Callable[[Answer], bool], fault: str) -> str:
-    """Fail with `fault` if an answer is not fine; `{0}` in it is the answer."""
+    """Fail with `fault` if `is_fine` is false for an answer; `{0}` in `fault` is the answer."""
     return _judge(subject, lambda _, answer: None if is_fine(answer) else fault.format(answer))
 
 
 @check("answers.status", after=_AFTER)
 def status(subject: Subject) -> str:
-    """Every status is one: from 0 to 65535."""
+    """Every status is from 0 to 65535."""
     fault = f"returned the status {{0.status}}, and a status is from 0 to {LAST_STATUS}"
     return _judge_all(subject, lambda answer: 0 <= answer.status <= LAST_STATUS, fault)
 
 
 @check("answers.length", after=_AFTER)
 def length(subject: Subject) -> str:
-    """No method says that it wrote more than there was room for."""
+    """No method sets out->len to more than out->cap."""
     fault = "says that it wrote {0.length:,} bytes where there was room for {0.cap:,}"
     return _judge_all(subject, lambda answer: answer.length <= answer.cap, fault)
 
@@ -76,9 +76,9 @@ def text(subject: Subject) -> str:
 
 @check("answers.bool", after=_AFTER)
 def boolean(subject: Subject) -> str:
-    """Every bool is 0 or 1."""
+    """Every bool result is 0 or 1."""
     if all(method.result.python is not bool for method in subject.methods):
-        raise SkippedError("no method gives a bool")
+        raise SkippedError("no method returns a bool")
 
     def find(method: Method, answer: Answer) -> str | None:
         if method.result.python is not bool or answer.status or answer.scalar in {b"\0", b"\1"}:

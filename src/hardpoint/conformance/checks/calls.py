@@ -1,4 +1,4 @@
-"""Whether every method comes back, whatever it is called with; what it then says is the affair of other checks."""
+"""Every method returns, with any input. Other checks judge the answers."""
 
 from __future__ import annotations
 
@@ -23,43 +23,43 @@ def _survive(subject: Subject, kind: str) -> str:
 
 @check("calls.tiny", needs=("lifecycle.create",))
 def tiny(subject: Subject) -> str:
-    """Every method comes back from a call with ordinary, short input."""
+    """Every method returns from a call with ordinary, short input."""
     return _survive(subject, "tiny")
 
 
 @check("calls.empty")
 def empty(subject: Subject) -> str:
-    """Every method comes back from a call with empty texts and buffers, and zeros."""
+    """Every method returns from a call with empty texts and buffers, and zeros."""
     return _survive(subject, "empty")
 
 
 @check("calls.nul")
 def nul(subject: Subject) -> str:
-    """Every method comes back from a call with NULs within texts and buffers."""
+    """Every method returns from a call with NULs within texts and buffers."""
     return _survive(subject, "nul")
 
 
 @check("calls.unicode")
 def unicode(subject: Subject) -> str:
-    """Every method comes back from a call with all of Unicode, and with all bytes."""
+    """Every method returns from a call with all of Unicode, and with all bytes."""
     return _survive(subject, "unicode")
 
 
 @check("calls.extreme")
 def extreme(subject: Subject) -> str:
-    """Every method comes back from a call with the largest numbers, infinities and NaN."""
+    """Every method returns from a call with the largest numbers, infinities and NaN."""
     return _survive(subject, "extreme")
 
 
 @check("calls.huge")
 def huge(subject: Subject) -> str:
-    """Every method comes back from a call with 4 KiB, 64 KiB, 1 MiB and 16 MiB."""
+    """Every method returns from a call with 4 KiB, 64 KiB, 1 MiB and 16 MiB."""
     return _survive(subject, "huge")
 
 
 @check("calls.random", after=tuple(f"calls.{kind}" for kind in KINDS))
 def random(subject: Subject) -> str:
-    """Every method comes back from calls with random input (`--seed` makes them again)."""
+    """Every method returns from calls with random input (`--seed` repeats it)."""
     without = {kind for kind in KINDS if subject.failed(f"calls.{kind}")}
     holders = [subject.create()]
     caller = subject.caller(holders[0])

@@ -1,4 +1,4 @@
-"""What can be said of the file; none of its code runs."""
+"""Properties of the file; none of its code runs."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 _DT_BIND_NOW, _DF_BIND_NOW, _DF_1_NOW = 24, 8, 1
 _SHT_SYMTAB = 2
 _LINKERS = {"_init", "_fini", "_edata", "_end", "__bss_start"}
-"""What older linkers export from every library."""
+"""Symbols that older linkers export from every library."""
 
 
 @check("file.fits", needs=(), runs=False)
 def fits(subject: Subject) -> str:
-    """It fits its contract and this machine, by all that `hardpoint check` looks at."""
+    """It fits its contract and this machine: everything that `hardpoint check` looks at."""
     with open_library(subject.path) as file:
         fit = preflight(file, subject.contract)
         stripped = "not " * any(kind == _SHT_SYMTAB for kind, *_ in fit.elf.sections) + "stripped"
@@ -38,7 +38,7 @@ def fits(subject: Subject) -> str:
 
 @check("file.exports", needs=(), runs=False)
 def exports(subject: Subject) -> str:
-    """It exports its vtables, and nothing that could get in another library's way."""
+    """It exports its vtables, and no symbol that could clash with another library's."""
     with open_library(subject.path) as file:
         elf, manifests = read_library(file)
         own = {f"hardpoint_{each.contract}_v{each.version[0]}" for each in manifests if isinstance(each, Manifest)}
@@ -55,7 +55,7 @@ def exports(subject: Subject) -> str:
 
 @check("file.hardening", needs=(), runs=False)
 def hardening(subject: Subject) -> str:
-    """Its table of functions cannot be overwritten: it is linked with relro and immediate binding."""
+    """Its vtable cannot be overwritten: it is linked with relro and immediate binding."""
     with open_library(subject.path) as file:
         elf, _ = read_library(file)
         missing = [flag for flag, there in (("relro", _has_relro(elf)), ("now", _binds_now(elf))) if not there]
@@ -75,7 +75,7 @@ def _binds_now(elf: ElfFile) -> bool:
 
 @check("file.runpath", needs=(), runs=False)
 def runpath(subject: Subject) -> str | None:
-    """It looks for the libraries that it needs beside itself or where the system has them."""
+    """It needs no library by an absolute path, and its RPATH or RUNPATH has none."""
     with open_library(subject.path) as file:
         elf, _ = read_library(file)
         paths = ":".join(filter(None, (elf.text(DT_RPATH), elf.text(DT_RUNPATH)))).split(":")
@@ -91,7 +91,7 @@ def runpath(subject: Subject) -> str | None:
 
 @check("file.glibc", needs=(), runs=False)
 def glibc(subject: Subject) -> str:
-    """Which glibc it needs can be told; the older, the more machines it runs on."""
+    """The oldest glibc that it runs with is known; the older, the more machines it runs on."""
     with open_library(subject.path) as file:
         elf, _ = read_library(file)
         oldest = oldest_glibc(elf)

@@ -1,6 +1,6 @@
-"""What instances leave behind in the process: descriptors and threads.
+"""Leaks of instances: file descriptors and threads that are left after destroy.
 
-What stays once is the library's own (the runtime of Go has threads for good); what stays of every instance is a leak.
+What stays once belongs to the library (the Go runtime never ends its threads); what stays of every instance is a leak.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
 
 _LIVES = 20
 _PATIENCE = 1.0
-"""Seconds that threads have to end after destroy."""
+"""Seconds to wait for threads to end after destroy."""
 
 
 @check("left.descriptors")
 def descriptors(subject: Subject) -> str | None:
-    """No instance leaves a descriptor open behind it."""
+    """No instance leaves a file descriptor open."""
     return _watch(subject, _descriptors, "descriptors open", "close them in destroy")
 
 
 @check("left.threads")
 def threads(subject: Subject) -> str | None:
-    """No instance leaves a thread running behind it."""
+    """No instance leaves a thread running."""
     return _watch(subject, _threads, "threads running", "have destroy end them, and wait for that")
 
 
 def _watch(subject: Subject, look: Callable[[], list[str]], what: str, advice: str) -> str | None:
-    """Live a few lives, and compare what there is with what there was after the first one."""
-    holders = [subject.create()]  # what the host itself has for plugins is there from now on
+    """Create and destroy several instances, and compare what is left with what was left after the first one."""
+    holders = [subject.create()]  # from now on the host's own threads and descriptors for plugins exist
     subject.destroy(holders)
     at_first = look()
     _live(subject)
@@ -59,7 +59,7 @@ def _live(subject: Subject) -> None:
 
 
 def _settled(look: Callable[[], list[str]], wanted: int) -> list[str]:
-    """What there is, once it is no more than wanted or time is up."""
+    """Look until there are no more than wanted, or time is up."""
     end = time.monotonic() + _PATIENCE
     while len(found := look()) > wanted and time.monotonic() < end:
         time.sleep(0.01)
@@ -67,12 +67,12 @@ def _settled(look: Callable[[], list[str]], wanted: int) -> list[str]:
 
 
 def _descriptors() -> list[str]:
-    """What each open descriptor is of."""
+    """The target of each open descriptor."""
     found: list[str] = []
     for name in os.listdir("/proc/self/fd"):
         try:
             found.append(os.readlink(f"/proc/self/fd/{name}"))
-        except OSError:  # the one of the listing itself
+        except OSError:  # the descriptor of the listing itself
             continue
     return [name.partition(":[")[0] for name in found]
 
@@ -84,6 +84,6 @@ def _threads() -> list[str]:
         try:
             with open(f"/proc/self/task/{thread}/comm", encoding="utf-8", errors="replace") as comm:
                 found.append(comm.read().strip())
-        except OSError:  # it has just ended
+        except OSError:  # the thread has just ended
             continue
     return found

@@ -1,4 +1,4 @@
-"""Making and ending instances."""
+"""Creating and destroying instances."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ _CYCLES, _MANY = 1000, 100
 
 @check("lifecycle.create", needs=("load.opens",))
 def create(subject: Subject) -> str | None:
-    """An instance can be made and ended."""
+    """An instance can be created and destroyed."""
     subject.destroy([subject.create()])
-    return None if subject.plugin.slots.create else "it has no create: there is nothing to make"
+    return None if subject.plugin.slots.create else "it has no create: there is nothing to create"
 
 
 @check("lifecycle.cycles", needs=("lifecycle.create",))
 def cycles(subject: Subject) -> None:
-    """Instances can be made and ended one after the other, 1,000 times."""
+    """1,000 instances can be created and destroyed one after the other."""
     for count in range(_CYCLES):
         holders = [subject.create()]
-        subject.tell(f"destroy, after {count:,} instances")
+        subject.announce(f"destroy, after {count:,} instances")
         holders.clear()
 
 
 @check("lifecycle.many", needs=("lifecycle.create",))
 def many(subject: Subject) -> None:
-    """A hundred instances live side by side, and end in any order."""
+    """A hundred instances can exist at once, and be destroyed in any order."""
     holders = []
     for count in range(_MANY):
         try:
@@ -53,7 +53,7 @@ def many(subject: Subject) -> None:
 
 @check("lifecycle.config", needs=("lifecycle.create",))
 def config(subject: Subject) -> str:
-    """A config that makes no sense is taken or refused, as the ABI has it."""
+    """A config that makes no sense is accepted, or refused as the ABI requires."""
     if not subject.plugin.slots.create:
         raise SkippedError("it has no create, so it takes no config")
     taken = refused = 0
@@ -80,19 +80,19 @@ def _configs(source: Random) -> Iterator[str]:
 
 @check("lifecycle.threads", needs=("lifecycle.create",))
 def threads(subject: Subject) -> None:
-    """An instance can be made on one thread and ended on another."""
+    """An instance can be created on one thread and destroyed on another."""
     holders = [subject.create()]
     on_thread(lambda: subject.destroy(holders))
 
 
 def on_thread(function: Callable[[], Any]) -> None:
-    """Do something on a thread of its own, and wait for it; what it raises is raised here."""
+    """Run a function on a new thread, and wait for it. Raises what the function raises."""
     errors: list[BaseException] = []
 
     def work() -> None:
         try:
             function()
-        except BaseException as error:  # noqa: BLE001 - it goes on below
+        except BaseException as error:  # noqa: BLE001 - raised again below
             errors.append(error)
 
     thread = threading.Thread(target=work)
@@ -104,22 +104,20 @@ def on_thread(function: Callable[[], Any]) -> None:
 
 @check("lifecycle.query", needs=("lifecycle.create",))
 def query(subject: Subject) -> None:
-    """A query for what it cannot know gives NULL."""
+    """The plugin's query returns NULL for an unknown id."""
     vtable = subject.vtable
     if not vtable.query:
         raise SkippedError("it has no query")
     ask = CFUNCTYPE(c_void_p, c_char_p)(int(ffi.cast("uintptr_t", vtable.query)))
     for name in (b"hp.nothing", b"hp.", b"", b"hp." + b"x" * 5000):
-        subject.tell(f"query({name[:40]!r})")
+        subject.announce(f"query({name[:40]!r})")
         if ask(name):
-            raise FailedError(
-                f"query({name[:40].decode()!r}) gave a pointer; give NULL for every id that it does not know"
-            )
+            raise FailedError(f"query({name[:40].decode()!r}) returned a pointer; return NULL for every unknown id")
 
 
 @check("lifecycle.state")
 def state(subject: Subject) -> None:
-    """Calls leave floating point, signal handlers, locale and working directory alone."""
+    """Calls do not change floating-point mode, signal handlers, locale or working directory."""
     _ = subject.opened
     before = process.take()
     holders = [subject.create()]
@@ -132,11 +130,11 @@ def state(subject: Subject) -> None:
 
 @check("lifecycle.exit", ends=True)
 def leave(subject: Subject) -> None:
-    """The process ends well with an instance still alive."""
-    _left.append(subject.create())
-    subject.call_each(subject.caller(_left[0]), subject.inputs("tiny"))
-    subject.tell("the end of the process")
+    """The process exits normally with an instance still alive."""
+    _alive_at_exit.append(subject.create())
+    subject.call_each(subject.caller(_alive_at_exit[0]), subject.inputs("tiny"))
+    subject.announce("the end of the process")
 
 
-_left: list[Any] = []
-"""What is not destroyed."""
+_alive_at_exit: list[Any] = []
+"""Keeps an instance alive until the process ends."""

@@ -1,4 +1,4 @@
-"""What loading does."""
+"""Loading the library: it opens, leaves the process state alone, and is fast."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from ..subject import Subject
 
 _SLOW = 0.1
-"""Seconds. The runtime of Go takes 10 milliseconds, and what a library of C takes is less than one."""
+"""Seconds. The Go runtime takes 10 milliseconds, a library in C less than one."""
 
 
 @check("load.opens", needs=("file.fits",))
 def opens(subject: Subject) -> None:
-    """The dynamic loader takes it, and what is in memory is what was in the file."""
+    """The dynamic loader opens it, and its vtable in memory is the one in the file."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", HardpointWarning)
         _ = subject.opened
@@ -27,14 +27,14 @@ def opens(subject: Subject) -> None:
 
 @check("load.state", needs=("load.opens",))
 def state(subject: Subject) -> None:
-    """Loading leaves floating point, signal handlers, locale and working directory alone."""
+    """Loading does not change floating-point mode, signal handlers, locale or working directory."""
     _check_fresh(subject)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", HardpointWarning)
         _ = subject.opened
     warning = next((each.message for each in caught if isinstance(each.message, HardpointWarning)), None)
     if warning is not None:
-        # The runtime of Go has handlers of signals, and cannot be told not to; hosts go on with their own.
+        # The Go runtime always installs signal handlers; the loader restores the host's.
         only_handlers = all(each.startswith(HANDLER) for each in warning.changed)
         raise (WarnedError if only_handlers else FailedError)(str(warning))
 
@@ -49,7 +49,7 @@ def load_time(subject: Subject) -> str:
         _ = subject.opened
     taken = time.perf_counter() - start
     if taken > _SLOW:
-        raise WarnedError(f"it took {taken:.2f} s, and every host pays that; do at the first call what takes long")
+        raise WarnedError(f"it took {taken:.2f} s, and every host pays that; do slow work at the first call")
     return f"{taken * 1000:.1f} ms"
 
 

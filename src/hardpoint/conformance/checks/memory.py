@@ -1,7 +1,7 @@
-"""Memory that grows with every call: a leak is growth that does not end.
+"""Memory leaks: growth that does not end.
 
-The memory that the process has (proc(5), statm) is looked at after each of several rounds. Caches that fill up and
-collectors of garbage let it grow for a while and then no more; a leak grows in every round, however many there are.
+The resident memory of the process (proc(5), statm) is read after each of several rounds. Caches and garbage collectors
+let it grow for a while and then no more; a leak grows in every round, however many there are.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _CALLS, _LIVES = 100_000, 10_000
 _ROUNDS, _MOST_ROUNDS = 4, 16
 _LEAST_GROWTH = 64 << 10
-"""Bytes a round that count as growth: what allocators take is up to twenty pages now and then."""
+"""Bytes a round that count as growth: allocators take up to twenty pages now and then."""
 
 
 @check("memory.calls", after=("calls.empty", "calls.nul", "calls.extreme", "calls.huge"))
@@ -33,7 +33,7 @@ def calls(subject: Subject) -> str:
     prepared: dict[str, list[Prepared]] = {}
     for method, values in subject.inputs("tiny", "empty", "nul", "extreme"):
         prepared.setdefault(method.name, []).append(caller.prepare(method, values))
-    subject.tell("many calls")
+    subject.announce("many calls")
 
     def work(count: int) -> None:
         for each in prepared.values():
@@ -45,13 +45,13 @@ def calls(subject: Subject) -> str:
 
 @check("memory.instances", needs=("lifecycle.cycles", "calls.tiny"), after=("memory.calls",))
 def instances(subject: Subject) -> str:
-    """Memory does not grow over 10,000 instances that are made, called and ended."""
+    """Memory does not grow over 10,000 instances that are created, called and destroyed."""
     if not subject.plugin.slots.create:
         raise SkippedError("it has no create")
     caller = subject.caller(subject.create())
     called = [] if subject.failed("memory.calls") else [caller.prepare(*call) for call in subject.inputs("tiny")]
-    subject.tell("many instances")
-    subject.tell = lambda _: None
+    subject.announce("many instances")
+    subject.announce = lambda _: None
 
     def work(count: int) -> None:
         for _ in range(count):
@@ -65,7 +65,7 @@ def instances(subject: Subject) -> str:
 
 
 def _watch(subject: Subject, work: Callable[[int], None], wanted: int, what: str, one: str) -> str:
-    """Do the work in rounds until memory no longer grows. FailedError if it never stops to."""
+    """Do the work in rounds until memory no longer grows. FailedError if it never stops growing."""
     start = time.monotonic()
     count = max(wanted // 100, 1)
     work(count)
@@ -83,12 +83,12 @@ def _watch(subject: Subject, work: Callable[[int], None], wanted: int, what: str
             return f"{done:,} {what}{all_of_it}"
     done = _MOST_ROUNDS * size
     raise FailedError(
-        f"memory grew by {(before - first) // 1024:,} KiB over {done:,} {what}, some {(before - first) // done:,} bytes "
-        f"each, and did not stop to; free what each {one} takes"
+        f"memory grew by {(before - first) // 1024:,} KiB over {done:,} {what}, some {(before - first) // done:,} "
+        f"bytes each, and did not stop growing; free the memory of each {one}"
     )
 
 
 def _resident() -> int:
-    """Bytes of memory that the process has."""
+    """Resident memory of this process in bytes."""
     with open("/proc/self/statm", "rb") as statm:
         return int(statm.read().split()[1]) * PAGE

@@ -1,11 +1,11 @@
-"""Results where they hurt: with just enough room, moving at every grow, with no more memory."""
+"""Hostile memory for results: of minimal size, moved by every grow, refused by grow."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from ..check import FailedError, SkippedError, WarnedError, check
-from ..outs import MovingOut, RefusingOut, TightOut
+from ..hp_out import MovingOut, RefusingOut, TightOut
 from ..raw import spell
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _NEVER_ASKED = "no method asked for more than 512 bytes"
 
 @check("out.bounds", after=_AFTER)
 def bounds(subject: Subject) -> str:
-    """No method writes before or behind the room that it has for its text."""
+    """No method writes outside the memory of its hp_out."""
     holders, out = [subject.create()], TightOut()
 
     def judge(method: Method, values: Values, _: Any) -> None:
@@ -32,7 +32,7 @@ def bounds(subject: Subject) -> str:
 
 @check("out.moved", after=_AFTER)
 def moved(subject: Subject) -> str:
-    """Every method goes on with out->data as it is after grow, which may have moved it."""
+    """Every method reads out->data again after grow, which may move it."""
     holders, out = [subject.create()], MovingOut()
     subject.call_each(subject.caller(holders[0], out=out), subject.inputs())
     if not out.asked:
@@ -42,7 +42,7 @@ def moved(subject: Subject) -> str:
 
 @check("out.refused", after=_AFTER)
 def refused(subject: Subject) -> str:
-    """Every method comes back and says so when grow refuses more memory."""
+    """Every method returns an error when grow refuses memory."""
     holders, out = [subject.create()], RefusingOut()
     asked: list[str] = []
     silent: list[str] = []
@@ -70,9 +70,9 @@ def refused(subject: Subject) -> str:
 
 @check("out.scalar", after=_AFTER)
 def scalar(subject: Subject) -> str:
-    """No method stores more than 8 bytes for a number, or 1 for a bool."""
+    """No method stores more than 8 bytes for a number, or 1 byte for a bool."""
     calls = [pair for pair in subject.inputs() if pair[0].result.is_value]
     if not calls:
-        raise SkippedError("no method gives a number or a bool")
+        raise SkippedError("no method returns a number or a bool")
     holders = [subject.create()]
     return f"{subject.call_each(subject.caller(holders[0], exact=True), calls):,} calls"

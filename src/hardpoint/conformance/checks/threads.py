@@ -1,4 +1,4 @@
-"""Calls from several threads at once. A race is found if it happens: many calls make that likely, and nothing certain."""
+"""Calls from several threads at once. A race is found only if it happens, which many calls make likely."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 _AFTER = ("calls.empty", "calls.nul", "calls.extreme", "calls.huge")
 _THREADS = 4
 _SHARE = 1 / 60
-"""Of the time that a check may take: half a second."""
+"""Share of the check's time limit: half a second."""
 _MOST = 64
 """Different calls that each thread makes."""
 
 
 def _together(work: Callable[[int], Any]) -> None:
-    """Do the same on several threads, which start at once; what one of them raises is raised here."""
+    """Run `work` on several threads, which start at once. Raises what one of them raises."""
     start = threading.Barrier(_THREADS)
     errors: list[BaseException] = []
 
@@ -34,7 +34,7 @@ def _together(work: Callable[[int], Any]) -> None:
         try:
             start.wait()
             work(number)
-        except BaseException as error:  # noqa: BLE001 - it goes on below
+        except BaseException as error:  # noqa: BLE001 - raised again below
             errors.append(error)
 
     threads = [threading.Thread(target=run, args=(number,)) for number in range(_THREADS)]
@@ -58,7 +58,7 @@ def one(subject: Subject) -> None:
     if subject.plugin.serial:
         raise SkippedError("it is HP_SERIAL: hosts call an instance from one thread at a time")
     holders, calls = [subject.create()], _calls(subject)
-    subject.tell(f"calls of one instance from {_THREADS} threads at once")
+    subject.announce(f"calls of one instance from {_THREADS} threads at once")
 
     def work(number: int) -> None:
         caller = subject.caller(holders[0])
@@ -72,10 +72,10 @@ def one(subject: Subject) -> None:
 
 @check("threads.many", needs=("calls.tiny", "lifecycle.cycles", "lifecycle.many"), after=_AFTER)
 def many(subject: Subject) -> None:
-    """Four threads can make, call and end instances of their own at once."""
+    """Four threads can create, call and destroy their own instances at once."""
     calls, spare = _calls(subject), [subject.create()]
-    subject.tell(f"instances made, called and ended on {_THREADS} threads at once")
-    subject.tell = lambda _: None
+    subject.announce(f"instances created, called and destroyed on {_THREADS} threads at once")
+    subject.announce = lambda _: None
 
     def work(_: int) -> None:
         caller = subject.caller(spare[0])
@@ -92,19 +92,19 @@ def many(subject: Subject) -> None:
 
 @check("threads.stable", needs=("calls.tiny", "lifecycle.many"), after=(*_AFTER, "threads.one"))
 def stable(subject: Subject) -> str:
-    """Methods that always answer alike do so when other threads call, too."""
+    """Methods whose answers are repeatable give the same ones while other threads call."""
     shared = not subject.plugin.serial and not subject.failed("threads.one")
     holders = [subject.create()] * _THREADS if shared else [subject.create() for _ in range(_THREADS)]
     calls = _calls(subject)
     plans = [_plan(subject, holder, calls) for holder in holders]
     if not any(plans):
-        raise SkippedError("no method answers alike twice, so there is nothing to compare")
-    subject.tell(f"calls from {_THREADS} threads at once")
+        raise SkippedError("no method gives the same answer twice, so there is nothing to compare")
+    subject.announce(f"calls from {_THREADS} threads at once")
     wrong: dict[int, Answer] = {}
 
     def work(number: int) -> None:
         plan = [*plans[number].items()]
-        first = number * len(plan) // _THREADS  # each begins elsewhere, so that it meets other calls than its own
+        first = number * len(plan) // _THREADS  # each thread begins elsewhere, so that different calls run at once
         for _ in subject.for_a_while(_SHARE):
             for index, (prepared, expected) in plan[first:] + plan[:first]:
                 answer = prepared.answer()
@@ -116,14 +116,14 @@ def stable(subject: Subject) -> str:
         if all(plan[index][0].answer().is_same(plan[index][1]) for plan in plans if index in plan):
             expected = next(plan[index][1] for plan in plans if index in plan)
             raise FailedError(
-                f"{spell(*calls[index])} gives {_shown(expected)} on one thread, and gave {_shown(answer)} while others "
-                "were calling; what calls share needs a lock, or must not be shared"
+                f"{spell(*calls[index])} gives {_shown(expected)} on one thread, and gave {_shown(answer)} while "
+                "others were calling; protect what calls share with a lock, or do not share it"
             )
     return f"{len(plans[0])} of {len(calls)} calls compared"
 
 
 def _plan(subject: Subject, holder: Holder, calls: list[tuple[Method, Values]]) -> dict[int, tuple[Prepared, Answer]]:
-    """The calls that answer alike twice on one thread, with that answer, by their places in the list."""
+    """The calls that give the same answer twice on one thread, with the answer, by their index in the list."""
     caller, plan = subject.caller(holder), dict[int, tuple[Any, Any]]()
     for index, call in enumerate(calls):
         prepared = caller.prepare(*call)

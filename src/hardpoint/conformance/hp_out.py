@@ -1,4 +1,4 @@
-"""The host's side of hp_out, in the forms that the ABI allows: with much room, with just enough, moving, refusing."""
+"""The host's side of hp_out, as hostile as the ABI allows: minimal memory, and a grow that moves it or refuses."""
 
 from __future__ import annotations
 
@@ -10,57 +10,57 @@ from . import pages
 from .pages import NONE, PAGE, READ_WRITE, Region, round_up
 
 LEAST = 512
-"""Bytes of room that a plugin can count on."""
+"""The capacity that the ABI promises a plugin."""
 _MOST = 1 << 26
 _CANARY = b"\xa5"
 _GROW = CFUNCTYPE(c_int32, c_void_p, c_size_t)
 
 
-class Out:
-    """One hp_out with room for 64 MiB from the start, and memory behind and before it that bears being written to."""
+class RoomyOut:
+    """An hp_out with a capacity of 64 MiB from the start, between two writable pages."""
 
     def __init__(self) -> None:
         self.region = Region(_MOST + 2 * PAGE, self.protection())
         self.data, self.cap = self.region.start + PAGE, _MOST
         self.asked = 0
-        """How often more room was wanted."""
+        """Calls of grow."""
         self._function = _GROW(lambda _, need: self.grow(need))
         self.struct = OutStruct(grow=cast(self._function, c_void_p).value)
         self.address = addressof(self.struct)
 
     def protection(self) -> int:
-        """What may be done with the memory at first."""
+        """The initial protection of the memory, by mprotect(2)."""
         return READ_WRITE
 
     def reset(self) -> None:
-        """Before a call."""
+        """Prepare for a call."""
         self.struct.data, self.struct.len, self.struct.cap = self.data, 0, self.cap
 
     def grow(self, need: int) -> int:
-        """What the plugin calls; a status. Nothing may be raised in it, since it could not cross the plugin."""
+        """Implement grow; return a status. It must not raise: an exception cannot cross the plugin."""
         self.asked += 1
         return OK if need <= self.cap else NO_MEMORY
 
     def is_intact(self) -> bool:
-        """Whether data, cap and grow are still what the host wrote."""
+        """True if data, cap and grow are still those that the host wrote."""
         struct = self.struct
         mine = (self.data, self.cap, cast(self._function, c_void_p).value)
         return (struct.data, struct.cap, struct.grow) == mine
 
     def trespass(self) -> str | None:
-        """What of the memory around was written to, in words; None if nothing was."""
+        """Describe a write outside the memory; None if there was none."""
         return None
 
 
-class TightOut(Out):
-    """512 bytes and not one more: what lies behind cannot be touched, and what lies before is looked at. Grows in place."""
+class TightOut(RoomyOut):
+    """Exactly 512 bytes: access after the end faults, and the bytes before the start are checked. Grows in place."""
 
     def protection(self) -> int:
-        """None: `reset` opens a page."""
+        """None at first: `reset` makes one page accessible."""
         return NONE
 
     def reset(self) -> None:
-        """Close all but the first page; the room is its last 512 bytes."""
+        """Make only the first page accessible; the memory is its last 512 bytes."""
         self.region.protect(NONE)
         first = self.region.start + PAGE
         self.region.protect(READ_WRITE, first)
@@ -69,7 +69,7 @@ class TightOut(Out):
         super().reset()
 
     def grow(self, need: int) -> int:
-        """Open as many pages as it takes."""
+        """Make as many pages accessible as are needed."""
         self.asked += 1
         end = self.region.start + round_up(PAGE - LEAST + need)
         if end > self.region.end:
@@ -79,13 +79,13 @@ class TightOut(Out):
         return OK
 
     def trespass(self) -> str | None:
-        """Whether the bytes before the room are as they were."""
+        """Check the bytes before the start."""
         before = pages.read(self.region.start, PAGE - LEAST)
         return None if before == _CANARY * (PAGE - LEAST) else "wrote before the start of out->data"
 
 
-class MovingOut(Out):
-    """512 bytes, and memory elsewhere at every grow, of the size that is asked for; the old can no longer be touched."""
+class MovingOut(RoomyOut):
+    """512 bytes. Every grow moves to new memory of exactly the needed size, and access to the old memory faults."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class MovingOut(Out):
         self._elsewhere: list[Region] = []
 
     def reset(self) -> None:
-        """Go back to the first memory."""
+        """Return to the first memory."""
         self.region.protect(READ_WRITE)
         for region in self._elsewhere:
             region.free()
@@ -102,7 +102,7 @@ class MovingOut(Out):
         super().reset()
 
     def grow(self, need: int) -> int:
-        """Move, if more is needed than there is."""
+        """Move if the capacity is too small."""
         self.asked += 1
         if need <= self.cap:
             return OK
@@ -117,18 +117,18 @@ class MovingOut(Out):
         return OK
 
 
-class RefusingOut(Out):
-    """512 bytes, and no more for anybody; the bytes behind are looked at."""
+class RefusingOut(RoomyOut):
+    """512 bytes, and grow fails; the bytes after the end are checked."""
 
     _WATCHED = 1 << 16
 
     def reset(self) -> None:
-        """Set 512 bytes apart."""
+        """Mark the bytes after the first 512."""
         self.cap, self.asked = LEAST, 0
         pages.write(self.data + LEAST, _CANARY * self._WATCHED)
         super().reset()
 
     def trespass(self) -> str | None:
-        """Whether the bytes behind the room are as they were; only said of a call whose grow was refused."""
+        """Check the bytes after the end, if grow was refused in this call."""
         behind = pages.read(self.data + LEAST, self._WATCHED)
         return "wrote behind out->cap though grow had refused" if self.asked and behind.strip(_CANARY) else None

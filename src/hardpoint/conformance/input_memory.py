@@ -1,4 +1,4 @@
-"""Where the inputs of a call lie: with room around them, or as unpleasantly as the ABI allows."""
+"""Memory for the inputs of a call: with space around them, or as hostile as the ABI allows."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from . import pages
 from .pages import PAGE, READ, Region
 
 _KEPT = 2000
-"""Regions that stay after their call: a plugin that keeps a pointer is found by the one check that looks for it."""
+"""Regions that are not freed after their call: only one check looks for a plugin that uses a pointer after the call."""
 _KEPT_BYTES = 1 << 28
 
 
-class Places:
-    """Puts buffers into memory of their own. As it comes: aligned to 64 bytes, with a page of zeros on both sides."""
+class InputMemory:
+    """Copies each input into a region of its own: by default aligned to 64 bytes, between two pages of zeros."""
 
     def __init__(
         self,
@@ -24,18 +24,18 @@ class Places:
         shared: bool = False,
     ) -> None:
         self._edge = edge
-        """Which end of the buffer has memory behind it that cannot be touched."""
+        """The end of the buffer beyond which access faults."""
         self._offset = offset
         """Bytes from an aligned address."""
         self._readonly = readonly
-        """Whether what the plugin may only read cannot be written to."""
+        """True to make read-only inputs fault when they are written to."""
         self._shared: dict[bytes, int] | None = {} if shared else None
-        """With it, equal buffers are one and the same memory."""
+        """The address of each input, so that equal inputs share memory; None to copy each."""
         self._regions: list[Region] = []
         self._bytes = 0
 
     def put(self, data: bytes, *, writable: bool) -> int:
-        """The address of a copy of the bytes."""
+        """Copy an input; return the address of the copy."""
         if self._shared is not None and data in self._shared:
             return self._shared[data]
         if self._edge:
@@ -52,8 +52,8 @@ class Places:
         self._keep(region)
         return address
 
-    def take_away(self) -> None:
-        """Make everything untouchable: after a call it is no longer the plugin's."""
+    def revoke(self) -> None:
+        """Make all access fault: after a call the inputs are no longer valid."""
         for region in self._regions:
             region.protect(pages.NONE)
 

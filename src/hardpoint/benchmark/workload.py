@@ -1,4 +1,4 @@
-"""What is measured: a library, the methods of its contracts, the arguments, and the rows that it is measured in."""
+"""A workload: a library, methods of its contracts, their arguments, and the rows that they are measured in."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Row(NamedTuple):
     name: str
     about: str
     binding: str | None
-    """What the library is loaded with: a binding, or `isolated`; None if the row does without the library."""
+    """The binding that the library is loaded with, or `isolated`; None for a row without the library."""
     threads: bool = True
-    """Whether it can be measured in several threads."""
+    """True if it can be measured in several threads."""
 
 
 ROWS = (
@@ -34,26 +34,26 @@ ROWS = (
     Row("ctypes", "hardpoint's binding through ctypes", "ctypes"),
     Row("isolated", "a plugin in a process of its own", "isolated"),
 )
-"""Everything that is measured, in the order in which it is shown."""
+"""All rows, in the order of the tables."""
 
 
 class Case(NamedTuple):
-    """One method with its arguments. `contract` counts the subject's contracts."""
+    """One method with its arguments. `contract` is an index into the workload's contracts."""
 
     contract: int
     method: Method
     values: tuple[Any, ...]
     payload: int | None = None
-    """Bytes in each str, bytes and bytearray among the arguments; None if they are as they were given."""
+    """Bytes in each str, bytes and bytearray argument; None for arguments as the user gave them."""
 
     @property
     def label(self) -> str:
-        """The call as a person would write it, cut short: `greet('World')`."""
+        """The call in Python, with long arguments shortened: `greet('World')`."""
         return f"{self.method.name}({', '.join(map(_short, self.values))})"
 
 
-class Subject(NamedTuple):
-    """A library, and what of it is measured."""
+class Workload(NamedTuple):
+    """A library, and the calls of it that are measured."""
 
     path: str
     contracts: tuple[Contract, ...]
@@ -69,7 +69,7 @@ def _short(value: Any) -> str:
 
 
 def size_text(size: int) -> str:
-    """1024 as "1 KiB"; what is no whole number of a unit is told in a smaller one."""
+    """1024 as "1 KiB": the largest unit that divides the size."""
     for unit, shift in (("GiB", 30), ("MiB", 20), ("KiB", 10)):
         if size and size % (1 << shift) == 0:
             return f"{size >> shift} {unit}"
@@ -77,7 +77,7 @@ def size_text(size: int) -> str:
 
 
 def with_payloads(case: Case, payloads: list[int]) -> Iterator[Case]:
-    """The case once for each size, its buffers replaced by ones of that many bytes; as it is, if it has none."""
+    """The case once for each size, its buffers replaced by some of that many bytes; unchanged if it has no buffers."""
     kinds = [parameter.kind for parameter in case.method.parameters]
     if not payloads or not any(kind.is_buffer for kind in kinds):
         yield case
@@ -94,30 +94,30 @@ def _sized(value: Any, kind: Kind, size: int) -> Any:
     return text if kind.is_text else text.encode()
 
 
-# -- as it travels to a worker: marshal costs no import, and what a worker imports would be missing from its start-up ------
+# -- for the pipe to a measured process: marshal needs no import, which would falsify the start-up time ----------------
 
 Packed = tuple[Any, ...]
 
 
-def pack(subject: Subject) -> Packed:
-    """The subject as plain tuples. The functions of a contract's class stay here: a vtable is called, not they."""
-    contracts = tuple(contract.to_wire() for contract in subject.contracts)
-    cases = tuple((case.contract, case.method.name, case.values, case.payload) for case in subject.cases)
-    return subject.path, contracts, cases, subject.config
+def pack(workload: Workload) -> Packed:
+    """The workload as plain tuples, for marshal. Functions of contract classes are left out: they are not called."""
+    contracts = tuple(contract.to_wire() for contract in workload.contracts)
+    cases = tuple((case.contract, case.method.name, case.values, case.payload) for case in workload.cases)
+    return workload.path, contracts, cases, workload.config
 
 
-def unpack(packed: Packed) -> Subject:
-    """The subject that was packed."""
+def unpack(packed: Packed) -> Workload:
+    """The workload that `pack` turned into tuples."""
     path, packed_contracts, packed_cases, config = packed
     contracts = tuple(map(Contract.from_wire, packed_contracts))
     cases: list[Case] = []
     for index, name, values, payload in packed_cases:
         method = next(method for method in contracts[index].methods if method.name == name)
         cases.append(Case(index, method, own_values(method, values), payload))
-    return Subject(path, contracts, tuple(cases), config)
+    return Workload(path, contracts, tuple(cases), config)
 
 
 def own_values(method: Method, values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The values with a bytearray of its own for each that a call changes; marshal brings these as bytes."""
+    """The values with a new bytearray for each `bytearray` parameter: calls change it, and marshal makes it bytes."""
     kinds = [parameter.kind for parameter in method.parameters]
     return tuple(bytearray(value) if kind.writable else value for value, kind in zip(values, kinds, strict=True))
