@@ -6,7 +6,7 @@
 #   ./build.sh test     build, and run the quick suite on all processors; further words go to pytest: ./build.sh test -k elf
 #                       A path runs its tests one after the other (test tests/test_elf.py), --all those of the marker `long`, too
 #   ./build.sh lint     ruff, mypy and pyright
-#   ./build.sh docs     the documentation as a site, in build/docs
+#   ./build.sh docs     write the generated pages again, and the documentation as a site in build/docs
 #   ./build.sh lock     renew constraints.txt: the versions of what tests, lint and docs install
 #   ./build.sh bench    build, and measure hardpoint beside its peers; further words: ./build.sh bench --help
 #   ./build.sh clean    remove what it made
@@ -170,6 +170,7 @@ case ${1:-build} in
         ;;
     docs)
         environment docs .venv-docs
+        .venv-docs/bin/python docs/generate.py
         # All of it anew each time: a page that did not change keeps its warnings to itself, and an old sidebar.
         .venv-docs/bin/python -m sphinx --quiet --fresh-env --write-all --nitpicky --fail-on-warning --keep-going \
             --doctree-dir build/doctrees docs build/docs

@@ -1,8 +1,8 @@
-"""How the pages become a site: `./build.sh docs` writes it to build/docs, with every warning an error.
+"""Sphinx's configuration: `./build.sh docs` writes the site to build/docs; every warning is an error.
 
 Why Sphinx with Furo, and not MkDocs with Material: Material for MkDocs 9.8 is marked inactive on PyPI ("7 - Inactive"), and
-its successor Zensical (0.1) is a beta that MkDocs' plugins, API pages among them, do not run on. Sphinx makes the API's
-pages from docstrings without an add-on, turns every broken link into an error, and needs no network (2026-11).
+its successor Zensical (0.1) is a beta. Sphinx turns every broken link into an error and needs no network (2026-11). The API
+is Markdown that docs/generate.py writes, not autodoc's: it can be read in the repository too.
 """
 
 import sys
@@ -18,24 +18,15 @@ author = "the authors of hardpoint"
 project_copyright = "the authors of hardpoint, MIT licence"
 version = release = __version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "generated"]
-# The standard library's inventory would have to be downloaded, and what is private has no page.
-nitpick_ignore_regex = [(r"py:.*", r"(?!hardpoint\.).*|hardpoint\..*\._\w+")]
+extensions = ["myst_parser", "repository_links"]
 
-myst_enable_extensions = ["deflist", "attrs_block"]
-myst_heading_anchors = 3
+myst_enable_extensions = ["deflist"]
+myst_heading_anchors = 4
 myst_html_meta = {
     "description": "hardpoint loads compiled plugins into Python: checked first, typed, fast, or in a sandbox."
 }
 
-smartquotes = False  # options start with two dashes, in prose too
-default_role = "literal"  # docstrings are prose, with code in single backticks
-autodoc_member_order = "bysource"
-autodoc_typehints = "signature"
-autodoc_preserve_defaults = True
-python_use_unqualified_type_names = True
-python_maximum_signature_line_length = 100
-add_module_names = False
+smartquotes = False  # options start with two dashes
 
 html_theme = "furo"
 html_title = f"hardpoint {release}"

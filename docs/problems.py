@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from prose import escaped, item, wrapped
+
 from hardpoint import Problem
 from hardpoint.problems import ROWS, Row
 
@@ -61,11 +63,12 @@ def render() -> str:
 
 def _group(group: Group) -> str:
     rows = [_row(row) for row in ROWS.values() if row.stage in group.stages.split()]
-    return "\n\n".join([f"### {group.title}", group.about, *rows])
+    return "\n\n".join([f"### {group.title}", wrapped(group.about), *rows])
 
 
 def _row(row: Row) -> str:
     example = Problem.of(row.code, **row.example)
     warning = "" if row.fatal else " This is a warning: the file is loaded all the same."
-    text = f"needs  {example.needs}\nfound  {example.found}\ndo     {example.fix}"
-    return f"#### {row.code}\n\n{row.cause}{warning}\n\n{{.wrapped}}\n```text\n{text}\n```"
+    words = {"needs": example.needs, "found": example.found, "do": example.fix}
+    items = "\n".join(item(f"*{word}*", escaped(text)) for word, text in words.items())
+    return f"#### {row.code}\n\n{wrapped(row.cause + warning)}\n\n{items}"

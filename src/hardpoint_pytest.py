@@ -98,14 +98,15 @@ def _options(node: pytest.Item) -> dict[str, Any]:
 def _contract(config: pytest.Config, path: str, cls: object) -> Contract:
     """The contract of the marker, the option or the settings, or the only one that the library has plugins for."""
     from hardpoint.cli.arguments import contracts_in
-    from hardpoint.cli.contracts import known, named
+    from hardpoint.cli.contracts import named
     from hardpoint.definition.decorators import contract_of
+    from hardpoint.registry.manifest_contracts import prefer_bundled
 
     if cls is not None:
         return contract_of(cls)
     if text := config.getoption("plugin_contract") or config.getini("hardpoint_contract"):
         return named(text)
-    contracts = known(contracts_in(path))
+    contracts = prefer_bundled(contracts_in(path))
     if len(contracts) > 1:
         here = ", ".join(map(str, contracts))
         raise ValueError(f"{path} has plugins for {here}; say which with --plugin-contract=MODULE:CLASS, or a marker")

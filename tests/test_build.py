@@ -227,8 +227,8 @@ def test_wrong_words(build: Build, tmp_path: Path) -> None:
     done = build("english.rs")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        "hardpoint: english.rs is no source in C or C++ (.c, .cpp, .cc, .cxx); what is for the compiler or the linker goes "
-        "behind --\n"
+        "hardpoint: english.rs is not a source in C or C++ (.c, .cpp, .cc, .cxx); put arguments of the compiler or linker "
+        "after --\n"
     )
     done = build("english.c", "-o", "no/such/english.so")
     assert done.stderr == "hardpoint: no/such/english.so: the directory no/such does not exist; create it\n"
@@ -237,4 +237,4 @@ def test_wrong_words(build: Build, tmp_path: Path) -> None:
     assert (done.returncode, "unknown: -Wl,-O1" in done.stderr) == (2, True)
     (tmp_path / "english.c").unlink()
     done = build()
-    assert done.stderr == f"hardpoint: there is no .c, .cpp, .cc, .cxx file in {tmp_path}; name the sources\n"
+    assert done.stderr == f"hardpoint: no .c, .cpp, .cc, .cxx file found in {tmp_path}; name the sources\n"

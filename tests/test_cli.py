@@ -1,4 +1,4 @@
-"""The command line, as a user types it."""
+"""The command line, run as a user runs it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Run(Protocol):
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Run a command in an empty folder; whatever it is, there is never a traceback."""
+    """Run a command in an empty folder, and check that it prints no traceback."""
 
     def command(*words: str | Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
@@ -387,7 +387,7 @@ def test_the_exit_status_for_what_is_no_plugin_is_the_one_that_the_help_has(
     assert run(command, *words).returncode == STATUSES[command]
     finding = ("build", *(name for name, status in STATUSES.items() if status == 1))
     whose = f"{', '.join(finding[:-1])} and {finding[-1]}"
-    told = f"  4  not a plugin, or one that does not fit (to {whose} that is a problem found: 1)\n"
+    told = f"  4  not a plugin, or one that does not fit (for {whose} that is a problem found: 1)\n"
     assert told in run("--help").stdout
 
 
@@ -400,17 +400,17 @@ def test_header_and_include(run: Run) -> None:
     assert run("header", "hardpoint.contracts:Greeter").stdout == (folder / "greeter.h").read_text()
 
 
-NO_MODULE = "here or among what is installed; name its folder in PYTHONPATH"
+NO_MODULE = "in this folder or installed; add its folder to PYTHONPATH"
 WRONG_CONTRACTS = {
     "Greeter": "a contract is named MODULE:CLASS, such as hardpoint.contracts:Greeter, not 'Greeter'",
-    "no.such:Thing": f"no.such:Thing cannot be had: there is no module no {NO_MODULE}",
-    "json.such:Thing": f"json.such:Thing cannot be had: there is no module json.such {NO_MODULE}",
-    "hardpoint.contracts:Nobody": "hardpoint.contracts:Nobody cannot be had: there is no Nobody in hardpoint.contracts; check the name",
-    "collections:OrderedDict": "collections:OrderedDict is no contract: decorate a Protocol class with @hardpoint.contract",
-    "json:dumps": "json:dumps is no contract: decorate a Protocol class with @hardpoint.contract",
-    "raises:Thing": "raises:Thing cannot be had: to import raises raised ZeroDivisionError: division by zero",
-    "needs:Thing": "needs:Thing cannot be had: to import needs raised ModuleNotFoundError: No module named 'nothing'",
-    "defines:Thing": "defines:Thing cannot be had: Thing cannot be a contract: it has no methods",
+    "no.such:Thing": f"no.such:Thing cannot be imported: no module named no {NO_MODULE}",
+    "json.such:Thing": f"json.such:Thing cannot be imported: no module named json.such {NO_MODULE}",
+    "hardpoint.contracts:Nobody": "hardpoint.contracts:Nobody not found: hardpoint.contracts has no Nobody; check the name",
+    "collections:OrderedDict": "collections:OrderedDict is not a contract: decorate a Protocol class with @hardpoint.contract",
+    "json:dumps": "json:dumps is not a contract: decorate a Protocol class with @hardpoint.contract",
+    "raises:Thing": "raises:Thing cannot be imported: importing raises raised ZeroDivisionError: division by zero",
+    "needs:Thing": "needs:Thing cannot be imported: importing needs raised ModuleNotFoundError: No module named 'nothing'",
+    "defines:Thing": "defines:Thing cannot be imported: Thing cannot be a contract: it has no methods",
 }  # fmt: skip
 MODULES = {
     "raises": "1 / 0",

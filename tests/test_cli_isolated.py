@@ -94,7 +94,7 @@ def test_a_crash(run: Run, hello: Path) -> None:
     done = run("call", "--isolated", hello, "greet", "crash")
     assert (done.returncode, done.stdout) == (5, "")
     assert f"hardpoint: {hello}: the worker was killed by SIGABRT in greet\n" in done.stderr
-    assert "\n  | " not in done.stderr  # what it wrote was shown as it came
+    assert "\n  | " not in done.stderr  # its output was shown when it was written
 
 
 def test_a_hang(run: Run, hello: Path) -> None:
@@ -158,7 +158,7 @@ def test_the_status_is_documented(run: Run) -> None:
 
 
 class Watching:
-    """The command while it runs, in a folder with plugin.so; its lines are waited for."""
+    """A running command, in a folder with plugin.so. Reading waits for its lines."""
 
     def __init__(self, folder: Path, *words: str) -> None:
         self._process = subprocess.Popen(
@@ -183,21 +183,21 @@ class Watching:
         queue.put("")
 
     def out(self) -> str:
-        """The next line of its stdout."""
+        """Return the next line of its stdout."""
         return self._lines[0].get(timeout=30)
 
     def err(self) -> str:
-        """The next line of its stderr."""
+        """Return the next line of its stderr."""
         return self._lines[1].get(timeout=30)
 
     def interrupt(self) -> tuple[int, str, str]:
-        """Ctrl-C: the exit status, and what is left of both streams."""
+        """Send Ctrl-C; return the exit status and the rest of both streams."""
         self._process.send_signal(signal.SIGINT)
         status = self._process.wait(10)
         return status, "".join(iter(self.out, "")), "".join(iter(self.err, ""))
 
     def end(self) -> None:
-        """End it, if it runs."""
+        """Kill it if it still runs."""
         self._process.kill()
         self._process.wait()
         for thread in self._threads:
@@ -210,7 +210,7 @@ class Watch(Protocol):
 
 @pytest.fixture
 def watch(tmp_path: Path) -> Iterator[Watch]:
-    """Start the command in a folder; it ends with the test."""
+    """Start the command in a folder; kill it at the end of the test."""
     pytest.importorskip("watchfiles")
     running: list[Watching] = []
 
@@ -224,7 +224,7 @@ def watch(tmp_path: Path) -> Iterator[Watch]:
 
 
 def replace(folder: Path, library: Path, name: str = "plugin.so") -> None:
-    """As a careful build does: a new file, renamed over the old one."""
+    """Write a new file and rename it over the old one, as a careful build does."""
     shutil.copy(library, folder / "new")
     os.replace(folder / "new", folder / name)
 
@@ -252,7 +252,7 @@ def test_watch_keeps_the_old_one_if_the_new_one_does_not_fit(
     (tmp_path / "text").write_text("this is no library at all")
     replace(tmp_path, tmp_path / "text")
     assert watched.err().startswith("hardpoint: plugin.so is not a plugin: ")
-    assert watched.err() == "the old plugin.so goes on being used\n"
+    assert watched.err() == "the old plugin.so stays in use\n"
     replace(tmp_path, howdy)
     assert watched.out() == "Howdy, World!\n"
     assert watched.interrupt() == INTERRUPTED
@@ -312,7 +312,7 @@ def test_watch_needs_a_folder(run: Run) -> None:
     pytest.importorskip("watchfiles")
     done = run("call", "--isolated", "--watch", "/nowhere/plugin.so", "greet", "World")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "hardpoint: /nowhere: there is no such folder to watch; check the path\n"
+    assert done.stderr == "hardpoint: /nowhere: the folder to watch does not exist; check the path\n"
 
 
 def test_watch_needs_watchfiles(run: Run, hello: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

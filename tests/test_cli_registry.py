@@ -32,7 +32,7 @@ class Hardpoint(Protocol):
 def hardpoint(
     capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Hardpoint]:
-    """Run a command in tmp_path: its status, and what it prints and complains of."""
+    """Run a command in tmp_path; return its status, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
     logger = logging.getLogger("hardpoint.plugin")
     level, handlers = logger.level, [*logger.handlers]
@@ -46,7 +46,7 @@ def hardpoint(
         return status, shown.out, shown.err
 
     yield run
-    logger.setLevel(level)  # which a command sets for as long as its process lives
+    logger.setLevel(level)  # commands set it for the rest of the process
     logger.handlers[:] = handlers
 
 
@@ -123,17 +123,17 @@ def test_list_for_one_contract(hardpoint: Hardpoint, plugins: Path) -> None:
     assert (status, "uppercase" in printed, "english" in printed) == (0, True, False)
     assert hardpoint("list", "--contract", "singer", "plugins") == (
         0,
-        "no plugin for singer was found\n  searched plugins: 2 plugins\n",
+        "no plugin for singer found\n  searched plugins: 2 plugins\n",
         "",
     )
-    (plugins / "a.so").touch()  # which may be for any
+    (plugins / "a.so").touch()  # without a manifest, it may be for any contract
     assert hardpoint("list", "--contract", "transformer", "plugins")[0] == 1
 
 
 def test_list_the_usual_places(hardpoint: Hardpoint, plugins: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     status, printed, complaints = hardpoint("list")
     assert (status, complaints) == (0, "")
-    assert printed.startswith("no plugin was found\n  searched entry points hardpoint.plugins: none\n")
+    assert printed.startswith("no plugin found\n  searched entry points hardpoint.plugins: none\n")
     assert f"  searched {os.environ['HOME']}/.local/share/hardpoint/plugins: no such folder\n" in printed
     monkeypatch.setenv("HARDPOINT_PATH", str(plugins))
     assert f"english    greeter 1.0      1.0.0    fits    {plugins}/english.so\n" in hardpoint("list")[1]
@@ -169,7 +169,7 @@ def test_list_escapes_what_a_terminal_would_obey(hardpoint: Hardpoint, plugins: 
     shown = hardpoint("list", "plugins")[1]
     assert "\x1b" not in shown
     assert "plugins/\\x1b[31m\\nred.so\n" in shown
-    assert "\nred.so" not in shown  # nor does a name pass for a line of its own below the table
+    assert "\nred.so" not in shown  # nor can a name forge a line below the table
 
 
 @pytest.mark.parametrize("rich", [True, False], ids=["rich", "without rich"])
@@ -197,7 +197,7 @@ def test_list_in_a_terminal(plugins: Path, rich: bool) -> None:
 def _read(descriptor: int) -> bytes:
     try:
         return os.read(descriptor, 4096)
-    except OSError:  # as a terminal's end is told
+    except OSError:  # EIO: the other end of the terminal was closed
         return b""
 
 
@@ -220,7 +220,7 @@ def test_lock_and_list_by_it(hardpoint: Hardpoint, plugins: Path, tmp_path: Path
     assert status == 1
     assert "english    greeter 1.0      1.0.0    refused  plugins/english.so\n" in printed
     assert "plugins/english.so: refused\n  problem trust-digest\n" in printed
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["hardpoint.lock", "plugins"]  # nothing is left over
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hardpoint.lock", "plugins"]  # no temporary file
 
 
 def test_lock_check(hardpoint: Hardpoint, plugins: Path, tmp_path: Path, compiler: Compiler) -> None:
@@ -250,7 +250,7 @@ def test_lock_has_shadowed_ones_and_leaves_out_what_is_broken(
     status, printed, complaints = hardpoint("lock", "plugins")
     assert (status, printed) == (0, "hardpoint.lock: 3 plugins\n")
     assert complaints.startswith("hardpoint: plugins/a.so is not a plugin: ")
-    assert complaints.endswith("it is left out\n")
+    assert complaints.endswith("; left out of the lock\n")
     entries = json.loads((tmp_path / "hardpoint.lock").read_text())["plugins"]
     assert [entry["release"] for entry in entries] == ["0.9", "1.0.0", "1.0.0"]
 
@@ -286,16 +286,16 @@ def test_lock_without_plugins(hardpoint: Hardpoint, tmp_path: Path) -> None:
     status, printed, complaints = hardpoint("lock", tmp_path)
     assert (status, printed) == (3, "")
     assert complaints == (
-        f"hardpoint: no plugin was found, and hardpoint.lock is left as it is\n  searched {tmp_path}: 0 plugins\n"
+        f"hardpoint: no plugin found; hardpoint.lock was not changed\n  searched {tmp_path}: 0 plugins\n"
     )
     assert not (tmp_path / "hardpoint.lock").exists()
 
 
 WRONG_PLACES = {
     "no/such.lock": "No such file or directory",
-    "plugins": "what is there is no file",
+    "plugins": "not a regular file",
     "plugins/english.so/my.lock": "Not a directory",
-    "fifo": "what is there is no file",
+    "fifo": "not a regular file",
 }
 
 
@@ -304,7 +304,7 @@ def test_lock_where_nothing_can_be_written(hardpoint: Hardpoint, plugins: Path, 
     os.mkfifo(tmp_path / "fifo")
     status, printed, said = hardpoint("lock", "-o", place, "plugins")
     assert (status, printed) == (2, "")
-    fix = "name a file in a folder that is there and can be written to"
+    fix = "name a file in an existing folder that you can write to"
     assert said == f"hardpoint: {place} cannot be written: {WRONG_PLACES[place]}; {fix}\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fifo", "plugins"]
     assert sorted(path.name for path in plugins.iterdir()) == ["english.so", "uppercase.so"]
@@ -323,7 +323,7 @@ def test_lock_check_without_a_lock(hardpoint: Hardpoint, plugins: Path) -> None:
     assert hardpoint("lock", "--check", "plugins") == (
         1,
         "",
-        "hardpoint: hardpoint.lock: there is no such lock file; write it with `hardpoint lock`\n",
+        "hardpoint: hardpoint.lock: lock file not found; write it with `hardpoint lock`\n",
     )
 
 
@@ -348,8 +348,8 @@ def test_call_a_name_that_nothing_has(hardpoint: Hardpoint, path: Path) -> None:
     status, printed, complaints = hardpoint("call", "englsh", "greet", "World")
     assert (status, printed) == (3, "")
     assert complaints.startswith(
-        "hardpoint: there is no plugin 'englsh' where it was looked for; did you mean english?\n"
-        "  there are: english, uppercase\n"
+        "hardpoint: no plugin named 'englsh' found; did you mean english?\n"
+        "  available: english, uppercase\n"
         f"  searched {path}: 2 plugins, 1 other file\n"
     )
     status, _, complaints = hardpoint("call", "bad", "greet", "World")
@@ -378,7 +378,7 @@ def test_call_a_name_of_two_contracts(hardpoint: Hardpoint, path: Path, compiler
     )
     assert hardpoint("call", "--contract", "hardpoint.contracts:Greeter", "english", "lang")[:2] == (0, "English\n")
     status, _, complaints = hardpoint("call", "--contract", "hardpoint.contracts:Transformer", "english", "transform")
-    assert (status, f"  english is there for greeter 1.0: {path}/english.so\n" in complaints) == (3, True)
+    assert (status, f"  english for greeter 1.0: {path}/english.so\n" in complaints) == (3, True)
 
 
 def test_call_watches_by_name(path: Path, compiler: Compiler, tmp_path: Path) -> None:

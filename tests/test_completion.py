@@ -1,4 +1,4 @@
-"""Shell completion: what argcomplete is told when a shell asks, and once what bash itself makes of it."""
+"""Shell completion: the answers to argcomplete's requests, and one test with bash itself."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Complete(Protocol):
 
 @pytest.fixture
 def folder(tmp_path: Path, english: Path) -> Path:
-    """Where the user is: a plugin, a contract of their own, a source, and what is neither."""
+    """The user's working directory: plugins, a contract, a source, and other files."""
     shutil.copy(english, tmp_path)
     for name in ("scorer.py", "exam.c"):
         shutil.copy(ROOT / "examples/scorer" / name, tmp_path)
@@ -35,7 +35,7 @@ def folder(tmp_path: Path, english: Path) -> Path:
 
 @pytest.fixture
 def complete(folder: Path) -> Complete:
-    """What the shell is given for the last word of a line: argcomplete's protocol, with its answer on descriptor 8."""
+    """Return the completions of the last word of a line, by argcomplete's protocol: its answer is on descriptor 8."""
 
     def run(line: str) -> list[str]:
         env = {
@@ -45,7 +45,7 @@ def complete(folder: Path) -> Complete:
         words = ["bash", "-c", '"$0" 8>&1 9>&2 1>/dev/null', str(COMMAND)]
         done = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=60)
         assert (done.returncode, done.stderr.strip()) == (0, "")
-        return [word.rstrip(" ") for word in done.stdout.splitlines()]  # the only one has a blank behind it
+        return [word.rstrip(" ") for word in done.stdout.splitlines()]  # a single answer ends in a blank
 
     return run
 
@@ -63,7 +63,7 @@ def test_options_once_there_is_a_dash(complete: Complete) -> None:
 
 def test_values_of_an_option(complete: Complete) -> None:
     assert complete("hardpoint call --binding ") == ["native", "cffi", "ctypes"]
-    assert complete("hardpoint call --binding=c") == ["cffi", "ctypes"]  # behind the =, where the shell breaks words
+    assert complete("hardpoint call --binding=c") == ["cffi", "ctypes"]  # the shell breaks words at the =
 
 
 def test_libraries_and_folders(complete: Complete) -> None:
@@ -98,7 +98,7 @@ def test_plugins_that_hardpoint_list_shows_by_their_names(
     assert complete("hardpoint call english ") == ["greet", "lang"]
     assert complete("hardpoint call english gr") == ["greet"]
     assert complete("hardpoint call nobody ") == []
-    assert complete("hardpoint bench e") == ["english.so"]  # which takes files
+    assert complete("hardpoint bench e") == ["english.so"]  # bench takes files alone
 
 
 def test_what_is_behind_the_method_is_the_shells(complete: Complete) -> None:

@@ -193,7 +193,7 @@ def test_what_is_no_plugin(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_report_that_cannot_be_written_is_said_before_anything_runs(build: Build, run: Run, tmp_path: Path) -> None:
-    fix = "name a file in a folder that is there and can be written to"
+    fix = "name a file in an existing folder that you can write to"
     for place in ("no/such/x.xml", "."):
         done = run(build(), "--only", "file", "--junit", place)
         assert (done.returncode, done.stdout) == (2, "")

@@ -1,4 +1,4 @@
-"""Where plugins are found, in which order, and that nothing there stops it or runs: as a host sees it in a Registry."""
+"""The places that a Registry searches and their order; no file in them breaks the search or is run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("alone")
 
 @pytest.fixture
 def plugin(compiler: Compiler) -> Callable[..., Path]:
-    """A plugin called so, copied to a path."""
+    """Compile a plugin of that name and copy it to a path."""
 
     def make(target: Path, name: str = "english", release: str = "1.0.0") -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ def states(registry: hardpoint.Registry, origin: str) -> dict[str, str]:
 
 
 def distribution(folder: Path, entries: str) -> None:
-    """A package's metadata, as pip leaves it."""
+    """Write a package's metadata as pip does."""
     info = folder / "greetings-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: greetings\nVersion: 1.0\n")
@@ -121,7 +121,7 @@ def test_the_users_folder(tmp_path: Path, plugin: Callable[..., Path], monkeypat
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     assert paths(hardpoint.Registry.discover()) == [str(here)]
     monkeypatch.chdir(tmp_path)
-    for ignored in ("data", ""):  # relative: the specification has it ignored
+    for ignored in ("data", ""):  # relative: ignored by the specification
         monkeypatch.setenv("XDG_DATA_HOME", ignored)
         registry = hardpoint.Registry.discover()
         assert paths(registry) == []
@@ -141,10 +141,10 @@ def test_relative_folders_stay_as_they_are_named(
 
 
 WRONG_ENTRIES = {
-    "package:attribute": "a value that is no package's name, such as my_package or my_package.native",
-    "gone_package": "no package gone_package is installed",
-    "gone_package.native": "no package gone_package is installed",
-    "one_module": "one_module is a module and no package: it has no folder",
+    "package:attribute": "not the name of a package, such as my_package or my_package.native",
+    "gone_package": "package gone_package is not installed",
+    "gone_package.native": "package gone_package is not installed",
+    "one_module": "one_module is a module, not a package: it has no folder",
 }
 
 
@@ -194,7 +194,7 @@ def test_names_and_depth(tmp_path: Path, plugin: Callable[..., Path]) -> None:
         plugin(tmp_path / "a.so", "a"),
         plugin(tmp_path / "lib-z.1.so", "z"),
         plugin(tmp_path / "native/english.so"),
-        plugin(tmp_path / "x.so/inner.so", "inner"),  # a folder that is called so
+        plugin(tmp_path / "x.so/inner.so", "inner"),  # a folder named x.so
     ]
     for name in (
         ".hidden.so",
@@ -222,7 +222,7 @@ def test_a_folder_that_is_reached_twice_is_read_once(tmp_path: Path, plugin: Cal
         "2 plugins",
         f"the same folder as {folder}",
         f"the same folder as {folder}",
-        "1 plugin",  # whose own subfolders had not been read
+        "1 plugin",  # its own subfolders had not been read
     ]
 
 
@@ -261,7 +261,7 @@ def test_odd_files_stay_with_their_problems_and_stop_nothing(
         "fifo": "a FIFO",
         "huge": r"a file that starts with b'\x00\x00\x00\x00\x00\x00\x00\x00'",
         "malformed": "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)",
-        "nowhere": "a dangling link",
+        "nowhere": "a dangling symbolic link",
         "null": "a character device",
         "short": f"5000 bytes, while the table of section headers would end at {english.stat().st_size}",
         "socket": "a socket",
@@ -307,7 +307,7 @@ def test_folders_that_cannot_be_read(tmp_path: Path, plugin: Callable[..., Path]
         folder.chmod(0o755)
     code = (
         f"import os, hardpoint\n"
-        f"hardpoint.Registry([{str(tmp_path)!r}])\n"  # imports what it needs, which may be where only root reads
+        f"hardpoint.Registry([{str(tmp_path)!r}])\n"  # imports modules that only root may be able to read
         "if os.geteuid() == 0: os.setuid(65534)\n"  # root reads everything
         f"registry = hardpoint.Registry([{str(tmp_path)!r} + name for name in ('/closed', '/file', '/good', '/gone')])\n"
         "print(*(what for _, what in registry.places), *(found.name for found in registry), sep='\\n')\n"
@@ -318,8 +318,8 @@ def test_folders_that_cannot_be_read(tmp_path: Path, plugin: Callable[..., Path]
         for folder in closed:
             folder.chmod(0o755)
     assert printed.splitlines() == [
-        "a folder that cannot be read: Permission denied",
-        "no folder but a file",
+        "an unreadable folder: Permission denied",
+        "a file, not a folder",
         "1 plugin",
         "no such folder",
         "english",
@@ -361,7 +361,7 @@ def test_without_descriptors_every_file_says_so(
         "resource.setrlimit(resource.RLIMIT_NOFILE, (limit + 1, limit + 1))\n"
         f"print(hardpoint.Registry([{str(tmp_path)!r}]).places[0][1])\n"
     )
-    assert run_python(code).stdout == "a folder that cannot be read: Too many open files\n"
+    assert run_python(code).stdout == "an unreadable folder: Too many open files\n"
 
 
 # -- nothing runs --------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pages import ROOT, blocks, follow
+from pages import ROOT, blocks, follow, written
 from probe import Probe
 
 import hardpoint
@@ -80,7 +80,7 @@ def test_no_block_is_passed_over() -> None:
         ("docs/shipping.md", "tests/test_writing_plugins.py"),
         ("docs/writing-plugins.md", "tests/test_writing_plugins.py"),
     }
-    fences = {page: len(re.findall(r"^ *```+\w", (ROOT / page).read_text(), re.MULTILINE)) for page in PAGES}
+    fences = {page: len(re.findall(r"^ *```+\w", written(page), re.MULTILINE)) for page in PAGES}
     assert {page: count for page, count in fences.items() if count != len(blocks(page))} == {}
 
 
@@ -151,10 +151,22 @@ def test_the_picture_is_what_its_source_says(tools: Callable[[str], Any]) -> Non
     assert (ROOT / "docs/stages.svg").read_text() == tools("stages").picture()
 
 
+@pytest.mark.parametrize("page", ["api.md", "command-line.md", "errors.md"])
+def test_a_generated_page_is_what_the_code_says(tools: Callable[[str], Any], page: str) -> None:
+    """`./build.sh docs`, or `python docs/generate.py` alone, writes it again."""
+    assert (ROOT / "docs" / page).read_text() == tools("generate").generated(page)
+
+
+def test_every_page_with_a_generated_part_is_written(tools: Callable[[str], Any]) -> None:
+    found = {page.name for page in (ROOT / "docs").glob("*.md") if "<!-- generated: " in page.read_text()}
+    assert found == set(tools("generate").PAGES)
+
+
 def test_the_api_page_has_every_public_name() -> None:
     page = (ROOT / "docs/api.md").read_text()
-    there = re.findall(r"^\.\. (?:auto\w+|data):: (\w+)$", page, re.MULTILINE)
-    assert sorted(there) == sorted(hardpoint.__all__)
+    names = re.findall(r"^```python\n(?:class )?hardpoint\.(\w+)\b(?!\.)", page, re.MULTILINE)
+    assert sorted([*names, "__version__"]) == sorted(hardpoint.__all__)
+    assert "`hardpoint.__version__`" in page
 
 
 def test_every_page_is_in_the_index() -> None:

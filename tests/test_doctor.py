@@ -122,9 +122,9 @@ def test_the_compiler_that_is_named(doctor: Any, monkeypatch: pytest.MonkeyPatch
         "version": "my compiler, -m64 --version",
     }
     (tmp_path / "my cc").write_text("#!/bin/sh\n")
-    assert as_json(doctor)[1]["host"]["compiler"]["version"] == "does not say its version"
+    assert as_json(doctor)[1]["host"]["compiler"]["version"] == "unknown version"
     (tmp_path / "my cc").write_text("not a program at all")
-    assert as_json(doctor)[1]["host"]["compiler"]["version"].startswith("does not say its version: [Errno 8]")
+    assert as_json(doctor)[1]["host"]["compiler"]["version"].startswith("unknown version: [Errno 8]")
 
 
 @pytest.mark.parametrize("named", ["no-such-cc", "no-such-cc 'with an open quote"])
@@ -199,11 +199,11 @@ def test_the_places_and_what_is_there(
     assert (
         f"  places    {tmp_path} ($HARDPOINT_PATH): 1 plugin, 1 other file\n"
         f"            {tmp_path}/gone ($HARDPOINT_PATH): no such folder\n"
-        f"            {tmp_path}/file ($HARDPOINT_PATH): no folder but a file\n"
+        f"            {tmp_path}/file ($HARDPOINT_PATH): a file, not a folder\n"
         f"            {tmp_path}/. ($HARDPOINT_PATH): the same folder as {tmp_path}\n"
     ) in printed
     assert f"            {tmp_path}/hardpoint/plugins (user): no such folder\n" in printed
-    assert f"    needs  the folder {tmp_path}/file of $HARDPOINT_PATH\n    found  no folder but a file\n" in printed
+    assert f"    needs  the folder {tmp_path}/file of $HARDPOINT_PATH\n    found  a file, not a folder\n" in printed
     assert printed.count("warning search-path") == 2
     places = as_json(doctor)[1]["host"]["places"]
     assert places[0] == {"folder": str(tmp_path), "origin": "$HARDPOINT_PATH", "found": "1 plugin, 1 other file"}

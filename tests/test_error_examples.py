@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from conftest import Compiler
 
 PAGE = (ROOT / "docs/errors.md").read_text().partition("## What to do")[2].partition("## The problems")[0]
-QUOTED: dict[str, str] = dict(re.findall(r"^\*\*`(\w+)`\*\*: .*\n: `(.*)`$", PAGE, re.MULTILINE))
+QUOTED: dict[str, str] = dict(re.findall(r"^\*\*`(\w+)`\*\*: (?:.+\n)+\n- `(.*)`$", PAGE, re.MULTILINE))
 
 BAD = """
 #include <stdlib.h>

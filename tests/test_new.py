@@ -220,8 +220,8 @@ NAMES = {
     "a/b": "a plugin's name is like 'english': a lower-case letter, then",
     "a" * 65: "a plugin's name is like 'english': a lower-case letter, then",
     "": "a plugin's name is like 'english': a lower-case letter, then",
-    "moin-": "'moin-' would also be the wheel's name, which ends in a letter or a digit",
-    "json": "Python would take json.so for its own module 'json' wherever it runs in that folder; choose another name",
+    "moin-": "'moin-' would be the wheel's name too, which must end in a letter or a digit",
+    "json": "Python would import json.so as its own module 'json' in that folder; choose another name",
 }
 
 
@@ -245,8 +245,8 @@ def test_names_that_languages_have_words_for(run: Run, new: New, tmp_path: Path,
 
 REFUSED = {
     "scorer": "a contract is greeter, transformer, or MODULE:CLASS such as scorer:Scorer",
-    "nowhere:Nothing": "nowhere:Nothing cannot be had: there is no module nowhere here or among what is installed; name its folder in PYTHONPATH",
-    "broken:Broken": "broken:Broken cannot be had: to import broken raised SyntaxError: invalid syntax",
+    "nowhere:Nothing": "nowhere:Nothing cannot be imported: no module named nowhere in this folder or installed; add its folder to PYTHONPATH",
+    "broken:Broken": "broken:Broken cannot be imported: importing broken raised SyntaxError: invalid syntax",
 }
 
 
@@ -272,7 +272,10 @@ def test_a_folder_with_something_in_it_is_left_alone(new: New, tmp_path: Path) -
     done = new("moin", "--contract", "greeter", "--folder", "moin/mine", check=False)
     assert done.stderr == f"hardpoint: {tmp_path}/moin/mine is a file; choose another with --folder\n"
     done = new("moin", "--contract", "greeter", "--folder", "no/such", check=False)
-    assert done.stderr == f"hardpoint: {tmp_path}/no/such: there is no folder {tmp_path}/no to make it in\n"
+    assert (
+        done.stderr
+        == f"hardpoint: {tmp_path}/no/such: the folder {tmp_path}/no does not exist; make it or name another with --folder\n"
+    )
     assert (left(tmp_path), left(tmp_path / "moin")) == (["moin"], ["mine"])
 
 

@@ -109,7 +109,7 @@ def test_a_file_that_does_not_fit_is_an_error_in_hardpoints_words(run_tests: Run
 def test_a_contract_that_is_not_there(run_tests: RunTests, english: Path) -> None:
     outcome = run_tests(GREETS, "--plugin", english, "--plugin-contract", "nobody:Nobody")
     assert (
-        "\nnobody:Nobody cannot be had: there is no module nobody here or among what is installed; name its folder in PYTHONPATH\n"
+        "\nnobody:Nobody cannot be imported: no module named nobody in this folder or installed; add its folder to PYTHONPATH\n"
         in outcome.text
     )
 

@@ -1,4 +1,4 @@
-"""Loading by name: which plugin that is, what is said when there is none, and Python plugins beside native ones."""
+"""Loading by name: which plugin is chosen, the error if there is none, and Python plugins beside native ones."""
 
 # ruff: noqa: ARG002, ARG003, ARG004 - methods that are looked at and not called
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("alone")
 
 @pytest.fixture
 def plugin(compiler: Compiler) -> Callable[..., Path]:
-    """A greeter called so, in a file of its own."""
+    """Compile a greeter of that name into a file of its own."""
 
     def make(target: Path, name: str = "english", release: str = "1.0.0", *words: str) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -39,7 +39,7 @@ def plugin(compiler: Compiler) -> Callable[..., Path]:
 
 @pytest.fixture
 def folder(compiler: Compiler, tmp_path: Path) -> Path:
-    """What ./build.sh makes."""
+    """The plugins that ./build.sh makes."""
     made = tmp_path / "plugins"
     made.mkdir()
     for name in ("english", "spanish", "uppercase", "reverse"):
@@ -122,7 +122,7 @@ def test_another_file_than_the_one_found_is_stale(folder: Path) -> None:
     registry = hardpoint.Registry([folder])
     shutil.copy(folder / "spanish.so", folder / "new")
     os.replace(folder / "new", folder / "english.so")
-    sentence = f"{folder}/english.so was replaced or rewritten since it was found; make a new registry"
+    sentence = f"{folder}/english.so was replaced or rewritten after it was found; make a new registry"
     with pytest.raises(hardpoint.StaleError) as caught:
         registry.load("english", Greeter)
     assert (str(caught.value), caught.value.path) == (sentence, f"{folder}/english.so")
@@ -139,7 +139,7 @@ def test_a_file_that_cannot_be_opened_any_more_is_named_as_it_was_given(
     (folder / "english.so").unlink()
     with pytest.raises(hardpoint.PluginNotFoundError) as gone:
         registry.load("english", Greeter, isolated=isolated)
-    assert (str(gone.value), gone.value.path) == (f"{path} is gone since it was found; make a new registry", path)
+    assert (str(gone.value), gone.value.path) == (f"{path} was removed after it was found; make a new registry", path)
     (folder / "english.so").mkdir()
     with pytest.raises(hardpoint.NotAPluginError, match=rf"^{path} is not a plugin: .*, found a directory") as other:
         registry.load("english", Greeter, isolated=isolated)
@@ -162,7 +162,7 @@ def test_within_a_place_the_newest_release_wins(tmp_path: Path, plugin: Callable
         plugin(tmp_path / f"{number}.so", "english", release)
     registry = hardpoint.Registry([tmp_path])
     first = next(found for found in registry if found.shadowed_by is None)
-    assert first.path == f"{tmp_path}/1.so"  # and of two alike the one whose file's name comes first
+    assert first.path == f"{tmp_path}/1.so"  # of two alike, the first by file name
     assert [found.release for found in first.shadows] == ["1.10", "1.10rc1", "1.9", "nightly"]
     assert [found.path for found in registry] == [f"{tmp_path}/{number}.so" for number in range(5)]
 
@@ -181,7 +181,7 @@ CHOICES = {
     "~=1.5": "1.5",
     ">=2": "2.0",  # of the second place; not 2.1rc1
     ">=2.1rc1": "2.1rc1",  # which the specifier names
-    "<1": "0.9b1",  # nothing else is
+    "<1": "0.9b1",  # nothing else satisfies
     "!=1.5,<2": "1.2",
     "": "1.5",
 }
@@ -204,7 +204,7 @@ def test_no_release_that_satisfies(tmp_path: Path, plugin: Callable[..., Path]) 
     with pytest.raises(hardpoint.PluginNotFoundError) as caught:
         registry.load("english", Greeter, release=">=2")
     assert str(caught.value) == (
-        "english for greeter 1.0 is there in no release that is >=2; there are:\n"
+        "no release of english for greeter 1.0 satisfies '>=2'; available:\n"
         f"  1.0: {tmp_path}/1.so\n"
         f"  nightly: {tmp_path}/n.so"
     )
@@ -245,8 +245,8 @@ def test_a_name_that_nothing_has(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(hardpoint.PluginNotFoundError) as caught:
         hardpoint.Registry([folder, tmp_path / "gone", tmp_path]).load("englsh", Greeter)
     assert str(caught.value) == (
-        "there is no plugin 'englsh' for greeter 1.0 where it was looked for; did you mean english?\n"
-        "  there are: english, spanish\n"
+        "no plugin named 'englsh' for greeter 1.0 found; did you mean english?\n"
+        "  available: english, spanish\n"
         f"  searched {folder}: 4 plugins, 1 other file\n"
         f"  searched {tmp_path}/gone: no such folder\n"
         f"  searched {tmp_path}: 0 plugins"
@@ -257,9 +257,9 @@ def test_a_name_that_another_contract_has(folder: Path) -> None:
     with pytest.raises(hardpoint.PluginNotFoundError) as caught:
         hardpoint.Registry([folder]).load("english", Transformer)
     assert str(caught.value) == (
-        "there is no plugin 'english' for transformer 1.0 where it was looked for\n"
-        f"  english is there for greeter 1.0: {folder}/english.so\n"
-        "  there are: reverse, uppercase\n"
+        "no plugin named 'english' for transformer 1.0 found\n"
+        f"  english for greeter 1.0: {folder}/english.so\n"
+        "  available: reverse, uppercase\n"
         f"  searched {folder}: 4 plugins"
     )
 
@@ -268,7 +268,7 @@ def test_every_usual_place_is_named() -> None:
     with pytest.raises(hardpoint.PluginNotFoundError) as caught:
         hardpoint.Registry.discover().load("english", Greeter)
     lines = str(caught.value).splitlines()
-    assert lines[0] == "there is no plugin 'english' for greeter 1.0 where it was looked for"
+    assert lines[0] == "no plugin named 'english' for greeter 1.0 found"
     assert f"  searched {os.environ['HOME']}/.local/share/hardpoint/plugins: no such folder" in lines
     assert len(lines) >= 5
 
@@ -284,7 +284,7 @@ def test_the_name_of_a_bad_file_gives_its_own_error(tmp_path: Path, compiler: Co
     )
     with pytest.raises(hardpoint.IncompatibleError) as refused:
         registry.load("malformed", Greeter)
-    assert str(refused.value).startswith(f"{tmp_path}/malformed.so has a manifest that cannot be read: needs ")
+    assert str(refused.value).startswith(f"{tmp_path}/malformed.so has a malformed manifest: needs ")
     assert [problem.code for problem in refused.value.problems] == ["manifest-malformed"]
 
 
@@ -297,7 +297,7 @@ def test_a_class_that_is_no_contract(folder: Path) -> None:
 
 
 def test_load_all_keeps_what_failed(folder: Path, compiler: Compiler, plugin: Callable[..., Path], way: Way) -> None:
-    plugin(folder / "z/english.so")  # is shadowed
+    plugin(folder / "z/english.so")  # shadowed
     plugin(folder / "empty.so", "empty", "1.0.0", "-DGREET=NULL")
     (folder / "text.so").write_text("text")
     shutil.copy(compiler.text("dependency", "int get(void); int get(void) { return 1; }"), folder / "dependency.so")
@@ -343,7 +343,7 @@ def test_it_comes_before_every_file(folder: Path) -> None:
     assert registry.load("uppercase", Transformer).transform("a") == "A!"
     [shadowed] = [found for found in registry if found.status == "shadowed"]
     assert (shadowed.path, shadowed.shadowed_by) == (f"{folder}/uppercase.so", next(iter(registry)))
-    native = registry.load("uppercase", Transformer, release=">=1")  # it has no release that could satisfy
+    native = registry.load("uppercase", Transformer, release=">=1")  # the Python plugin has no release
     assert native.transform("a") == "A"
 
 
@@ -364,7 +364,7 @@ def test_a_class_that_takes_a_config() -> None:
     with pytest.raises(hardpoint.CreateError, match="object takes no config, since it was added as an object"):
         registry.load("object", Transformer, config="some")
     with pytest.raises(
-        hardpoint.CreateError, match=r"shout cannot be made: Shout\(\) raised TypeError: Shout\(\) takes no"
+        hardpoint.CreateError, match=r"shout cannot be created: Shout\(\) raised TypeError: Shout\(\) takes no"
     ):
         registry.load("shout", Transformer, config="some")
 
@@ -378,7 +378,7 @@ def test_a_class_whose_object_cannot_be_made() -> None:
     registry.add("failing", Transformer, Failing)
     with pytest.raises(hardpoint.CreateError) as caught:
         registry.load("failing", Transformer)
-    assert str(caught.value).startswith("failing cannot be made: ")
+    assert str(caught.value).startswith("failing cannot be created: ")
     assert str(caught.value).endswith("raised RuntimeError: no luck")
     assert isinstance(caught.value.__cause__, RuntimeError)
     assert list(registry.load_all(Transformer).failed) == ["failing"]
@@ -387,7 +387,7 @@ def test_a_class_whose_object_cannot_be_made() -> None:
 def test_it_cannot_be_isolated() -> None:
     registry = hardpoint.Registry()
     registry.add("shout", Transformer, Shout())
-    with pytest.raises(hardpoint.LoadError, match="shout is a Python plugin, which runs in this process alone; leave"):
+    with pytest.raises(hardpoint.LoadError, match="shout is a Python plugin, which cannot be isolated; leave"):
         registry.load("shout", Transformer, isolated=True)
 
 
@@ -414,7 +414,7 @@ def test_methods_that_are_not_the_contracts() -> None:
         registry.add("wrong", Greeter, Wrong())
     assert str(caught.value) == (
         "wrong does not fit greeter 1.0\n"
-        "  - needs the method greet(name: str) -> str, found greet(who: str) -> str, which cannot be called so: missing a "
+        "  - needs the method greet(name: str) -> str, found greet(who: str) -> str, which does not accept these calls: missing a "
         "required argument: 'who'; give it the contract's parameters and result [method-differs]\n"
         "  - needs the method lang() -> str, found 'English', which is not callable; make it a method [method-missing]"
     )
@@ -428,7 +428,7 @@ class Scaler(Protocol):
 
 
 class Fitting:
-    """Each way to write Scaler's method that its callers can call."""
+    """Every way to write Scaler's method that accepts its calls."""
 
     def plain(self, by, text):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
         return 1
@@ -459,30 +459,30 @@ class Fitting:
 
 
 class Refused:
-    """Each way to write it that they cannot, and what is said."""
+    """Every way to write it that does not, each with its error."""
 
     def fewer(self, by: float) -> int:
-        """, which cannot be called so: too many positional arguments"""
+        """, which does not accept these calls: too many positional arguments"""
         return 1
 
     def more(self, by: float, text: str, other: int) -> int:
-        """, which cannot be called so: missing a required argument: 'other'"""
+        """, which does not accept these calls: missing a required argument: 'other'"""
         return 1
 
     def renamed(self, by: float, word: str) -> int:
-        """, which cannot be called so: missing a required argument: 'word'"""
+        """, which does not accept these calls: missing a required argument: 'word'"""
         return 1
 
     def swapped(self, text: str, by: float) -> int:
-        """, where text stands in the place of by"""
+        """, where text has the position of by"""
         return 1
 
     def without_names(self, by: float, text: str, /) -> int:
-        """, which cannot be called so:"""
+        """, which does not accept these calls:"""
         return 1
 
     def names_alone(self, *, by: float, text: str) -> int:
-        """, which cannot be called so: too many positional arguments"""
+        """, which does not accept these calls: too many positional arguments"""
         return 1
 
     def other_kind(self, by: bytes, text: str) -> int:
@@ -505,11 +505,11 @@ class Refused:
         """, whose result is not int"""
 
     async def waits(self, by: float, text: str) -> int:
-        """one that is async"""
+        """an async method"""
         return 1
 
     def yields(self, by: float, text: str) -> Iterator[int]:
-        """one that is a generator"""
+        """a generator method"""
         yield 1
 
 
@@ -518,7 +518,7 @@ def written(of: type) -> list[str]:
 
 
 def scaler(of: type, name: str) -> Any:
-    """A class whose method is this one."""
+    """Return a class with this method."""
     return type("Scaler", (), {"scale": vars(of)[name]})
 
 
@@ -539,7 +539,9 @@ def test_a_method_that_cannot(name: str, is_class: bool) -> None:
         hardpoint.Registry().add("made", Scaler, made if is_class else made())
     [problem] = caught.value.problems
     assert problem.needs == "the method scale(by: float, text: str) -> int"
-    assert problem.code == ("method-kind" if "one that is" in problem.found else "method-differs")
+    assert problem.code == (
+        "method-kind" if problem.found in {"an async method", "a generator method"} else "method-differs"
+    )
     assert (vars(Refused)[name].__doc__ or "none") in problem.found
 
 

@@ -126,7 +126,7 @@ def test_installed_it_is_listed_and_called_and_gone_when_it_is_uninstalled(
     environment.pip("uninstall", "low-german")
     assert "low-german" not in environment.hardpoint("list")
     said = environment.hardpoint("call", "low-german", "greet", "World", status=3)
-    assert said.startswith("hardpoint: there is no plugin 'low-german' where it was looked for\n")
+    assert said.startswith("hardpoint: no plugin named 'low-german' found\n")
     assert not library.exists()
 
 

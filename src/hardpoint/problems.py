@@ -177,7 +177,7 @@ ROWS = {row.code: row for row in (
         {"contract": "greeter 1.0", "found": "bow() -> None"},
         "The plugin has more methods than the contract's version that its manifest names."),
     Row("method-kind", "methods", "the method {method}", "make it a plain function that returns the result",
-        {"method": _GREET, "found": "one that is async"},
+        {"method": _GREET, "found": "an async method"},
         "A method of a Python plugin is a coroutine, a generator or the like. The contract's callers expect a "
         "result."),
 

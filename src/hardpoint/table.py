@@ -12,31 +12,31 @@ def counted(number: int, noun: str) -> str:
 
 
 class Table(NamedTuple):
-    """Some rows of words under a header."""
+    """Rows of text under a header."""
 
     title: str
     header: tuple[str, ...]
     rows: list[tuple[str, ...]]
-    words: int = 1
-    """How many of the first columns are words, which start on the left; the others are numbers."""
+    text_columns: int = 1
+    """The number of leading columns with text, aligned to the left; the others have numbers."""
 
 
 def plain(table: Table) -> str:
-    """The table in aligned columns."""
+    """Format the table in aligned columns."""
     lines = [table.header, *table.rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    shown = [_line(line, widths, table.words) for line in lines]
+    shown = [_line(line, widths, table.text_columns) for line in lines]
     return "\n".join([*filter(None, [table.title]), *shown])
 
 
-def _line(cells: tuple[str, ...], widths: list[int], words: int) -> str:
+def _line(cells: tuple[str, ...], widths: list[int], text_columns: int) -> str:
     pairs = enumerate(zip(cells, widths, strict=True))
-    aligned = [cell.ljust(width) if column < words else cell.rjust(width) for column, (cell, width) in pairs]
+    aligned = [cell.ljust(width) if column < text_columns else cell.rjust(width) for column, (cell, width) in pairs]
     return "  ".join(["", *aligned]).rstrip()
 
 
 def show(table: Table) -> None:
-    """Print it by rich; ImportError if that is not installed. Cells are Text, so that no file's words become markup."""
+    """Print the table by rich. Raises ImportError without it. Cells are passed as Text: a file must not inject markup."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table as RichTable
@@ -45,12 +45,12 @@ def show(table: Table) -> None:
     title = Text(table.title) if table.title else None
     made = RichTable(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
     for column, name in enumerate(table.header):
-        words = column < table.words
+        is_text = column < table.text_columns
         made.add_column(
             Text(name),
-            justify="left" if words else "right",
+            justify="left" if is_text else "right",
             style="cyan" if column == 0 else "",
-            overflow="fold" if words else "ellipsis",
+            overflow="fold" if is_text else "ellipsis",
         )
     for row in table.rows:
         made.add_row(*map(Text, row))

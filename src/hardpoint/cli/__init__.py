@@ -1,6 +1,6 @@
 """The command line: `hardpoint COMMAND ...`, one file a command."""
 
-# PYTHON_ARGCOMPLETE_OK: what argcomplete's completion for all commands looks for.
+# PYTHON_ARGCOMPLETE_OK: argcomplete's global completion looks for this marker.
 
 from __future__ import annotations
 
@@ -9,36 +9,35 @@ import io
 import os
 import sys
 import warnings
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from ..errors import HardpointError
 from ..version import __version__
-from . import bench, build, call, check, doctor, header, include, inspect, lock, new, test
-from . import list as list_
+from .commands import COMMANDS
 from .output import give_up, status_of, warn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
-_COMMANDS = (list_, call, inspect, check, doctor, test, bench, lock, new, build, header, include)
 _EPILOG = """\
 exit status:
-  0  fine
+  0  success
   1  problems were found, or a call failed
   2  wrong usage
   3  not found
-  4  not a plugin, or one that does not fit (to build, check, doctor and list that is a problem found: 1)
+  4  not a plugin, or one that does not fit (for build, check, doctor and list that is a problem found: 1)
   5  an isolated plugin crashed, or took too long
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; gives the exit status. Results go to stdout, all else to stderr, and never a traceback."""
+    """Run one command and return its exit status. Results go to stdout, all else to stderr, and never a traceback."""
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # it was closed
+        if getattr(sys, name) is None:  # closed by the caller
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for the rest of the process
         if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a path may be no text at all
+            stream.reconfigure(errors="backslashreplace")  # a path need not be valid UTF-8
     warnings.showwarning = lambda message, *_, **__: warn(f"warning: {message}")
     try:
         arguments = _parse(argv)
@@ -48,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         warn(str(error))
         return status_of(error)
     except OSError as error:
-        if not isinstance(error, BrokenPipeError):  # whose reader has seen enough
+        if not isinstance(error, BrokenPipeError):  # EPIPE, e.g. `| head`
             warn(str(error))
         give_up(sys.stdout)
         return 1
@@ -58,17 +57,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The arguments; of `call` and `build`, options may stand between the words, which argparse alone does not allow.
+    """Parse the arguments. In `call` and `build`, options may stand between the words, which argparse alone does not allow.
 
-    What is behind -- in `build` is the compiler's.
+    Arguments of `build` after -- go to the compiler.
     """
-    argv = sys.argv[1:] if argv is None else [*argv]  # `list` is a command here
+    argv = sys.argv[1:] if argv is None else [*argv]
     flags: list[str] = []
     if argv[:1] == ["build"] and "--" in argv:
         argv, flags = argv[: argv.index("--")], argv[argv.index("--") + 1 :]
-    parser = _parser()
-    if "_ARGCOMPLETE" in os.environ:  # a shell asks what might come next
-        _complete(parser)
+    if "_ARGCOMPLETE" in os.environ:  # set by the shell's completion
+        _complete()
+    parser = _parser([word for word in argv if not word.startswith("-")][:1])
     if not argv:
         parser.print_help(sys.stderr)
         parser.exit(2)
@@ -82,15 +81,17 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return arguments
 
 
-def _complete(parser: argparse.ArgumentParser) -> None:
+def _complete() -> None:
+    """Answer the shell and exit; return if argcomplete is not installed here, but only where the shell has it."""
     try:
-        from .completion import complete
-    except ModuleNotFoundError:  # the shell has argcomplete, and this environment has not
+        from .completion import complete  # argcomplete is an extra
+    except ModuleNotFoundError:
         return
-    complete(parser)
+    complete(_parser(os.environ.get("COMP_LINE", "").split()))
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(names: Collection[str] | None = None) -> argparse.ArgumentParser:
+    """Make the parser of all commands. Those in `names` are imported, for their arguments; by default all."""
     parser = argparse.ArgumentParser(
         prog="hardpoint",
         description="Look at, check and call native plugins: C shared libraries with a versioned vtable.",
@@ -99,16 +100,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"hardpoint {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in _COMMANDS:
-        name = module.__name__.rpartition(".")[2]
-        description, _, example = (module.__doc__ or "").strip().partition("\n\n")
-        command = commands.add_parser(
-            name,
-            help=description.splitlines()[0],
-            description=description,
-            epilog=example,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        module.configure(command)
-        command.set_defaults(run=module.run, command=command)
+    for each in COMMANDS:
+        command = commands.add_parser(each.name, help=each.help, formatter_class=argparse.RawDescriptionHelpFormatter)
+        if names is None or each.name in names:
+            module = import_module(f".{each.module}", __name__)
+            command.description, _, command.epilog = (module.__doc__ or "").strip().partition("\n\n")
+            module.configure(command)
+            command.set_defaults(run=module.run, command=command)
     return parser

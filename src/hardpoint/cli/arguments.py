@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import IncompatibleError, reasons
 from ..file import open_library
 from ..preflight.checks import read_library
+from ..registry.manifest_contracts import contracts_from_manifests
 from ..table import counted
-from .contracts import described
 from .output import UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _BOOLS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0"
 def contracts_in(path: str) -> list[Contract]:
     """The contracts that a library's manifests describe. Raises IncompatibleError if there are none."""
     with open_library(path) as file:
-        contracts, problems = described(read_library(file)[1])
+        contracts, problems = contracts_from_manifests(read_library(file)[1])
     if not contracts:
         raise IncompatibleError(f"{path} does not fit{reasons(problems)}", path=path, problems=problems)
     return contracts
@@ -32,14 +32,14 @@ def contracts_in(path: str) -> list[Contract]:
 
 def find_plugin(name: str, method: str, wanted: Contract | None) -> tuple[str, Contract]:
     """Find a plugin by name: its file, and the contract, which is `wanted` or the one that has the method."""
-    from ..registry.registry import Registry, unknown  # needed only for plugins that are called by name
+    from ..registry.registry import Registry, not_found  # needed only for plugins that are called by name
 
     registry = Registry.discover()
     founds = [found for found in registry if found.name == name and found.shadowed_by is None]
     if wanted is not None:
         founds = [found for found in founds if found.key[:2] == (wanted.name, str(wanted.major))]
     if not founds:
-        raise unknown(registry, name, wanted)
+        raise not_found(registry, name, wanted)
     files = {contract: found.path or "" for found in founds for contract in _contracts(found)}
     having = [contract for contract in files if any(each.name == method for each in contract.methods)]
     if len({contract.name for contract in having}) > 1:
@@ -51,7 +51,7 @@ def find_plugin(name: str, method: str, wanted: Contract | None) -> tuple[str, C
 
 def _contracts(found: FoundPlugin) -> list[Contract]:
     """The contract that the plugin's manifest describes. Raises IncompatibleError if it describes none."""
-    contracts, problems = described([found.manifest] if found.manifest else [])
+    contracts, problems = contracts_from_manifests([found.manifest] if found.manifest else [])
     if problems:
         message = f"{found.path} does not fit{reasons(problems)}"
         raise IncompatibleError(message, path=found.path, problems=problems)

@@ -20,18 +20,20 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any
 
+from ..benchmark.compare import compare, differences, read_result
+from ..benchmark.measure import Settings, measure
+from ..benchmark.plot import check_matplotlib, draw
+from ..benchmark.process import WrongArgumentsError
+from ..benchmark.report import notes, tables, title
+from ..benchmark.workload import Case, Workload, with_payloads
+from ..registry.manifest_contracts import prefer_bundled
 from .arguments import contracts_in, convert, find_method
-from .contracts import known, named
+from .contracts import named
 from .options import check_writable, count
 from .output import print_json, print_table, printable, warn
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-
-    from ..benchmark.measure import Settings
-    from ..benchmark.workload import Workload
-
-# hardpoint.benchmark is imported in functions: all commands are imported together, and only this one needs it.
 
 _SIZE = re.compile(r"([0-9]{1,10})([kmg]?)i?b?", re.IGNORECASE)
 _SHIFTS = {"": 0, "k": 10, "m": 20, "g": 30}
@@ -57,8 +59,6 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     """Measure one library, and show, write, plot and compare the result."""
-    from ..benchmark.process import WrongArgumentsError
-
     try:
         workload = _workload(arguments)
         old = _prepare(arguments)
@@ -77,11 +77,9 @@ def run(arguments: Namespace) -> int:
 
 def _workload(arguments: Namespace) -> Workload:
     """The methods to measure. As for `hardpoint check`, contracts are classes where known: those say which is quick."""
-    from ..benchmark.workload import Case, Workload, with_payloads
-
     path, *rest = arguments.words
     described = contracts_in(path)
-    contracts = [arguments.contract] if arguments.contract else known(described)
+    contracts = [arguments.contract] if arguments.contract else prefer_bundled(described)
     if rest:
         contract, method = find_method(path, contracts, rest[0])
         contracts = [contract]
@@ -99,8 +97,6 @@ def _workload(arguments: Namespace) -> Workload:
 
 
 def _settings(arguments: Namespace) -> Settings:
-    from ..benchmark.measure import Settings
-
     settings = Settings(rounds=2, values=3, seconds=0.002) if arguments.quick else Settings()
     return settings._replace(rounds=arguments.rounds or settings.rounds, threads=arguments.threads)
 
@@ -108,21 +104,15 @@ def _settings(arguments: Namespace) -> Settings:
 def _prepare(arguments: Namespace) -> dict[str, Any] | None:
     """Check the options' files now, not after minutes of measuring. Return the result to compare with, if any."""
     if arguments.plot:
-        from ..benchmark.plot import check_matplotlib
-
         check_matplotlib()
     for path in filter(None, (arguments.plot, arguments.json if arguments.json != "-" else None)):
         check_writable(path)
     if arguments.compare:
-        from ..benchmark.compare import read_result
-
         return read_result(arguments.compare)
     return None
 
 
 def _measure(workload: Workload, settings: Settings) -> dict[str, Any]:
-    from ..benchmark.measure import measure
-
     terminal = sys.stderr.isatty()
 
     def progress(stage: str, detail: str = "") -> None:
@@ -147,8 +137,6 @@ def _write(result: dict[str, Any], old: dict[str, Any] | None, arguments: Namesp
             json.dump(result, file, indent=1)
             file.write("\n")
     if arguments.plot:
-        from ..benchmark.plot import draw
-
         draw(result, arguments.plot)
     if arguments.json == "-":
         print_json(result)
@@ -157,9 +145,6 @@ def _write(result: dict[str, Any], old: dict[str, Any] | None, arguments: Namesp
 
 
 def _show(result: dict[str, Any], old: dict[str, Any] | None) -> None:
-    from ..benchmark.compare import compare, differences
-    from ..benchmark.report import notes, tables, title
-
     print(printable(title(result)))
     for table in tables(result):
         print_table(table)

@@ -1,7 +1,8 @@
 """Compile a plugin in C or C++ with the right flags, and check the result.
 
-$CC, $CXX, $CFLAGS, $CXXFLAGS and $LDFLAGS are honoured, and what stands behind -- goes to the compiler as well. Without
-SRC, it is every .c, .cpp, .cc and .cxx file of the working directory. The exit status is 1 if it cannot be compiled or does not fit.
+$CC, $CXX, $CFLAGS, $CXXFLAGS and $LDFLAGS are used, and arguments after -- are passed to the compiler. Without SRC, every
+.c, .cpp, .cc and .cxx file of the working directory is compiled. The exit status is 1 if compiling fails or the library
+does not fit.
 
 examples:
   hardpoint build
@@ -24,26 +25,25 @@ if TYPE_CHECKING:
 
 
 def configure(parser: ArgumentParser) -> None:
-    """The command's arguments; those behind -- are split off before argparse sees them."""
+    """Add the command's arguments; those after -- are split off before argparse sees them."""
     parser.usage = "%(prog)s [-h] [-o FILE] [--contract MODULE:CLASS] [--verbose] [SRC ...] [-- FLAG ...]"
     parser.add_argument("words", nargs="*", metavar="SRC", help="the sources: .c, .cpp, .cc or .cxx")
     parser.add_argument(
-        "-o", dest="output", metavar="FILE", help="the library; else the only source's name, or the folder's"
+        "-o", dest="output", metavar="FILE", help="the library; by default named after the only source, or the folder"
     )
     parser.add_argument("--contract", type=named, metavar="MODULE:CLASS", help="the contract that it has to fit")
     parser.add_argument("--verbose", action="store_true", help="show the commands")
 
 
 def run(arguments: Namespace) -> int:
-    """Compile and check."""
+    """Compile the sources and check the library."""
     sources = arguments.words or sorted(name for name in os.listdir() if name.endswith(SUFFIXES))
     if not sources:
-        raise HardpointError(f"there is no {', '.join(SUFFIXES)} file in {os.getcwd()}; name the sources")
+        raise HardpointError(f"no {', '.join(SUFFIXES)} file found in {os.getcwd()}; name the sources")
     for source in sources:
         if not source.endswith(SUFFIXES):
             raise HardpointError(
-                f"{source} is no source in C or C++ ({', '.join(SUFFIXES)}); what is for the compiler or the linker goes "
-                "behind --",
+                f"{source} is not a source in C or C++ ({', '.join(SUFFIXES)}); put arguments of the compiler or linker after --",
                 path=source,
             )
     target = arguments.output or _library(sources)

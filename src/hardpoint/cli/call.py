@@ -1,10 +1,10 @@
 """Call a method on each plugin.
 
 Arguments are converted by the method's signature; bool takes true or false, bytes and bytearray take text as UTF-8.
-The leading words that have a slash or end in .so are the files. With several files each line is `name: result`. A first
-word that is no such file is the name of a plugin, which is looked for where `hardpoint list` looks.
-With --isolated, each plugin runs in a process of its own: what it writes to stdout and stderr goes to stderr here, and
-a crash or a call that takes too long is an error, with exit status 5.
+Leading words that contain a slash or end in .so are files. With several files, each line is `name: result`. If the first
+word is not such a file, it is the name of a plugin, which is searched for where `hardpoint list` searches.
+With --isolated, each plugin runs in a process of its own: its stdout and stderr are shown on stderr, and a crash or a
+time-out is an error, with exit status 5.
 
 examples:
   hardpoint call build/plugins/english.so greet World
@@ -29,6 +29,7 @@ from .arguments import contracts_in, convert, find_method, find_plugin
 from .contracts import named
 from .options import seconds
 from .output import UsageError, print_json, status_of, warn
+from .watch import changes, check_watchfiles
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -45,13 +46,13 @@ class _Outcome(NamedTuple):
 
 
 def configure(parser: ArgumentParser) -> None:
-    """The command's arguments."""
+    """Add the command's arguments."""
     parser.usage = "hardpoint call [options] FILE...|NAME METHOD [ARG...]"
     parser.add_argument("words", nargs="+", metavar="FILE...|NAME METHOD [ARG...]",
                         help="plugins, a method, its arguments")  # fmt: skip
-    parser.add_argument("--contract", type=named, metavar="MODULE:CLASS", help="hold the plugin against this contract")
-    parser.add_argument("--binding", choices=["native", "cffi", "ctypes"], help="what calls the plugin")
-    parser.add_argument("--config", metavar="TEXT", help="what the plugin's create is given")
+    parser.add_argument("--contract", type=named, metavar="MODULE:CLASS", help="the contract that the plugin must fit")
+    parser.add_argument("--binding", choices=["native", "cffi", "ctypes"], help="the binding that calls the plugin")
+    parser.add_argument("--config", metavar="TEXT", help="the config that is passed to the plugin's create")
     parser.add_argument("--json", action="store_true", help="print a list of results as JSON")
     parser.add_argument("--isolated", action="store_true", help="run each plugin in a process of its own")
     parser.add_argument("--timeout", type=seconds, metavar="S",
@@ -61,11 +62,11 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--watch", action="store_true",
                         help="when a file changes, reload it and call again, until Ctrl-C; needs --isolated")  # fmt: skip
     parser.add_argument("-v", "--verbose", action="store_true",
-                        help="show the plugin's log on stderr; if it is isolated, what is in force, too")  # fmt: skip
+                        help="show the plugin's log on stderr, and the sandbox of an isolated plugin")  # fmt: skip
 
 
 def run(arguments: Namespace) -> int:
-    """Call every plugin, whatever happens to the others; the worst status of all."""
+    """Call every plugin, even if others fail; return the worst status."""
     files, rest = _split(arguments.words)
     if not rest:
         arguments.command.error("a method is missing: hardpoint call FILE...|NAME METHOD [ARG...]")
@@ -80,15 +81,13 @@ def run(arguments: Namespace) -> int:
     targets = [_Target(file, rest[0], rest[1:], arguments) for file in files]
     many = len(targets) > 1
     if not arguments.watch:
-        return _round(targets, arguments, many=many)
-    from .watch import changes  # which needs an extra
-
+        return _call_each(targets, arguments, many=many)
     changed = changes(files)
     try:
-        _round(targets, arguments, many=many)
+        _call_each(targets, arguments, many=many)
         for paths in changed:
-            renewed = [target for target in targets if target.path in paths and target.is_renewed()]
-            _round(renewed, arguments, many=many)
+            reloaded = [target for target in targets if target.path in paths and target.reload()]
+            _call_each(reloaded, arguments, many=many)
     finally:
         for target in targets:
             target.close()
@@ -101,8 +100,6 @@ def _check_options(arguments: Namespace) -> None:
             if getattr(arguments, option):
                 arguments.command.error(f"--{option} needs --isolated")
     if arguments.watch:
-        from .watch import check_watchfiles
-
         check_watchfiles()
 
 
@@ -114,7 +111,7 @@ def _split(words: list[str]) -> tuple[list[str], list[str]]:
 
 
 class _Target:
-    """One plugin that is to be called."""
+    """A plugin to call, and its arguments."""
 
     def __init__(self, path: str, name: str, words: list[str], arguments: Namespace) -> None:
         self.path = path
@@ -125,7 +122,7 @@ class _Target:
         self._plugin: Any = None
 
     def call(self) -> _Outcome:
-        """Call it; it is loaded if it is not yet."""
+        """Call it, after loading it if need be."""
         try:
             if self._plugin is None:
                 self._plugin = self._load()
@@ -143,7 +140,7 @@ class _Target:
         options, path = self._arguments, self.path
         contracts = [options.contract] if options.contract else contracts_in(path)
         contract, self._method = find_method(path, contracts, self._name)
-        convert(path, self._method, self._words)  # what is wrong with them is said before anything runs
+        convert(path, self._method, self._words)  # errors in them are raised before any code of the plugin runs
         isolated: bool | Isolation = options.isolated
         if isolated:
             limits = {} if options.memory is None else {"memory": options.memory}
@@ -152,14 +149,14 @@ class _Target:
         self._show_isolation(plugin)
         return plugin
 
-    def is_renewed(self) -> bool:
-        """Have it go on with the file that is there now; False, and said why, if that does not fit."""
-        if self._plugin is None:  # none has fitted yet
+    def reload(self) -> bool:
+        """Replace it by the changed file; warn and return False if that does not fit."""
+        if self._plugin is None:  # no version has fitted so far
             return True
         try:
             reload(self._plugin)
         except HardpointError as error:
-            warn(f"{error}\nthe old {self.path} goes on being used")
+            warn(f"{error}\nthe old {self.path} stays in use")
             return False
         self._show_isolation(self._plugin)
         return True
@@ -172,21 +169,21 @@ class _Target:
                 warn(f"{self.path}: {line}")
 
     def close(self) -> None:
-        """End its instance."""
+        """Close the plugin."""
         if self._plugin is not None:
             close(self._plugin)
             self._plugin = None
 
 
-def _round(targets: list[_Target], arguments: Namespace, *, many: bool) -> int:
-    """Call each, and show what it gives, with its name if there are many; the worst status."""
+def _call_each(targets: list[_Target], arguments: Namespace, *, many: bool) -> int:
+    """Call each and show its result, with its name if there are many; return the worst status."""
     results: list[dict[str, Any]] = []
     worst = 0
     for target in targets:
         try:
             outcome = target.call()
         except HardpointError as error:
-            warn(_told(error))
+            warn(_message(error))
             worst = max(worst, status_of(error))
             results.append({"file": target.path, "error": str(error)})
         else:
@@ -204,8 +201,8 @@ def _round(targets: list[_Target], arguments: Namespace, *, many: bool) -> int:
     return worst
 
 
-def _told(error: Exception) -> str:
-    """What a person is told of it; the last lines that a crashed plugin wrote have been shown as they came."""
+def _message(error: Exception) -> str:
+    """The message without a crashed plugin's last output, which was shown when it was written."""
     return str(error).partition("\n  | ")[0] if isinstance(error, CrashedError) else str(error)
 
 

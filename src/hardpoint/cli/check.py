@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..errors import IncompatibleError, NotAPluginError, Problem
 from ..file import open_library
 from ..preflight.checks import check_file, preflight, read_library
-from .contracts import described, known, named
+from ..registry.manifest_contracts import contracts_from_manifests, prefer_bundled
+from .contracts import named
 from .output import coloured, print_json, print_problem, printable
 
 if TYPE_CHECKING:
@@ -60,8 +61,8 @@ def report(path: str, contract: Contract | None, *, as_json: bool = False) -> in
 def _check(path: str, contract: Contract | None) -> list[_Verdict]:
     with open_library(path) as file:
         elf, manifests = read_library(file)
-        described_here, malformed = described(manifests)
-        fits = [preflight(file, each) for each in ([contract] if contract else known(described_here))]
+        described_here, malformed = contracts_from_manifests(manifests)
+        fits = [preflight(file, each) for each in ([contract] if contract else prefer_bundled(described_here))]
         if not fits:
             return [_Verdict("", "", (*check_file(file, elf), *malformed))]
     return [_Verdict(fit.plugin, str(fit.contract), fit.problems) for fit in fits]

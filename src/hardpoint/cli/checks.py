@@ -8,7 +8,7 @@ from ..errors import IncompatibleError, NotAPluginError, PluginNotFoundError, Pr
 from ..file import open_library
 from ..preflight.checks import check_file, preflight, read_elf, read_library
 from ..problems import ROWS
-from .contracts import described, known
+from ..registry.manifest_contracts import contracts_from_manifests, prefer_bundled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,8 +65,8 @@ def check_library(path: str, contract: Contract | None) -> list[Check]:
             read_elf(file)
             passed.append("elf")
             elf, manifests = read_library(file)
-            contracts, malformed = described(manifests)
-            wanted = [contract] if contract else known(contracts)
+            contracts, malformed = contracts_from_manifests(manifests)
+            wanted = [contract] if contract else prefer_bundled(contracts)
             if not wanted:
                 return _without_contract(passed, malformed, check_file(file, elf))
             passed.append("manifest")

@@ -1,4 +1,4 @@
-"""Shell completion: what may stand where, by argcomplete, an extra."""
+"""Shell completion, by argcomplete, an extra."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from argcomplete import autocomplete
 from argcomplete.completers import BaseCompleter
 
-from .. import contracts as brought
+from .. import contracts as bundled
 from ..authoring.compiler import SUFFIXES
 from ..errors import HardpointError
 from .arguments import contracts_in
@@ -25,19 +25,19 @@ _CONTRACT = re.compile(rb"^@(?:hardpoint\.)?contract\(.*?^class (\w+)", re.MULTI
 
 
 def complete(parser: ArgumentParser) -> None:
-    """Answer the shell, which asked by way of the environment, and exit."""
-    autocomplete(parser, always_complete_options=False, default_completer=_Words())
+    """Answer the shell's request, which is in the environment, and exit."""
+    autocomplete(parser, always_complete_options=False, default_completer=_Completer())
 
 
-class _Words(BaseCompleter):
-    """What an argument may be, by what it is called in the help; where this knows nothing, the shell offers files."""
+class _Completer(BaseCompleter):
+    """Suggests values of an argument by its name in the help. Without suggestions, the shell offers files."""
 
     def __call__(self, *, prefix: str, action: Action, parsed_args: Namespace, **_: object) -> list[str]:
         metavar = str(action.metavar)
         if metavar.endswith("MODULE:CLASS"):
             return [*metavar.split("|")[:-1], *_contracts()]
         if metavar == "CHECK":
-            from ..conformance import choose
+            from ..conformance import choose  # 10 ms
 
             return [check.name for check in choose([], [])]
         if metavar == "SRC":
@@ -50,7 +50,7 @@ class _Words(BaseCompleter):
 
 
 def _call(prefix: str, words: list[str], *, by_name: bool) -> list[str]:
-    """`FILE... METHOD ARG...`, or NAME in place of FILE...: behind a file may stand another, and arguments are anything."""
+    """Complete `FILE... METHOD ARG...`, or NAME in place of FILE...; suggest nothing for ARG."""
     if all(_is_file(word) for word in words):
         methods = _methods(words[0]) if words else []
         names = [found.name for found in _installed() if found.name] if by_name and not words else []
@@ -62,7 +62,7 @@ def _call(prefix: str, words: list[str], *, by_name: bool) -> list[str]:
 
 
 def _installed() -> Registry:
-    from ..registry.registry import Registry  # which reads every folder there is
+    from ..registry.registry import Registry  # 3 ms
 
     return Registry.discover()
 
@@ -83,7 +83,7 @@ def _methods(path: str) -> list[str]:
 
 
 def _files(prefix: str, suffixes: str | tuple[str, ...]) -> Iterator[str]:
-    """The files with one of these endings, and the folders, in the folder that the word names so far."""
+    """Yield the files with one of these suffixes, and the folders, in the folder that the word begins with."""
     folder = os.path.dirname(prefix)
     try:
         entries = sorted(os.scandir(os.path.expanduser(folder) or "."), key=lambda entry: entry.name)
@@ -100,9 +100,9 @@ def _files(prefix: str, suffixes: str | tuple[str, ...]) -> Iterator[str]:
 
 
 def _contracts() -> Iterator[str]:
-    """Those that hardpoint brings, and those in the modules of the working directory, which are read and not imported."""
-    for name in brought.__all__:
-        yield f"{brought.__name__}:{name}"
+    """Yield the bundled contracts, and those in modules of the working directory, which are read but not imported."""
+    for name in bundled.__all__:
+        yield f"{bundled.__name__}:{name}"
     for path in _files("", ".py"):
         if path.removesuffix(".py").isidentifier():
             with open(path, "rb") as file:

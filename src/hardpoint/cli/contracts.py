@@ -1,4 +1,4 @@
-"""Which contract a command is about: one that was named, or the one that a library's manifest describes."""
+"""Import the contract that an argument names as MODULE:CLASS."""
 
 from __future__ import annotations
 
@@ -9,43 +9,40 @@ from typing import TYPE_CHECKING
 
 from ..definition.decorators import contract_of
 from ..errors import HardpointError
-from ..registry.known_contracts import described, known
 from .output import UsageError
 
 if TYPE_CHECKING:
     from ..definition.model import Contract
 
-__all__ = ["described", "known", "named"]
-
 
 def named(text: str) -> Contract:
-    """The contract `MODULE:CLASS`, as an argument's type; modules of the working directory can be named too.
+    """Import the contract `MODULE:CLASS`, also from a module in the working directory. Used as an argument's type.
 
-    UsageError if it cannot be had, and no error that argparse would put the usage before.
+    Raises UsageError, not one of the errors that argparse would print the usage before.
     """
     module, _, name = text.partition(":")
     if not module or not name:
         raise UsageError(f"a contract is named MODULE:CLASS, such as hardpoint.contracts:Greeter, not {text!r}")
     try:
         if os.getcwd() not in sys.path:
-            sys.path.append(os.getcwd())  # last: a plugin there is no module, and would be taken for one of its name
+            sys.path.append(os.getcwd())  # last: a plugin there (NAME.so) would be taken for the module NAME
         found = import_module(module)
     except (Exception, SystemExit) as error:
-        raise UsageError(f"{text} cannot be had: {_why(module, error)}") from error
+        raise UsageError(f"{text} cannot be imported: {_why(module, error)}") from error
     if not hasattr(found, name):
-        raise UsageError(f"{text} cannot be had: there is no {name} in {module}; check the name")
+        raise UsageError(f"{text} not found: {module} has no {name}; check the name")
     try:
         return contract_of(getattr(found, name))
     except TypeError:
-        raise UsageError(f"{text} is no contract: decorate a Protocol class with @hardpoint.contract") from None
+        raise UsageError(f"{text} is not a contract: decorate a Protocol class with @hardpoint.contract") from None
 
 
 def _why(module: str, error: BaseException) -> str:
-    """Why a module could not be imported."""
+    """Say why a module could not be imported."""
     if isinstance(error, ImportError) and (error.path or "").endswith(f"/{module}.so"):
         return f"Python takes the library {error.path} for that module; give the library another name or folder"
     if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
-        return f"there is no module {error.name} here or among what is installed; name its folder in PYTHONPATH"
+        return f"no module named {error.name} in this folder or installed; add its folder to PYTHONPATH"
     if isinstance(error, HardpointError):
         return str(error)
-    return f"to import {module} raised {type(error).__name__}: {error}"
+    return f"importing {module} raised {type(error).__name__}: {error}"

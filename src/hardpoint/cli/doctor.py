@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from .checks import check_library
 from .contracts import named
+from .environment import describe_environment, find_problems
 from .output import coloured, print_fact, print_json, print_problem, printable
 
 if TYPE_CHECKING:
@@ -37,9 +38,7 @@ def run(arguments: Namespace) -> int:
     """Describe the host, and check the file if there is one."""
     if arguments.contract and not arguments.file:
         arguments.command.error("--contract is for a FILE, and none was given")
-    from .host import describe_host, problems_of_host  # subprocess alone takes 8 ms, which few commands need
-
-    host, problems = describe_host(), problems_of_host()
+    host, problems = describe_environment(), find_problems()
     checks = check_library(arguments.file, arguments.contract) if arguments.file else []
     if arguments.json:
         print_json(_as_dict(host, problems, arguments.file, checks))

@@ -1,4 +1,4 @@
-"""Print what plugins for a contract are written against: its C header, or a module in Rust.
+"""Print the C header of a contract, or its module in Rust.
 
 examples:
   hardpoint header hardpoint.contracts:Greeter
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def configure(parser: ArgumentParser) -> None:
-    """The command's arguments."""
+    """Add the command's arguments."""
     parser.add_argument("contract", type=named, metavar="MODULE:CLASS", help="the contract's class")
     parser.add_argument(
-        "--lang", choices=("c", "rust"), default="c", help="the language (c): Zig and Go include the header for C"
+        "--lang", choices=("c", "rust"), default="c", help="the language (c); Zig and Go use the C header"
     )
 
 

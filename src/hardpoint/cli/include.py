@@ -1,4 +1,4 @@
-"""Print the folder of the C headers, or what a build system of yours needs to find them.
+"""Print the folder of the C headers, or the flags that a build system needs.
 
 examples:
   hardpoint include
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def configure(parser: ArgumentParser) -> None:
-    """The command's arguments."""
+    """Add the command's arguments."""
     parser.add_argument("--cflags", action="store_true", help="the compiler's flags")
     parser.add_argument("--ldflags", action="store_true", help="the linker's flags")
     parser.add_argument("--pkgconfigdir", action="store_true", help="the folder of hardpoint.pc, for $PKG_CONFIG_PATH")
@@ -28,7 +28,7 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Print what was asked for: flags on one line, folders on lines of their own."""
+    """Print flags on one line, and each folder on its own."""
     flags = [*(compile_flags() if arguments.cflags else []), *(link_flags() if arguments.ldflags else [])]
     if flags:
         print(shlex.join(flags))

@@ -1,8 +1,9 @@
-"""List the plugins that can be found, with the reason for each that cannot be loaded.
+"""List the plugins found, with the reason for each that cannot be loaded.
 
-Nothing of them runs. Without FOLDER, the usual places are searched, in this order: the folders of $HARDPOINT_PATH, installed
-packages, the user's folder (~/.local/share/hardpoint/plugins) and the system's. The exit status is 1 if a plugin does not
-fit, is refused or is broken, and 3 if a FOLDER cannot be read; what is shadowed by another, or no plugin, is no failure.
+None of their code runs. Without FOLDER, the usual places are searched, in this order: the folders of $HARDPOINT_PATH,
+installed packages, the user's folder (~/.local/share/hardpoint/plugins) and the system's. The exit status is 1 if a plugin
+does not fit, is refused or is broken, and 3 if a FOLDER cannot be read. Shadowed plugins and libraries that are not plugins
+are not failures.
 
 examples:
   hardpoint list
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..registry.registry import Registry
 from ..table import Table
 from .output import print_json, print_problem, print_table, printable, warn
 
@@ -22,38 +24,34 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
     from ..registry.found import FoundPlugin
-    from ..registry.registry import Registry
-
 
 _FAILED = {"does not fit", "refused", "broken"}
 
 
 def configure(parser: ArgumentParser) -> None:
-    """The command's arguments."""
-    parser.add_argument("folders", nargs="*", metavar="FOLDER", help="look here instead of in the usual places")
+    """Add the command's arguments."""
+    parser.add_argument("folders", nargs="*", metavar="FOLDER", help="search here instead of in the usual places")
     parser.add_argument("--contract", metavar="NAME", help="only plugins for this contract, such as greeter")
-    parser.add_argument("--allow", metavar="LOCK", help="refuse what is not in this lock file")
+    parser.add_argument("--allow", metavar="LOCK", help="refuse plugins that are not in this lock file")
     parser.add_argument("--json", action="store_true", help="print it as JSON")
 
 
 def search(folders: list[str], allow: str | None = None) -> Registry:
-    """The registry of the folders; of the usual places if there are none."""
-    from ..registry.registry import Registry  # commands are imported together, and most need none
-
+    """Make the registry of the folders, or of the usual places if there are none."""
     return Registry(folders, allow=allow) if folders else Registry.discover(allow=allow)
 
 
 def run(arguments: Namespace) -> int:
-    """Show what was found."""
+    """Show the plugins found."""
     registry = search(arguments.folders, arguments.allow)
-    # What says no name that can be read may be for any contract.
-    founds = [found for found in registry if arguments.contract in {None, found.contract} or found.status == "broken"]
+    # A file without a valid manifest may be for any contract.
+    plugins = [found for found in registry if arguments.contract in {None, found.contract} or found.status == "broken"]
     if arguments.json:
-        print_json({"plugins": [_as_dict(found) for found in founds], "places": _places(registry)})
-    elif founds:
-        _show(founds)
+        print_json({"plugins": [_as_dict(found) for found in plugins], "places": _places(registry)})
+    elif plugins:
+        _show(plugins)
     else:
-        print(f"no plugin{f' for {arguments.contract}' if arguments.contract else ''} was found")
+        print(f"no plugin{f' for {arguments.contract}' if arguments.contract else ''} found")
         for place, what in registry.places:
             print(printable(f"  searched {place.folder}: {what}"))
     unread = [place for place, _ in registry.places if place.origin == "given" and not place.is_read]
@@ -61,7 +59,7 @@ def run(arguments: Namespace) -> int:
         warn(f"{place.folder}: {place.state}; check the path")
     if unread:
         return 3
-    return 1 if any(found.status in _FAILED for found in founds) else 0
+    return 1 if any(found.status in _FAILED for found in plugins) else 0
 
 
 def _as_dict(found: FoundPlugin) -> dict[str, Any]:
@@ -83,15 +81,15 @@ def _places(registry: Registry) -> list[dict[str, str]]:
     return [{"folder": place.folder, "origin": place.origin, "found": what} for place, what in registry.places]
 
 
-def _show(founds: list[FoundPlugin]) -> None:
-    """A table; then, for each that is not simply fine, why."""
+def _show(plugins: list[FoundPlugin]) -> None:
+    """Print a table; then the reasons of plugins that are shadowed or cannot be loaded."""
     rows = [
         tuple(_one_line(word or "-") for word in (each.name, _contract(each), each.release, each.status, each.path))
-        for each in founds
+        for each in plugins
     ]
-    print_table(Table("", ("plugin", "contract", "release", "status", "file"), rows, words=5))
+    print_table(Table("", ("plugin", "contract", "release", "status", "file"), rows, text_columns=5))
     print()
-    for found in founds:
+    for found in plugins:
         if found.shadowed_by is not None:
             first = found.shadowed_by
             print(_one_line(f"{found.path}: shadowed by {first.name} {first.release} in {first.path}"))
@@ -102,7 +100,7 @@ def _show(founds: list[FoundPlugin]) -> None:
 
 
 def _one_line(text: str) -> str:
-    """As it can be printed, without a line in a file's name that would pass for one of ours."""
+    """Make the text printable, and a newline in a file name visible: it could forge a line of the output."""
     return printable(text).replace("\n", "\\n")
 
 

@@ -1,8 +1,9 @@
-"""Write down the SHA-256 of each plugin, for hosts that load no other files: Registry.discover(allow="hardpoint.lock").
+"""Write a lock file with the SHA-256 of each plugin, for hosts that load no other files.
 
-Without FOLDER, the usual places are searched, as `hardpoint list` does. With --check nothing is written: what is there is
-held against the lock file, and what changed, is missing or is new is listed, with exit status 1. A plugin that needs libraries
-beside it ($ORIGIN in its RUNPATH) cannot be loaded under a lock: that is said on stderr, with exit status 1 too.
+Such a host says Registry.discover(allow="hardpoint.lock"). Without FOLDER, the usual places are searched, as by `hardpoint
+list`. With --check, nothing is written: the plugins are compared with the lock file, and each that changed, is missing or
+is new is listed, with exit status 1. A plugin that needs libraries beside it ($ORIGIN in its RUNPATH) cannot be loaded under
+a lock; this is reported on stderr, with exit status 1 as well.
 
 examples:
   hardpoint lock build/plugins
@@ -14,6 +15,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..errors import PluginNotFoundError
+from ..registry.lockfile import lock_entry, read_lock, write_lock
 from ..table import counted
 from .list import search
 from .options import cannot_write
@@ -28,75 +31,70 @@ _KEY = ("contract", "plugin", "file")
 
 
 def configure(parser: ArgumentParser) -> None:
-    """The command's arguments."""
-    parser.add_argument("folders", nargs="*", metavar="FOLDER", help="look here instead of in the usual places")
+    """Add the command's arguments."""
+    parser.add_argument("folders", nargs="*", metavar="FOLDER", help="search here instead of in the usual places")
     parser.add_argument(
         "-o", "--output", default="hardpoint.lock", metavar="FILE", help="the lock file (hardpoint.lock)"
     )
-    parser.add_argument("--check", action="store_true", help="compare with the lock file, and write nothing")
+    parser.add_argument("--check", action="store_true", help="compare with the lock file and write nothing")
 
 
 def run(arguments: Namespace) -> int:
     """Write the lock file, or compare with it."""
-    from ..registry.policy import read_lock, write_lock  # commands are imported together, and most need none
-
     registry = search(arguments.folders)
     entries = _entries(registry)
     if arguments.check:
         status = _compare(read_lock(arguments.output), entries, arguments.output)
-        return max(status, _warn_of_needy(arguments))
+        return max(status, _warn_of_origin(arguments))
     if not entries:
-        from ..errors import PluginNotFoundError
-
         searched = "".join(f"\n  searched {place.folder}: {what}" for place, what in registry.places)
-        raise PluginNotFoundError(f"no plugin was found, and {arguments.output} is left as it is{searched}")
+        raise PluginNotFoundError(f"no plugin found; {arguments.output} was not changed{searched}")
     try:
         write_lock(arguments.output, entries)
     except OSError as error:
         raise cannot_write(arguments.output, error.strerror) from error
     print(printable(f"{arguments.output}: {counted(len(entries), 'plugin')}"))
-    return _warn_of_needy(arguments)
+    return _warn_of_origin(arguments)
 
 
-def _warn_of_needy(arguments: Namespace) -> int:
-    """Say which plugins do not fit under the lock because they need what it does not cover; 1 if there are any.
+def _warn_of_origin(arguments: Namespace) -> int:
+    """Report the plugins that the lock cannot cover because they need libraries beside them; return 1 if there are any.
 
-    They stay in it: a host that meets one is then told this reason, and not to write the lock anew.
+    They stay in the lock file, so that a host that tries one gets this reason and not advice to write the lock again.
     """
-    needy = [
+    uncovered = [
         (found, problem)
         for found in search(arguments.folders, arguments.output)
         for problem in found.problems
         if problem.code == "pinned-origin"
     ]
-    for found, problem in needy:
+    for found, problem in uncovered:
         warn(f"{found.path} cannot be loaded under a lock: {problem}")
-    return 1 if needy else 0
+    return 1 if uncovered else 0
 
 
 def _entries(registry: Registry) -> list[dict[str, str]]:
-    """What stands in a lock file for what was found, in an order of its own; the same files give the same."""
-    from ..registry.policy import entry_of
-
+    """The entries of a lock file, sorted, so that the same files give the same lock."""
     for found in registry:
         if found.status == "broken":
-            warn(f"{found.error}; it is left out")
+            warn(f"{found.error}; left out of the lock")
     entries: set[tuple[tuple[str, str], ...]] = set()
     for found in registry:
         if found.manifest is not None:
             with found.open() as file:
-                entries.add(tuple(entry_of(file, found.manifest).items()))
+                entries.add(tuple(lock_entry(file, found.manifest).items()))
     return [dict(entry) for entry in sorted(entries)]
 
 
-def _compare(locked: list[dict[str, str]], there: list[dict[str, str]], lock: str) -> int:
+def _compare(locked: list[dict[str, str]], found: list[dict[str, str]], lock: str) -> int:
+    """Print each entry that changed, is missing or is new; return 1 if there are any."""
     old = {(*(entry[key] for key in _KEY), entry["sha256"]): entry for entry in locked}
-    new = {(*(entry[key] for key in _KEY), entry["sha256"]): entry for entry in there}
-    gone, come = old.keys() - new.keys(), new.keys() - old.keys()
+    new = {(*(entry[key] for key in _KEY), entry["sha256"]): entry for entry in found}
+    gone, added = old.keys() - new.keys(), new.keys() - old.keys()
     lines: list[str] = []
-    for key in sorted(gone | come):
-        changed = any(key[:-1] == other[:-1] for other in (come if key in gone else gone))
-        if key in gone and changed:  # told of the new one
+    for key in sorted(gone | added):
+        changed = any(key[:-1] == other[:-1] for other in (added if key in gone else gone))
+        if key in gone and changed:  # its new entry is reported
             continue
         word = "missing" if key in gone else "changed" if changed else "new"
         entry = old.get(key) or new[key]

@@ -1,4 +1,4 @@
-"""What plugins log and write -> stderr."""
+"""Show on stderr what plugins log and what isolated plugins write."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PLUGINS = "hardpoint.plugin"
 
 
 def show_logs(*, verbose: bool) -> None:
-    """Show the lines that isolated plugins write, and warnings; everything that is logged at all if `verbose`."""
+    """Show warnings and the lines that isolated plugins write; with `verbose`, everything that is logged."""
     if verbose:
         logging.basicConfig(level=logging.DEBUG, format="%(name)s: %(levelname)s: %(message)s")
         return
@@ -25,5 +25,5 @@ class _Lines(logging.Handler):
         name, _, kind = record.name.removeprefix(f"{_PLUGINS}.").partition(".")
         if kind == "output":
             print(printable(f"{name} | {record.getMessage()}"), file=sys.stderr, flush=True)
-        elif record.levelno >= logging.WARNING:  # as Python shows them where nothing is set up
+        elif record.levelno >= logging.WARNING:  # as logging does by default
             print(printable(record.getMessage()), file=sys.stderr, flush=True)

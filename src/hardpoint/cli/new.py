@@ -1,7 +1,7 @@
-"""Start a plugin: a folder that builds, passes its tests and makes a wheel at once.
+"""Create a plugin project that builds, passes its tests and makes a wheel.
 
 It has the source with a TODO for each method of the contract, a Makefile, a pyproject.toml, tests and a README. The
-contract is one that hardpoint brings, or a class of yours: one in a file of the working directory is copied along.
+contract is one of hardpoint's own or yours; a module in the working directory is copied into the project.
 
 examples:
   hardpoint new english --contract greeter
@@ -18,7 +18,7 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING
 
-from .. import contracts as brought
+from .. import contracts as bundled
 from ..authoring.scaffold import LANGUAGES, files
 from ..authoring.scaffold.project import Project
 from ..errors import HardpointError
@@ -31,70 +31,76 @@ if TYPE_CHECKING:
 
     from ..definition.model import Contract
 
-_BROUGHT = {name.lower(): f"hardpoint.contracts:{name}" for name in brought.__all__}
+_BUNDLED = {name.lower(): f"hardpoint.contracts:{name}" for name in bundled.__all__}
 
 
 def configure(parser: ArgumentParser) -> None:
-    """The command's arguments."""
+    """Add the command's arguments."""
     parser.add_argument("name", type=_name, metavar="NAME", help="the plugin's name, and the folder's")
-    own = "|".join(_BROUGHT)
+    own = "|".join(_BUNDLED)
     parser.add_argument(
-        "--contract", required=True, type=_contract, metavar=f"{own}|MODULE:CLASS", help="what the plugin has to do"
+        "--contract",
+        required=True,
+        type=_contract,
+        metavar=f"{own}|MODULE:CLASS",
+        help="the contract that it implements",
     )
     parser.add_argument("--lang", choices=LANGUAGES, default="c", help="the language (c)")
-    parser.add_argument("--folder", metavar="DIR", help="another folder than NAME")
+    parser.add_argument("--folder", metavar="DIR", help="the folder, if not NAME")
 
 
 def run(arguments: Namespace) -> int:
-    """Write the folder, whole or not at all."""
+    """Create the project, whole or not at all."""
     contract, source = arguments.contract
     project = Project(arguments.name, contract, source, _module_file(source))
     folder = arguments.folder or project.name
     _write(folder, files(project, arguments.lang), project)
     path = printable(folder)
-    print(f"{path}: a plugin for {contract} in {LANGUAGES[arguments.lang]}. What next:\n")
+    print(f"{path}: a plugin for {contract} in {LANGUAGES[arguments.lang]}. Next steps:\n")
     print(f"  cd {path}\n  make         # {project.library}, checked\n  make test    # your tests: pip install pytest")
-    print("  make check   # everybody's tests\n  make wheel   # dist/*.whl: pip install 'setuptools>=77'\n")
-    print("Each TODO in it is yours; README.md has the rest.")
+    print("  make check   # the conformance kit\n  make wheel   # dist/*.whl: pip install 'setuptools>=77'\n")
+    print("Fill in each TODO; README.md says more.")
     return 0
 
 
 def _name(text: str) -> str:
-    """A name that the manifest, a wheel and Python can have."""
+    """Check a name: it must be valid in a manifest, for a wheel and in Python."""
     if not is_plugin_name(text):
         raise argparse.ArgumentTypeError(
             f"a plugin's name is like 'english': a lower-case letter, then lower-case letters, digits, - and _, at most 64 "
             f"characters; not {text!r}"
         )
     if not text[-1].isalnum():
-        raise argparse.ArgumentTypeError(f"{text!r} would also be the wheel's name, which ends in a letter or a digit")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} would be the wheel's name too, which must end in a letter or a digit"
+        )
     if text in sys.stdlib_module_names:
         raise argparse.ArgumentTypeError(
-            f"Python would take {text}.so for its own module {text!r} wherever it runs in that folder; choose another name"
+            f"Python would import {text}.so as its own module {text!r} in that folder; choose another name"
         )
     return text
 
 
 def _contract(text: str) -> tuple[Contract, str]:
-    """The contract, and `MODULE:CLASS` that it can be imported by."""
-    text = _BROUGHT.get(text, text)
+    """Return the contract, and the `MODULE:CLASS` to import it by."""
+    text = _BUNDLED.get(text, text)
     if ":" not in text:
         raise UsageError(
-            f"a contract is {', '.join(_BROUGHT)}, or MODULE:CLASS such as scorer:Scorer for the class Scorer in "
+            f"a contract is {', '.join(_BUNDLED)}, or MODULE:CLASS such as scorer:Scorer for the class Scorer in "
             f"scorer.py; not {text!r}"
         )
     contract = named(text)
-    ours = _BROUGHT.get(contract.name, "")
+    ours = _BUNDLED.get(contract.name, "")
     if ours and contract == named(ours):
         return contract, ours
-    name = contract.source.partition(":")[2]  # where the class is defined, unless it stands in another one
+    name = contract.source.partition(":")[2]  # not an identifier if the class is nested
     return contract, contract.source if name.isidentifier() else text
 
 
 def _module_file(source: str) -> str | None:
-    """The file that the project gets a copy of; None where the module is installed.
+    """Return the file to copy into the project; None if the module is installed.
 
-    HardpointError for one that is not installed and is no plain file: it would be cut out of its package.
+    Raises HardpointError for a module in a package that is not installed: one file of it cannot be copied alone.
     """
     module = source.partition(":")[0]
     if _imports(module):
@@ -109,20 +115,23 @@ def _module_file(source: str) -> str | None:
 
 
 def _imports(module: str, folder: str | None = None) -> bool:
-    """Whether any Python process can import it; with `folder`, one that looks there first."""
+    """True if a fresh Python process can import it, with `folder` first on its path."""
     code = f"import sys; sys.path[:0] = {[folder] if folder else []!r}; import {module}"
     command = [sys.executable, "-E", "-P", "-B", "-c", code]
     return subprocess.run(command, cwd="/", capture_output=True, check=False).returncode == 0
 
 
 def _write(folder: str, texts: dict[str, str], project: Project) -> None:
-    """The whole folder or nothing: it is written under another name first."""
+    """Write the folder under another name and rename it, so that it is whole or not there."""
     folder = os.path.abspath(folder)
     if os.path.lexists(folder) and not (os.path.isdir(folder) and not os.listdir(folder)):
         what = "is not empty" if os.path.isdir(folder) else "is a file"
         raise HardpointError(f"{folder} {what}; choose another with --folder", path=folder)
     if not os.path.isdir(os.path.dirname(folder)):
-        raise HardpointError(f"{folder}: there is no folder {os.path.dirname(folder)} to make it in", path=folder)
+        raise HardpointError(
+            f"{folder}: the folder {os.path.dirname(folder)} does not exist; make it or name another with --folder",
+            path=folder,
+        )
     made = tempfile.mkdtemp(prefix=f".{project.name}.", dir=os.path.dirname(folder))
     try:
         for path, text in texts.items():

@@ -1,4 +1,4 @@
-"""The types of options that several commands have, and the files that these write."""
+"""Types of options that several commands share, and checks of output files."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import os
 
 from .output import UsageError
 
-_MOST = 256
+_MAX_COUNT = 256
 
 
 def seconds(text: str) -> float:
-    """A timeout. ArgumentTypeError, as from all of these, says what it has to be."""
+    """Parse a timeout. Raises ArgumentTypeError, as all of these do, which says what it must be."""
     try:
         number = float(text)
     except ValueError:
@@ -22,21 +22,21 @@ def seconds(text: str) -> float:
 
 
 def count(text: str) -> int:
-    """How many of something: from 1 to 256."""
+    """Parse a count from 1 to 256."""
     text = text.strip()
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= _MOST):
-        raise argparse.ArgumentTypeError(f"a count is a number from 1 to {_MOST}, not {text!r}")
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= _MAX_COUNT):
+        raise argparse.ArgumentTypeError(f"a count is a number from 1 to {_MAX_COUNT}, not {text!r}")
     return int(text)
 
 
 def check_writable(path: str) -> None:
-    """UsageError for a file that cannot be written, as far as that can be told before there is anything to write."""
-    there = os.path.exists(path)
-    if os.path.isdir(path) or not os.access(path if there else os.path.dirname(path) or ".", os.W_OK):
+    """Raise UsageError for a file that cannot be written, as far as that is known before writing."""
+    exists = os.path.exists(path)
+    if os.path.isdir(path) or not os.access(path if exists else os.path.dirname(path) or ".", os.W_OK):
         raise cannot_write(path)
 
 
 def cannot_write(path: str, why: str | None = None) -> UsageError:
-    """What is said of such a file, perhaps with the system's reason."""
-    fix = "name a file in a folder that is there and can be written to"
+    """Make the error for such a file, with the system's reason if it is known."""
+    fix = "name a file in an existing folder that you can write to"
     return UsageError(f"{path} cannot be written{f': {why}' if why else ''}; {fix}", path=path)

@@ -1,4 +1,4 @@
-"""What commands print, and the exit status that an error means."""
+"""Print results, problems and tables; map errors to exit statuses."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from ..errors import (
     StaleError,
     TimedOutError,
 )
+from ..table import plain, show
 
 if TYPE_CHECKING:
     from ..errors import Problem
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class UsageError(HardpointError):
-    """The words of the command cannot be meant."""
+    """The command's arguments are wrong."""
 
 
 _STATUS: tuple[tuple[type[HardpointError], int], ...] = (
@@ -47,20 +48,20 @@ def status_of(error: HardpointError) -> int:
 
 
 def warn(message: str) -> None:
-    """A message for a person, on stderr."""
+    """Print a message for a person on stderr."""
     try:
         print(f"hardpoint: {printable(message)}", file=sys.stderr, flush=True)
-    except OSError:  # there is nowhere else to say it
+    except OSError:  # nowhere else to report it
         give_up(sys.stderr)
 
 
 def give_up(stream: TextIO) -> None:
-    """Have a stream that cannot be written to end nowhere; Python would complain of it once more at the exit."""
+    """Redirect a stream that cannot be written to /dev/null: Python would report it again at exit, when it flushes."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def printable(text: str) -> str:
-    """The text without what a terminal would obey: names and reasons come from files that nobody vouches for."""
+    """Escape control characters, which a terminal would obey: names and reasons come from untrusted files."""
     return "".join(
         char if char.isprintable() or char == "\n" else char.encode("unicode_escape", "surrogatepass").decode()
         for char in text
@@ -68,12 +69,12 @@ def printable(text: str) -> str:
 
 
 def print_json(value: Any) -> None:
-    """A result for a program, on stdout, in ASCII. JSON has no bytes and no infinity: see `_as_json`."""
+    """Print a result for a program on stdout, as JSON in ASCII. Bytes and infinity are encoded by `_as_json`."""
     print(json.dumps(_as_json(value), indent=2, allow_nan=False))
 
 
 def _as_json(value: Any) -> Any:
-    """Bytes travel as {"base64": "..."}, and floats that are not finite as {"float": "nan"}."""
+    """Encode bytes as {"base64": "..."}, and floats that are not finite as {"float": "nan"}."""
     if isinstance(value, dict):
         return {key: _as_json(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
@@ -92,15 +93,13 @@ def print_fact(name: str, *values: str) -> None:
 
 
 def print_problem(problem: Problem) -> None:
-    """A problem or a warning, with what to do about it."""
+    """Print a problem or a warning, with its fix."""
     print(f"  {coloured('problem', 31) if problem.fatal else coloured('warning', 33)} {problem.code}")
     print(printable(f"    needs  {problem.needs}\n    found  {problem.found}\n    do     {problem.fix}"))
 
 
 def print_table(table: Table) -> None:
-    """A table under an empty line: by rich, where it is installed and a person looks on; in plain columns elsewhere."""
-    from ..table import plain, show
-
+    """Print an empty line and a table: by rich if it is installed and stdout is a terminal, else in plain columns."""
     print()
     if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
         try:
@@ -113,7 +112,7 @@ def print_table(table: Table) -> None:
 
 
 def coloured(text: str, colour: int) -> str:
-    """The text in one of the terminal's colours (31 red, 32 green, 33 yellow), if a person is there to see it."""
+    """The text in a colour of the terminal (31 red, 32 green, 33 yellow), if stdout is one."""
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not sys.stdout.isatty():
         return text
     return f"\x1b[{colour}m{text}\x1b[0m"

@@ -19,8 +19,10 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from .. import conformance
+from ..registry.manifest_contracts import prefer_bundled
 from .arguments import contracts_in
-from .contracts import known, named
+from .contracts import named
 from .options import cannot_write, check_writable, count, seconds
 from .output import coloured, print_json, printable, warn
 
@@ -29,8 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..conformance import Outcome, Report
-
-# hardpoint.conformance is imported in functions: all commands are imported together, and only this one needs it.
 
 _COLOURS = {"passed": 32, "failed": 31, "crashed": 31, "timed out": 31, "skipped": 90, "warning": 33}
 _WIDTH = 20
@@ -57,8 +57,6 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     """Test every plugin in one library."""
-    from .. import conformance
-
     try:
         checks = conformance.choose(arguments.only, arguments.skip)
     except conformance.UnknownCheckError as error:
@@ -84,11 +82,9 @@ def run(arguments: Namespace) -> int:
 
 
 def _test(arguments: Namespace) -> list[Report]:
-    from .. import conformance
-
     here, seed = contracts_in(arguments.file), arguments.seed
     reports: list[Report] = []
-    for contract in [arguments.contract] if arguments.contract else known(here):
+    for contract in [arguments.contract] if arguments.contract else prefer_bundled(here):
         if not arguments.json:
             print(printable(f"{arguments.file}: {contract}"), flush=True)
         reports.append(
@@ -103,7 +99,7 @@ def _test(arguments: Namespace) -> list[Report]:
 
 
 def _write(path: str, reports: Sequence[Report]) -> None:
-    from ..conformance import junit
+    from ..conformance import junit  # xml.etree takes 4 ms
 
     try:
         junit.write(path, reports)

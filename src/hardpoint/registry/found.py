@@ -1,8 +1,9 @@
-"""A file that was found -> what is known of each plugin in it: shallow until somebody asks whether it fits."""
+"""FoundPlugin: a plugin that a registry found. Only its manifest is read until its status is asked for."""
 
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..backend import Request
@@ -21,7 +22,7 @@ from ..isolation.options import checked
 from ..loading import encode, load_file
 from ..preflight.checks import preflight
 from ..preflight.platform import dotted
-from .known_contracts import described, known
+from .manifest_contracts import contracts_from_manifests, prefer_bundled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,56 +38,57 @@ Status = Literal["fits", "does not fit", "refused", "shadowed", "broken", "not a
 
 
 class FoundPlugin:
-    """A plugin that a registry found; or a file that has none, with the reason.
+    """A plugin that a registry found, or a file without one and the reason.
 
-    It is read no further than its manifest until somebody asks for `status` or `problems`, which run none of its code either.
+    Nothing but its manifest is read until `status` or `problems` is asked for. Those run none of its code either.
     """
 
     __slots__ = ("_absolute", "_allow", "_checked", "_identity", "contract", "error", "manifest", "name", "path",
                  "place", "release", "shadowed_by", "shadows", "version")  # fmt: skip
 
     def __init__(self, candidate: Candidate, manifest: Manifest | None, place: Place, allow: Allow | None) -> None:
-        self.manifest = manifest
-        """What it says of itself; None if it says nothing that can be read."""
-        self.name = manifest.plugin if manifest else None
-        """The plugin's name; None if there is no manifest that can be read."""
-        self.contract = manifest.contract if manifest else None
+        self.manifest: Manifest | None = manifest
+        """Its manifest; None if the file has no valid one."""
+        self.name: str | None = manifest.plugin if manifest else None
+        """The plugin's name; None without a valid manifest."""
+        self.contract: str | None = manifest.contract if manifest else None
         """The contract's name."""
-        self.version = dotted(manifest.version) if manifest else None
-        """The contract's version that it was written against."""
-        self.release = manifest.release if manifest else None
+        self.version: str | None = dotted(manifest.version) if manifest else None
+        """The version of the contract that it was written against."""
+        self.release: str | None = manifest.release if manifest else None
         """The plugin's own version."""
         self.path: str | None = candidate.path
-        """The file, relative if its place was given so; None for a Python plugin that was added."""
-        self.error = None if manifest else candidate.error
-        """Why nothing of the file can be loaded, if it says no name; what load raises."""
-        self.place = place
-        """Where it was found."""
+        """The file, relative if its place is; None for a Python plugin that was added."""
+        self.error: NotAPluginError | IncompatibleError | None = None if manifest else candidate.error
+        """Why the file cannot be loaded, if it has no valid manifest: the error that load raises."""
+        self.place: Place = place
+        """The place where it was found."""
         self.shadowed_by: FoundPlugin | None = None
-        """The plugin that is loaded under this name, if it is another."""
+        """The plugin that is loaded under this name instead, if there is one."""
         self.shadows: tuple[FoundPlugin, ...] = ()
-        """Those that this one is loaded instead of."""
+        """The plugins that this one is loaded instead of."""
         self._absolute, self._identity, self._allow = candidate.absolute, candidate.identity, allow
         self._checked: tuple[Problem, ...] | None = None
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What it is known by: contract, its major, and name; each "" if there is no manifest that can be read."""
+        """Contract, its major version, and name: what identifies a plugin. Each is "" without a valid manifest."""
         return self.contract or "", (self.version or "").partition(".")[0], self.name or ""
 
     def is_called(self, name: str) -> bool:
-        """Whether it is a file without a name of its own that somebody may mean by this one."""
+        """True if it is a file `NAME.so` without a valid manifest."""
         return self.name is None and os.path.basename(self.path or "") == f"{name}.so"
 
     @property
     def status(self) -> Status:
-        """How it is, in a word.
+        """Its state, in a word or two.
 
-        `fits`; `does not fit`; `refused`, by the policy; `shadowed`, another is loaded under this name; `broken`, a file or
-        a manifest that cannot be read; `not a plugin`, a library that says nothing of hardpoint, such as one that plugins need.
+        `fits`; `does not fit`; `refused`: by the policy; `shadowed`: another plugin is loaded under this name; `broken`: the
+        file or its manifest is malformed; `not a plugin`: a library without any sign of hardpoint, such as one that plugins
+        need.
         """
         if self.error is not None:
-            # One that lost its manifest and kept its vtable was meant to be a plugin.
+            # A library that exports a vtable was meant to be a plugin, with or without its manifest.
             missing = [each for each in self.error.problems if each.code == "manifest-missing"]
             return "not a plugin" if missing and "hardpoint_" not in missing[0].found else "broken"
         if self.shadowed_by is not None:
@@ -98,24 +100,23 @@ class FoundPlugin:
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """Everything that speaks against loading it, warnings too; looked for once, at the first ask."""
+        """Every reason not to load it, and every warning. Determined once, at the first access."""
         if self._checked is None:
             self._checked = self.error.problems if self.error else tuple(self._check())
         return self._checked
 
     def _check(self) -> list[Problem]:
-        """Held against the contract that hardpoint brings under that name, or else against what its own manifest says."""
-        assert self.manifest is not None  # noqa: S101 - there is no error
-        contracts, problems = described([self.manifest])
+        """Check it against the bundled contract of that name, or else against its own manifest."""
+        assert self.manifest is not None  # noqa: S101 - it is None only where error is set
+        contracts, problems = contracts_from_manifests([self.manifest])
         try:
             with self.open() as file:
                 sha256, refused = self._examine(file)
                 if refused:
                     return [*refused, *problems]
-                if sha256 is None:
-                    return problems + [each for one in known(contracts) for each in preflight(file, one).problems]
-                with pin(file, sha256) as pinned:
-                    return problems + [each for one in known(contracts) for each in preflight(pinned, one).problems]
+                with pin(file, sha256) if sha256 else nullcontext(file) as checked:
+                    fits = [preflight(checked, each) for each in prefer_bundled(contracts)]
+                return problems + [problem for fit in fits for problem in fit.problems]
         except (NotAPluginError, IncompatibleError) as error:
             return [*error.problems]
         except StaleError:
@@ -132,7 +133,7 @@ class FoundPlugin:
         return self._allow.examine(file, manifest.contract, manifest.plugin)
 
     def _vouch(self, file: LibraryFile) -> str | None:
-        """What load asks of the open file, and reload of the next one."""
+        """Apply the policy to the open file, at load and at each reload. Raises IncompatibleError."""
         sha256, problems = self._examine(file)
         if problems:
             raise IncompatibleError(f"{file.path} is not allowed{reasons(problems)}", path=file.path, problems=problems)
@@ -145,7 +146,7 @@ class FoundPlugin:
         binding: str | None,
         isolated: bool | Isolation,  # noqa: FBT001 - as load's argument
     ) -> Any:
-        """A plugin object of the very file that was found. StaleError if that is another by now; else as hardpoint.load."""
+        """Load the file that was found. Raises StaleError if it changed since, else what hardpoint.load raises."""
         if self.error is not None:
             raise self.error.with_traceback(None)
         check_binding(self.path or "", binding)
@@ -153,15 +154,17 @@ class FoundPlugin:
         return load_file(self.open(), request, self._vouch if self._allow else None)
 
     def open(self) -> LibraryFile:
-        """The very file that was found. StaleError if that is another by now; else as `open_library`."""
+        """Open the file that was found. Raises StaleError if it changed since, else what `open_library` raises."""
         path = self.path or self._absolute
         try:
             file = open_library(self._absolute, path)
         except PluginNotFoundError as error:
-            raise PluginNotFoundError(f"{path} is gone since it was found; make a new registry", path=path) from error
+            raise PluginNotFoundError(
+                f"{path} was removed after it was found; make a new registry", path=path
+            ) from error
         if file.identity != self._identity:
             with file:
-                raise StaleError(f"{path} was replaced or rewritten since it was found; make a new registry", path=path)
+                raise StaleError(f"{path} was replaced or rewritten after it was found; make a new registry", path=path)
         return file
 
     def __repr__(self) -> str:

@@ -2,38 +2,35 @@
 
 from __future__ import annotations
 
-import errno
 import os
+import pwd
 import stat
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..errors import HardpointError, Problem
+from ..errors import Problem
 from ..file import digest, path_of
-from ..preflight.manifest import without_duplicates
+from .lockfile import read_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from ..file import LibraryFile
-    from ..preflight.manifest import Manifest
 
-FORMAT = 1
-FIELDS = ("contract", "plugin", "release", "file", "sha256")
-_OTHERS = stat.S_IWGRP | stat.S_IWOTH
-_MOST_USER = (1 << 32) - 2  # chown(2) takes the last one for none
+_WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+_MAX_USER_ID = (1 << 32) - 2  # chown(2): (uid_t)-1 means "leave it"
 
 
 class Allow:
-    """What a registry may load.
+    """A policy: which files a registry may load.
 
-    With `lock`, the path of a file that `hardpoint lock` wrote: only files whose SHA-256 stands there for that contract and
-    plugin, and exactly the bytes that were hashed are loaded. With `owners`, user names or ids, or with neither: only files
-    that belong to one of them or to root (by default the user that this process runs as, or root), that group and others may
-    not write to, and whose folders up to the root are so, too; above the file's own, one with the sticky bit, such as /tmp,
-    may be written to by all. That is what OpenSSH's StrictModes asks of its files.
+    With `lock`, the path of a file written by `hardpoint lock`: only files whose SHA-256 it lists for that contract and
+    plugin. Exactly the bytes that were hashed are loaded. With `owners`, user names or ids, or with neither: only files
+    that belong to one of them or to root (by default: to this process's user or to root) and that neither group nor
+    others can write to. The same holds for all folders up to the root, except that a folder above the file's own may be
+    writable by all if it has the sticky bit, as /tmp has. These are the rules of OpenSSH's StrictModes.
 
-    HardpointError if there is no such lock file or it is malformed; ValueError for a user that there is not, and TypeError
-    for what is no user at all.
+    Raises HardpointError for a lock file that is missing or malformed, ValueError for an unknown user, and TypeError for
+    something that is neither a user name nor an id.
     """
 
     __slots__ = ("_digests", "_owners", "lock")
@@ -42,6 +39,7 @@ class Allow:
         self, lock: str | os.PathLike[str] | None = None, *, owners: Iterable[str | int] | None = None
     ) -> None:
         self.lock = None if lock is None else path_of(lock, "Allow(lock=...)")
+        """The path of the lock file; None without one."""
         self._digests: dict[tuple[str, str], set[str]] = {}
         for entry in [] if self.lock is None else read_lock(self.lock):
             self._digests.setdefault((entry["contract"], entry["plugin"]), set()).add(entry["sha256"])
@@ -50,7 +48,7 @@ class Allow:
             self._owners = frozenset({0, *([os.geteuid()] if owners is None else _user_ids(owners))})
 
     def examine(self, file: LibraryFile, contract: str, plugin: str) -> tuple[str | None, list[Problem]]:
-        """The digest that the open file has to be pinned to, if there is a lock; and why it may not be loaded."""
+        """Return the digest that the open file must be pinned to (None without a lock), and why it may not be loaded."""
         problems: list[Problem] = []
         sha256 = None
         if self.lock is not None:
@@ -71,12 +69,12 @@ class Allow:
         return [Problem.of("trust-digest", found, fix=fix, plugin=plugin, contract=contract, lock=self.lock)]
 
     def _check_owners(self, file: LibraryFile) -> list[Problem]:
-        """Of the open file, not of what is at its path by now; then of the folders where anybody could put another."""
+        """Check the open file, not the one now at its path; then the folders, where others could replace it."""
         try:
             path = os.readlink(f"/proc/self/fd/{file.fd}")
             again = os.stat(path)
         except OSError as error:
-            found = f"{file.path}, whose folder cannot be told: {error.strerror}"
+            found = f"{file.path}, whose folder is unknown: {error.strerror}"
             return [Problem.of("trust-owner", found, needs="a file with readable folders", fix="search again")]
         status = os.fstat(file.fd)
         if (again.st_dev, again.st_ino) != (status.st_dev, status.st_ino):
@@ -92,20 +90,20 @@ class Allow:
         return problems
 
     def _check_status(self, what: str, path: str, status: os.stat_result, *, sticky: bool) -> list[Problem]:
-        assert self._owners is not None  # noqa: S101 - who asks has seen it
+        assert self._owners is not None  # noqa: S101 - the caller checks it
         problems: list[Problem] = []
         if status.st_uid not in self._owners:
             owners = " or ".join(map(_user_name, sorted(self._owners)))
             found = f"{path}, which belongs to {_user_name(status.st_uid)}"
             problems.append(Problem.of("trust-owner", found, kind=what, owners=owners))
         mode = stat.S_IMODE(status.st_mode)
-        if mode & _OTHERS and not (sticky and mode & stat.S_ISVTX):
+        if mode & _WRITABLE_BY_OTHERS and not (sticky and mode & stat.S_ISVTX):
             problems.append(Problem.of("trust-writable", f"{path} with mode {mode:04o}", kind=what, path=path))
         return problems
 
 
 def policy(allow: Allow | str | os.PathLike[str] | None) -> Allow | None:
-    """What a registry's `allow` asks for; a path is a lock file's."""
+    """Make an Allow of a registry's `allow`: a path is that of a lock file."""
     if allow is None or isinstance(allow, Allow):
         return allow
     if not isinstance(allow, (str, bytes, os.PathLike)):
@@ -114,7 +112,7 @@ def policy(allow: Allow | str | os.PathLike[str] | None) -> Allow | None:
 
 
 def _folders(*paths: str) -> Iterator[tuple[str, bool]]:
-    """The folders above the paths, up to the root, and whether each is a file's own."""
+    """The folders above the paths, up to the root; each with True if it is the parent of one of the paths."""
     own = dict.fromkeys(os.path.dirname(path) for path in paths)
     above: dict[str, None] = {}
     for folder in own:
@@ -125,98 +123,29 @@ def _folders(*paths: str) -> Iterator[tuple[str, bool]]:
 
 
 def _user_ids(owners: Iterable[str | int]) -> list[int]:
-    """The ids of users; one name may stand alone."""
+    """The ids of users. A single name need not be in a list."""
     try:
-        users = [owners] if isinstance(owners, (str, bytes)) else [*owners]  # bytes would be a list of ids
+        users = [owners] if isinstance(owners, (str, bytes)) else [*owners]  # bytes would iterate as ids
     except TypeError:
-        raise TypeError(f"Allow(owners=...) is a list or tuple of users' names and ids, not {owners!r}") from None
+        raise TypeError(f"Allow(owners=...) is a list or tuple of user names and ids, not {owners!r}") from None
     return [*map(_user_id, users)]
 
 
 def _user_id(user: object) -> int:
     if isinstance(user, int) and not isinstance(user, bool):
-        if not 0 <= user <= _MOST_USER:
-            raise ValueError(f"Allow(owners=...): a user's id is a number from 0 to {_MOST_USER}, not {user}")
+        if not 0 <= user <= _MAX_USER_ID:
+            raise ValueError(f"Allow(owners=...): a user id is a number from 0 to {_MAX_USER_ID}, not {user}")
         return user
     if not isinstance(user, str):
         raise TypeError(f"Allow(owners=...): a user is a name or an id, not {user!r}")
-    import pwd  # only a policy that names users needs it
-
     try:
         return pwd.getpwnam(user).pw_uid
-    except (KeyError, ValueError):  # the latter for a NUL
-        raise ValueError(f"Allow(owners=...): there is no user {user!r} on this machine") from None
+    except (KeyError, ValueError):  # ValueError: it contains a NUL
+        raise ValueError(f"Allow(owners=...): no user {user!r} on this machine; check the name") from None
 
 
 def _user_name(user: int) -> str:
-    import pwd
-
     try:
         return pwd.getpwuid(user).pw_name
     except KeyError:
         return f"user {user}"
-
-
-# -- the lock file -------------------------------------------------------------------------------------------------------
-
-
-def entry_of(file: LibraryFile, manifest: Manifest) -> dict[str, str]:
-    """What stands in a lock file for a plugin in the open file."""
-    values = (manifest.contract, manifest.plugin, manifest.release, os.path.basename(file.path), digest(file))
-    return dict(zip(FIELDS, values, strict=True))
-
-
-def read_lock(path: str) -> list[dict[str, str]]:
-    """The entries of a lock file. HardpointError if there is none or it is malformed."""
-    import json
-
-    try:
-        with open(path, encoding="utf-8") as file:
-            content = json.load(file, object_pairs_hook=without_duplicates)
-    except FileNotFoundError:
-        raise HardpointError(f"{path}: there is no such lock file; write it with `hardpoint lock`", path=path) from None
-    except OSError as error:
-        needs = "give the path of a lock file that this user can read"
-        raise HardpointError(f"{path} cannot be read: {error.strerror}; {needs}", path=path) from error
-    except (ValueError, RecursionError) as error:
-        raise HardpointError(f"{path} cannot be read as a lock file: {error}; write it anew", path=path) from error
-    entries = content.get("plugins") if isinstance(content, dict) and _is_ours(content.get("hardpoint-lock")) else None
-    if not isinstance(entries, list) or not all(map(_is_entry, entries)):
-        raise HardpointError(f"{path} is no lock file that `hardpoint lock` wrote; write it anew", path=path)
-    return [{**entry, "sha256": entry["sha256"].lower()} for entry in entries]  # by hand, as load's sha256= may be
-
-
-def _is_ours(number: object) -> bool:
-    return type(number) is int and number == FORMAT  # neither true nor 1.0
-
-
-def _is_entry(entry: Any) -> bool:
-    return (
-        isinstance(entry, dict)
-        and sorted(entry) == sorted(FIELDS)
-        and all(isinstance(value, str) for value in entry.values())
-        and len(entry["sha256"]) == 64
-        and not entry["sha256"].strip("0123456789abcdefABCDEF")
-    )
-
-
-def write_lock(path: str, entries: Sequence[dict[str, str]]) -> None:
-    """Write a lock file, by rename: a host that reads it meanwhile gets the old one or the new one. OSError if it cannot be."""
-    import json
-
-    path = os.path.realpath(path)  # a link would be replaced itself, even if it is /dev/stdout
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise FileExistsError(errno.EEXIST, "what is there is no file", path)
-
-    text = json.dumps({"hardpoint-lock": FORMAT, "plugins": list(entries)}, indent=2)
-    new = f"{path}.{os.getpid()}"
-    try:
-        with open(new, "w", encoding="ascii") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(new, path)
-    except BaseException:
-        if os.path.exists(new):
-            os.unlink(new)
-        raise

@@ -1,7 +1,10 @@
-"""A contract and a Python object or class -> every reason why it is no plugin; and one that was added to a registry."""
+"""Python objects and classes as plugins: their methods checked against a contract, and added to a registry."""
 
 from __future__ import annotations
 
+import inspect
+import typing
+from types import UnionType
 from typing import TYPE_CHECKING, Any
 
 from ..definition.kinds import PARAMETERS
@@ -12,7 +15,6 @@ from .found import FoundPlugin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from inspect import Signature
 
     from ..definition.kinds import Kind
     from ..definition.model import Contract, Method
@@ -21,8 +23,8 @@ if TYPE_CHECKING:
 _ADDED = Place("registry.add", "added")
 
 
-class Added(FoundPlugin):
-    """A Python object that was added, or a class, of which each load makes one."""
+class PythonPlugin(FoundPlugin):
+    """A Python object that was added to a registry, or a class, which each load makes an object of."""
 
     __slots__ = ("_plugin",)
 
@@ -39,14 +41,14 @@ class Added(FoundPlugin):
 
     def load(
         self,
-        contract: Contract,  # noqa: ARG002 - that it was checked against when it was added
+        contract: Contract,  # noqa: ARG002 - checked when it was added
         config: str | Mapping[str, Any] | None,
-        binding: str | None,  # noqa: ARG002 - of native plugins
+        binding: str | None,  # noqa: ARG002 - native plugins only
         isolated: bool | Isolation,  # noqa: FBT001 - as load's argument
     ) -> Any:
-        """The object as it was added, or a new one of the class. CreateError if that cannot be made."""
+        """Return the object that was added, or a new one of the class. Raises CreateError if the class raises."""
         if isolated:
-            raise LoadError(f"{self.name} is a Python plugin, which runs in this process alone; leave isolated out")
+            raise LoadError(f"{self.name} is a Python plugin, which cannot be isolated; leave isolated out")
         if not isinstance(self._plugin, type):
             if config is not None:
                 raise CreateError(f"{self.name} takes no config, since it was added as an object; add its class")
@@ -55,15 +57,13 @@ class Added(FoundPlugin):
             return self._plugin() if config is None else self._plugin(config=config)
         except Exception as error:
             words = f"{self._plugin.__qualname__}() raised {type(error).__name__}: {error}"
-            raise CreateError(f"{self.name} cannot be made: {words}", text=str(error)) from error
+            raise CreateError(f"{self.name} cannot be created: {words}", text=str(error)) from error
 
     def __repr__(self) -> str:
         return f"<{self.name} of Python: {self._plugin!r}>"
 
 
 def _check_method(plugin: Any, method: Method) -> Iterator[Problem]:
-    import inspect  # 9 ms that only a host with Python plugins pays
-
     found = getattr(plugin, method.name, None)
     inherited = method.function is not None and getattr(found, "__func__", found) is method.function
     if found is None or (inherited and not method.has_body):
@@ -78,48 +78,46 @@ def _check_method(plugin: Any, method: Method) -> Iterator[Problem]:
         is_one(inner)
         for is_one in (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
     ):
-        kind = "a generator" if inspect.isgeneratorfunction(inner) else "async"
-        yield Problem.of("method-kind", f"one that is {kind}", method=method.text)
+        found = "a generator method" if inspect.isgeneratorfunction(inner) else "an async method"
+        yield Problem.of("method-kind", found, method=method.text)
         return
     raw = inspect.getattr_static(plugin, method.name, None)
     if isinstance(plugin, type) and hasattr(raw, "__get__") and not isinstance(raw, (staticmethod, classmethod)):
-        found = raw.__get__(object(), plugin)  # as the method of an object, which has its self
+        found = raw.__get__(object(), plugin)  # bound, so that the signature is without self
     signature = _signature(found)
     if signature and (why := _check_call(signature, method) or _check_annotations(signature, method)):
         needs, fix = f"the method {method.text}", "give it the contract's parameters and result"
         yield Problem.of("method-differs", f"{method.name}{signature}, {why}", needs=needs, fix=fix)
 
 
-def _signature(function: Any) -> Signature | None:
-    """Its parameters and their annotations, evaluated where that goes; None if it is in C and does not say."""
-    import inspect
-
+def _signature(function: Any) -> inspect.Signature | None:
+    """Its signature, with annotations evaluated if possible; None if it has none, as some functions in C."""
     try:
         return inspect.signature(function, eval_str=True)
-    except Exception:  # noqa: BLE001 - some are names that only type checkers see
+    except Exception:  # noqa: BLE001 - e.g. names that are imported under TYPE_CHECKING
         try:
             return inspect.signature(function)
         except (TypeError, ValueError):
             return None
 
 
-def _check_call(signature: Signature, method: Method) -> str:
-    """Why the contract's calls do not reach the method's parameters, by position or by keyword; "" if they do."""
+def _check_call(signature: inspect.Signature, method: Method) -> str:
+    """Return why the method does not accept the contract's calls, by position or by keyword; "" if it does."""
     names = [parameter.name for parameter in method.parameters]
     only = sum(parameter.positional_only for parameter in method.parameters)
     try:
         by_position = signature.bind(*names).arguments
         signature.bind(*names[:only], **{name: name for name in names[only:]})
     except TypeError as error:
-        return f"which cannot be called so: {error}"
+        return f"which does not accept these calls: {error}"
     for name, given in by_position.items():
         if given in names[only:] and name != given:
-            return f"where {name} stands in the place of {given}"
+            return f"where {name} has the position of {given}"
     return ""
 
 
-def _check_annotations(signature: Signature, method: Method) -> str:
-    """Which annotation cannot be, as a type checker would have it; "" if none, or none that is a class."""
+def _check_annotations(signature: inspect.Signature, method: Method) -> str:
+    """Return which annotation differs from the contract's, by a type checker's rules; "" if none does or they are unknown."""
     for wanted, parameter in zip(method.parameters, signature.parameters.values(), strict=False):
         if parameter.annotation is not parameter.empty and not _takes(parameter.annotation, wanted.kind):
             return f"where {parameter.name} does not take {wanted.kind}"
@@ -129,24 +127,21 @@ def _check_annotations(signature: Signature, method: Method) -> str:
 
 
 def _takes(annotation: object, kind: Kind) -> bool:
-    """Whether a parameter annotated so takes what the contract's callers pass."""
+    """True if a parameter with this annotation accepts the contract's type."""
     try:
         own = PARAMETERS.get(annotation)
-    except TypeError:  # one that has no hash
+    except TypeError:  # unhashable
         return True
     return kind == own or (annotation, kind.python) == (float, int) or _is_subclass(kind.python, annotation)
 
 
 def _gives(annotation: object, kind: Kind) -> bool:
-    """Whether a result annotated so is what the contract's callers get."""
+    """True if a result with this annotation is of the contract's type."""
     return (annotation, kind.python) == (int, float) or _is_subclass(annotation, kind.python)
 
 
 def _is_subclass(one: object, other: object) -> bool:
-    """As issubclass has it, where both are classes, generics or unions of such; of anything else nothing is known."""
-    import typing
-    from types import UnionType
-
+    """issubclass, for generics and unions too. True for anything else, of which nothing is known."""
     unions = {UnionType, typing.Union}
     if typing.get_origin(other) in unions:
         return any(_is_subclass(one, each) for each in typing.get_args(other))
@@ -157,5 +152,5 @@ def _is_subclass(one: object, other: object) -> bool:
         return True
     try:
         return issubclass(one, other)
-    except TypeError:  # a Protocol that is not for the run time
+    except TypeError:  # a Protocol without @runtime_checkable
         return True

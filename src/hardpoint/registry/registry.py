@@ -1,4 +1,4 @@
-"""Registry: names -> plugins. What is there, what is shadowed by what, what failed and why."""
+"""Registry: plugins by contract and name, which one shadows which, and errors that help to find them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from ..definition.decorators import contract_of
 from ..errors import HardpointError, PluginNotFoundError
 from ..table import counted
-from .discovery import given, read, usual
+from .discovery import given_places, read_places, usual_places
 from .found import FoundPlugin
 from .policy import policy
 
@@ -26,26 +26,26 @@ T = TypeVar("T")
 
 
 class Plugins(dict[str, T], Generic[T]):
-    """Plugin objects by name, as `load_all` gives them."""
+    """Plugin objects by name: the result of `load_all`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.failed: dict[str, HardpointError] = {}
-        """Why the others are not there: by name; by path, for files that do not say a name that can be read."""
+        """The errors of plugins that could not be loaded: by name, or by path for files without a valid manifest."""
 
 
 class Registry:
     """The plugins in some folders, found without running any of their code; and Python plugins that are added.
 
-    `folders` are looked at in their order, `discover` looks at the usual places as well. A plugin is known by its contract,
-    the contract's major and its name. The first place that has it wins; within one place the newest release, then the file's
-    name. The others are shadowed: they stay to be seen, and are loaded where `release` asks for them.
+    `folders` are searched in order; `discover` searches the usual places as well. A plugin is identified by its contract,
+    the contract's major version and its name. Of several, the first place wins; within one place the newest release, then
+    the first file name. The others are shadowed: they stay in the list, and `load(release=...)` can select them.
 
-    `allow` is what may be loaded: an Allow, or the path of a lock file. A plugin that it refuses is not passed over for one
-    that it shadows: to load it by name gives the refusal.
+    `allow` is the policy: an Allow, or the path of a lock file. A plugin that it refuses is not replaced by one that it
+    shadows: loading it by name raises the refusal.
 
-    Iterating gives every FoundPlugin: what was added, then place by place what was found, by the files' names. HardpointError if
-    there is no such lock file; never because of what is in a folder.
+    Iterating gives every FoundPlugin: first those that were added, then those of each place, sorted by file name. Raises
+    HardpointError for a missing or malformed lock file, and nothing for the contents of a folder.
     """
 
     def __init__(
@@ -55,28 +55,28 @@ class Registry:
         self._added: list[FoundPlugin] = []
         self._searched: list[tuple[Place, list[FoundPlugin]]] = []
         self._known: dict[tuple[str, str, str], list[FoundPlugin]] = {}
-        """The plugins of each key, the one that is loaded first."""
-        self._search(given(folders))
+        """The plugins of each key; the first is the one that is loaded."""
+        self._search(given_places(folders))
 
     @classmethod
     def discover(
         cls, folders: Iterable[str | os.PathLike[str]] = (), *, allow: Allow | str | os.PathLike[str] | None = None
     ) -> Self:
-        """Look in the given folders, then in $HARDPOINT_PATH, installed packages, the user's folder and the system's."""
-        made = cls(allow=allow)
-        made._search([*given(folders), *usual()])
-        return made
+        """Search the given folders, then $HARDPOINT_PATH, installed packages, the user's folder and the system's."""
+        registry = cls(allow=allow)
+        registry._search([*given_places(folders), *usual_places()])
+        return registry
 
     def _search(self, places: list[Place]) -> None:
-        for place, candidates in read(places):
-            founds = [
+        for place, candidates in read_places(places):
+            plugins = [
                 FoundPlugin(each, manifest, place, self._allow)
                 for each in candidates
                 for manifest in (*each.manifests, *([None] if each.error else []))
             ]
-            self._searched.append((place, founds))
+            self._searched.append((place, plugins))
             groups: dict[tuple[str, str, str], list[FoundPlugin]] = {}
-            for found in founds:
+            for found in plugins:
                 if found.name is not None:
                     groups.setdefault(found.key, []).append(found)
             for key, group in groups.items():
@@ -92,8 +92,8 @@ class Registry:
 
     def __iter__(self) -> Iterator[FoundPlugin]:
         yield from self._added
-        for _, founds in self._searched:
-            yield from founds
+        for _, plugins in self._searched:
+            yield from plugins
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -103,9 +103,9 @@ class Registry:
 
     @property
     def places(self) -> tuple[tuple[Place, str], ...]:
-        """Every place that was searched, and in words what was found there."""
+        """Every place that was searched, with a description of what was found there."""
         return tuple(
-            (place, _count(founds) if place.state == "ok" else place.state) for place, founds in self._searched
+            (place, _count(plugins) if place.state == "ok" else place.state) for place, plugins in self._searched
         )
 
     def load(
@@ -118,14 +118,16 @@ class Registry:
         binding: Binding | None = None,
         isolated: bool | Isolation = False,
     ) -> T:
-        """Load the plugin of that name for `contract`; the other arguments and the errors are those of hardpoint.load.
+        """Load the plugin of that name for `contract`; the other arguments and errors are those of hardpoint.load.
 
         `release` is a specifier such as `>=1.2,<2` (PEP 440): the first plugin in order whose release satisfies it is
-        loaded; a pre-release if the specifier names one, or nothing else does. A release that is no version satisfies none.
+        loaded. A pre-release counts if the specifier names one, or if nothing else satisfies it. A release that is not a
+        valid version satisfies no specifier.
 
-        PluginNotFoundError, naming what is close and every place that was searched, if there is none of that name, or with
-        the releases that are there, if none satisfies; ValueError for what is no specifier; StaleError if the file is not
-        the one that was found. A name that only a file without a readable manifest has gives that file's own error.
+        Raises PluginNotFoundError if there is no plugin of that name (the message lists similar names and every place that
+        was searched) or no release that satisfies (it lists those that are available); ValueError for an invalid
+        specifier; StaleError if the file changed since it was found; and the file's own error if the name is that of a
+        file without a valid manifest.
         """
         wanted = contract_of(contract)
         return cast("T", self._choose(name, wanted, release).load(wanted, config, binding, isolated))
@@ -137,30 +139,30 @@ class Registry:
         binding: Binding | None = None,
         isolated: bool | Isolation = False,
     ) -> Plugins[T]:
-        """Load every plugin for `contract` that is not shadowed, by name; what fails is in the result's `failed`."""
+        """Load every plugin for `contract` that is not shadowed, by name. Errors are collected in the result's `failed`."""
         wanted = contract_of(contract)
-        made: Plugins[T] = Plugins()
+        plugins: Plugins[T] = Plugins()
         for found in self:
             own = found.key[:2] == _key(wanted, "")[:2] and found.shadowed_by is None
             if own or (found.name is None and found.status == "broken"):
                 try:
-                    made[found.name or ""] = found.load(wanted, None, binding, isolated)
+                    plugins[found.name or ""] = found.load(wanted, None, binding, isolated)
                 except HardpointError as error:
-                    made.failed[found.name or found.path or ""] = error
-        return made
+                    plugins.failed[found.name or found.path or ""] = error
+        return plugins
 
     def add(self, name: str, contract: Callable[..., T], plugin: T | Callable[[], T]) -> None:
-        """Add a Python plugin: an object, or a class, of which each load makes an object (with `config=` if there is one).
+        """Add a Python plugin: an object, or a class, which each load makes an object of (with `config=` if there is one).
 
-        It comes before every file. It is given as it is: `info` and `close` are for plugins of hardpoint's own, and `binding`
-        says nothing to it. IncompatibleError, with every problem, if its methods are not the contract's; ValueError for a
-        name that no plugin can have, or that was added already.
+        It comes before every file. `load` returns the object itself: `info` and `close` are for native plugins, and
+        `binding` has no effect. Raises IncompatibleError, with every problem, if its methods are not the contract's, and
+        ValueError for a name that is invalid or was added already.
         """
-        from .python_plugin import Added  # few hosts have any
+        from .python_plugin import PythonPlugin  # 10 ms, inspect above all
 
         wanted = contract_of(contract)
         _check_name(name)
-        found = Added(name, wanted, plugin)
+        found = PythonPlugin(name, wanted, plugin)
         same = self._known.setdefault(found.key, [])
         if same and same[0].path is None:
             raise ValueError(f"{name} for {wanted.name} {wanted.major} was added already: {same[0]!r}")
@@ -172,7 +174,7 @@ class Registry:
         _check_name(name)
         candidates = self._known.get(_key(contract, name), [])
         if not candidates:
-            raise unknown(self, name, contract)
+            raise not_found(self, name, contract)
         if release is None:
             return candidates[0]
         from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -188,10 +190,10 @@ class Registry:
         for found, version in versions.items():
             if version in fitting:
                 return found
-        there = "".join(
+        available = "".join(
             f"\n  {found.release or 'without a release'}: {found.path or repr(found)}" for found in candidates
         )
-        raise PluginNotFoundError(f"{name} for {contract} is there in no release that is {release}; there are:{there}")
+        raise PluginNotFoundError(f"no release of {name} for {contract} satisfies {release!r}; available:{available}")
 
 
 def _check_name(name: object) -> None:
@@ -204,17 +206,17 @@ def _key(contract: Contract, name: str) -> tuple[str, str, str]:
 
 
 def _newest_first(group: list[FoundPlugin]) -> list[FoundPlugin]:
-    """By release, as versions compare (PEP 440); one that is no version is older than all that are. Then by file name."""
-    if len(group) == 1:  # as nearly always: packaging takes 7 ms
+    """Sort by release (PEP 440), invalid versions last, then by file name."""
+    if len(group) == 1:  # nearly always; importing packaging takes 7 ms
         return group
     versions = {found: _version(found) for found in group}
     newest = [found for found in group if versions[found] is not None]
-    newest.sort(key=versions.__getitem__, reverse=True)  # which leaves equal ones in their order
+    newest.sort(key=versions.__getitem__, reverse=True)  # a stable sort: equal ones stay sorted by file name
     return newest + [found for found in group if versions[found] is None]
 
 
 def _version(found: FoundPlugin) -> Any:
-    """The release as a version; None if it is none."""
+    """The release as a Version; None if it is not a valid one."""
     from packaging.version import InvalidVersion, Version
 
     try:
@@ -223,33 +225,35 @@ def _version(found: FoundPlugin) -> Any:
         return None
 
 
-def _count(founds: list[FoundPlugin]) -> str:
-    plugins = sum(found.name is not None for found in founds)
-    rest = len(founds) - plugins
+def _count(found: list[FoundPlugin]) -> str:
+    plugins = sum(each.name is not None for each in found)
+    rest = len(found) - plugins
     return counted(plugins, "plugin") + (f", {counted(rest, 'other file')}" if rest else "")
 
 
-def unknown(registry: Registry, name: str, contract: Contract | None = None) -> HardpointError:
-    """Why nothing of that name can be loaded: a file's own error if one is called so, or else all that may help."""
+def not_found(registry: Registry, name: str, contract: Contract | None = None) -> HardpointError:
+    """Make the error for a name that is not found: that of a file NAME.so if there is one, else a list of what there is."""
     for found in registry:
         if found.is_called(name) and found.error is not None:
             return found.error.with_traceback(None)
     from difflib import get_close_matches  # 2 ms, for the error alone
 
-    firsts = [found for found in registry if found.name is not None and found.shadowed_by is None]
+    unshadowed = [found for found in registry if found.name is not None and found.shadowed_by is None]
     names = [
-        found.name for found in firsts if found.name and (contract is None or found.key[:2] == _key(contract, "")[:2])
+        found.name
+        for found in unshadowed
+        if found.name and (contract is None or found.key[:2] == _key(contract, "")[:2])
     ]
     close = get_close_matches(name, names, cutoff=0.5)
-    lines = [f"there is no plugin {name!r}{f' for {contract}' if contract else ''} where it was looked for"]
+    lines = [f"no plugin named {name!r}{f' for {contract}' if contract else ''} found"]
     if close:
         lines[0] += f"; did you mean {' or '.join(close)}?"
     lines += [
-        f"  {name} is there for {each.contract} {each.version}: {each.path or repr(each)}"
-        for each in firsts
+        f"  {name} for {each.contract} {each.version}: {each.path or repr(each)}"
+        for each in unshadowed
         if each.name == name
     ]
     if names:
-        lines.append(f"  there are: {', '.join(sorted(set(names)))}")
+        lines.append(f"  available: {', '.join(sorted(set(names)))}")
     lines += [f"  searched {place.folder}: {what}" for place, what in registry.places]
     return PluginNotFoundError("\n".join(lines))

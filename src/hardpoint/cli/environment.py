@@ -1,4 +1,4 @@
-"""What there is on this machine that hardpoint runs on, or that its users build with."""
+"""Describe the environment: Python, kernel, libc, compiler and plugin folders, and what is wrong with them."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from ..version import __version__
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_SECONDS = 10
+_COMPILER_TIMEOUT = 10  # seconds
 _PR_GET_SECCOMP = 21
 
 
-def describe_host() -> dict[str, Any]:
-    """Everything that a report should say about the machine, ready for JSON."""
+def describe_environment() -> dict[str, Any]:
+    """Everything that a bug report should say about the machine, ready for JSON."""
     system = os.uname()
     return {
         "hardpoint": {"version": __version__, "abi": dotted(ABI), "folder": os.path.dirname(os.path.dirname(__file__))},
@@ -53,8 +53,8 @@ def describe_host() -> dict[str, Any]:
     }
 
 
-def problems_of_host() -> list[Problem]:
-    """What keeps plugins from being loaded here, and warnings about what else is not as it should be."""
+def find_problems() -> list[Problem]:
+    """Return what keeps plugins from being loaded here, and warnings about everything else that is missing."""
     problems = check_host()
     words = _named_compiler()
     native = why_not_native() is None
@@ -79,7 +79,7 @@ def problems_of_host() -> list[Problem]:
 
 
 def _isolation() -> dict[str, Any]:
-    """What this kernel has for plugins in processes of their own: Landlock's version (0 for none), and calls."""
+    """The kernel's features that isolation uses: Landlock's version (0 if missing), and system calls."""
     return {
         "landlock": landlock.version(),
         "seccomp": libc.prctl(_PR_GET_SECCOMP, 0, 0, 0, 0) >= 0,
@@ -99,23 +99,23 @@ def _works(opens: Callable[[], int]) -> bool:
 def _libc() -> dict[str, str]:
     version = host_glibc()
     name, number = ("glibc", dotted(version)) if version else platform.libc_ver()
-    return {"name": name or "another than glibc", "version": number}
+    return {"name": name or "not glibc", "version": number}
 
 
 def _compiler() -> dict[str, str] | None:
-    """What `build.sh` would compile with: $CC, or the first of the usual ones; None if there is none."""
+    """The compiler that `build.sh` would use: $CC, or the first of the usual ones; None if there is none."""
     words = _named_compiler() or next(([name] for name in ("cc", "gcc", "clang") if shutil.which(name)), [])
     path = shutil.which(words[0]) if words else None
     if path is None:
         return None
     try:
         done = subprocess.run(
-            [path, *words[1:], "--version"], capture_output=True, timeout=_SECONDS, check=False, stdin=subprocess.DEVNULL
+            [path, *words[1:], "--version"], capture_output=True, timeout=_COMPILER_TIMEOUT, check=False, stdin=subprocess.DEVNULL
         )  # fmt: skip
         version = done.stdout.decode(errors="replace").partition("\n")[0]
     except (OSError, subprocess.TimeoutExpired) as error:
-        version = f"does not say its version: {error}"
-    return {"command": shlex.join(words), "path": path, "version": version or "does not say its version"}
+        version = f"unknown version: {error}"
+    return {"command": shlex.join(words), "path": path, "version": version or "unknown version"}
 
 
 def _named_compiler() -> list[str]:
@@ -123,7 +123,7 @@ def _named_compiler() -> list[str]:
     text = os.environ.get("CC", "")
     try:
         return shlex.split(text)
-    except ValueError:  # a quote is not closed
+    except ValueError:  # an unclosed quote
         return text.split()
 
 
@@ -136,7 +136,7 @@ def _python_h() -> str | None:
 
 
 def _places() -> list[dict[str, str]]:
-    """Where plugins are looked for, and what is there."""
+    """The places that are searched for plugins, and what was found there."""
     return [
         {"folder": place.folder, "origin": place.origin, "found": what} for place, what in Registry.discover().places
     ]

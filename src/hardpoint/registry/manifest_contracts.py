@@ -1,10 +1,10 @@
-"""Manifests -> the contracts that they describe; where hardpoint brings one of that name itself, its own."""
+"""The contracts that manifests describe, with the bundled definition where hardpoint has one."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import contracts as brought
+from .. import contracts as bundled
 from ..definition.canonical_text import contract_from_texts
 from ..definition.decorators import contract_of
 from ..errors import Problem
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from ..preflight.manifest import Manifest
 
 
-def known(contracts: list[Contract]) -> list[Contract]:
-    """The same contracts; of those that hardpoint brings its own, which say more than a manifest does (@quick, say)."""
-    ours = {(own.name, own.major): own for own in (contract_of(getattr(brought, name)) for name in brought.__all__)}
+def prefer_bundled(contracts: list[Contract]) -> list[Contract]:
+    """Replace contracts that hardpoint bundles by its own definition, which says more than a manifest (@quick, say)."""
+    ours = {(own.name, own.major): own for own in (contract_of(getattr(bundled, name)) for name in bundled.__all__)}
     return [ours.get((contract.name, contract.major), contract) for contract in contracts]
 
 
-def described(manifests: list[Manifest | Problem]) -> tuple[list[Contract], list[Problem]]:
-    """The contracts that the manifests describe, and what is wrong with those that describe none."""
+def contracts_from_manifests(manifests: list[Manifest | Problem]) -> tuple[list[Contract], list[Problem]]:
+    """Return the contracts that the manifests describe, and the problems of those that describe none."""
     contracts: list[Contract] = []
     problems: list[Problem] = []
     for manifest in manifests:

@@ -36,7 +36,7 @@ def plugins(compiler: Compiler, tmp_path: Path) -> Path:
 
 
 def lock(path: Path, *files: Path, **changes: Any) -> Path:
-    """A lock file for greeters."""
+    """Write a lock file for greeters."""
     entries = [
         {
             "contract": "greeter", "plugin": file.stem, "release": "1.0.0", "file": file.name,
@@ -70,7 +70,7 @@ def refused(registry: hardpoint.Registry, name: str = "english") -> list[hardpoi
 
 def test_what_is_in_the_lock_is_loaded_pinned(plugins: Path, tmp_path: Path, way: Way) -> None:
     with (plugins / "english.so").open("ab") as file:
-        file.write(way.encode())  # the same bytes would be the same library, with the binding of another test
+        file.write(way.encode())  # unique bytes: a library that is loaded already keeps its binding
     made = lock(tmp_path / "hardpoint.lock", plugins / "english.so")
     registry = hardpoint.Registry([plugins], allow=made)
     assert statuses(registry) == {"english": "fits", "spanish": "refused"}
@@ -190,12 +190,12 @@ def test_digits_of_a_digest_in_either_case(plugins: Path, tmp_path: Path) -> Non
 
 WRONG_LOCKS = {
     "not JSON": ("{", "cannot be read as a lock file: "),
-    "no lock": ("[]", "is no lock file that `hardpoint lock` wrote; write it anew"),
-    "another format": ('{"hardpoint-lock": 2, "plugins": []}', "is no lock file that `hardpoint lock` wrote"),
-    "no plugins": ('{"hardpoint-lock": 1}', "is no lock file that `hardpoint lock` wrote"),
+    "no lock": ("[]", "is not a lock file of `hardpoint lock`; write it again with that"),
+    "another format": ('{"hardpoint-lock": 2, "plugins": []}', "is not a lock file of `hardpoint lock`"),
+    "no plugins": ('{"hardpoint-lock": 1}', "is not a lock file of `hardpoint lock`"),
     "other fields": (
         '{"hardpoint-lock": 1, "plugins": [{"sha256": 1}]}',
-        "is no lock file that `hardpoint lock` wrote",
+        "is not a lock file of `hardpoint lock`",
     ),
     "no digest": (
         json.dumps(
@@ -204,20 +204,20 @@ WRONG_LOCKS = {
                 "plugins": [dict.fromkeys(("contract", "plugin", "release", "file", "sha256"), "z" * 64)],
             }
         ),
-        "is no lock file that `hardpoint lock` wrote",
+        "is not a lock file of `hardpoint lock`",
     ),
     "nested": ("[" * 100_000, "cannot be read as a lock file: "),
     "true in the place of its number": (
         '{"hardpoint-lock": true, "plugins": []}',
-        "is no lock file that `hardpoint lock` wrote; write it anew",
+        "is not a lock file of `hardpoint lock`; write it again with that",
     ),
     "a fraction in the place of its number": (
         '{"hardpoint-lock": 1.0, "plugins": []}',
-        "is no lock file that `hardpoint lock` wrote; write it anew",
+        "is not a lock file of `hardpoint lock`; write it again with that",
     ),
     "plugins twice": (
         '{"hardpoint-lock": 1, "plugins": [], "plugins": []}',
-        "cannot be read as a lock file: a duplicate field; write it anew",
+        "cannot be read as a lock file: a duplicate field; write it again with `hardpoint lock`",
     ),
 }
 
@@ -236,7 +236,7 @@ def test_an_invalid_lock(tmp_path: Path, name: str) -> None:
 def test_a_missing_lock(tmp_path: Path) -> None:
     with pytest.raises(hardpoint.HardpointError) as caught:
         hardpoint.Allow(tmp_path / "gone")
-    assert str(caught.value) == f"{tmp_path}/gone: there is no such lock file; write it with `hardpoint lock`"
+    assert str(caught.value) == f"{tmp_path}/gone: lock file not found; write it with `hardpoint lock`"
 
 
 def test_a_lock_that_cannot_be_read(tmp_path: Path) -> None:
@@ -341,13 +341,17 @@ def test_owners_by_name_and_number(plugins: Path) -> None:
 
 
 def test_an_unknown_user() -> None:
-    with pytest.raises(ValueError, match=r"^Allow\(owners=\.\.\.\): there is no user 'no-such-user' on this machine$"):
+    with pytest.raises(
+        ValueError, match=r"^Allow\(owners=\.\.\.\): no user 'no-such-user' on this machine; check the name$"
+    ):
         hardpoint.Allow(owners=["no-such-user"])
-    with pytest.raises(ValueError, match=r"^Allow\(owners=\.\.\.\): there is no user 'a\\x00b' on this machine$"):
+    with pytest.raises(
+        ValueError, match=r"^Allow\(owners=\.\.\.\): no user 'a\\x00b' on this machine; check the name$"
+    ):
         hardpoint.Allow(owners=["a\0b"])
     for number in (-1, 2**32 - 1):
         with pytest.raises(
-            ValueError, match=rf"^Allow\(owners=\.\.\.\): a user's id is a number from 0 .*, not {number}$"
+            ValueError, match=rf"^Allow\(owners=\.\.\.\): a user id is a number from 0 .*, not {number}$"
         ):
             hardpoint.Allow(owners=[number])
 
@@ -356,7 +360,7 @@ def test_an_unknown_user() -> None:
 def test_owners_that_are_no_list(wrong: Any) -> None:
     with pytest.raises(TypeError) as caught:
         hardpoint.Allow(owners=wrong)
-    assert str(caught.value) == f"Allow(owners=...) is a list or tuple of users' names and ids, not {wrong!r}"
+    assert str(caught.value) == f"Allow(owners=...) is a list or tuple of user names and ids, not {wrong!r}"
 
 
 @pytest.mark.parametrize("wrong", [[None], [True], [1.5], ["root", b"root"], b"root"], ids=repr)
