@@ -1,4 +1,4 @@
-"""A host program: loads four plugins, and goes on when one is missing."""
+"""A host: loads plugins for two contracts, and goes on when one is missing."""
 
 import hardpoint
 from hardpoint.contracts import Greeter, Transformer
