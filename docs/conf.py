@@ -1,8 +1,8 @@
-"""Configure Sphinx: `./build.sh docs` writes the site to build/docs, and every warning is an error.
+"""How the pages become a site: `./build.sh docs` writes it to build/docs, with every warning an error.
 
-Sphinx with Furo was chosen over MkDocs with Material because Material for MkDocs 9.8 is marked inactive on PyPI
-("7 - Inactive"), and its successor Zensical (0.1) is a beta that does not run MkDocs' plugins, which API pages need. Sphinx
-makes the API pages from docstrings without an add-on, turns broken links into errors, and needs no network (2026-11).
+Why Sphinx with Furo, and not MkDocs with Material: Material for MkDocs 9.8 is marked inactive on PyPI ("7 - Inactive"), and
+its successor Zensical (0.1) is a beta that MkDocs' plugins, API pages among them, do not run on. Sphinx makes the API's
+pages from docstrings without an add-on, turns every broken link into an error, and needs no network (2026-11).
 """
 
 import sys
@@ -19,17 +19,17 @@ project_copyright = "the authors of hardpoint, MIT licence"
 version = release = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "generated"]
-# Names of the standard library would need its inventory, a download; private names have no page.
+# The standard library's inventory would have to be downloaded, and what is private has no page.
 nitpick_ignore_regex = [(r"py:.*", r"(?!hardpoint\.).*|hardpoint\..*\._\w+")]
 
 myst_enable_extensions = ["deflist", "attrs_block"]
 myst_heading_anchors = 3
 myst_html_meta = {
-    "description": "hardpoint loads compiled plugins into Python: checked first, typed, fast, and isolated on request."
+    "description": "hardpoint loads compiled plugins into Python: checked first, typed, fast, or in a sandbox."
 }
 
-smartquotes = False  # would turn the two dashes of an option into one
-default_role = "literal"  # docstrings have code in single backticks
+smartquotes = False  # options start with two dashes, in prose too
+default_role = "literal"  # docstrings are prose, with code in single backticks
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
