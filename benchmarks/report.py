@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from textwrap import fill
 from typing import Any, NamedTuple
 
 from hardpoint.benchmark.numbers import NOISY
@@ -101,7 +102,7 @@ def _advice(results: Results) -> str:
 def markdown(results: Results) -> str:
     """The tables and remarks as Markdown."""
     parts = [_markdown(table) for table in tables(results)]
-    return "\n\n".join([*parts, "\n".join(f"- {line}" for line in remarks(results))])
+    return "\n\n".join([*parts, "\n".join(_wrapped(f"- {line}", "  ") for line in remarks(results))])
 
 
 _README = {
@@ -148,7 +149,11 @@ def _rough_ratio(value: float) -> str:
 def _markdown(table: MarkdownTable) -> str:
     rule = ["---:" if column in table.right else "---" for column in range(len(table.head))]
     lines = [" | ".join(row) for row in (table.head, rule, *table.rows)]
-    return "\n".join([f"{table.title}:", "", *(f"| {line} |" for line in lines)])
+    return "\n".join([_wrapped(f"{table.title}:"), "", *(f"| {line} |" for line in lines)])
+
+
+def _wrapped(text: str, indent: str = "") -> str:
+    return fill(text, 120, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def show(results: Results) -> None:
