@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from textwrap import fill
 from typing import Any, NamedTuple
 
 from hardpoint.benchmark.numbers import NOISY
@@ -101,22 +102,58 @@ def _advice(results: Results) -> str:
 def markdown(results: Results) -> str:
     """The tables and remarks as Markdown."""
     parts = [_markdown(table) for table in tables(results)]
-    return "\n\n".join([*parts, "\n".join(f"- {line}" for line in remarks(results))])
+    return "\n\n".join([*parts, "\n".join(_wrapped(f"- {line}", "  ") for line in remarks(results))])
+
+
+_README = {
+    "handwritten": "extension module in C, written by hand",
+    "hardpoint_native": "**hardpoint**",
+    "cython": "Cython",
+    "nanobind": "nanobind",
+    "pybind11": "pybind11",
+    "python": "a method in pure Python, without a plugin",
+    "cffi_compiled": "cffi, compiled (API mode)",
+    "cffi_abi": "cffi, without a compiler (ABI mode)",
+    "ctypes": "ctypes",
+    "hardpoint_cffi": "**hardpoint**, installed without a C compiler",
+    "extism": "WebAssembly (extism)",
+    "hardpoint_isolated": "**hardpoint**, isolated: in a process of its own",
+    "hashicorp_grpc": "a Go program and its plugin, each a process (hashicorp/go-plugin, gRPC)",
+}
+"""The peers in README.md, described for a reader who has not seen docs/benchmarks.md."""
 
 
 def summary(results: Results) -> str:
-    """The peers' greet and the machine, as Markdown."""
-    title, head, rows, _ = _calls(results)
-    rows = [[row[0], row[2], row[3]] for row in rows]
-    machine = results["machine"]
-    table = MarkdownTable(title, [head[0], head[2], head[3]], rows, {1, 2})
-    return f"{_markdown(table)}\n\n{machine['processor']}, {machine['python']}, {results['date']}."
+    """The times of a greet for README.md: the fastest peer first, and the machine."""
+    calls, machine = results["calls"], results["machine"]
+    greets = {name: calls[name]["greet"] for name in _README if name in calls}
+    rows = [
+        [_README[name], _rough_time(greet["ns"]), _rough_ratio(greet["ratio"][0])]
+        for name, greet in sorted(greets.items(), key=lambda item: float(item[1]["ns"]))
+    ]
+    where = f"{machine['processor']}, {machine['cores']} cores; {machine['system']}; {machine['python']}"
+    title = f"{where}; {results['date']}; medians of {results['processes']} processes"
+    return _markdown(MarkdownTable(title, ["called through", "time", "ratio"], rows, {1, 2}))
+
+
+def _rough_time(ns: float) -> str:
+    return f"{ns:.0f} ns" if ns < 1000 else f"{ns / 1000:.3g} µs"
+
+
+def _rough_ratio(value: float) -> str:
+    """Two digits: the median of ratios within rounds differs by a few percent from the quotient of the times."""
+    rough = float(f"{value:.2g}")
+    return f"{rough:,.0f}" if rough >= 10 else f"{rough}"
 
 
 def _markdown(table: MarkdownTable) -> str:
     rule = ["---:" if column in table.right else "---" for column in range(len(table.head))]
     lines = [" | ".join(row) for row in (table.head, rule, *table.rows)]
-    return "\n".join([f"{table.title}:", "", *(f"| {line} |" for line in lines)])
+    return "\n".join([_wrapped(f"{table.title}:"), "", *(f"| {line} |" for line in lines)])
+
+
+def _wrapped(text: str, indent: str = "") -> str:
+    return fill(text, 120, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def show(results: Results) -> None:

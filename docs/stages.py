@@ -1,7 +1,6 @@
-"""Draws docs/stages.svg from docs/stages.toml: `python docs/stages.py`. A test holds the two together.
+"""Draw docs/stages.svg from docs/stages.toml: `python docs/stages.py`. A test compares the two.
 
-Boxes have colours of their own, and what stands beside them a grey that can be read on white and on black: a picture in a
-page cannot know which of the two the page has.
+Text beside the boxes is grey, which is readable on white and on black: the picture cannot know the page's background.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ FILLS = ["#1f5f8b", "#8a5a12", "#2d6e3e"]
 
 
 def draw(bands: list[dict[str, Any]]) -> str:
-    """The picture as SVG."""
+    """Draw the stages as SVG."""
     parts: list[str] = []
     y = 0
     last = len(bands) - 1
@@ -60,7 +59,7 @@ def _text(x: int, y: int, text: str, fill: str, size: int, more: str = "") -> st
 
 
 def picture() -> str:
-    """What docs/stages.svg has to be."""
+    """The contents of docs/stages.svg."""
     return draw(tomllib.loads((DOCS / "stages.toml").read_text())["band"])
 
 

@@ -1,4 +1,4 @@
-"""What the image of the Dockerfile runs: the command `hardpoint` with the words given, and without any the example host."""
+"""The entry point of the Dockerfile's image: run `hardpoint` with the given arguments, or else the example host."""
 
 import runpy
 import sys

@@ -1,4 +1,4 @@
-"""A host program: loads four plugins, and goes on when one is missing."""
+"""A host: load plugins for two contracts. A missing plugin does not stop the others."""
 
 import hardpoint
 from hardpoint.contracts import Greeter, Transformer

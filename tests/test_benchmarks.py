@@ -141,6 +141,17 @@ def test_the_page_shows_the_figures_that_stand_beside_it() -> None:
         assert between(page, "results", text) == page
 
 
+def test_the_readme_has_rough_figures_of_the_measured_peers() -> None:
+    figures = json.loads(FIGURES.read_text())
+    del figures["calls"]["cython"]
+    figures["calls"]["ctypes"]["greet"] |= {"ns": 123_456.7, "ratio": [3127.4, 3100.0, 3200.0]}
+    figures["calls"]["nanobind"]["greet"] |= {"ns": 1.6, "ratio": [0.0432, 0.04, 0.05]}
+    lines = summary(figures).splitlines()
+    assert "| ctypes | 123 µs | 3,100 |" in lines
+    assert lines[4] == "| nanobind | 2 ns | 0.043 |"
+    assert not any("Cython" in line for line in lines)
+
+
 def test_isolation_is_measured_beside_c(english: Path, tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""A host application: it asks the registry for a greeter by name, which a plugin wheel has brought."""
+"""A host application: load a greeter by name, which was installed from a plugin's wheel."""
 
 import hardpoint
 from hardpoint.contracts import Greeter

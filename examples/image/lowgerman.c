@@ -1,4 +1,4 @@
-/* lowgerman: a plugin for greeter 1.0, in the place of the source that `hardpoint new` writes. */
+/* lowgerman: a plugin for greeter 1.0. It replaces the source that `hardpoint new` writes. */
 #include "greeter.h"
 
 static hp_status greet(void *self, const char *name, size_t name_len, hp_out *out) {

@@ -1,4 +1,4 @@
-/* A scorer that wants answers of some length. Its config is that length, in bytes. */
+/* A scorer that requires answers of a minimum length. Its config is that length, in bytes. */
 #include <stdlib.h>
 
 #include "scorer.h"
@@ -31,7 +31,7 @@ static void destroy(void *self) { free(self); }
 static hp_status score(void *self, const uint8_t *answer, size_t answer_len, int64_t points, double weight,
                        bool strict, double *result, hp_out *out) {
     const exam *e = self;
-    (void)answer; /* its bytes are not looked at, only counted */
+    (void)answer; /* only its length counts */
     if (points < 0) {
         return hp_fail(out, HP_INVALID, "%lld points cannot be earned", (long long)points);
     }

@@ -1,4 +1,4 @@
-"""A contract of our own: what every scorer can do."""
+"""The contract `scorer`."""
 
 from typing import Protocol, runtime_checkable
 
@@ -12,14 +12,14 @@ class Scorer(Protocol):
 
     @hardpoint.quick
     def score(self, answer: bytes, points: int, weight: float, strict: bool) -> float:
-        """The points that an answer earns, weighted."""
+        """Return the points that an answer earns, weighted."""
         ...
 
     def censor(self, text: bytearray) -> int:
-        """Put an x for every digit, in place; how many there were."""
+        """Replace every digit with an x, in place, and return their number."""
         ...
 
     @hardpoint.since("1.1")
     def grade(self, score: float) -> str:
-        """A word for a score; this body answers for plugins that were written for 1.0."""
+        """Return a word for a score. This body runs for plugins that were written for 1.0."""
         return "pass" if score >= 50 else "fail"
