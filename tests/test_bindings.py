@@ -731,7 +731,7 @@ def test_an_error_in_grow_goes_on_after_the_plugin_returned(probe: Probe, monkey
     def interrupted(*_: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module._Out, "realloc", interrupted)
+    monkeypatch.setattr(module._pool._make, "realloc", interrupted)
     with pytest.raises(KeyboardInterrupt):
         probe.repeat("x" * 1000, 10)
     monkeypatch.undo()
