@@ -131,6 +131,14 @@ def test_the_grammar_of_the_abi_takes_the_texts_of_methods() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
+def test_its_prose_wraps_at_120(page: str) -> None:
+    text = (ROOT / page).read_text()
+    for block in blocks(page):
+        text = text.replace(block.text, "\n")
+    assert [line for line in text.splitlines() if len(line) > 120 and not line.startswith("|")] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_its_links_lead_somewhere(page: str) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (ROOT / page).read_text()):
         assert ((ROOT / page).parent / target).exists(), target
