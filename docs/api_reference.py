@@ -55,7 +55,7 @@ def _entry(name: str, members: str = "") -> Iterator[str]:
 
 
 def _source(value: Any) -> tuple[str, ast.ClassDef | Function]:
-    """Return the source of a class or function, and its syntax tree; an empty class where __module__ names another file."""
+    """Return the source of a class or function and its syntax tree; an empty class if __module__ names another file."""
     try:
         source = textwrap.dedent(inspect.getsource(inspect.unwrap(value)))
     except OSError:
@@ -117,7 +117,7 @@ def _signature(source: str, node: ast.ClassDef | Function) -> str:
 
 
 def _attributes(source: str, definition: ast.ClassDef) -> Iterator[tuple[str, str | None]]:
-    """Yield each field, each attribute that __init__ documents, and each property: `name: type = default`, docstring."""
+    """Yield fields, attributes that __init__ documents, and properties: `name: type = default`, docstring."""
     for node, after in _with_next(definition.body):
         if isinstance(node, ast.AnnAssign):
             yield _one_line(ast.get_source_segment(source, node)), _text(after)

@@ -1,8 +1,8 @@
 """Sphinx's configuration: `./build.sh docs` writes the site to build/docs; every warning is an error.
 
-Why Sphinx with Furo, and not MkDocs with Material: Material for MkDocs 9.8 is marked inactive on PyPI ("7 - Inactive"), and
-its successor Zensical (0.1) is a beta. Sphinx turns every broken link into an error and needs no network (2026-11). The API
-is Markdown that docs/generate.py writes, not autodoc's: it can be read in the repository too.
+Why Sphinx with Furo, and not MkDocs with Material: Material for MkDocs 9.8 is marked inactive on PyPI ("7 - Inactive"),
+and its successor Zensical (0.1) is a beta. Sphinx turns every broken link into an error and needs no network (2026-11).
+The API is Markdown that docs/generate.py writes, not autodoc's: it can be read in the repository too.
 """
 
 import sys

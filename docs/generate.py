@@ -1,7 +1,7 @@
 """Write the generated parts of the pages: `python docs/generate.py`. tests/test_docs.py holds them against the code.
 
-A generated part stands between `<!-- generated: NAME WORDS -->` and `<!-- end -->`: the function of that name in `WRITERS`
-is called with the words, and returns Markdown.
+A generated part stands between `<!-- generated: NAME WORDS -->` and `<!-- end -->`: the function of that name in
+`WRITERS` is called with the words, and returns Markdown.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PAGES = ("api.md", "command-line.md", "errors.md")
 PART = re.compile(r"^(<!-- generated: (\w+)([^<>]*) -->)\n.*?^<!-- end -->$", re.MULTILINE | re.DOTALL)
 
 
-# -- the commands --------------------------------------------------------------------------------------------------------
+# -- the commands ------------------------------------------------------------------------------------------------------
 
 
 def commands() -> str:
@@ -80,7 +80,7 @@ def _dedent(text: str) -> str:
     return "\n".join(line.removeprefix("  ") for line in text.splitlines())
 
 
-# -- the errors ----------------------------------------------------------------------------------------------------------
+# -- the errors --------------------------------------------------------------------------------------------------------
 
 
 def tree() -> str:
@@ -89,7 +89,7 @@ def tree() -> str:
     return fenced("\n".join(line[4:] for line in drawn.splitlines()))
 
 
-# -- the pages -----------------------------------------------------------------------------------------------------------
+# -- the pages ---------------------------------------------------------------------------------------------------------
 
 WRITERS: dict[str, Callable[..., str]] = {
     "api": api_reference.render,

@@ -1,4 +1,4 @@
-"""A Sphinx extension: pages that include a file of the repository, such as CONTRIBUTING.md, with its links made the site's."""
+"""A Sphinx extension: links in included files of the repository, such as CONTRIBUTING.md, become the site's."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def plugin(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """The plugin of `--plugin=FILE`: a fresh instance for each test, closed after it. See also the marker `hardpoint`."""
+    """The plugin of `--plugin=FILE`: a new instance for each test, closed after it. See the marker `hardpoint`."""
     from hardpoint.errors import HardpointError
     from hardpoint.loading import close
 

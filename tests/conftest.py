@@ -124,7 +124,7 @@ def fresh(tmp_path: Path) -> Fresh:
 
 
 def make_wheel(folder: Path, tree: Path = ROOT, **env: str) -> Path:
-    """The wheel of a tree, this one or what the sdist unpacks to, built from a copy, without network: setuptools is there."""
+    """Build the wheel of a tree (this one, or an unpacked sdist) from a copy, without network."""
     ignored = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__", "*.so")
     shutil.copytree(tree, folder / "source", symlinks=True, ignore=ignored)
     words = [

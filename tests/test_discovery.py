@@ -186,7 +186,7 @@ def test_where_nothing_is_installed_that_is_said(monkeypatch: pytest.MonkeyPatch
     }
 
 
-# -- what is looked at in a folder ---------------------------------------------------------------------------------------
+# -- what is looked at in a folder -------------------------------------------------------------------------------------
 
 
 def test_names_and_depth(tmp_path: Path, plugin: Callable[..., Path]) -> None:
@@ -226,7 +226,7 @@ def test_a_folder_that_is_reached_twice_is_read_once(tmp_path: Path, plugin: Cal
     ]
 
 
-# -- what must be no trouble ---------------------------------------------------------------------------------------------
+# -- what must be no trouble -------------------------------------------------------------------------------------------
 
 
 def test_odd_files_stay_with_their_problems_and_stop_nothing(
@@ -364,7 +364,7 @@ def test_without_descriptors_every_file_says_so(
     assert run_python(code).stdout == "an unreadable folder: Too many open files\n"
 
 
-# -- nothing runs --------------------------------------------------------------------------------------------------------
+# -- nothing runs ------------------------------------------------------------------------------------------------------
 
 
 def test_nothing_of_the_plugins_runs_or_is_mapped(

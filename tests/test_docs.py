@@ -144,7 +144,7 @@ def test_its_links_lead_somewhere(page: str) -> None:
         assert ((ROOT / page).parent / target).exists(), target
 
 
-# -- what is made from the code ------------------------------------------------------------------------------------------
+# -- what is made from the code ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture

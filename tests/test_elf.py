@@ -1,4 +1,4 @@
-"""The ELF reader: compared with pyelftools over every library of this machine, and given files that are not libraries."""
+"""The ELF reader, compared with pyelftools over every library of this machine, and files that are not libraries."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ EVERY = pytest.mark.parametrize("share", [20, pytest.param(1, marks=pytest.mark.
 
 
 def libraries(share: int) -> Iterator[tuple[Path, BinaryIO, ElfFile]]:
-    """Yield one in `share` of the shared objects under /usr/lib that are not links; no programs, object files, debug information."""
+    """Yield one in `share` of the shared objects under /usr/lib; not links, programs, object files or debug files."""
     for folder, _, names in os.walk("/usr/lib"):
         for path in (Path(folder, name) for name in names):
             if crc32(os.fsencode(path)) % share or path.is_symlink() or not path.is_file():

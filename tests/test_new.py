@@ -1,4 +1,4 @@
-"""hardpoint new: each project builds, passes its tests and makes a wheel at once; what it refuses leaves nothing behind."""
+"""hardpoint new: each project builds, passes its tests and makes a wheel at once; a refusal leaves nothing behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random contracts: what a call gives, raises and changes is the same over every binding, and what a model in Python says.
+"""Random contracts: results, errors and changed buffers are the same in every binding and in a model in Python.
 
 The quick suite tries one contract, and the long tests three, or a hundred with HARDPOINT_BATCHES=100.
 """

@@ -237,7 +237,7 @@ def test_a_name_that_is_no_text(folder: Path, wrong: Any) -> None:
         assert str(caught.value) == f"name is a plugin's name such as 'english', not {wrong!r}"
 
 
-# -- no such name --------------------------------------------------------------------------------------------------------
+# -- no such name ------------------------------------------------------------------------------------------------------
 
 
 def test_a_name_that_nothing_has(folder: Path, tmp_path: Path) -> None:

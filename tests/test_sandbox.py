@@ -514,7 +514,7 @@ def test_no_descriptor_of_the_host_is_inherited(library: Path, secret: Path) -> 
         hardpoint.close(plugin)
     kinds = [re.sub(r":.*", "", target) for _, target in listed]
     assert listed[0] == ["0", "/dev/null"]
-    # stdout and stderr; the control, the log's and one connection's sockets; memory for what was dropped, and for payloads
+    # stdout and stderr; sockets for control, the log and one connection; memory for dropped records, and for payloads
     assert sorted(kinds[1:]) == ["/memfd", "/memfd", "pipe", "pipe", "socket", "socket", "socket"]
     assert sorted(target for _, target in listed if "memfd" in target) == [
         "/memfd:hardpoint (deleted)", "/memfd:hardpoint-dropped (deleted)",

@@ -31,7 +31,7 @@ class Environment:
         self.pip("install", hardpoint)
 
     def run(self, *words: str | Path, cwd: Path | str = "/", status: int = 0, **env: str) -> str:
-        """What a command says: its stdout, or its stderr if it is to fail. The environment's own commands come first."""
+        """Run a command; return its stdout, or stderr if it is to fail. The environment's commands come first."""
         path = f"{self.bin}{os.pathsep}{BIN}{os.pathsep}{os.environ['PATH']}"
         own = {
             key: value for key, value in os.environ.items() if not key.startswith(("HARDPOINT_", "PYTEST_", "PYTHON"))
@@ -138,7 +138,7 @@ def test_auditwheel_takes_it_for_every_linux_that_it_runs_on(repaired: Path, env
     environment.pip("uninstall", "low-german")
 
 
-# -- a plugin that needs a library of its own ----------------------------------------------------------------------------
+# -- a plugin that needs a library of its own --------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
         @property
         def library_path(self) -> str:
-            """What dlopen was given: an absolute path, or the name of a pinned copy's descriptor; isolated, the file's path."""
+            """The argument of dlopen: an absolute path, or a pinned copy's descriptor; isolated, the file's path."""
             ...
 
         def sha256(self) -> str | None:
@@ -55,11 +55,11 @@ if TYPE_CHECKING:
             ...
 
         def create(self) -> Any:
-            """Create an instance; what an Instance holds until it is closed. Raises CreateError if the plugin refuses."""
+            """Create an instance; an Instance holds the result until it is closed. Raises CreateError."""
             ...
 
         def reload(self) -> Backend:
-            """Open the file that stands at the path now. Raises TypeError in this process, where a library stays for good."""
+            """Open the file that is at the path now. Raises TypeError in this process, where libraries stay."""
             ...
 
 

@@ -46,7 +46,7 @@ class Info(Fields):
     sha256: str | None
     """The digest of the file that was loaded; None if that file is gone."""
     library: str
-    """What dlopen was given: an absolute path, or the name of a pinned copy's descriptor; isolated, the path of the file."""
+    """The argument of dlopen: an absolute path, or a pinned copy's descriptor; isolated, the path of the file."""
     warnings: tuple[Problem, ...]
     """Problems of the library that are no reason to refuse it."""
     isolation: IsolationStatus | None = None
@@ -64,17 +64,18 @@ def load(
 ) -> T:
     """Load the plugin for `contract` from the library at `path`; return an object with the contract's methods.
 
-    `config` goes to the plugin's create: a text, or a mapping that is sent as JSON. `binding` makes the calls: `native`,
-    `cffi` or `ctypes`; the default is the one that the library has in this process already, or else `native` where it was
-    built with the package, and `cffi` elsewhere. With `sha256`, 64 hexadecimal digits, exactly the bytes of that digest
-    are loaded, from a copy that cannot change.
+    `config` goes to the plugin's create: a text, or a mapping that is sent as JSON. `binding` makes the calls:
+    `native`, `cffi` or `ctypes`; the default is the one that the library has in this process already, or else `native`
+    where it was built with the package, and `cffi` elsewhere. With `sha256`, 64 hexadecimal digits, exactly the bytes
+    of that digest are loaded, from a copy that cannot change.
 
-    With `isolated`, the plugin runs in a process of its own, which can crash, hang, be closed and replaced (`reload`) while
-    this one goes on; an `Isolation` sets its limits. Its calls raise CrashedError and TimedOutError beside the others.
+    With `isolated`, the plugin runs in a process of its own, which can crash, hang, be closed and replaced (`reload`)
+    while this one goes on; an `Isolation` sets its limits. Its calls raise CrashedError and TimedOutError beside the
+    others.
 
     The library stays in the process for good, unless it is isolated. Raises PluginNotFoundError, NotAPluginError,
-    IncompatibleError and StaleError before any of its code runs; LoadError, ContractBrokenError, CreateError, and for an
-    isolated one CrashedError and TimedOutError, after. Raises TypeError or ValueError for arguments that cannot be.
+    IncompatibleError and StaleError before any of its code runs; LoadError, ContractBrokenError, CreateError, and for
+    an isolated one CrashedError and TimedOutError, after. Raises TypeError or ValueError for arguments that cannot be.
     """
     return cast(
         "T",
@@ -145,9 +146,9 @@ def instance_of(plugin: object) -> Instance:
 def reload(plugin: object) -> None:
     """Replace an isolated plugin's worker by one that runs the file that stands at its path now.
 
-    The new worker has the same options and config, and takes over once it has loaded the file; calls under way finish in the
-    old one, which is ended then. Raises what load raises if the new file does not fit, and the old worker keeps serving.
-    Raises TypeError if the plugin is not isolated: a library that was loaded in the process stays.
+    The new worker has the same options and config, and takes over once it has loaded the file; calls under way finish
+    in the old one, which is ended then. Raises what load raises if the new file does not fit, and the old worker keeps
+    serving. Raises TypeError if the plugin is not isolated: a library that was loaded in the process stays.
     """
     instance = instance_of(plugin)
     backend = instance.backend.reload()
@@ -175,7 +176,8 @@ def info(plugin: object) -> Info:
 def close(plugin: object) -> None:
     """End a plugin's instance: later calls raise ClosedError, and its destroy runs when the last call has returned.
 
-    The library's code stays in the process. Closing again does nothing. Raises TypeError for anything but a plugin object.
+    The library's code stays in the process. Closing again does nothing. Raises TypeError for anything but a plugin
+    object.
     """
     instance_of(plugin).close()
 

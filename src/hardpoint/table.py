@@ -36,7 +36,7 @@ def _line(cells: tuple[str, ...], widths: list[int], text_columns: int) -> str:
 
 
 def show(table: Table) -> None:
-    """Print the table by rich. Raises ImportError without it. Cells are passed as Text: a file must not inject markup."""
+    """Print the table with rich. Raises ImportError without it. Cells are Text: a file must not inject markup."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table as RichTable

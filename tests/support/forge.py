@@ -39,7 +39,10 @@ class Forge:
             self.put(".dynamic", at + 8, "<Q", value)
 
     def segment(self, kind: str, field: int, value: int, *, index: int = 0) -> None:
-        """Change a field (its offset in the program header) of the index-th segment of a kind; the first two have 4 bytes."""
+        """Change a field (an offset in the program header) of the index-th segment of a type.
+
+        The first two fields have 4 bytes.
+        """
         at = 64 + 56 * [number for number, found in enumerate(self.segments) if found == kind][index]
         struct.pack_into("<I" if field < 8 else "<Q", self.data, at + field, value)
 

@@ -125,7 +125,7 @@ def _run(where: str, command: str, printed: str, folder: Path) -> None:
 
 
 def _agrees(found: str, printed: str) -> bool:
-    """Whether that is what is printed, with any text for ...; a regular expression took 15 s for a dump that is full of dots."""
+    """True if the output matches, with any text for `...`. A regular expression took 15 s for a dump full of dots."""
     first, *others = printed.split("...")
     if not others:
         return found == printed

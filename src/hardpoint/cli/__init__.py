@@ -57,8 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the arguments. In `call` and `build`, options may stand between the words, which argparse alone does not allow.
+    """Parse the arguments.
 
+    In `call` and `build`, options may stand between the words, which argparse alone does not allow.
     Arguments of `build` after -- go to the compiler.
     """
     argv = sys.argv[1:] if argv is None else [*argv]

@@ -1,9 +1,9 @@
 """List the plugins found, with the reason for each that cannot be loaded.
 
 None of their code runs. Without FOLDER, the usual places are searched, in this order: the folders of $HARDPOINT_PATH,
-installed packages, the user's folder (~/.local/share/hardpoint/plugins) and the system's. The exit status is 1 if a plugin
-does not fit, is refused or is broken, and 3 if a FOLDER cannot be read. Shadowed plugins and libraries that are not plugins
-are not failures.
+installed packages, the user's folder (~/.local/share/hardpoint/plugins) and the system's. The exit status is 1 if a
+plugin does not fit, is refused or is broken, and 3 if a FOLDER cannot be read. Shadowed plugins and libraries that are
+not plugins are not failures.
 
 examples:
   hardpoint list

@@ -1,9 +1,9 @@
 """Write a lock file with the SHA-256 of each plugin, for hosts that load no other files.
 
-Such a host says Registry.discover(allow="hardpoint.lock"). Without FOLDER, the usual places are searched, as by `hardpoint
-list`. With --check, nothing is written: the plugins are compared with the lock file, and each that changed, is missing or
-is new is listed, with exit status 1. A plugin that needs libraries beside it ($ORIGIN in its RUNPATH) cannot be loaded under
-a lock; this is reported on stderr, with exit status 1 as well.
+Such a host says Registry.discover(allow="hardpoint.lock"). Without FOLDER, the usual places are searched, as by
+`hardpoint list`. With --check, nothing is written: the plugins are compared with the lock file, and each that changed,
+is missing or is new is listed, with exit status 1. A plugin that needs libraries beside it ($ORIGIN in its RUNPATH)
+cannot be loaded under a lock; this is reported on stderr, with exit status 1 as well.
 
 examples:
   hardpoint lock build/plugins

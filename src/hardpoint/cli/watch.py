@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _POLL_MILLISECONDS = 1000
-"""Interval of looking without an event: inotify reports no changes that other machines make on a network file system."""
+"""Milliseconds between looks without an event: inotify misses changes by other machines on a network file system."""
 
 
 def check_watchfiles() -> None:

@@ -62,8 +62,8 @@ _by_digest: dict[str, Library] = {}
 def open_for_good(file: LibraryFile, fit: Fit) -> Library:
     """Open a file that passed the preflight, or return the library if it is open already. Needs the loading lock.
 
-    Raises StaleError if another file was opened from that path before, LoadError with the dynamic linker's message if it
-    refuses.
+    Raises StaleError if another file was opened from that path before, LoadError with the dynamic linker's message if
+    it refuses.
     """
     known = _find(file)
     if known is not None:
@@ -143,8 +143,8 @@ def _warn(file: LibraryFile, changed: list[str], elf: ElfFile) -> None:
 def _is_mapped(file: LibraryFile, address: int) -> bool:
     """True if the mapping at an address is of the file that was checked: glibc compares names before it opens a file.
 
-    The device and inode of the mapping are compared. On overlayfs and btrfs they differ from those of fstat(2), so there
-    the file is mapped once more, and the two mappings are compared.
+    The device and inode of the mapping are compared. On overlayfs and btrfs they differ from those of fstat(2), so
+    there the file is mapped once more, and the two mappings are compared.
     """
     there, device = _mapped_file(address), file.identity.device
     if there == (os.major(device), os.minor(device), file.identity.inode):

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 BINDINGS = ("native", "cffi", "ctypes")
 
 _loading = RLock()
-"""Held while a library is opened, so that process state changed by one load is not blamed on another. Changes that other
-threads make meanwhile by other means cannot be told apart."""
+"""Held while a library is opened, so that process state changed by one load is not blamed on another. Changes that
+other threads make meanwhile by other means cannot be told apart."""
 _classes: dict[tuple[Library, Contract], type] = {}
 
 
@@ -66,7 +66,7 @@ class InProcess(Fields):
         """No workers."""
 
     def object_class(self) -> type:
-        """The class of the plugin's objects; error messages name its path, so it is kept for the library's first path alone."""
+        """The class of the plugin's objects, cached for the library's first path only: error messages name the path."""
         plugin, key = self.plugin, (self.library, self.plugin.contract)
         if plugin.path != self.library.first_path:
             return make_class(plugin, self.module)

@@ -1,4 +1,4 @@
-"""Process state that loading a library can change, and that is put back: floating point, signal handlers, locale, folder."""
+"""Process state that loading a library may change: floating point, signal handlers, locale, working directory."""
 
 from __future__ import annotations
 

@@ -83,9 +83,9 @@ class FoundPlugin:
     def status(self) -> Status:
         """Its state, in a word or two.
 
-        `fits`; `does not fit`; `refused`: by the policy; `shadowed`: another plugin is loaded under this name; `broken`: the
-        file or its manifest is malformed; `not a plugin`: a library without any sign of hardpoint, such as one that plugins
-        need.
+        `fits`; `does not fit`; `refused`: by the policy; `shadowed`: another plugin is loaded under this name;
+        `broken`: the file or its manifest is malformed; `not a plugin`: a library without any sign of hardpoint, such
+        as one that plugins need.
         """
         if self.error is not None:
             # A library that exports a vtable was meant to be a plugin, with or without its manifest.

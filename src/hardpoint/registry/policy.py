@@ -29,8 +29,8 @@ class Allow:
     others can write to. The same holds for all folders up to the root, except that a folder above the file's own may be
     writable by all if it has the sticky bit, as /tmp has. These are the rules of OpenSSH's StrictModes.
 
-    Raises HardpointError for a lock file that is missing or malformed, ValueError for an unknown user, and TypeError for
-    something that is neither a user name nor an id.
+    Raises HardpointError for a lock file that is missing or malformed, ValueError for an unknown user, and TypeError
+    for something that is neither a user name nor an id.
     """
 
     __slots__ = ("_digests", "_owners", "lock")
@@ -48,7 +48,7 @@ class Allow:
             self._owners = frozenset({0, *([os.geteuid()] if owners is None else _user_ids(owners))})
 
     def examine(self, file: LibraryFile, contract: str, plugin: str) -> tuple[str | None, list[Problem]]:
-        """Return the digest that the open file must be pinned to (None without a lock), and why it may not be loaded."""
+        """Return the digest to pin the open file to (None without a lock), and why it may not be loaded."""
         problems: list[Problem] = []
         sha256 = None
         if self.lock is not None:

@@ -117,7 +117,7 @@ def _check_call(signature: inspect.Signature, method: Method) -> str:
 
 
 def _check_annotations(signature: inspect.Signature, method: Method) -> str:
-    """Return which annotation differs from the contract's, by a type checker's rules; "" if none does or they are unknown."""
+    """Return which annotation differs from the contract's, by a type checker's rules; "" if none is known to."""
     for wanted, parameter in zip(method.parameters, signature.parameters.values(), strict=False):
         if parameter.annotation is not parameter.empty and not _takes(parameter.annotation, wanted.kind):
             return f"where {parameter.name} does not take {wanted.kind}"

@@ -37,15 +37,16 @@ class Plugins(dict[str, T], Generic[T]):
 class Registry:
     """The plugins in some folders, found without running any of their code; and Python plugins that are added.
 
-    `folders` are searched in order; `discover` searches the usual places as well. A plugin is identified by its contract,
-    the contract's major version and its name. Of several, the first place wins; within one place the newest release, then
-    the first file name. The others are shadowed: they stay in the list, and `load(release=...)` can select them.
+    `folders` are searched in order; `discover` searches the usual places as well. A plugin is identified by its
+    contract, the contract's major version and its name. Of several, the first place wins; within one place the newest
+    release, then the first file name. The others are shadowed: they stay in the list, and `load(release=...)` can
+    select them.
 
     `allow` is the policy: an Allow, or the path of a lock file. A plugin that it refuses is not replaced by one that it
     shadows: loading it by name raises the refusal.
 
-    Iterating gives every FoundPlugin: first those that were added, then those of each place, sorted by file name. Raises
-    HardpointError for a missing or malformed lock file, and nothing for the contents of a folder.
+    Iterating gives every FoundPlugin: first those that were added, then those of each place, sorted by file name.
+    Raises HardpointError for a missing or malformed lock file, and nothing for the contents of a folder.
     """
 
     def __init__(
@@ -121,11 +122,11 @@ class Registry:
         """Load the plugin of that name for `contract`; the other arguments and errors are those of hardpoint.load.
 
         `release` is a specifier such as `>=1.2,<2` (PEP 440): the first plugin in order whose release satisfies it is
-        loaded. A pre-release counts if the specifier names one, or if nothing else satisfies it. A release that is not a
-        valid version satisfies no specifier.
+        loaded. A pre-release counts if the specifier names one, or if nothing else satisfies it. A release that is not
+        a valid version satisfies no specifier.
 
-        Raises PluginNotFoundError if there is no plugin of that name (the message lists similar names and every place that
-        was searched) or no release that satisfies (it lists those that are available); ValueError for an invalid
+        Raises PluginNotFoundError if there is no plugin of that name (the message lists similar names and every place
+        that was searched) or no release that satisfies (it lists those that are available); ValueError for an invalid
         specifier; StaleError if the file changed since it was found; and the file's own error if the name is that of a
         file without a valid manifest.
         """
@@ -139,7 +140,7 @@ class Registry:
         binding: Binding | None = None,
         isolated: bool | Isolation = False,
     ) -> Plugins[T]:
-        """Load every plugin for `contract` that is not shadowed, by name. Errors are collected in the result's `failed`."""
+        """Load every plugin for `contract` that is not shadowed, by name. The result's `failed` has the errors."""
         wanted = contract_of(contract)
         plugins: Plugins[T] = Plugins()
         for found in self:
@@ -152,11 +153,11 @@ class Registry:
         return plugins
 
     def add(self, name: str, contract: Callable[..., T], plugin: T | Callable[[], T]) -> None:
-        """Add a Python plugin: an object, or a class, which each load makes an object of (with `config=` if there is one).
+        """Add a Python plugin: an object, or a class that each load instantiates (with `config=` if there is one).
 
         It comes before every file. `load` returns the object itself: `info` and `close` are for native plugins, and
-        `binding` has no effect. Raises IncompatibleError, with every problem, if its methods are not the contract's, and
-        ValueError for a name that is invalid or was added already.
+        `binding` has no effect. Raises IncompatibleError, with every problem, if its methods are not the contract's,
+        and ValueError for a name that is invalid or was added already.
         """
         from .python_plugin import PythonPlugin  # 10 ms, inspect above all
 
@@ -232,7 +233,7 @@ def _count(found: list[FoundPlugin]) -> str:
 
 
 def not_found(registry: Registry, name: str, contract: Contract | None = None) -> HardpointError:
-    """Make the error for a name that is not found: that of a file NAME.so if there is one, else a list of what there is."""
+    """Make the error for a name that is not found: that of a file NAME.so, or else a list of the names."""
     for found in registry:
         if found.is_called(name) and found.error is not None:
             return found.error.with_traceback(None)

@@ -34,7 +34,7 @@ class Isolated(Fields):
     allow: Examine | None
     """Asked at each reload whether the new file may be loaded."""
     family: type[PluginObject]
-    """Common base of an object's classes before and after a reload: a method that was looked up before is called after."""
+    """Common base of an object's classes before and after a reload, so that bound methods go on working."""
 
     @property
     def binding(self) -> str:

@@ -1,4 +1,4 @@
-"""What a worker says when it dies of a signal: in C, with the plugin's functions, where that was built; else Python's own."""
+"""A worker's report when it dies of a signal: with the plugin's functions where the C extension was built."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ except ImportError:  # it was built without a compiler; faulthandler tells the s
             faulthandler.enable(file=2, all_threads=False)
 
     def guard() -> None:
-        """Nothing: only the thread that called `install` has a stack for the handler, for the day that its own is full."""
+        """Do nothing: only the thread that called `install` has a stack for the handler."""
 
 
 __all__ = ["KNOWS_PLUGINS", "guard", "install"]

@@ -1,7 +1,7 @@
 """What a worker can open, by Landlock (landlock(7)): the files that the library and the loader need, and no others.
 
-Best effort by the version of the kernel's Landlock ABI. The package landlock knows paths alone, neither TCP nor scopes, and
-its imports cost a zygote 15 ms; what is needed of it is three system calls.
+Best effort by the version of the kernel's Landlock ABI. The package landlock knows paths alone, neither TCP nor scopes,
+and its imports cost a zygote 15 ms; what is needed of it is three system calls.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _CLEAR_ALL = 38, 47, 4
 _CAPGET, _CAPSET = {"x86_64": (125, 126), "aarch64": (90, 91)}[os.uname().machine]
 _CAPABILITY_VERSION = 0x20080522
 _OVER_FILES = 0b110
-"""CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH: root may keep plugins in another's home. Landlock bounds what they reach."""
+"""CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH: root may keep plugins in another's home. Landlock bounds their reach."""
 
 
 def _existing(*paths: str) -> tuple[str, ...]:
@@ -70,7 +70,7 @@ def enter(options: dict[str, Any], file: LibraryFile, elf: ElfFile) -> list[str]
 
 
 def _limit(options: dict[str, Any]) -> list[str]:
-    """The limits of setrlimit(2). RLIMIT_NPROC is none of them: it counts all that the user runs, and does not bind root."""
+    """Set limits by setrlimit(2), but not RLIMIT_NPROC, which counts all processes of the user and exempts root."""
     told = ["no core dumps"]
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if memory := _lower(resource.RLIMIT_DATA, options["memory"], 0):

@@ -1,9 +1,10 @@
 """The system calls that a worker does without, as a seccomp filter (seccomp(2)) for x86-64 and AArch64.
 
-A call that is refused fails with EPERM, and nothing is killed for it: what a plugin could do before, it may still ask for.
-It is a list of what is refused and not of what is allowed, since what libraries rightly call differs by libc, allocator and
-language; calls that are newer than this list give ENOSYS, as on an older kernel. pyseccomp wraps libseccomp, which few
-machines have and which ctypes looks for by running a compiler; what is needed of it is the thirty lines below.
+A call that is refused fails with EPERM, and nothing is killed for it: what a plugin could do before, it may still ask
+for. It is a list of what is refused and not of what is allowed, since what libraries rightly call differs by libc,
+allocator and language; calls that are newer than this list give ENOSYS, as on an older kernel. pyseccomp wraps
+libseccomp, which few machines have and which ctypes looks for by running a compiler; what is needed of it is the thirty
+lines below.
 """
 
 from __future__ import annotations

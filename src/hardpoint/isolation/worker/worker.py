@@ -69,8 +69,8 @@ def main(zygote: int, control: int, *, ahead: bool) -> NoReturn:
 def _rehearse() -> None:
     """Go through a start with a library that is open already.
 
-    A fork shares its memory with the zygote until it writes to it, and Python writes to whatever it looks at. Each page is
-    copied then, at 3 µs: 700 of them are half of a worker's start, which nobody waits for here.
+    A fork shares its memory with the zygote until it writes to it, and Python writes to whatever it looks at. Each page
+    is copied then, at 3 µs: 700 of them are half of a worker's start, which nobody waits for here.
     """
     path = _cffi_backend.__file__
     with open_library(path) as file:
@@ -214,7 +214,7 @@ def _serve(sock: _socket.socket, shared: Shared, methods: list[Method], calls: l
 
 
 def _answer(index: int, arguments: list[Any], shared: Shared, methods: list[Method], calls: list[Call | None]) -> bytes:
-    """The answer to a call with payloads in shared memory, or with bytearrays, which are given back as they were left."""
+    """The answer to a call with payloads in shared memory, or with bytearrays, which are sent back."""
     values, kept = _unpacked(methods[index], arguments, shared)
     try:
         reply = [0, calls[index](*values)]  # type: ignore[misc]  # the host calls what is there
