@@ -101,19 +101,31 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     }
 
 
+LEAKS = f"{CHOSEN} and not interpreter_ends and not the_exit"
+
+
 @pytest.mark.parametrize(
-    ("chosen", "options"),
+    ("files", "chosen", "options"),
     [
-        pytest.param(f"{CHOSEN} and not interpreter_ends and not the_exit", "", id="leaks"),
+        pytest.param(["native"], LEAKS, "", id="leaks"),
+        pytest.param(["bindings", "random_contracts"], LEAKS, "", id="more-leaks", marks=pytest.mark.long),
         # Threads that never return leak, and LSan itself may crash if a thread ends during its check (seen).
-        pytest.param("native and (interpreter_ends or the_exit) and not isolated", ":detect_leaks=0", id="at-exit"),
+        pytest.param(
+            ["bindings", "native"],
+            "native and (interpreter_ends or the_exit) and not isolated",
+            ":detect_leaks=0",
+            id="at-exit",
+            marks=pytest.mark.long,
+        ),
     ],
 )
-def test_the_bindings_tests_are_clean_under_sanitizers(sanitized: dict[str, str], chosen: str, options: str) -> None:
+def test_the_bindings_tests_are_clean_under_sanitizers(
+    sanitized: dict[str, str], files: list[str], chosen: str, options: str
+) -> None:
     sanitized = {**sanitized, "ASAN_OPTIONS": sanitized["ASAN_OPTIONS"] + options}
     module = _python("-c", "import hardpoint.binding._native as native; print(native.__file__)", env=sanitized)
     assert module.stdout == f"{sanitized['PYTHONPATH']}/hardpoint/binding/{MODULE}\n"
-    tests = [f"tests/test_{name}.py" for name in ("bindings", "native", "random_contracts")]
+    tests = [f"tests/test_{name}.py" for name in files]
     # A sanitizer writes to the descriptor and ends the process; pytest must not capture it there.
     words = ["-q", "--capture=sys", "-p", "no:cacheprovider", f"--basetemp={sanitized['PYTHONPATH']}/tests"]
     words += ["-k", chosen, *tests]
