@@ -269,7 +269,7 @@ def test_what_is_neither_a_policy_nor_a_lock(wrong: Any) -> None:
     assert str(caught.value) == f"Allow(lock=...) is a str or an os.PathLike, not {wrong!r}"
 
 
-# -- owners and modes ----------------------------------------------------------------------------------------------------
+# -- owners and modes --------------------------------------------------------------------------------------------------
 
 
 def test_what_is_its_owners_own_is_loaded(plugins: Path, fresh: Fresh, way: Way) -> None:
