@@ -610,7 +610,7 @@ for number in range(2000):
     run_python(code)
 
 
-def test_what_was_logged_before_the_exit_arrives(probe_library: Path, way: Way, run_python: RunPython) -> None:
+def test_records_logged_before_the_exit_arrive(probe_library: Path, way: Way, run_python: RunPython) -> None:
     code = f"""
 import logging, sys, hardpoint
 sys.path[:0] = {IMPORTABLE!r}

@@ -200,7 +200,7 @@ def test_a_closed_pipe_is_not_an_error(probe: Path) -> None:
 # -- check -------------------------------------------------------------------------------------------------------------
 
 
-def test_check_what_fits(run: Run, english: Path) -> None:
+def test_check_a_plugin_that_fits(run: Run, english: Path) -> None:
     done = run("check", english)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{english}: fits greeter 1.0 (english 1.0.0)\n", "")
     assert json.loads(run("check", "--json", english).stdout) == {
@@ -250,7 +250,7 @@ NAMES = {
 
 
 @pytest.mark.parametrize("method", NAMES)
-def test_check_says_why_a_method_in_a_manifest_cannot_be(run: Run, compiler: Compiler, method: str) -> None:
+def test_check_explains_an_invalid_method_in_a_manifest(run: Run, compiler: Compiler, method: str) -> None:
     words = ['-DCONTRACT="counter"', f'-DMETHODS="[\\"{method}\\"]"']
     path = compiler.library("broken.c", *words)
     assert (
@@ -379,9 +379,7 @@ STATUSES = {"check": 1, "doctor": 1, "inspect": 4, "test": 4, "bench": 4, "call"
 
 
 @pytest.mark.parametrize("command", STATUSES)
-def test_the_exit_status_for_what_is_no_plugin_is_the_one_that_the_help_has(
-    run: Run, tmp_path: Path, command: str
-) -> None:
+def test_the_help_has_the_exit_status_for_other_files(run: Run, tmp_path: Path, command: str) -> None:
     (tmp_path / "text.so").write_text("no library")
     words = {"call": ["./text.so", "greet"], "list": ["."]}.get(command, ["text.so"])
     assert run(command, *words).returncode == STATUSES[command]

@@ -271,7 +271,7 @@ def test_as_junit(build: Build, run: Run, tmp_path: Path) -> None:
     ]
 
 
-def test_junit_holds_what_xml_cannot(tmp_path: Path) -> None:
+def test_junit_escapes_characters_that_xml_forbids(tmp_path: Path) -> None:
     from hardpoint.conformance import junit
 
     outcome = conformance.Outcome("x 1.0", "a.b", "About.", "failed", "\x1b[31m\0\ud800é", "\x08\n", 0.5)

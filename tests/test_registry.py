@@ -210,7 +210,7 @@ def test_no_release_that_satisfies(tmp_path: Path, plugin: Callable[..., Path]) 
     )
 
 
-def test_a_release_that_is_no_version_is_taken_without_a_specifier_alone(
+def test_a_release_that_is_not_a_version_loads_only_without_a_specifier(
     tmp_path: Path, plugin: Callable[..., Path]
 ) -> None:
     plugin(tmp_path / "english.so", "english", "nightly")
@@ -296,7 +296,7 @@ def test_a_class_that_is_not_a_contract(folder: Path) -> None:
 # -- all of them -------------------------------------------------------------------------------------------------------
 
 
-def test_load_all_keeps_what_failed(folder: Path, compiler: Compiler, plugin: Callable[..., Path], way: Way) -> None:
+def test_load_all_collects_failures(folder: Path, compiler: Compiler, plugin: Callable[..., Path], way: Way) -> None:
     plugin(folder / "z/english.so")  # shadowed
     plugin(folder / "empty.so", "empty", "1.0.0", "-DGREET=NULL")
     (folder / "text.so").write_text("text")
