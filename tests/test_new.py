@@ -195,7 +195,7 @@ def test_make_test_fails_when_release_and_version_differ(run: Run, new: New, tmp
     assert "FAILED tests/test_moin.py::test_the_release_is_the_wheels" in done.stdout
 
 
-def test_make_clean_leaves_what_was_written(run: Run, new: New, tmp_path: Path) -> None:
+def test_make_clean_restores_the_new_project(run: Run, new: New, tmp_path: Path) -> None:
     need("c")
     new("moin", "--contract", "greeter")
     before = sorted(path for path in (tmp_path / "moin").rglob("*") if "__pycache__" not in path.parts)

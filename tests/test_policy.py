@@ -413,7 +413,7 @@ def test_an_isolated_one_is_reloaded_under_the_same_policy(plugins: Path) -> Non
     hardpoint.close(english)
 
 
-def test_what_is_added_is_the_hosts_own(tmp_path: Path) -> None:
+def test_added_objects_need_no_lock(tmp_path: Path) -> None:
     class Polite:
         def greet(self, name: str) -> str:
             return f"Good morning, {name}."

@@ -310,7 +310,7 @@ def test_load_all_collects_failures(folder: Path, compiler: Compiler, plugin: Ca
         hardpoint.close(each)
 
 
-def test_load_all_keeps_what_goes_wrong_later(folder: Path) -> None:
+def test_load_all_collects_files_deleted_after_discovery(folder: Path) -> None:
     registry = hardpoint.Registry([folder])
     (folder / "english.so").unlink()
     plugins = registry.load_all(Greeter)
@@ -584,7 +584,7 @@ def test_python_plugins_alone_need_no_inspect(run_python: RunPython, folder: Pat
     assert run_python(code).stdout == "\n"
 
 
-def test_what_is_exported_late(run_python: RunPython) -> None:
+def test_registry_names_are_imported_lazily(run_python: RunPython) -> None:
     code = (
         "import sys, hardpoint\nprint('hardpoint.registry.registry' in sys.modules)\n"
         "from hardpoint import *\nprint(Registry is hardpoint.Registry, Allow.__name__, FoundPlugin.__name__)\nhardpoint.Nobody"
