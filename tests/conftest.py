@@ -1,4 +1,4 @@
-"""What the tests share: a compiler that builds each library once a session, and one copy of it for each binding."""
+"""Shared fixtures: a compiler that builds each library once a session, and a copy of it for each binding."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from hardpoint.definition.decorators import contract_of
 
 pytest.register_assert_rewrite("alike", "languages")
 
-# A shell's `&` may leave Ctrl-C ignored, and so it would be in each process that a test interrupts.
+# A shell's `&` may ignore SIGINT, and processes that a test interrupts would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TESTS = Path(__file__).parent
@@ -51,7 +51,7 @@ CAN_BUILD_NATIVE = Path(sysconfig.get_path("include"), "Python.h").exists()
 
 
 class Compiler:
-    """Compiles C; the same words give the same file, and are compiled once."""
+    """Compiles C; the same arguments give the same file, which is compiled once."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -59,7 +59,7 @@ class Compiler:
         self._made: dict[tuple[str, ...], Path] = {}
 
     def header(self, cls: type) -> None:
-        """Write the header of a contract where the libraries find it."""
+        """Write the header of a contract to the include directory."""
         contract = contract_of(cls)
         (self.folder / f"{contract.name}.h").write_text(render(contract))
 
@@ -67,7 +67,7 @@ class Compiler:
         subprocess.run([*self.command, f"-I{self.folder}", f"-I{ROOT / 'contract'}", *words], check=True)
 
     def library(self, source: str, *words: str, name: str | None = None) -> Path:
-        """The library made of a file in tests/plugins or native_plugins, with further words for the compiler."""
+        """Compile a file in tests/plugins or native_plugins, with additional arguments for the compiler."""
         key = (source, name or "", *words)
         if key not in self._made:
             target = Path(tempfile.mkdtemp(dir=self.folder)) / f"{name or Path(source).stem}.so"
@@ -79,7 +79,7 @@ class Compiler:
         return self._made[key]
 
     def text(self, name: str, code: str, *words: str) -> Path:
-        """The library made of C in a string; `name` is the file's."""
+        """Compile C in a string; `name` is the name of the file."""
         source = self.folder / hashlib.sha256(code.encode()).hexdigest()[:16] / f"{name}.c"
         source.parent.mkdir(exist_ok=True)
         source.write_text(code)
@@ -98,7 +98,7 @@ def english(compiler: Compiler) -> Path:
 
 @pytest.fixture(scope="session")
 def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where other languages' compilers keep what they made, once a session."""
+    """The folder for the output of other languages' compilers, once a session."""
     return tmp_path_factory.mktemp("languages")
 
 
@@ -112,11 +112,11 @@ class RunPython(Protocol):
 
 @pytest.fixture
 def fresh(tmp_path: Path) -> Fresh:
-    """A copy of a library that no test has loaded yet: a library in a process is one for good."""
+    """Copy a library to a file that no test has loaded yet, since libraries are never unloaded."""
 
     def copy(library: Path, name: str | None = None) -> Path:
         target = tmp_path / (name or library.name)
-        assert not target.exists()  # it may be mapped, and to be rewritten would kill this process
+        assert not target.exists()  # it may be mapped, and rewriting it would kill this process
         shutil.copy(library, target)
         return target
 
@@ -124,7 +124,7 @@ def fresh(tmp_path: Path) -> Fresh:
 
 
 def make_wheel(folder: Path, tree: Path = ROOT, **env: str) -> Path:
-    """Build the wheel of a tree (this one, or an unpacked sdist) from a copy, without network."""
+    """Build the wheel of a tree (this one or an unpacked sdist) from a copy, offline, with the installed setuptools."""
     ignored = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__", "*.so")
     shutil.copytree(tree, folder / "source", symlinks=True, ignore=ignored)
     words = [
@@ -149,7 +149,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(params=["native", "cffi", "ctypes"])
 def binding(request: pytest.FixtureRequest) -> Binding:
-    """Every binding; the native one has to be there wherever it can be built."""
+    """Every binding; the native one is required wherever it can be built."""
     chosen: Binding = request.param
     if chosen == "native" and not CAN_BUILD_NATIVE:
         pytest.skip("the native binding is built with Python.h, and there is none")
@@ -158,7 +158,7 @@ def binding(request: pytest.FixtureRequest) -> Binding:
 
 @pytest.fixture(params=["native", "cffi", "ctypes", "isolated"])
 def way(request: pytest.FixtureRequest) -> Way:
-    """Every way to call a plugin: through each binding, and in a process of its own."""
+    """Every way to call a plugin: through each binding, and isolated."""
     chosen: Way = request.param
     if chosen == "native" and not CAN_BUILD_NATIVE:
         pytest.skip("the native binding is built with Python.h, and there is none")
@@ -166,16 +166,16 @@ def way(request: pytest.FixtureRequest) -> Way:
 
 
 def how(way: Way) -> dict[str, Any]:
-    """The arguments of load for it."""
+    """Return the arguments of load for a way to call."""
     return {"isolated": True} if way == "isolated" else {"binding": way}
 
 
 @pytest.fixture(scope="session")
 def run_python() -> RunPython:
-    """Run Python code in a process of its own; for what may kill it, or must not be done in this one."""
+    """Run Python code in a separate process, for code that may kill it or must not run in this one."""
 
     def run(code: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:
-        forks = "ignore:This process:DeprecationWarning"  # from 3.12 on, of a fork while there are threads
+        forks = "ignore:This process:DeprecationWarning"  # Python 3.12 and later warn of a fork while there are threads
         done = subprocess.run(
             [sys.executable, "-W", forks, "-uc", code], capture_output=True, text=True, check=False, timeout=120
         )
@@ -188,7 +188,7 @@ def run_python() -> RunPython:
 
 @pytest.fixture
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a machine without plugins: the user's folder and the system's are in tmp_path, and not there yet."""
+    """A machine without plugins: the user's and the system's folder are in tmp_path, and do not exist yet."""
     monkeypatch.delenv("HARDPOINT_PATH", raising=False)
     monkeypatch.delenv("XDG_DATA_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -214,7 +214,7 @@ def hostile_library(compiler: Compiler) -> Path:
 
 @pytest.fixture
 def load_hostile(hostile_library: Path, request: pytest.FixtureRequest) -> LoadHostile:
-    """Load the hostile plugin, isolated; it is closed after the test."""
+    """Load the hostile plugin isolated, and close it after the test."""
 
     def load(
         path: Path | None = None, isolated: hardpoint.Isolation | bool = hostile.ENOUGH, **options: Any

@@ -1,4 +1,4 @@
-"""The ABI: its frozen numbers on both sides, notes that survive every toolchain, and the author's helpers in C."""
+"""The ABI: frozen numbers on both sides, notes built by every toolchain, and the helpers for authors in C."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ HEADER = ROOT / "contract" / "hardpoint.h"
 
 
 def _numbers_in_c(compiler: Compiler, expressions: list[str]) -> list[int]:
-    """What C makes of constant expressions."""
+    """Evaluate constant expressions in C."""
     lines = "".join(f'    printf("%lld\\n", (long long)({expression}));\n' for expression in expressions)
     source, program = compiler.folder / "numbers.c", compiler.folder / "numbers.out"
     source.write_text(f'#include "hardpoint.h"\nint main(void) {{\n{lines}    return 0;\n}}\n')
@@ -119,7 +119,7 @@ def test_every_number_of_the_header_is_frozen_here() -> None:
     assert named == set(NUMBERS)
 
 
-def test_the_native_binding_gives_the_same_room() -> None:
+def test_the_native_binding_has_the_same_output_size() -> None:
     text = (HEADER.parent.parent / "src/hardpoint/binding/_out.h").read_text()
     assert re.findall(r"OUT_SIZE = (\d+)\b", text) == [str(abi.OUT_SIZE)]
 
@@ -223,7 +223,7 @@ def test_two_notes_in_one_library_are_both_read(command: list[str], tmp_path: Pa
     ],
 )
 def test_notes_survive_the_address_sanitizer(command: list[str], tmp_path: Path) -> None:
-    """Red zones between them would hide the second; nothing is loaded, since this process has no sanitizer."""
+    """Red zones between them would hide the second. Not loaded, since this process has no sanitizer."""
     built, library = tmp_path / "library.o", tmp_path / "library.so"
     subprocess.run([*command, "-O2", "-c", *SHARED[1:], TWO, "-o", str(built)], check=True)
     subprocess.run([*CC, "-shared", str(built), "-o", str(library)], check=True)
@@ -252,8 +252,8 @@ const greeter_v1 hardpoint_greeter_v1 = {
 """
 
 
-def test_a_vtable_may_point_at_the_note_until_a_tool_moves_that(compiler: Compiler, tmp_path: Path) -> None:
-    """As docs/abi.md says, and why it says that plugins should not; a warning says so before that happens."""
+def test_a_vtable_may_point_at_the_note_until_patchelf_moves_it(compiler: Compiler, tmp_path: Path) -> None:
+    """docs/abi.md advises against it for this reason, and a warning says so before it happens."""
     path = compiler.text("note_alone", NOTE_ALONE)
     plugin = hardpoint.load(path, Greeter)
     assert plugin.lang() == "Alone"
@@ -281,7 +281,7 @@ SANITIZE = ("-std=gnu11", "-g", "-O1", "-fsanitize=address,undefined", "-fno-san
 def _run_sanitized(compiler: Compiler, name: str, *words: str) -> None:
     program = compiler.folder / name
     compiler.run(*SANITIZE, *words, "-o", str(program))
-    # Leaks are not looked for: that needs ptrace, which containers often forbid.
+    # No leak detection: it needs ptrace, which containers often forbid.
     environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}
     done = subprocess.run([str(program)], capture_output=True, text=True, check=False, env=environment, timeout=120)
     assert re.fullmatch(r"[1-9][0-9]+ checks, 0 failed\n", done.stdout), done.stdout + done.stderr

@@ -154,7 +154,7 @@ RESULTS = [
 
 
 @pytest.mark.parametrize(("name", "values", "result"), RESULTS, ids=repr)
-def test_the_python_method_gives_what_the_plugin_gives(name: str, values: tuple[Any, ...], result: object) -> None:
+def test_the_python_method_returns_what_the_plugin_returns(name: str, values: tuple[Any, ...], result: object) -> None:
     """And it takes the same arguments, by position."""
     from hardpoint.benchmark.worker import _imitation
 
@@ -182,7 +182,7 @@ def test_without_the_native_binding(
     assert "\n\nno floor and no native: it was not built when hardpoint was installed" in shown
 
 
-def test_what_a_plugin_prints_is_no_result(bench: Run, compiler: Compiler) -> None:
+def test_output_of_a_plugin_is_not_a_result(bench: Run, compiler: Compiler) -> None:
     path = greeter(compiler, "noisy", 'printf("noise\\n"); fprintf(stderr, "noise\\n"); return hp_puts(out, "x");')
     done = bench(path, "greet", "World", "--json", "-")
     assert [case["call"] for case in json.loads(done.stdout)["cases"]] == ["greet('World')"]
@@ -273,9 +273,7 @@ WRONG: list[tuple[list[str], int, str]] = [
 
 
 @pytest.mark.parametrize(("words", "status", "message"), WRONG, ids=[" ".join(case[0][1:]) or "gone" for case in WRONG])
-def test_what_cannot_be_measured(
-    bench: Run, english: Path, probe: Path, words: list[str], status: int, message: str
-) -> None:
+def test_invalid_arguments(bench: Run, english: Path, probe: Path, words: list[str], status: int, message: str) -> None:
     known = {"ENGLISH": english, "PROBE": probe}
     done = bench(*(known.get(word, word) for word in words))
     assert (done.returncode, done.stdout) == (status, "")
@@ -283,7 +281,7 @@ def test_what_cannot_be_measured(
     assert "round 1" not in done.stderr
 
 
-def test_what_is_no_result_is_not_compared(bench: Run, english: Path, tmp_path: Path) -> None:
+def test_an_invalid_result_is_not_compared(bench: Run, english: Path, tmp_path: Path) -> None:
     for text, said in {"{oops": "Expecting property name", '{"format": 9}': "found 9;", "[]": "found none;"}.items():
         (tmp_path / "old.json").write_text(text)
         done = bench(english, "--compare", "old.json")
@@ -325,11 +323,11 @@ def test_a_process_that_does_not_end_is_ended(compiler: Compiler) -> None:
     assert process._process.returncode == -signal.SIGKILL
 
 
-# -- what is shown, from results that are written down -----------------------------------------------------------------
+# -- output, from fixed results ----------------------------------------------------------------------------------------
 
 
 def case(call: str = "greet('x')", control: float = 10.0, **rows: float) -> dict[str, Any]:
-    """A case in which every value of a row is the same."""
+    """A case with constant values in each row."""
     return {
         "method": "greet", "text": "greet(name: str) -> str", "call": call, "payload": None,
         "result": {"kind": "str", "length": 3},
@@ -411,8 +409,8 @@ def test_a_machine_that_is_too_noisy_to_tell(shown: Any) -> None:
     )
 
 
-def test_what_changed_beyond_the_noise(shown: Any) -> None:
-    """The machine is 20 % slower now, and so is everything that did not change."""
+def test_changes_beyond_the_noise(shown: Any) -> None:
+    """The machine is 20 % slower now, and so are all unchanged rows."""
     old = result(case(floor=5, python=60, native=50, cffi=4000))
     now = result(case(control=12, floor=6, python=73, native=40, ctypes=4000))
     old["cases"][0]["rows"]["floor"] = [[5, 5, 5, 5], [4, 4, 6, 6]]

@@ -44,7 +44,7 @@ def bench(compiler: Compiler, english: Path, tmp_path: Path) -> Any:
 
 
 @pytest.mark.skipif(not HAS_PYTHON_H, reason="Python.h is missing: apt-get install python3-dev")
-def test_the_peers_stand_in_one_table(bench: Any) -> None:
+def test_the_peers_are_in_one_table(bench: Any) -> None:
     table, results = bench(
         "--peers=handwritten,handwritten_descriptors,python,ctypes,cffi_abi,hardpoint_cffi,hardpoint_ctypes"
     )
@@ -111,18 +111,18 @@ def test_a_target_is_met_or_missed_only_beyond_the_noise(low: float, high: float
 
 @pytest.mark.parametrize(
     ("count", "left_out"),
-    [(1, 0), (5, 0), (6, 0), (8, 0), (9, 1), (10, 1), (12, 2), (20, 5)],  # a table of the sign test, at 95 %
+    [(1, 0), (5, 0), (6, 0), (8, 0), (9, 1), (10, 1), (12, 2), (20, 5)],  # from a table of the sign test, at 95 %
 )
 def test_the_interval_leaves_out_what_the_sign_test_allows(count: int, left_out: int) -> None:
     assert interval([float(value) for value in range(count)]) == (left_out, count - 1 - left_out)
 
 
-def test_a_slow_moment_that_falls_on_both_is_no_difference() -> None:
+def test_a_slow_moment_of_both_is_not_a_difference() -> None:
     runs = [{"calls": {f"{name}.{method}": [10.0, 70.0, 20.0] for name in ("handwritten", "python") for method in ("greet", "lang")}}] * 3  # fmt: skip
     assert summarize(runs)["calls"]["python"]["greet"]["ratio"] == (1, 1, 1)
 
 
-def test_two_threads_are_not_judged_by_a_machine_without_two_cores() -> None:
+def test_two_threads_are_not_judged_on_a_single_core() -> None:
     calls = {"calls": {f"python.{method}": [1.0] for method in ("greet", "lang")}}
     busy = {"threads": {"one": [10.0], "two": [8.0], "hash_one": [10.0], "hash_two": [7.0]}}
     free = {"threads": {"one": [10.0], "two": [8.0], "hash_one": [10.0], "hash_two": [5.0]}}
@@ -133,7 +133,7 @@ def test_two_threads_are_not_judged_by_a_machine_without_two_cores() -> None:
         assert target["verdict"] == verdict
 
 
-def test_the_page_shows_the_figures_that_stand_beside_it() -> None:
+def test_the_page_shows_the_committed_figures() -> None:
     """`python -m benchmarks.docs` updates it."""
     figures = json.loads(FIGURES.read_text())
     for path, text in ((PAGE, markdown(figures)), (README, summary(figures))):

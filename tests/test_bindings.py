@@ -123,7 +123,7 @@ def test_ints_of_64_bits(probe: Probe, value: Any) -> None:
     assert type(probe.add(value, 0)) is int
 
 
-def test_what_has_an_index_is_an_int(probe: Probe) -> None:
+def test_an_object_with_index_is_an_int(probe: Probe) -> None:
     class Five:
         def __index__(self) -> int:
             return 5
@@ -144,7 +144,7 @@ def test_floats(probe: Probe, value: Any) -> None:
     assert math.isnan(probe.half(math.nan))
 
 
-def test_what_has_a_float_is_a_float(probe: Probe) -> None:
+def test_an_object_with_float_is_a_float(probe: Probe) -> None:
     class Half:
         def __float__(self) -> float:
             return 0.5
@@ -251,7 +251,7 @@ def test_a_method_that_fails_with_each_status(probe: Probe, status: int) -> None
     assert str(caught.value) == f"{caught.value.path}: fail failed with status {status} ({name}): because é"
 
 
-def test_a_long_reason_is_cut_in_the_message_alone(probe: Probe) -> None:
+def test_a_long_reason_is_truncated_only_in_the_message(probe: Probe) -> None:
     with pytest.raises(hardpoint.CallError) as caught:
         probe.fail(1, "x" * 5000)
     assert caught.value.text == "x" * 5000
@@ -273,14 +273,14 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("rule", "message"), BROKEN)
-def test_a_broken_contract_is_an_error_and_not_a_crash(probe: Probe, rule: str, message: str) -> None:
+def test_a_violation_of_the_abi_is_an_error_and_not_a_crash(probe: Probe, rule: str, message: str) -> None:
     with pytest.raises(hardpoint.ContractBrokenError, match=message) as caught:
         probe.break_rule(rule)
     assert caught.value.path == hardpoint.info(probe).path
     assert probe.text("and it goes on") == "and it goes on"
 
 
-def test_what_a_plugin_writes_into_the_struct_harms_nobody(probe: Probe) -> None:
+def test_a_plugin_that_changes_the_struct_does_no_harm(probe: Probe) -> None:
     """If the host trusted a pointer of the plugin there, the result would be old memory of the host."""
     with pytest.raises(
         hardpoint.ContractBrokenError, match="break_rule changed data or cap of its hp_out, which only grow"
@@ -290,7 +290,7 @@ def test_what_a_plugin_writes_into_the_struct_harms_nobody(probe: Probe) -> None
 
 
 @pytest.mark.parametrize("rule", ["grow-ignored", "no-memory"])
-def test_memory_that_there_is_not(probe: Probe, rule: str) -> None:
+def test_out_of_memory(probe: Probe, rule: str) -> None:
     with pytest.raises(hardpoint.CallError) as caught:
         probe.break_rule(rule)
     assert caught.value.status == 4
@@ -325,7 +325,7 @@ def test_a_plugin_without_create(compiler: Compiler, fresh: Fresh, probe_library
 
 
 @in_process
-def test_close_ends_the_instance_once_and_only_that(load: Load) -> None:
+def test_close_destroys_only_that_instance_and_once(load: Load) -> None:
     first, second = load(), load()
     assert first.instances() == 2
     hardpoint.close(first)
@@ -348,7 +348,7 @@ def test_loaded_closes_at_the_end_also_after_an_error(probe_library: Path, fresh
 
 
 @in_process
-def test_an_object_that_nobody_holds_is_destroyed(load: Load) -> None:
+def test_an_unreferenced_object_is_destroyed(load: Load) -> None:
     keeper = load()
     assert load().instances() == 2
     gc.collect()
@@ -356,7 +356,7 @@ def test_an_object_that_nobody_holds_is_destroyed(load: Load) -> None:
 
 
 @in_process
-def test_close_while_another_thread_calls_waits_for_the_last_call_out(load: Load) -> None:
+def test_close_waits_for_a_call_of_another_thread(load: Load) -> None:
     probe, keeper = load(), load()
     thread = threading.Thread(target=probe.overlap, args=(300,))
     thread.start()
@@ -395,7 +395,7 @@ class Naming(Protocol):
     def call(self, plugin: str, args: int, kwargs: int) -> str: ...
 
 
-def test_parameters_may_be_called_what_they_like(compiler: Compiler, fresh: Fresh, way: Way) -> None:
+def test_parameters_may_have_any_name(compiler: Compiler, fresh: Fresh, way: Way) -> None:
     compiler.header(Naming)
     code = """
 #include "naming.h"
@@ -409,7 +409,7 @@ NAMING_PLUGIN("naming", "1", .call = call);
     assert naming.call(plugin="p", args=1, kwargs=2) == "p 1 2"
 
 
-def test_a_str_that_encodes_in_a_way_of_its_own(probe: Probe) -> None:
+def test_a_subclass_of_str_that_overrides_encode(probe: Probe) -> None:
     class Odd(str):
         __slots__ = ()
 
@@ -420,7 +420,7 @@ def test_a_str_that_encodes_in_a_way_of_its_own(probe: Probe) -> None:
 
 
 @pytest.mark.parametrize("function", [hardpoint.info, hardpoint.close])
-def test_what_is_no_plugin_object(function: Callable[[object], object]) -> None:
+def test_an_object_that_is_not_a_plugin(function: Callable[[object], object]) -> None:
     with pytest.raises(TypeError, match=r"'x' is not a plugin object that hardpoint\.load gave"):
         function("x")
 
@@ -462,7 +462,7 @@ def test_one_instance_runs_on_several_threads_at_once(probe: Probe) -> None:
     assert max(_together(4, lambda: probe.overlap(200))) > 1
 
 
-def test_serial_lets_one_in_at_a_time(compiler: Compiler, fresh: Fresh, probe_library: Path, way: Way) -> None:
+def test_serial_runs_one_call_at_a_time(compiler: Compiler, fresh: Fresh, probe_library: Path, way: Way) -> None:
     library = fresh(compiler.library("probe.c", "-pthread", "-DSERIAL"))
     probe = hardpoint.load(library, Probe, **how(way))
     assert _together(4, lambda: probe.overlap(20)) == [1, 1, 1, 1]
@@ -610,7 +610,7 @@ for number in range(2000):
     run_python(code)
 
 
-def test_what_was_logged_before_the_exit_arrives(probe_library: Path, way: Way, run_python: RunPython) -> None:
+def test_records_logged_before_the_exit_arrive(probe_library: Path, way: Way, run_python: RunPython) -> None:
     code = f"""
 import logging, sys, hardpoint
 sys.path[:0] = {IMPORTABLE!r}
@@ -649,7 +649,7 @@ def test_calls_leave_no_memory_behind(probe: Probe) -> None:
     assert rss() - before < 2 << 20
 
 
-def test_the_json_of_a_config_is_strict_about_what_it_can_carry(load: Load) -> None:
+def test_a_config_that_is_not_json_is_refused(load: Load) -> None:
     with pytest.raises(TypeError, match=r"^load\(\) argument 'config' cannot travel as JSON: .* not JSON serializable"):
         load(config={"a": object()})
     with pytest.raises(UnicodeEncodeError, match="argument 'config'"):
@@ -661,7 +661,7 @@ def test_the_json_of_a_config_is_strict_about_what_it_can_carry(load: Load) -> N
     assert json.loads(load(config={"n": 1.5}).config()) == {"n": 1.5}
 
 
-def test_a_signal_at_any_point_of_a_growing_result_harms_nobody(
+def test_a_signal_at_any_point_of_a_growing_result_does_no_harm(
     probe_library: Path, way: Way, run_python: RunPython
 ) -> None:
     """Run in a process of its own: a use after free would kill it, now or later."""
@@ -725,7 +725,7 @@ print(stopped, keeper.instances())
 
 
 @pytest.mark.parametrize("way", ["cffi", "ctypes"])  # no Python runs in a grow of the native binding
-def test_an_error_in_grow_goes_on_after_the_plugin_returned(probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_in_grow_is_raised_after_the_plugin_returned(probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
     module = sys.modules[f"hardpoint.binding.{hardpoint.info(probe).binding}"]
 
     def interrupted(*_: object) -> int:

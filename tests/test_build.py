@@ -1,4 +1,4 @@
-"""hardpoint build: what it compiles, with which flags, and what it says when it cannot."""
+"""hardpoint build: sources, flags and errors."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Build(Protocol):
 
 @pytest.fixture
 def build(tmp_path: Path) -> Build:
-    """The command in a folder that has english.c; the environment's own flags are not there."""
+    """Run the command in a folder with english.c, without flags from the environment."""
 
     def command(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
         kept = {
@@ -57,7 +57,7 @@ def test_one_source(build: Build, tmp_path: Path) -> None:
         assert plugin.greet("World") == "Hello, World! Nice to meet you."
 
 
-def test_no_source_is_every_source_of_the_folder(build: Build, tmp_path: Path) -> None:
+def test_the_default_is_every_source_in_the_folder(build: Build, tmp_path: Path) -> None:
     (tmp_path / "english.c").write_text(ENGLISH.replace("static hp_status lang", "hp_status lang", 1).replace(
         'return hp_puts(out, "English")', "return elsewhere(out)"
     ).replace("hp_status lang", "hp_status elsewhere(hp_out *out);\nstatic hp_status lang"))  # fmt: skip
@@ -114,7 +114,7 @@ def test_an_undefined_symbol_fails_at_once(build: Build, tmp_path: Path) -> None
 
 
 def floats_of_a_host(library: Path) -> str:
-    """Half of the smallest normal double, in a process that has opened the library."""
+    """Compute half of the smallest normal double in a process that has opened the library."""
     code = f"import ctypes; ctypes.CDLL({str(library)!r}); print(2.2250738585072014e-308 / 2)"
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
@@ -178,7 +178,7 @@ def test_a_library_that_a_host_has_open_is_replaced_and_not_rewritten(build: Bui
         assert build("english.c").returncode == 0
         file.seek(0)
         assert file.read() == before != library.read_bytes()
-    # And nothing happens to it when the next one cannot be compiled.
+    # It also stays when the next one cannot be compiled.
     now = library.read_bytes()
     (tmp_path / "english.c").write_text("oops\n")
     done = build("english.c")
@@ -188,7 +188,7 @@ def test_a_library_that_a_host_has_open_is_replaced_and_not_rewritten(build: Bui
     assert library.read_bytes() == now
 
 
-def test_what_does_not_fit_is_said(build: Build, tmp_path: Path) -> None:
+def test_a_library_that_does_not_fit_is_reported(build: Build, tmp_path: Path) -> None:
     (tmp_path / "english.c").write_text(ENGLISH.replace(", .lang = lang", "").replace(
         "static hp_status lang", "static __attribute__((unused)) hp_status lang"))  # fmt: skip
     done = build("english.c", "--", "-Wno-missing-field-initializers")

@@ -127,7 +127,7 @@ WRONG_CALLS = [
 @pytest.mark.parametrize(
     ("words", "status", "message"), WRONG_CALLS, ids=lambda value: value[0] if isinstance(value, list) else ""
 )
-def test_call_wrongly(run: Run, probe: Path, words: list[str], status: int, message: str) -> None:
+def test_call_with_wrong_arguments(run: Run, probe: Path, words: list[str], status: int, message: str) -> None:
     done = run("call", probe, *words)
     assert (done.returncode, done.stdout) == (status, "")
     assert done.stderr.startswith(f"hardpoint: {probe}")
@@ -148,7 +148,7 @@ def test_call_without_a_method(run: Run, english: Path) -> None:
     assert "a method is missing" in done.stderr
 
 
-def test_call_what_does_not_fit(run: Run, english: Path, compiler: Compiler) -> None:
+def test_call_a_plugin_that_does_not_fit(run: Run, english: Path, compiler: Compiler) -> None:
     assert run("call", "--contract", "hardpoint.contracts:Transformer", english, "transform", "x").returncode == 4
     assert run("call", compiler.library("broken.c", "-DFLAGS=UINT64_C(1)<<40"), "lang").returncode == 4
     assert run("call", compiler.library("broken.c", "-DNO_NOTE"), "lang").returncode == 4
@@ -173,7 +173,7 @@ def test_json_is_json_in_every_encoding(run: Run, spanish: Path, probe: Path) ->
     assert "has no method 'sing'" in json.loads(run("call", "--json", probe, "sing").stdout)[0]["error"]
 
 
-def test_nowhere_to_write_is_no_traceback(english: Path) -> None:
+def test_a_full_output_device_is_not_a_traceback(english: Path) -> None:
     command = f"{sys.executable} -m hardpoint"
     for words, status in {"include >&-": 0, f"inspect {english} >/dev/full": 1, "check gone.so 2>/dev/full": 3}.items():
         done = subprocess.run(["sh", "-c", f"{command} {words}"], capture_output=True, text=True, check=False)
@@ -186,12 +186,12 @@ def test_a_config_that_is_not_text(run: Run, probe: Path) -> None:
     assert "surrogates not allowed in load() argument 'config'" in done.stderr
 
 
-def test_what_a_file_says_is_not_obeyed_by_the_terminal(run: Run, compiler: Compiler) -> None:
+def test_control_characters_in_a_file_are_escaped(run: Run, compiler: Compiler) -> None:
     path = compiler.library("english/english.c", "-Wl,-soname,\x1b]0;owned\x07")
     assert "  soname    \\x1b]0;owned\\x07\n" in run("inspect", path).stdout
 
 
-def test_a_reader_that_stops_is_no_error(probe: Path) -> None:
+def test_a_closed_pipe_is_not_an_error(probe: Path) -> None:
     words = f"{sys.executable} -m hardpoint call {probe} repeat 0123456789 1000000 | head -c 10"
     done = subprocess.run(words, shell=True, capture_output=True, check=False)
     assert (done.stdout, done.stderr) == (b"0123456789", b"")
@@ -200,7 +200,7 @@ def test_a_reader_that_stops_is_no_error(probe: Path) -> None:
 # -- check -------------------------------------------------------------------------------------------------------------
 
 
-def test_check_what_fits(run: Run, english: Path) -> None:
+def test_check_a_plugin_that_fits(run: Run, english: Path) -> None:
     done = run("check", english)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{english}: fits greeter 1.0 (english 1.0.0)\n", "")
     assert json.loads(run("check", "--json", english).stdout) == {
@@ -250,7 +250,7 @@ NAMES = {
 
 
 @pytest.mark.parametrize("method", NAMES)
-def test_check_says_why_a_method_in_a_manifest_cannot_be(run: Run, compiler: Compiler, method: str) -> None:
+def test_check_explains_an_invalid_method_in_a_manifest(run: Run, compiler: Compiler, method: str) -> None:
     words = ['-DCONTRACT="counter"', f'-DMETHODS="[\\"{method}\\"]"']
     path = compiler.library("broken.c", *words)
     assert (
@@ -265,7 +265,7 @@ def test_check_says_why_a_method_in_a_manifest_cannot_be(run: Run, compiler: Com
     )
 
 
-def test_check_says_who_has_taken_the_name_of_a_contract_in_a_manifest(run: Run, compiler: Compiler) -> None:
+def test_check_says_why_the_name_of_a_contract_is_reserved(run: Run, compiler: Compiler) -> None:
     path = compiler.library("broken.c", '-DCONTRACT="time"')
     assert (
         run("check", path).stdout
@@ -279,7 +279,7 @@ def test_check_says_who_has_taken_the_name_of_a_contract_in_a_manifest(run: Run,
     )
 
 
-def test_check_holds_known_contracts_against_our_own(run: Run, compiler: Compiler) -> None:
+def test_check_compares_known_contracts_with_the_shipped_ones(run: Run, compiler: Compiler) -> None:
     done = run("check", compiler.library("broken.c", '-DMETHODS="[\\"sing() -> str\\", \\"lang() -> str\\"]"'))
     assert done.returncode == 1
     assert "needs  method 1 to be greet(name: str) -> str\n    found  sing() -> str\n" in done.stdout
@@ -294,7 +294,7 @@ def test_check_against_a_contract_of_ones_own(run: Run, probe: Path, english: Pa
     assert "needs  a plugin for probe 1.2\n    found  one for greeter 1.0\n" in done.stdout
 
 
-def test_check_a_warning_is_no_problem(run: Run, compiler: Compiler, tmp_path: Path) -> None:
+def test_check_a_warning_is_not_a_problem(run: Run, compiler: Compiler, tmp_path: Path) -> None:
     (tmp_path / "tls.c").write_text("__thread int count; int *where(void); int *where(void) { return &count; }")
     done = run("check", compiler.library("english/english.c", str(tmp_path / "tls.c"), "-ftls-model=initial-exec"))
     assert done.returncode == 0
@@ -305,7 +305,7 @@ def test_check_a_warning_is_no_problem(run: Run, compiler: Compiler, tmp_path: P
 @pytest.mark.parametrize(
     ("path", "status", "code"), [("gone.so", 3, None), (".", 1, "file-kind"), (__file__, 1, "elf-magic")]
 )
-def test_check_what_is_no_plugin(run: Run, path: str, status: int, code: str | None) -> None:
+def test_check_a_file_that_is_not_a_plugin(run: Run, path: str, status: int, code: str | None) -> None:
     done = run("check", path)
     assert done.returncode == status
     assert (f"  problem {code}\n" in done.stdout) == (code is not None)
@@ -370,7 +370,7 @@ def test_inspect_runs_nothing_and_shows_a_malformed_manifest(run: Run, compiler:
 
 
 @pytest.mark.parametrize(("path", "status"), [("gone.so", 3), (".", 4), (__file__, 4)])
-def test_inspect_what_is_no_library(run: Run, path: str, status: int) -> None:
+def test_inspect_a_file_that_is_not_a_library(run: Run, path: str, status: int) -> None:
     done = run("inspect", path)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (status, "", 1)
 
@@ -379,9 +379,7 @@ STATUSES = {"check": 1, "doctor": 1, "inspect": 4, "test": 4, "bench": 4, "call"
 
 
 @pytest.mark.parametrize("command", STATUSES)
-def test_the_exit_status_for_what_is_no_plugin_is_the_one_that_the_help_has(
-    run: Run, tmp_path: Path, command: str
-) -> None:
+def test_the_help_has_the_exit_status_for_other_files(run: Run, tmp_path: Path, command: str) -> None:
     (tmp_path / "text.so").write_text("no library")
     words = {"call": ["./text.so", "greet"], "list": ["."]}.get(command, ["text.so"])
     assert run(command, *words).returncode == STATUSES[command]
@@ -421,7 +419,7 @@ MODULES = {
 
 @pytest.mark.parametrize("name", WRONG_CONTRACTS)
 @pytest.mark.parametrize("words", [["header"], ["check", "gone.so", "--contract"]], ids=["header", "check"])
-def test_a_contract_that_cannot_be_had(run: Run, tmp_path: Path, words: list[str], name: str) -> None:
+def test_a_contract_that_cannot_be_imported(run: Run, tmp_path: Path, words: list[str], name: str) -> None:
     for module, code in MODULES.items():
         (tmp_path / f"{module}.py").write_text(code)
     done = run(*words, name)
@@ -433,7 +431,7 @@ def test_a_contract_of_the_working_directory(run: Run, tmp_path: Path) -> None:
     assert "typedef struct probe_v1 {" in run("header", "mine:Probe").stdout
 
 
-def test_no_command_at_all_is_answered_by_the_help(run: Run) -> None:
+def test_no_command_shows_the_help(run: Run) -> None:
     done = run()
     assert (done.returncode, done.stdout, done.stderr) == (2, "", run("--help").stdout)
 

@@ -84,7 +84,7 @@ def test_a_call(run: Run, hello: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "Hello, World!\n", "")
 
 
-def test_the_plugins_own_no(run: Run, hello: Path) -> None:
+def test_a_failure_of_the_plugin(run: Run, hello: Path) -> None:
     done = run("call", "--isolated", hello, "greet", "fail")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"hardpoint: {hello}: greet failed with status 2 (HP_INVALID): not fail\n"
@@ -103,7 +103,7 @@ def test_a_hang(run: Run, hello: Path) -> None:
     assert done.stderr == f"hardpoint: {hello}: greet took longer than 0.3 s, and the worker was killed\n"
 
 
-def test_others_are_called_all_the_same(run: Run, hello: Path, howdy: Path, english: Path) -> None:
+def test_other_plugins_are_still_called(run: Run, hello: Path, howdy: Path, english: Path) -> None:
     done = run("call", "--isolated", "--json", hello, howdy, english, "greet", "crash")
     assert done.returncode == 5
     results = json.loads(done.stdout)
@@ -116,13 +116,13 @@ def test_a_limit_of_memory(run: Run, hello: Path) -> None:
     assert run("call", "--isolated", "--memory", "150MiB", hello, "greet", "memory").stdout == "no 200 MiB\n"
 
 
-def test_what_it_writes_goes_to_stderr(run: Run, hello: Path) -> None:
+def test_its_output_goes_to_stderr(run: Run, hello: Path) -> None:
     done = run("call", "--isolated", hello, "greet", "say")
     assert (done.returncode, done.stdout) == (0, "Hello, say!\n")
     assert sorted(done.stderr.splitlines()) == ["tester | to stderr", "tester | to stdout \\x1b[31m"]
 
 
-def test_what_is_in_force_is_shown(run: Run, hello: Path) -> None:
+def test_limits_and_sandbox_in_force_are_shown(run: Run, hello: Path) -> None:
     done = run("call", "--isolated", "-v", "--memory", "128MiB", hello, "greet", "World")
     assert (done.returncode, done.stdout) == (0, "Hello, World!\n")
     first, *lines = done.stderr.splitlines()
@@ -288,7 +288,7 @@ def test_watch_follows_a_link(watch: Watch, tmp_path: Path, hello: Path, howdy: 
     assert watched.interrupt() == INTERRUPTED
 
 
-def test_watch_leaves_the_other_files_alone(watch: Watch, tmp_path: Path, hello: Path, howdy: Path) -> None:
+def test_watch_ignores_other_files(watch: Watch, tmp_path: Path, hello: Path, howdy: Path) -> None:
     replace(tmp_path, hello, "one.so")
     replace(tmp_path, hello, "two.so")
     watched = watch("one.so", "two.so", "greet", "World")

@@ -62,7 +62,7 @@ def plugins(compiler: Compiler, tmp_path: Path) -> Path:
 # -- list --------------------------------------------------------------------------------------------------------------
 
 
-def test_list_what_fits(hardpoint: Hardpoint, plugins: Path) -> None:
+def test_list_plugins_that_fit(hardpoint: Hardpoint, plugins: Path) -> None:
     assert hardpoint("list", "plugins") == (
         0,
         """
@@ -75,7 +75,7 @@ def test_list_what_fits(hardpoint: Hardpoint, plugins: Path) -> None:
     )
 
 
-def test_list_what_is_wrong_with_the_others(hardpoint: Hardpoint, plugins: Path, compiler: Compiler) -> None:
+def test_list_the_problems_of_others(hardpoint: Hardpoint, plugins: Path, compiler: Compiler) -> None:
     (plugins / "a.so").write_text("text")
     shutil.copy(compiler.library("broken.c", '-DPLUGIN="empty"', "-DGREET=NULL"), plugins / "b.so")
     shutil.copy(compiler.text("nothing", "int nothing; int get(void); int get(void) { return 1; }"), plugins / "c.so")
@@ -109,7 +109,7 @@ plugins/old/english.so: shadowed by english 1.0.0 in plugins/english.so
     )
 
 
-def test_a_shadowed_one_and_one_that_is_no_plugin_are_no_failure(
+def test_shadowed_plugins_and_other_libraries_are_not_failures(
     hardpoint: Hardpoint, plugins: Path, compiler: Compiler
 ) -> None:
     shutil.copy(compiler.text("nothing", "int nothing; int get(void); int get(void) { return 1; }"), plugins / "c.so")
@@ -164,7 +164,7 @@ def test_list_as_json(hardpoint: Hardpoint, plugins: Path) -> None:
     assert (broken["plugin"], broken["status"], broken["problems"][0]["code"]) == (None, "broken", "elf-magic")
 
 
-def test_list_escapes_what_a_terminal_would_obey(hardpoint: Hardpoint, plugins: Path) -> None:
+def test_list_escapes_control_characters(hardpoint: Hardpoint, plugins: Path) -> None:
     shutil.copy(plugins / "english.so", plugins / "\x1b[31m\nred.so")
     shown = hardpoint("list", "plugins")[1]
     assert "\x1b" not in shown
@@ -211,7 +211,7 @@ def test_lock_and_list_by_it(hardpoint: Hardpoint, plugins: Path, tmp_path: Path
     assert content["hardpoint-lock"] == 1
     assert [list(entry) for entry in content["plugins"]] == [["contract", "plugin", "release", "file", "sha256"]] * 2
     assert [entry["plugin"] for entry in content["plugins"]] == ["english", "uppercase"]
-    assert hardpoint("lock", plugins)[0] == 0  # however the folder is named
+    assert hardpoint("lock", plugins)[0] == 0  # for each form of the folder's name
     assert (tmp_path / "hardpoint.lock").read_bytes() == written
     assert hardpoint("list", "--allow", "hardpoint.lock", "plugins")[0] == 0
     with (plugins / "english.so").open("ab") as file:
@@ -242,7 +242,7 @@ def test_lock_check(hardpoint: Hardpoint, plugins: Path, tmp_path: Path, compile
     assert (tmp_path / "my.lock").read_bytes() == before
 
 
-def test_lock_has_shadowed_ones_and_leaves_out_what_is_broken(
+def test_lock_includes_shadowed_plugins_and_excludes_broken_ones(
     hardpoint: Hardpoint, plugins: Path, tmp_path: Path, compiler: Compiler
 ) -> None:
     shutil.copy(compiler.library("broken.c", '-DPLUGIN="english"', '-DRELEASE="0.9"'), plugins / "old.so")
@@ -255,7 +255,7 @@ def test_lock_has_shadowed_ones_and_leaves_out_what_is_broken(
     assert [entry["release"] for entry in entries] == ["0.9", "1.0.0", "1.0.0"]
 
 
-def test_lock_says_what_cannot_be_loaded_under_it(hardpoint: Hardpoint, plugins: Path, compiler: Compiler) -> None:
+def test_lock_names_plugins_that_it_does_not_allow(hardpoint: Hardpoint, plugins: Path, compiler: Compiler) -> None:
     libword = compiler.text("libword", "int word(void); int word(void) { return 1; }")
     needing = compiler.library(
         "english/english.c", "-Wl,--no-as-needed", f"-L{libword.parent}", "-lword", "-Wl,-rpath,$ORIGIN", name="needing"
@@ -343,7 +343,7 @@ def test_call_by_name(hardpoint: Hardpoint, path: Path) -> None:
     assert (status, json.loads(printed)[0]["file"]) == (0, f"{path}/english.so")
 
 
-def test_call_a_name_that_nothing_has(hardpoint: Hardpoint, path: Path) -> None:
+def test_call_an_unknown_name(hardpoint: Hardpoint, path: Path) -> None:
     (path / "bad.so").touch()
     status, printed, complaints = hardpoint("call", "englsh", "greet", "World")
     assert (status, printed) == (3, "")
@@ -356,7 +356,7 @@ def test_call_a_name_that_nothing_has(hardpoint: Hardpoint, path: Path) -> None:
     assert (status, complaints.startswith(f"hardpoint: {path}/bad.so is not a plugin: ")) == (4, True)
 
 
-def test_call_a_method_that_it_has_not(hardpoint: Hardpoint, path: Path) -> None:
+def test_call_an_unknown_method(hardpoint: Hardpoint, path: Path) -> None:
     assert hardpoint("call", "english", "sing") == (
         2,
         "",

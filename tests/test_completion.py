@@ -101,11 +101,11 @@ def test_plugins_that_hardpoint_list_shows_by_their_names(
     assert complete("hardpoint bench e") == ["english.so"]  # bench takes files alone
 
 
-def test_what_is_behind_the_method_is_the_shells(complete: Complete) -> None:
+def test_arguments_after_the_method_are_left_to_the_shell(complete: Complete) -> None:
     assert complete("hardpoint call english.so greet ") == []
 
 
-def test_methods_of_a_file_that_is_no_plugin(complete: Complete) -> None:
+def test_methods_of_a_file_that_is_not_a_plugin(complete: Complete) -> None:
     assert complete("hardpoint call broken.so gr") == []
     assert complete("hardpoint call gone.so gr") == []
 
@@ -160,6 +160,6 @@ def test_without_the_extra_there_are_no_suggestions_and_no_traceback(
     assert done.stderr.startswith("usage: hardpoint ")
 
 
-def test_it_costs_nothing_until_a_shell_asks() -> None:
+def test_argcomplete_is_imported_only_for_completion() -> None:
     code = "import sys; from hardpoint.cli import main; main(['include']); sys.exit('argcomplete' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0

@@ -54,7 +54,7 @@ def build(compiler: Compiler) -> Build:
     return lambda *faults: compiler.library("faulty.c", *HARDENED, *(f"-D{fault}" for fault in faults))
 
 
-# -- the plugins that come along ---------------------------------------------------------------------------------------
+# -- the plugins in native_plugins -------------------------------------------------------------------------------------
 
 FOLDERS = sorted(path.name for path in (ROOT / "native_plugins").iterdir() if [*path.glob("*.c"), *path.glob("*.cpp")])
 """Plugins in C and C++; tests/test_languages.py has the others, which take longer to build."""
@@ -73,7 +73,7 @@ def build_native(name: str, compiler: Compiler, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", FOLDERS)
-def test_the_plugins_that_come_along_pass(name: str, compiler: Compiler, run: Run, tmp_path: Path) -> None:
+def test_the_native_plugins_pass(name: str, compiler: Compiler, run: Run, tmp_path: Path) -> None:
     done = run(build_native(name, compiler, tmp_path), "--json")
     [report] = json.loads(done.stdout)
     assert [
@@ -184,7 +184,7 @@ def test_wrong_usage(run: Run, words: list[str], message: str) -> None:
     assert done.returncode == 2
 
 
-def test_what_is_no_plugin(run: Run, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_plugin(run: Run, tmp_path: Path) -> None:
     assert run("gone.so").returncode == 3
     (tmp_path / "text.so").write_text("no library")
     done = run("text.so", "--junit", "report.xml")
@@ -192,7 +192,7 @@ def test_what_is_no_plugin(run: Run, tmp_path: Path) -> None:
     assert (done.returncode, (tmp_path / "report.xml").exists()) == (4, False)
 
 
-def test_a_report_that_cannot_be_written_is_said_before_anything_runs(build: Build, run: Run, tmp_path: Path) -> None:
+def test_an_unwritable_report_is_an_error_before_anything_runs(build: Build, run: Run, tmp_path: Path) -> None:
     fix = "name a file in an existing folder that you can write to"
     for place in ("no/such/x.xml", "."):
         done = run(build(), "--only", "file", "--junit", place)
@@ -219,7 +219,7 @@ def test_the_seed_is_shown_and_is_new_each_time(build: Build, run: Run) -> None:
     assert "; seed 7; " in run(library, "--only", "file.fits", "--seed", "7").stdout
 
 
-def test_in_process_a_crash_is_the_debuggers(build: Build, run: Run) -> None:
+def test_in_process_a_crash_kills_the_command(build: Build, run: Run) -> None:
     done = run(build("CRASHES_ON_NUL"), "--in-process", "--only", "calls")
     assert done.returncode == -signal.SIGABRT
     assert "calls.empty " in done.stdout
@@ -271,7 +271,7 @@ def test_as_junit(build: Build, run: Run, tmp_path: Path) -> None:
     ]
 
 
-def test_junit_holds_what_xml_cannot(tmp_path: Path) -> None:
+def test_junit_escapes_characters_that_xml_forbids(tmp_path: Path) -> None:
     from hardpoint.conformance import junit
 
     outcome = conformance.Outcome("x 1.0", "a.b", "About.", "failed", "\x1b[31m\0\ud800é", "\x08\n", 0.5)

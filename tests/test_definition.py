@@ -501,7 +501,7 @@ def test_without_docstrings() -> None:
 @pytest.mark.parametrize(
     "thing", [Person, Person(), "greeter", ["unhashable"], None], ids=lambda thing: repr(thing)[:20]
 )
-def test_contract_of_what_is_none(thing: object) -> None:
+def test_contract_of_a_class_that_is_not_a_contract(thing: object) -> None:
     with pytest.raises(TypeError) as caught:
         contract_of(thing)
     assert str(caught.value) == f"{thing!r} is not a contract: decorate a Protocol class with @hardpoint.contract"

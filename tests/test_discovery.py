@@ -109,7 +109,7 @@ def test_given_folders_are_the_only_ones(
     ],
     ids=repr,
 )
-def test_what_is_no_list_of_folders(wrong: Any, said: str) -> None:
+def test_an_invalid_list_of_folders(wrong: Any, said: str) -> None:
     for make in (hardpoint.Registry, hardpoint.Registry.discover):
         with pytest.raises(TypeError) as caught:
             make(wrong)
@@ -149,7 +149,7 @@ WRONG_ENTRIES = {
 
 
 @pytest.mark.parametrize("value", WRONG_ENTRIES)
-def test_entry_points_that_lead_nowhere(tmp_path: Path, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dangling_entry_points(tmp_path: Path, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "one_module.py").write_text("raise RuntimeError('imported')")
     distribution(tmp_path, f"greetings = {value}")
@@ -178,7 +178,7 @@ def test_metadata_that_cannot_be_read_stops_nothing(
     assert states(registry, "installed")["entry points hardpoint.plugins"].startswith("cannot be read: 'utf-8' codec")
 
 
-def test_where_nothing_is_installed_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_if_no_plugins_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [])
     assert states(hardpoint.Registry.discover(), "installed") == {
         "entry points hardpoint.plugins": "none",
@@ -186,7 +186,7 @@ def test_where_nothing_is_installed_that_is_said(monkeypatch: pytest.MonkeyPatch
     }
 
 
-# -- what is looked at in a folder -------------------------------------------------------------------------------------
+# -- files in a folder -------------------------------------------------------------------------------------------------
 
 
 def test_names_and_depth(tmp_path: Path, plugin: Callable[..., Path]) -> None:
@@ -226,7 +226,7 @@ def test_a_folder_that_is_reached_twice_is_read_once(tmp_path: Path, plugin: Cal
     ]
 
 
-# -- what must be no trouble -------------------------------------------------------------------------------------------
+# -- errors that must not stop it --------------------------------------------------------------------------------------
 
 
 def test_odd_files_stay_with_their_problems_and_stop_nothing(
@@ -286,7 +286,7 @@ def test_a_library_with_two_plugins(tmp_path: Path, compiler: Compiler) -> None:
     assert [problem.code for problem in (*good.problems, *bad.problems)] == ["manifest-malformed"] * 2
 
 
-def test_a_file_that_promises_too_much_is_not_read_through(tmp_path: Path, english: Path) -> None:
+def test_a_file_with_a_huge_size_in_its_header_is_not_read_whole(tmp_path: Path, english: Path) -> None:
     forge = Forge(english, tmp_path / "english.so")
     forge.segment("PT_NOTE", 32, 1 << 40)  # the size in the file
     forge.write()
@@ -308,7 +308,7 @@ def test_folders_that_cannot_be_read(tmp_path: Path, plugin: Callable[..., Path]
     code = (
         f"import os, hardpoint\n"
         f"hardpoint.Registry([{str(tmp_path)!r}])\n"  # imports modules that only root may be able to read
-        "if os.geteuid() == 0: os.setuid(65534)\n"  # root reads everything
+        "if os.geteuid() == 0: os.setuid(65534)\n"  # root can read everything
         f"registry = hardpoint.Registry([{str(tmp_path)!r} + name for name in ('/closed', '/file', '/good', '/gone')])\n"
         "print(*(what for _, what in registry.places), *(found.name for found in registry), sep='\\n')\n"
     )
@@ -400,7 +400,7 @@ def test_a_search_imports_little(tmp_path: Path, plugin: Callable[..., Path], ru
     }
 
 
-def test_what_fits_is_found_out_at_the_first_ask(tmp_path: Path, plugin: Callable[..., Path]) -> None:
+def test_fit_is_checked_at_first_use(tmp_path: Path, plugin: Callable[..., Path]) -> None:
     path = plugin(tmp_path / "english.so")
     [asked] = hardpoint.Registry([tmp_path])
     [not_asked] = hardpoint.Registry([tmp_path])

@@ -1,4 +1,4 @@
-"""README and docs/: what they show is done and compared, and what is made from the code is whole."""
+"""README and docs/: examples are run and their output compared, and generated pages are complete."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ WITH_CODE = [page for page in PAGES if blocks(page) and page not in STRANGERS]
 
 @pytest.fixture
 def folder(compiler: Compiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the plugins that ./build.sh makes and the example of a contract, as docs/tour.md has it made."""
+    """A folder with the plugins that ./build.sh makes and the example contract, as docs/tour.md expects."""
     (tmp_path / "build/plugins").mkdir(parents=True)
     for source in (ROOT / "native_plugins").glob("*/*.c"):
         library = compiler.library(f"{source.parent.name}/{source.name}")
@@ -58,8 +58,8 @@ def test_everything_in_order(folder: Path, compiler: Compiler, page: str) -> Non
 
 
 @pytest.mark.parametrize("page", WITH_CODE)
-def test_what_it_writes_is_used(page: str) -> None:
-    """A file that a page writes is one that it goes on with: a block that nothing runs would be no example."""
+def test_every_written_file_is_used(page: str) -> None:
+    """A page has to use each file that it writes: otherwise the example is not run."""
     there = blocks(page)
     for number, block in enumerate(there):
         if block.file is not None:
@@ -67,8 +67,8 @@ def test_what_it_writes_is_used(page: str) -> None:
             assert any(word.search(later.text) for later in there[number + 1 :]), f"{page}:{block.line}"
 
 
-def test_no_block_is_passed_over() -> None:
-    """Those that the tests do elsewhere; `follow` sees to it that the files do them."""
+def test_no_block_is_skipped() -> None:
+    """The blocks that other files execute; `follow` checks that they do."""
     assert {(page, block.by) for page in PAGES for block in blocks(page) if block.by} == {
         ("CONTRIBUTING.md", ".ci/run"),
         ("README.md", ".ci/run"),
@@ -95,7 +95,7 @@ def test_the_benchmarks_are_run_as_the_page_says() -> None:
 
 
 def _grammar(rules: dict[str, str], rule: str) -> str:
-    """A rule of an ABNF grammar as a regular expression, by what docs/abi.md uses of it."""
+    """Translate a rule of an ABNF grammar (the subset in docs/abi.md) to a regular expression."""
     tokens = re.findall(r'"[^"]*"|\*\d+\(|[\w]+|[()\[\]/]', rules[rule])
     pattern, ends = "", list[str]()
     for token in tokens:
@@ -113,7 +113,7 @@ def _grammar(rules: dict[str, str], rule: str) -> str:
     return pattern
 
 
-def test_the_grammar_of_the_abi_takes_the_texts_of_methods() -> None:
+def test_the_grammar_of_the_abi_matches_the_texts_of_methods() -> None:
     [block] = [block for block in blocks("docs/abi.md") if block.by]
     text = re.sub(r" *;.*", "", block.text).replace("\n            ", " ")
     rules = dict(re.findall(r"^(\w+) += (.+)$", text, re.MULTILINE))
@@ -154,8 +154,8 @@ def tools(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
     return import_module
 
 
-def test_the_picture_is_what_its_source_says(tools: Callable[[str], Any]) -> None:
-    """`python docs/stages.py` draws it anew."""
+def test_the_picture_is_up_to_date(tools: Callable[[str], Any]) -> None:
+    """`python docs/stages.py` redraws it."""
     assert (ROOT / "docs/stages.svg").read_text() == tools("stages").picture()
 
 

@@ -44,7 +44,7 @@ def doctor(capsys: pytest.CaptureFixture[str]) -> Any:
 @pytest.fixture
 def no_native(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide the module, as where it was not built."""
-    monkeypatch.setitem(sys.modules, NATIVE, None)  # so an import is barred
+    monkeypatch.setitem(sys.modules, NATIVE, None)  # blocks the import
     monkeypatch.delitem(sys.modules, "hardpoint.binding.native", raising=False)
     monkeypatch.delattr(hardpoint.binding, "_native", raising=False)
 
@@ -93,7 +93,7 @@ def test_the_machine_as_json(doctor: Any, monkeypatch: pytest.MonkeyPatch) -> No
     assert set(facts) == {"host", "problems"}
 
 
-def test_what_a_kernel_lacks_for_isolation(doctor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_kernel_features_for_isolation(doctor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def lacking(*_: object) -> int:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
@@ -128,7 +128,7 @@ def test_the_compiler_that_is_named(doctor: Any, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("named", ["no-such-cc", "no-such-cc 'with an open quote"])
-def test_a_named_compiler_that_is_not_there(doctor: Any, monkeypatch: pytest.MonkeyPatch, named: str) -> None:
+def test_a_named_compiler_that_is_missing(doctor: Any, monkeypatch: pytest.MonkeyPatch, named: str) -> None:
     monkeypatch.setenv("CC", named)
     status, printed = doctor()
     assert status == 0
@@ -163,7 +163,7 @@ def test_no_native_binding_and_nothing_to_build_it_with(
     ]
 
 
-def test_a_compiler_is_not_missed_where_native_is_there(doctor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_compiler_is_fine_with_a_native_binding(doctor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     if default() != "native":
         pytest.skip("the native binding was not built")
     monkeypatch.setenv("PATH", "")

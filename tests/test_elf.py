@@ -107,7 +107,7 @@ def _compare_notes(ours: ElfFile, oracle: Any) -> None:
         if segment["p_type"] == "PT_NOTE"
         for note in segment.iter_notes()
     ]
-    # pyelftools gives types the names that GNU has for them, whoever the owner is.
+    # pyelftools uses GNU's names for types of any owner.
     found = [(note.owner, NOTES.get(note.type, note.type), note.description) for note in ours.notes()]
     assert found == theirs
 
@@ -250,7 +250,7 @@ def test_a_file_that_shrinks_while_it_is_read(english: Path, tmp_path: Path, mon
             examine(ours)
 
 
-# -- what is no library ----------------------------------------------------------------------------------------------
+# -- files that are not libraries ------------------------------------------------------------------------------------
 
 
 def _refusal(path: Path) -> tuple[str, str]:

@@ -90,7 +90,7 @@ MADE_TO_HAPPEN: dict[str, Callable[[], Any]] = {
 
 
 @pytest.mark.parametrize("name", MADE_TO_HAPPEN)
-def test_what_an_error_says(
+def test_the_quoted_message_is_a_real_one(
     compiler: Compiler, english: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     compiler.header(runpy.run_path(str(ROOT / "examples/scorer/scorer.py"))["Scorer"])

@@ -98,7 +98,7 @@ def test_each_option_is_described(command: str) -> None:
 
 
 @pytest.mark.parametrize(("command", "line"), EXAMPLES, ids=[line for _, line in EXAMPLES])
-def test_an_example_is_a_command_that_there_is(command: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_example_is_an_existing_command(command: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT / "examples/scorer")  # where the examples' scorer:Scorer is
     monkeypatch.syspath_prepend(ROOT / "examples/scorer")
     found = words_of(line)

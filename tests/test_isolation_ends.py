@@ -108,7 +108,7 @@ def test_whatever_ends_the_host_ends_its_workers(hostile_library: Path, end: str
         assert host.stderr is not None
         pids = [int(pid) for pid in host.stdout.readline().split()]
         assert len(pids) == 5
-        if end == "exec":  # the process goes on as another program, whose end is that of the host
+        if end == "exec":  # exec: the process becomes another program, whose end is that of the host
             host.wait(20)
         if end != "fork-that-lives-on":
             host.wait(20)
@@ -121,7 +121,7 @@ def test_whatever_ends_the_host_ends_its_workers(hostile_library: Path, end: str
 
 
 def test_a_host_that_ends_at_once_leaves_nothing(hostile_library: Path) -> None:
-    """While the zygote, or a worker, is just starting."""
+    """While the zygote or a worker is starting."""
     code = f"""
 import os, sys, threading, time
 sys.path[:0] = {IMPORTABLE!r}
@@ -144,8 +144,8 @@ def no_zygote_of(host: str) -> bool:
     return not zygotes_of(host)
 
 
-def test_a_daemon_that_a_plugin_wants_is_not_there(hostile_library: Path) -> None:
-    """It would outlive everybody."""
+def test_a_plugin_cannot_start_a_daemon(hostile_library: Path) -> None:
+    """It would outlive the host."""
     with hardpoint.loaded(hostile_library, Hostile, isolated=True) as plugin:
         zygote = parent(workers(plugin)[0])
         assert eventually(lambda: len(children(zygote)) == 2)  # the worker, and one forked ahead of the next
@@ -159,7 +159,7 @@ def test_a_daemon_that_a_plugin_wants_is_not_there(hostile_library: Path) -> Non
 # -- fork ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_forked_child_has_plugins_of_its_own(hostile_library: Path, run_python: RunPython) -> None:
+def test_a_forked_child_can_load_its_own_plugins(hostile_library: Path, run_python: RunPython) -> None:
     code = f"""
 import os, sys, threading
 sys.path[:0] = {IMPORTABLE!r}
@@ -197,7 +197,7 @@ print("parent", plugin.count())
 
 
 def test_a_child_that_is_forked_while_others_load_and_call(hostile_library: Path, run_python: RunPython) -> None:
-    """It inherits their locks as they are. (It would wait for ever for a module that another thread was importing.)"""
+    """It inherits locks in any state. (It would hang on the lock of a module that another thread was importing.)"""
     code = f"""
 import faulthandler, logging, os, sys, threading
 logging.disable(logging.WARNING)  # a busy machine takes too long to end a worker, now and then
@@ -245,7 +245,7 @@ def test_the_zygote_dies_and_another_takes_its_place(hostile_library: Path, how:
             assert parent(workers(plugin)[0]) != zygote
             with hardpoint.loaded(hostile_library, Hostile, isolated=True) as other:
                 assert other.count() == 1
-            assert zygote not in children()  # no zombie
+            assert zygote not in children()  # not a zombie
 
 
 def test_the_zygote_dies_between_loads(hostile_library: Path) -> None:

@@ -234,7 +234,7 @@ other.write("at the end", 1)
     assert (done.stdout, done.stderr) == ("crashed\n" * 5, "")
 
 
-def test_what_was_written_before_the_host_ends_arrives(hostile_library: Path, run_python: RunPython) -> None:
+def test_output_before_the_host_ends_arrives(hostile_library: Path, run_python: RunPython) -> None:
     code = f"""
 import logging, sys
 sys.path[:0] = {IMPORTABLE!r}

@@ -38,7 +38,7 @@ def path(hostile_library: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(hostile_library, tmp_path / "plugin.so"))
 
 
-def test_a_file_that_is_replaced_is_no_error(load_hostile: LoadHostile, path: Path, newer: Path) -> None:
+def test_a_replaced_file_is_not_an_error(load_hostile: LoadHostile, path: Path, newer: Path) -> None:
     plugin = load_hostile(path)
     replace(path, newer)
     assert plugin.release() == "1.0.0"

@@ -76,7 +76,7 @@ ACCEPTED: dict[str, dict[str, object]] = {
 
 
 @pytest.mark.parametrize("case", ACCEPTED)
-def test_what_is_accepted(case: str) -> None:
+def test_valid_manifests(case: str) -> None:
     text = changed(**ACCEPTED[case]).replace(b"Infinity", b"1e999")
     manifest = read(text)
     assert isinstance(manifest, Manifest)
@@ -241,7 +241,7 @@ def test_deep_nesting_without_an_end_is_a_problem(text: bytes) -> None:
     assert (problem.code, problem.needs) == ("manifest-malformed", JSON)
 
 
-def test_nesting_beyond_what_python_can_read_is_said_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nesting_too_deep_for_python_is_a_clear_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     def too_deep(*_: object, **__: object) -> None:
         raise RecursionError
 

@@ -1,4 +1,4 @@
-"""hardpoint new: each project builds, passes its tests and makes a wheel at once; a refusal leaves nothing behind."""
+"""hardpoint new: each new project builds, passes its tests and makes a wheel; a refusal leaves no files behind."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def new(run: Run) -> New:
 
 
 def change(path: Path, old: str, new: str) -> None:
-    """Write `new` for what has to be there once."""
+    """Replace a text that has to occur exactly once."""
     text = path.read_text()
     assert text.count(old) == 1
     path.write_text(text.replace(old, new))
@@ -80,9 +80,9 @@ def test_it_builds_and_passes_its_tests_at_once(run: Run, new: New, tmp_path: Pa
     assert said.startswith(f"own: a plugin for {contract.partition(':')[0]} ")
     made = run("make", folder="own", check=True)
     assert (made.stderr, "own.so: fits" in made.stdout) == ("", True)
-    methods = (tmp_path / "own" / SOURCES[lang]).read_text().count("TODO") - 1  # the first is about all of it
+    methods = (tmp_path / "own" / SOURCES[lang]).read_text().count("TODO") - 1  # the first line is about all targets
     assert f" {methods + 1} passed " in run("make", "test", folder="own", check=True).stdout
-    assert run("make", "-q", folder="own").returncode == 0  # nothing is made twice
+    assert run("make", "-q", folder="own").returncode == 0  # nothing is rebuilt
     checked = run(sys.executable, "-m", "hardpoint", "check", "own.so", folder="own", check=True)
     assert re.fullmatch(r"own\.so: fits \w+ \d\.\d \(own 0\.1\.0\)\n", checked.stdout)
 
@@ -152,7 +152,7 @@ def test_an_sdist_builds_too(run: Run, new: New, tmp_path: Path) -> None:
 
 
 def test_make_knows_which_methods_came_later(run: Run, new: New, tmp_path: Path) -> None:
-    """A manifest of 2.3 cannot tell a required slot that was forgotten from one that came @since; the class can."""
+    """With a manifest of 2.3, a forgotten required slot looks like one of a @since method; the class can tell."""
     need("c")
     shutil.copy(SUPPORT / "kinds.py", tmp_path)
     new("own", "--contract", "kinds:Kinds")
@@ -175,7 +175,7 @@ def test_the_header_follows_the_contract(run: Run, new: New, tmp_path: Path) -> 
 
 
 def test_a_plugin_may_be_called_as_its_contracts_module(run: Run, new: New, tmp_path: Path) -> None:
-    """kinds.so beside kinds.py would be imported in its place."""
+    """kinds.so beside kinds.py would be imported instead of it."""
     need("c")
     shutil.copy(SUPPORT / "kinds.py", tmp_path)
     new("kinds", "--contract", "kinds:Kinds")
@@ -195,7 +195,7 @@ def test_make_test_fails_when_release_and_version_differ(run: Run, new: New, tmp
     assert "FAILED tests/test_moin.py::test_the_release_is_the_wheels" in done.stdout
 
 
-def test_make_clean_leaves_what_was_written(run: Run, new: New, tmp_path: Path) -> None:
+def test_make_clean_restores_the_new_project(run: Run, new: New, tmp_path: Path) -> None:
     need("c")
     new("moin", "--contract", "greeter")
     before = sorted(path for path in (tmp_path / "moin").rglob("*") if "__pycache__" not in path.parts)
@@ -226,7 +226,7 @@ NAMES = {
 
 
 @pytest.mark.parametrize(("name", "sentence"), NAMES.items())
-def test_names_that_will_not_do(new: New, tmp_path: Path, name: str, sentence: str) -> None:
+def test_invalid_names(new: New, tmp_path: Path, name: str, sentence: str) -> None:
     done = new(name, "--contract", "greeter", check=False)
     assert done.returncode == 2
     assert f"argument NAME: {sentence}" in done.stderr
@@ -235,8 +235,8 @@ def test_names_that_will_not_do(new: New, tmp_path: Path, name: str, sentence: s
 
 @pytest.mark.parametrize("name", ["hp", "hardpoint", "self", "write", "fn", "int"])
 @pytest.mark.parametrize("lang", COMPILERS)
-def test_names_that_languages_have_words_for(run: Run, new: New, tmp_path: Path, lang: str, name: str) -> None:
-    """The contract has methods called fail, as in hp_fail, and Self."""
+def test_names_that_are_keywords_in_the_language(run: Run, new: New, tmp_path: Path, lang: str, name: str) -> None:
+    """The contract has methods named fail, as in hp_fail, and Self."""
     need(lang)
     shutil.copy(SUPPORT / "kinds.py", tmp_path)
     new(name, "--contract", "kinds:Kinds", "--lang", lang)
@@ -251,7 +251,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("contract", "sentence"), REFUSED.items(), ids=REFUSED)
-def test_contracts_that_will_not_do(new: New, tmp_path: Path, contract: str, sentence: str) -> None:
+def test_invalid_contracts(new: New, tmp_path: Path, contract: str, sentence: str) -> None:
     (tmp_path / "broken.py").write_text("class:\n")
     done = new("moin", "--contract", contract, check=False)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr

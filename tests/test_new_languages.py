@@ -74,7 +74,7 @@ COPIES = {"rust": ["src/greeter.rs", "src/hardpoint.rs"], "zig": [], "go": ["src
 
 
 @pytest.mark.parametrize("contract", ["greeter", "kinds:Kinds"])
-def test_the_readme_says_how_what_was_copied_is_renewed(new: New, lang: Language, contract: str) -> None:
+def test_the_readme_says_how_to_update_copied_files(new: New, lang: Language, contract: str) -> None:
     folder = new("own", contract)
     copies = [path for path in COPIES[lang] if contract == "greeter" or "greeter" not in path]
     readme = (folder / "README.md").read_text()

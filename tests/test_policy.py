@@ -68,7 +68,7 @@ def refused(registry: hardpoint.Registry, name: str = "english") -> list[hardpoi
 # -- a lock file -------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_in_the_lock_is_loaded_pinned(plugins: Path, tmp_path: Path, way: Way) -> None:
+def test_a_locked_plugin_is_loaded_pinned(plugins: Path, tmp_path: Path, way: Way) -> None:
     with (plugins / "english.so").open("ab") as file:
         file.write(way.encode())  # unique bytes: a library that is loaded already keeps its binding
     made = lock(tmp_path / "hardpoint.lock", plugins / "english.so")
@@ -108,7 +108,7 @@ def test_a_digest_counts_for_its_contract_and_plugin_alone(plugins: Path, tmp_pa
         assert [problem.code for problem in refused(hardpoint.Registry([plugins], allow=made))] == ["trust-digest"]
 
 
-def test_a_refused_one_is_not_passed_over_for_one_that_it_shadows(plugins: Path, tmp_path: Path, english: Path) -> None:
+def test_a_refused_plugin_is_not_skipped_for_a_shadowed_one(plugins: Path, tmp_path: Path, english: Path) -> None:
     made = lock(tmp_path / "hardpoint.lock", plugins / "english.so")
     first = tmp_path / "first"
     first.mkdir()
@@ -143,7 +143,7 @@ def test_bytes_that_change_after_the_check_are_not_loaded(
         registry.load("english", Greeter)
 
 
-def test_what_is_loaded_by_a_lock_is_reloaded_by_it(plugins: Path, tmp_path: Path) -> None:
+def test_a_plugin_loaded_by_a_lock_is_reloaded_by_it(plugins: Path, tmp_path: Path) -> None:
     other = tmp_path / "english.so"
     shutil.copy(plugins / "english.so", other)
     with other.open("ab") as file:
@@ -260,7 +260,7 @@ def test_a_lock_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("wrong", [3, True, ["hardpoint.lock"], hardpoint.Allow], ids=repr)
-def test_what_is_neither_a_policy_nor_a_lock(wrong: Any) -> None:
+def test_an_invalid_policy(wrong: Any) -> None:
     with pytest.raises(TypeError) as caught:
         hardpoint.Registry(allow=wrong)
     assert str(caught.value) == f"allow is an Allow or the path of a lock file, not {wrong!r}"
@@ -272,7 +272,7 @@ def test_what_is_neither_a_policy_nor_a_lock(wrong: Any) -> None:
 # -- owners and modes --------------------------------------------------------------------------------------------------
 
 
-def test_what_is_its_owners_own_is_loaded(plugins: Path, fresh: Fresh, way: Way) -> None:
+def test_files_writable_by_their_owner_only_are_loaded(plugins: Path, fresh: Fresh, way: Way) -> None:
     registry = hardpoint.Registry([plugins], allow=hardpoint.Allow())
     assert statuses(registry) == {"english": "fits", "spanish": "fits"}
     assert registry.load("english", Greeter, **how(way)).lang() == "English"
@@ -280,7 +280,7 @@ def test_what_is_its_owners_own_is_loaded(plugins: Path, fresh: Fresh, way: Way)
 
 @pytest.mark.parametrize("mode", [0o775, 0o757, 0o777, 0o1777])
 @pytest.mark.parametrize("what", ["english.so", "."], ids=["file", "folder"])
-def test_what_others_can_write_to(plugins: Path, what: str, mode: int) -> None:
+def test_files_writable_by_others(plugins: Path, what: str, mode: int) -> None:
     path = plugins / what
     path.chmod(mode)
     [problem] = refused(hardpoint.Registry([plugins], allow=hardpoint.Allow()))
@@ -413,7 +413,7 @@ def test_an_isolated_one_is_reloaded_under_the_same_policy(plugins: Path) -> Non
     hardpoint.close(english)
 
 
-def test_what_is_added_is_the_hosts_own(tmp_path: Path) -> None:
+def test_added_objects_need_no_lock(tmp_path: Path) -> None:
     class Polite:
         def greet(self, name: str) -> str:
             return f"Good morning, {name}."

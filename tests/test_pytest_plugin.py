@@ -74,7 +74,7 @@ def test_two_lines_are_a_test(run_tests: RunTests, english: Path) -> None:
     assert "E         - Hello, World! Good to meet you.\n" in failed.text
 
 
-def test_the_file_may_stand_in_the_settings(run_tests: RunTests, english: Path, tmp_path: Path) -> None:
+def test_the_file_may_be_in_the_settings(run_tests: RunTests, english: Path, tmp_path: Path) -> None:
     (tmp_path / "build").mkdir()
     shutil.copy(english, tmp_path / "build")
     (tmp_path / "pyproject.toml").write_text('[tool.pytest.ini_options]\nhardpoint_plugin = "build/english.so"\n')
@@ -189,7 +189,7 @@ def test_a_config_that_the_plugin_refuses(run_tests: RunTests, exam: Path) -> No
 
 
 @pytest.mark.parametrize("arguments", ["1, 2", "confg='5'"])
-def test_a_marker_that_is_mistaken(run_tests: RunTests, english: Path, arguments: str) -> None:
+def test_an_invalid_marker(run_tests: RunTests, english: Path, arguments: str) -> None:
     outcome = run_tests(
         f"import pytest\n@pytest.mark.hardpoint({arguments})\ndef test_it(plugin): ...\n", "--plugin", english
     )
@@ -223,7 +223,7 @@ def test_it():
     assert run_tests(code).last == "1 passed"
 
 
-def test_an_own_fixture_of_that_name_has_the_last_word(run_tests: RunTests) -> None:
+def test_a_fixture_of_the_same_name_takes_precedence(run_tests: RunTests) -> None:
     code = "import pytest\n@pytest.fixture\ndef plugin(): return 5\ndef test_it(plugin):\n    assert plugin == 5\n"
     assert run_tests(code).last == "1 passed"
 

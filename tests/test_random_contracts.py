@@ -1,4 +1,4 @@
-"""Random contracts: results, errors and changed buffers are the same in every binding and in a model in Python.
+"""Random contracts: results, errors and changed buffers agree between all bindings and with a model in Python.
 
 The quick suite tries one contract, and the long tests three, or a hundred with HARDPOINT_BATCHES=100.
 """
@@ -35,7 +35,7 @@ BINDINGS: tuple[Binding, ...] = ("native", "cffi", "ctypes") if CAN_BUILD_NATIVE
 
 
 class Loaded(NamedTuple):
-    """A batch, and its plugin by binding: each has a copy of the library."""
+    """A batch, and its plugin loaded with each binding from a separate copy of the library."""
 
     batch: echo.Batch
     plugins: dict[Binding, Any]
@@ -60,11 +60,11 @@ def loaded(request: pytest.FixtureRequest, compiler: Compiler, tmp_path_factory:
     return Loaded(batch, plugins)
 
 
-# -- what a call does ------------------------------------------------------------------------------------------------
+# -- calls -----------------------------------------------------------------------------------------------------------
 
 
 class Seen(NamedTuple):
-    """What a call did: its outcome, the whole message of an error, and its arguments afterwards."""
+    """The effect of a call: its outcome, the whole message of an error, and its arguments afterwards."""
 
     outcome: echo.Outcome
     message: str
@@ -72,7 +72,7 @@ class Seen(NamedTuple):
 
 
 def _after(value: Any) -> object:
-    """What a buffer holds now; it is free again, or a bytearray could not be resized."""
+    """Return the contents of a buffer, and check that it was released: a bytearray can be resized."""
     if isinstance(value, bytearray):
         value.append(0)
         del value[-1:]
@@ -83,7 +83,7 @@ def _after(value: Any) -> object:
 
 
 def _clean(message: str, path: str) -> str:
-    """Without what depends on the copy that was called, and on how large its hp_out has become."""
+    """Remove the parts of a message that depend on the copy of the library, and on the size of its hp_out."""
 
     def surplus(match: re.Match[str]) -> str:
         return f"wrote {int(match[1]) - int(match[2])} bytes more than there was room for"
@@ -104,7 +104,7 @@ def perform(call: Call, plugin: Any) -> Seen:
 
 
 def compare(loaded: Loaded, call: Call) -> Seen:
-    """What the call did, which is the same over every binding."""
+    """Make the call with every binding, check that the effects are equal, and return them."""
     seen = {binding: perform(call, plugin) for binding, plugin in loaded.plugins.items()}
     one = seen["cffi"]
     lines = "\n  ".join(f"{binding}: {each}" for binding, each in seen.items())
@@ -113,7 +113,7 @@ def compare(loaded: Loaded, call: Call) -> Seen:
 
 
 def check(loaded: Loaded, call: Call) -> None:
-    """A good call does over every binding what the model says."""
+    """Check a valid call with every binding against the model."""
     seen = compare(loaded, call)
     made = call.make()
     expected = echo.answer(loaded.batch, call.method, call.in_order(made))
@@ -135,7 +135,7 @@ MANY = settings(
 
 
 def plain_calls(methods: tuple[Method, ...], times: int) -> Iterator[Call]:
-    """Every method in its turn, with arguments that are all different."""
+    """Yield calls of every method, with arguments that are all different."""
     random = Random(7)
     makers: dict[type, Callable[[Kind], Value]] = {
         str: lambda _: value(same, "é\0x"[: random.randint(1, 3)] * random.choice((0, 1, 9, 2000))),
@@ -181,7 +181,7 @@ def test_calls_leave_no_object_behind(loaded: Loaded, binding: Binding) -> None:
 
     tracemalloc.start()
     try:
-        for _ in range(2):  # what is made once is made
+        for _ in range(2):  # one-time allocations are done
             work()
         before, *_, after = [work() for _ in range(4)]
     finally:

@@ -53,7 +53,7 @@ def problems(error: hardpoint.HardpointError) -> tuple[hardpoint.Problem, ...]:
     return error.problems
 
 
-# -- no library at all -------------------------------------------------------------------------------------------------
+# -- files that are not libraries --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", ["no/such/file.so", "", "a\0b", "/etc/passwd/x.so"])
@@ -124,7 +124,7 @@ CONTENTS = {
 
 
 @pytest.mark.parametrize("name", CONTENTS)
-def test_what_is_not_elf(tmp_path: Path, name: str) -> None:
+def test_a_file_that_is_not_elf(tmp_path: Path, name: str) -> None:
     content, found = CONTENTS[name]
     (tmp_path / "x.so").write_bytes(content)
     [problem] = problems(refused(tmp_path / "x.so", hardpoint.NotAPluginError))
@@ -244,7 +244,7 @@ def test_32_bits(tmp_path: Path) -> None:
     )
 
 
-# -- what it needs of the system ---------------------------------------------------------------------------------------
+# -- requirements on the system ----------------------------------------------------------------------------------------
 
 
 MUSL = "build it on a system with glibc, such as debian:bookworm, not on Alpine and not with musl-gcc"
@@ -349,7 +349,7 @@ def test_a_path_that_the_dynamic_loader_would_change(compiler: Compiler, tmp_pat
 
 
 def test_a_sanitizer_that_the_host_does_not_run_with(compiler: Compiler) -> None:
-    """It would end the process from within dlopen."""
+    """It would end the process in dlopen."""
     [problem] = problems(
         refused(compiler.library("english/english.c", "-fsanitize=address"), hardpoint.IncompatibleError)
     )
@@ -435,7 +435,7 @@ def test_a_missing_symbol(compiler: Compiler, ran: Path) -> None:
     assert not ran.exists()
 
 
-# -- who it is ---------------------------------------------------------------------------------------------------------
+# -- notes, manifests and vtables --------------------------------------------------------------------------------------
 
 
 class Case(NamedTuple):

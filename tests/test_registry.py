@@ -69,7 +69,7 @@ def test_load_by_name(folder: Path, way: Way) -> None:
     hardpoint.close(english)
 
 
-def test_what_is_known_of_each(folder: Path) -> None:
+def test_the_fields_of_each_plugin(folder: Path) -> None:
     found = next(iter(hardpoint.Registry([folder])))
     assert (found.name, found.contract, found.version, found.release, found.status, found.problems) == (
         "english", "greeter", "1.0", "1.0.0", "fits", (),
@@ -96,7 +96,7 @@ def test_a_relative_place_outlives_a_change_of_folder(folder: Path, monkeypatch:
     assert hardpoint.info(registry.load("spanish", Greeter)).path == "plugins/spanish.so"
 
 
-def test_what_does_not_fit_says_why_when_it_is_loaded(tmp_path: Path, plugin: Callable[..., Path]) -> None:
+def test_loading_a_plugin_that_does_not_fit_raises_the_reason(tmp_path: Path, plugin: Callable[..., Path]) -> None:
     path = plugin(tmp_path / "english.so", "english", "1.0.0", "-DGREET=NULL", "-DFLAGS=UINT64_C(1)<<40")
     registry = hardpoint.Registry([tmp_path])
     [found] = registry
@@ -109,7 +109,7 @@ def test_what_does_not_fit_says_why_when_it_is_loaded(tmp_path: Path, plugin: Ca
     assert (caught.value.path, caught.value.problems) == (str(path), found.problems)
 
 
-def test_a_first_one_that_does_not_fit_is_not_passed_over(tmp_path: Path, plugin: Callable[..., Path]) -> None:
+def test_a_first_match_that_does_not_fit_is_not_skipped(tmp_path: Path, plugin: Callable[..., Path]) -> None:
     plugin(tmp_path / "a/english.so", "english", "1.0.0", "-DGREET=NULL")
     plugin(tmp_path / "b/english.so")
     registry = hardpoint.Registry([tmp_path / "a", tmp_path / "b"])
@@ -118,7 +118,7 @@ def test_a_first_one_that_does_not_fit_is_not_passed_over(tmp_path: Path, plugin
         registry.load("english", Greeter)
 
 
-def test_another_file_than_the_one_found_is_stale(folder: Path) -> None:
+def test_a_file_replaced_after_discovery_is_stale(folder: Path) -> None:
     registry = hardpoint.Registry([folder])
     shutil.copy(folder / "spanish.so", folder / "new")
     os.replace(folder / "new", folder / "english.so")
@@ -154,7 +154,7 @@ def test_two_majors_are_two_plugins(compiler: Compiler, tmp_path: Path) -> None:
     assert hardpoint.info(registry.load("english", Greeter)).path == str(tmp_path / "one.so")
 
 
-# -- which one ---------------------------------------------------------------------------------------------------------
+# -- selection ---------------------------------------------------------------------------------------------------------
 
 
 def test_within_a_place_the_newest_release_wins(tmp_path: Path, plugin: Callable[..., Path]) -> None:
@@ -180,7 +180,7 @@ CHOICES = {
     "==1.2": "1.2",
     "~=1.5": "1.5",
     ">=2": "2.0",  # of the second place; not 2.1rc1
-    ">=2.1rc1": "2.1rc1",  # which the specifier names
+    ">=2.1rc1": "2.1rc1",  # named by the specifier
     "<1": "0.9b1",  # nothing else satisfies
     "!=1.5,<2": "1.2",
     "": "1.5",
@@ -210,7 +210,7 @@ def test_no_release_that_satisfies(tmp_path: Path, plugin: Callable[..., Path]) 
     )
 
 
-def test_a_release_that_is_no_version_is_taken_without_a_specifier_alone(
+def test_a_release_that_is_not_a_version_loads_only_without_a_specifier(
     tmp_path: Path, plugin: Callable[..., Path]
 ) -> None:
     plugin(tmp_path / "english.so", "english", "nightly")
@@ -220,7 +220,7 @@ def test_a_release_that_is_no_version_is_taken_without_a_specifier_alone(
         registry.load("english", Greeter, release=">=0")
 
 
-def test_what_is_no_specifier(folder: Path) -> None:
+def test_an_invalid_specifier(folder: Path) -> None:
     with pytest.raises(ValueError, match=r"^release is a specifier such as '>=1\.2,<2', not 'newest'$"):
         hardpoint.Registry([folder]).load("english", Greeter, release="newest")
     number: Any = 1.2
@@ -229,7 +229,7 @@ def test_what_is_no_specifier(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("wrong", [None, 3, [], b"english"], ids=repr)
-def test_a_name_that_is_no_text(folder: Path, wrong: Any) -> None:
+def test_a_name_that_is_not_a_str(folder: Path, wrong: Any) -> None:
     registry = hardpoint.Registry([folder])
     for act in (lambda: registry.load(wrong, Greeter), lambda: registry.add(wrong, Transformer, Shout)):
         with pytest.raises(TypeError) as caught:
@@ -237,10 +237,10 @@ def test_a_name_that_is_no_text(folder: Path, wrong: Any) -> None:
         assert str(caught.value) == f"name is a plugin's name such as 'english', not {wrong!r}"
 
 
-# -- no such name ------------------------------------------------------------------------------------------------------
+# -- unknown names -----------------------------------------------------------------------------------------------------
 
 
-def test_a_name_that_nothing_has(folder: Path, tmp_path: Path) -> None:
+def test_an_unknown_name(folder: Path, tmp_path: Path) -> None:
     (folder / "bad.so").touch()
     with pytest.raises(hardpoint.PluginNotFoundError) as caught:
         hardpoint.Registry([folder, tmp_path / "gone", tmp_path]).load("englsh", Greeter)
@@ -288,7 +288,7 @@ def test_the_name_of_a_bad_file_gives_its_own_error(tmp_path: Path, compiler: Co
     assert [problem.code for problem in refused.value.problems] == ["manifest-malformed"]
 
 
-def test_a_class_that_is_no_contract(folder: Path) -> None:
+def test_a_class_that_is_not_a_contract(folder: Path) -> None:
     with pytest.raises(TypeError, match="is not a contract"):
         hardpoint.Registry([folder]).load("english", Shout)
 
@@ -296,7 +296,7 @@ def test_a_class_that_is_no_contract(folder: Path) -> None:
 # -- all of them -------------------------------------------------------------------------------------------------------
 
 
-def test_load_all_keeps_what_failed(folder: Path, compiler: Compiler, plugin: Callable[..., Path], way: Way) -> None:
+def test_load_all_collects_failures(folder: Path, compiler: Compiler, plugin: Callable[..., Path], way: Way) -> None:
     plugin(folder / "z/english.so")  # shadowed
     plugin(folder / "empty.so", "empty", "1.0.0", "-DGREET=NULL")
     (folder / "text.so").write_text("text")
@@ -310,7 +310,7 @@ def test_load_all_keeps_what_failed(folder: Path, compiler: Compiler, plugin: Ca
         hardpoint.close(each)
 
 
-def test_load_all_keeps_what_goes_wrong_later(folder: Path) -> None:
+def test_load_all_collects_files_deleted_after_discovery(folder: Path) -> None:
     registry = hardpoint.Registry([folder])
     (folder / "english.so").unlink()
     plugins = registry.load_all(Greeter)
@@ -584,7 +584,7 @@ def test_python_plugins_alone_need_no_inspect(run_python: RunPython, folder: Pat
     assert run_python(code).stdout == "\n"
 
 
-def test_what_is_exported_late(run_python: RunPython) -> None:
+def test_registry_names_are_imported_lazily(run_python: RunPython) -> None:
     code = (
         "import sys, hardpoint\nprint('hardpoint.registry.registry' in sys.modules)\n"
         "from hardpoint import *\nprint(Registry is hardpoint.Registry, Allow.__name__, FoundPlugin.__name__)\nhardpoint.Nobody"

@@ -170,7 +170,7 @@ def test_a_needed_name_with_a_slash_is_a_path(compiler: Compiler, pair: Path) ->
         assert search_path.find("./missing/libhpbase.so", elf, str(pair)) is None
 
 
-def test_a_file_of_another_machine_is_passed_over(compiler: Compiler, pair: Path) -> None:
+def test_a_file_of_another_machine_is_skipped(compiler: Compiler, pair: Path) -> None:
     """As by the dynamic linker, which continues with the next folder."""
     wrong = pair / "wrong"
     wrong.mkdir()

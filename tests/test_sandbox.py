@@ -44,11 +44,11 @@ class Escape(Protocol):
         ...
 
     def environment(self) -> str:
-        """Every variable, a line each."""
+        """Return the environment, one variable a line."""
         ...
 
     def descriptors(self) -> str:
-        """Every open descriptor and what it is, a line each."""
+        """Return the open descriptors and their targets, one a line."""
         ...
 
 
@@ -117,15 +117,13 @@ def test_files_of_the_host_are_out_of_reach(what: str, confined: Escape, free: E
 
 
 @pytest.mark.parametrize("what", ["truncate", "chmod", "utimes"])
-def test_what_landlock_leaves_open_is_refused_as_a_call(
-    what: str, confined: Escape, free: Escape, secret: Path
-) -> None:
+def test_seccomp_refuses_what_landlock_does_not_cover(what: str, confined: Escape, free: Escape, secret: Path) -> None:
     assert confined.attempt(what, str(secret)) in {"EACCES", "EPERM"}
     assert free.attempt(what, str(secret)) == "done"
 
 
 @needs_landlock
-def test_not_even_its_own_folder_is_open_nor_passwords(library: Path, confined: Escape, free: Escape) -> None:
+def test_its_own_folder_and_passwords_cannot_be_read(library: Path, confined: Escape, free: Escape) -> None:
     beside = library.parent / "beside"
     beside.write_text("")
     attempts = [("read", str(beside)), ("make", str(library.parent / "new")), ("read", "/etc/passwd"), ("user", "root")]
@@ -141,7 +139,7 @@ def test_others_are_hidden_under_proc_too(confined: Escape, free: Escape) -> Non
 
 
 @needs_landlock
-def test_read_and_write_open_what_they_name_and_no_more(library: Path, tmp_path: Path) -> None:
+def test_read_and_write_allow_only_the_named_paths(library: Path, tmp_path: Path) -> None:
     for name in ("shelf", "desk", "safe"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_text("")
@@ -189,7 +187,7 @@ def test_no_socket_is_made(family: int, confined: Escape, free: Escape) -> None:
 
 
 @pytest.mark.parametrize("what", ["sendto", "sendmsg"])
-def test_a_pair_of_sockets_reaches_nobody_else(what: str, confined: Escape, free: Escape, tmp_path: Path) -> None:
+def test_a_socket_pair_cannot_reach_other_sockets(what: str, confined: Escape, free: Escape, tmp_path: Path) -> None:
     path = str(tmp_path / "log")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
         log.bind(path)
@@ -197,7 +195,7 @@ def test_a_pair_of_sockets_reaches_nobody_else(what: str, confined: Escape, free
         assert free.attempt(what, path) == "done"
 
 
-def test_network_gives_it_back(library: Path) -> None:
+def test_network_allows_it(library: Path) -> None:
     plugin = load(library, network=True)
     with socket.create_server(("127.0.0.1", 0)) as server:
         assert plugin.attempt("connect", str(server.getsockname()[1])) == "done"
@@ -213,19 +211,19 @@ def test_network_gives_it_back(library: Path) -> None:
 @pytest.mark.parametrize(
     ("what", "answer"), [("fork", "EPERM"), ("vfork", "EPERM"), ("clone3", "ENOSYS"), ("spawn", "EPERM")]
 )
-def test_it_starts_no_process(what: str, answer: str, confined: Escape, free: Escape) -> None:
+def test_it_cannot_start_a_process(what: str, answer: str, confined: Escape, free: Escape) -> None:
     assert confined.attempt(what, "/bin/true") == answer
     assert free.attempt(what, "/bin/true") == "done"
 
 
-def test_it_becomes_no_other_program(library: Path, confined: Escape) -> None:
+def test_it_cannot_exec(library: Path, confined: Escape) -> None:
     assert confined.attempt("exec", "/bin/true") == "EPERM"
     plugin = load(library, sandbox=False)
     with pytest.raises(hardpoint.HardpointError, match=r"the worker exited with status 0 in attempt"):
         plugin.attempt("exec", "/bin/true")
 
 
-def test_processes_gives_them_back(library: Path) -> None:
+def test_processes_allows_them(library: Path) -> None:
     plugin = load(library, processes=True)
     assert [plugin.attempt(what, "/bin/true") for what in ("fork", "vfork", "clone3", "spawn")] == ["done"] * 4
     assert "processes: can start others, which can outlive it" in lines(plugin)
@@ -233,7 +231,7 @@ def test_processes_gives_them_back(library: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["kill", "tgkill", "sigqueue", "pidfd", "ptrace", "peek", "limit other", "owner"])
-def test_other_processes_are_let_alone(what: str, confined: Escape, free: Escape, victim: int) -> None:
+def test_other_processes_cannot_be_accessed(what: str, confined: Escape, free: Escape, victim: int) -> None:
     assert confined.attempt(what, str(victim)) == "EPERM"
     assert free.attempt(what, str(victim)) == ("EFAULT" if what == "peek" else "done")
 
@@ -331,16 +329,16 @@ def test_system_calls_that_a_plugin_has_no_use_for(
     if answer == "EPERM" and OUTER_FILTER:
         pytest.skip("these tests run under another filter, which refuses it as well: a container's, say")
     assert answer != "EPERM"
-    if answer not in {"ENOSYS", call.answer}:  # the kernel may be built without it
+    if answer not in {"ENOSYS", call.answer}:  # the kernel may have been built without it
         assert (call.name, answer) == (call.name, call.answer)
 
 
-def test_a_call_of_a_later_kernel_is_not_there_yet(confined: Escape) -> None:
+def test_an_unknown_system_call_is_enosys(confined: Escape) -> None:
     assert confined.attempt("call", "4000 0") == "ENOSYS"
 
 
 @pytest.mark.skipif(MACHINE != "x86_64", reason="only x86-64 has other ABIs to call the kernel by")
-def test_no_other_abi_leads_around_the_filter(confined: Escape, free: Escape) -> None:
+def test_other_abis_do_not_bypass_the_filter(confined: Escape, free: Escape) -> None:
     assert confined.attempt("i386", "") == "EPERM"
     assert free.attempt("i386", "") in {"done", "ENOSYS"}
     assert confined.attempt("call", f"{0x40000000 + 39}") == "EPERM"
@@ -514,14 +512,14 @@ def test_no_descriptor_of_the_host_is_inherited(library: Path, secret: Path) -> 
         hardpoint.close(plugin)
     kinds = [re.sub(r":.*", "", target) for _, target in listed]
     assert listed[0] == ["0", "/dev/null"]
-    # stdout and stderr; sockets for control, the log and one connection; memory for dropped records, and for payloads
+    # stdout and stderr; the sockets of control, log and one connection; memory for the dropped count and for payloads
     assert sorted(kinds[1:]) == ["/memfd", "/memfd", "pipe", "pipe", "socket", "socket", "socket"]
     assert sorted(target for _, target in listed if "memfd" in target) == [
         "/memfd:hardpoint (deleted)", "/memfd:hardpoint-dropped (deleted)",
     ]  # fmt: skip
 
 
-# -- what a good plugin does still works -------------------------------------------------------------------------------
+# -- allowed: the needs of well-behaved plugins ------------------------------------------------------------------------
 
 
 GOOD = {
@@ -531,7 +529,7 @@ GOOD = {
 
 
 @pytest.mark.parametrize("what", GOOD)
-def test_what_plugins_do(what: str, confined: Escape, free: Escape) -> None:
+def test_allowed_operations(what: str, confined: Escape, free: Escape) -> None:
     assert free.attempt(what, GOOD[what]) == "done"
     assert confined.attempt(what, GOOD[what]) == "done"
 
@@ -614,7 +612,7 @@ def test_a_pinned_library_loads(library: Path) -> None:
             assert plugin.attempt("read", str(library)) == "EACCES"
 
 
-# -- how it dies -----------------------------------------------------------------------------------------------------
+# -- crashes ---------------------------------------------------------------------------------------------------------
 
 
 needs_extension = pytest.mark.skipif(not CAN_BUILD_NATIVE, reason="the native stack is told by an extension in C")
@@ -629,7 +627,7 @@ def death(library: Path, how: str) -> hardpoint.CrashedError:
 
 
 @needs_extension
-def test_a_crash_tells_the_address_and_the_native_stack(library: Path) -> None:
+def test_a_crash_reports_the_address_and_the_native_stack(library: Path) -> None:
     error = death(library, "segv")
     first, *frames = error.stderr.splitlines()
     assert error.signal == signal.SIGSEGV
@@ -640,7 +638,7 @@ def test_a_crash_tells_the_address_and_the_native_stack(library: Path) -> None:
 
 
 @needs_extension
-def test_a_full_stack_is_told_from_another_one(library: Path) -> None:
+def test_a_stack_overflow_is_reported(library: Path) -> None:
     error = death(library, "overflow")
     first, *frames = error.stderr.splitlines()
     assert error.signal == signal.SIGSEGV
@@ -650,7 +648,7 @@ def test_a_full_stack_is_told_from_another_one(library: Path) -> None:
 
 
 @needs_extension
-def test_an_abort_tells_who_called_it(library: Path) -> None:
+def test_an_abort_reports_its_caller(library: Path) -> None:
     error = death(library, "abort")
     assert error.signal == signal.SIGABRT
     assert error.stderr.startswith("SIGABRT:\n")
@@ -662,7 +660,7 @@ def test_a_plugin_may_have_its_own_handlers(library: Path) -> None:
     assert (error.signal, error.status, error.stderr) == (None, 7, "")
 
 
-def test_without_the_extension_python_tells_the_signal(run_python: RunPython) -> None:
+def test_without_the_extension_python_reports_the_signal(run_python: RunPython) -> None:
     done = run_python(
         "import os, sys; sys.modules['hardpoint.isolation.worker._crash'] = None\n"
         "from hardpoint.isolation.worker import crash; crash.install(); crash.guard(); os.kill(os.getpid(), 11)",
@@ -672,8 +670,8 @@ def test_without_the_extension_python_tells_the_signal(run_python: RunPython) ->
     assert done.stderr.startswith("Fatal Python error: Segmentation fault\n")
 
 
-def test_a_crash_under_the_loaders_lock_is_told_and_does_not_hang(compiler: Compiler) -> None:
-    """The thread that dies cannot name the functions while the other one has the lock, and is not waited for."""
+def test_a_crash_under_the_loaders_lock_is_reported_and_does_not_hang(compiler: Compiler) -> None:
+    """The crashing thread cannot resolve function names while another holds the lock, and does not wait for it."""
     compiler.header(Escape)
     library = compiler.library("escape.c", "-pthread", "-ldl", "-Wno-infinite-recursion", "-DAT_START")
     with pytest.raises(hardpoint.CrashedError, match="the worker was killed by SIGSEGV in loading") as caught:
@@ -684,7 +682,7 @@ def test_a_crash_under_the_loaders_lock_is_told_and_does_not_hang(compiler: Comp
 # -- what is reported --------------------------------------------------------------------------------------------------
 
 
-def test_what_is_in_force_can_be_asked_for(confined: Escape) -> None:
+def test_info_lists_limits_and_sandbox(confined: Escape) -> None:
     told = lines(confined)
     assert told[:3] == (
         "no core dumps",
@@ -701,7 +699,7 @@ def test_what_is_in_force_can_be_asked_for(confined: Escape) -> None:
         assert not lacking(confined)
 
 
-def test_what_is_turned_off_is_said(free: Escape) -> None:
+def test_disabled_parts_are_listed(free: Escape) -> None:
     assert lines(free) == ("no core dumps", "lacking: sandbox=False leaves files, network and processes to the plugin")
 
 
@@ -728,14 +726,14 @@ def without(run_python: RunPython, library: Path, mode: object) -> list[str]:
     return str(run_python(code).stdout).splitlines()
 
 
-def test_what_the_kernel_lacks_is_said(run_python: RunPython, library: Path) -> None:
+def test_missing_kernel_features_are_listed(run_python: RunPython, library: Path) -> None:
     assert [line for line in without(run_python, library, True) if line.startswith("lacking")] == [
         "lacking: files are not confined: the kernel has no Landlock (Linux 5.13 has it, if it is turned on)",
         f"lacking: system calls are not confined: the kernel refuses a seccomp filter here ({os.strerror(errno.ENOSYS)})",
     ]
 
 
-def test_what_the_kernel_lacks_is_an_error_if_it_is_required(run_python: RunPython, library: Path) -> None:
+def test_missing_kernel_features_are_an_error_if_required(run_python: RunPython, library: Path) -> None:
     (told,) = without(run_python, library, "required")
     assert told == (
         f"LoadError {library} is not loaded: needs the whole sandbox for Isolation(sandbox='required'), found: files are not "
@@ -746,7 +744,7 @@ def test_what_the_kernel_lacks_is_an_error_if_it_is_required(run_python: RunPyth
 
 
 @needs_landlock
-def test_required_loads_where_nothing_lacks(library: Path) -> None:
+def test_required_loads_if_nothing_is_missing(library: Path) -> None:
     with hardpoint.loaded(library, Escape, isolated=Isolation(sandbox="required")) as plugin:
         assert plugin.attempt("fork", "") == "EPERM"
 
@@ -774,17 +772,17 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("options", "message"), WRONG, ids=lambda each: str(each) if isinstance(each, dict) else "")
-def test_options_that_cannot_be(options: dict[str, Any], message: str, library: Path) -> None:
+def test_invalid_options(options: dict[str, Any], message: str, library: Path) -> None:
     with pytest.raises(ValueError, match=r"^Isolation\(") as caught:
         load(library, **options)
     assert str(caught.value) == message
 
 
-def test_an_option_that_there_is_not() -> None:
+def test_an_unknown_option() -> None:
     with pytest.raises(TypeError, match="sandboxed="):
         Isolation(sandboxed=True)  # type: ignore[call-arg]
 
 
-def test_isolated_is_not_anything(library: Path) -> None:
+def test_an_invalid_value_of_isolated(library: Path) -> None:
     with pytest.raises(TypeError, match=r"^isolated is True, False or an Isolation\(...\), not dict$"):
         hardpoint.load(library, Escape, isolated={"memory": "1GiB"})  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""From `hardpoint new` to an installed plugin that `hardpoint list` shows, as an author and a user have it."""
+"""From `hardpoint new` to an installed plugin in `hardpoint list`, as authors and users do it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOIN = "Moin, World!"
 
 
 class Environment:
-    """A virtual environment that has hardpoint from its wheel, and borrows all else from this one."""
+    """A virtual environment with hardpoint from its wheel, and all other packages from this one."""
 
     def __init__(self, folder: Path, hardpoint: Path) -> None:
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
@@ -25,13 +25,13 @@ class Environment:
         self.packages = Path(
             self.run(self.python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip()
         )
-        # Put into sys.path and not read for .pth files: what is installed there in place of a wheel stays hidden.
+        # Added to sys.path without reading .pth files, so that an editable install there stays hidden.
         borrowed = [path for path in sys.path if path.endswith("site-packages")]
         (self.packages / "borrowed.pth").write_text("\n".join(borrowed))
         self.pip("install", hardpoint)
 
     def run(self, *words: str | Path, cwd: Path | str = "/", status: int = 0, **env: str) -> str:
-        """Run a command; return its stdout, or stderr if it is to fail. The environment's commands come first."""
+        """Run a command with the environment's commands first. Return its stdout, or its stderr if it should fail."""
         path = f"{self.bin}{os.pathsep}{BIN}{os.pathsep}{os.environ['PATH']}"
         own = {
             key: value for key, value in os.environ.items() if not key.startswith(("HARDPOINT_", "PYTEST_", "PYTHON"))
@@ -59,7 +59,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Enviro
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, environment: Environment) -> Path:
-    """What `hardpoint new` writes, with one of its TODOs done."""
+    """Create a project with `hardpoint new`, and complete one of its TODOs."""
     if shutil.which("make") is None:
         pytest.skip("there is no make")
     folder = tmp_path_factory.mktemp("project")
@@ -82,7 +82,7 @@ def plugin_wheel(project: Path, environment: Environment) -> Path:
 
 
 def repair(wheel: Path, environment: Environment, search: str = "") -> Path:
-    """`auditwheel repair`, as docs/shipping.md has it; `search` is where it finds other libraries."""
+    """Run `auditwheel repair` as in docs/shipping.md; `search` is its search path for other libraries."""
     for tool in ("auditwheel", "patchelf"):
         if shutil.which(tool, path=f"{BIN}{os.pathsep}{os.environ['PATH']}") is None:
             pytest.skip(f"there is no {tool}")
@@ -98,7 +98,7 @@ def repaired(plugin_wheel: Path, environment: Environment) -> Path:
 
 
 def contents(wheel: Path) -> list[str]:
-    """The files in a wheel, without its metadata."""
+    """Return the files in a wheel, without its metadata."""
     names = zipfile.ZipFile(wheel).namelist()
     return [name for name in names if ".dist-info/" not in name and not name.endswith("/")]
 
@@ -143,7 +143,7 @@ def test_auditwheel_takes_it_for_every_linux_that_it_runs_on(repaired: Path, env
 
 @pytest.fixture(scope="module")
 def vendored(project: Path, environment: Environment, tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """The environment with a plugin whose wheel has the other library that it needs; where that was built is gone."""
+    """An environment with a plugin whose wheel contains a needed library, which was deleted where it was built."""
     folder = tmp_path_factory.mktemp("vendored")
     (folder / "moin.c").write_text('const char *moin(void);\nconst char *moin(void) { return "Moin"; }\n')
     environment.run("cc", "-shared", "-fPIC", "-Wl,-soname,libmoin.so.1", "-o", "libmoin.so.1", "moin.c", cwd=folder)
@@ -166,7 +166,7 @@ def test_auditwheel_brings_the_other_library_along(vendored: Environment) -> Non
     [library] = (vendored.packages / "low_german.libs").iterdir()
     assert library.name.startswith("libmoin-")
     facts = vendored.hardpoint("inspect", vendored.packages / "hardpoint_plugins/low-german/low-german.so")
-    assert "  plugin    low-german 0.1.0\n" in facts  # the note has outlived patchelf
+    assert "  plugin    low-german 0.1.0\n" in facts  # the note survived patchelf
     assert f"  needs     {library.name}\n" in facts
     assert "  runpath   $ORIGIN/../../low_german.libs\n" in facts
 

@@ -132,7 +132,7 @@ def test_torture(probe_library: Path, seconds: float) -> None:
         time.sleep(torture.random.uniform(0.001, 0.05))
         try:
             torture.disturb()
-        except hardpoint.CrashedError:  # it was killed while it started
+        except hardpoint.CrashedError:  # killed while it was starting
             torture.counts["died at the start"] += 1
     torture.ended.set()
     for thread in threads:

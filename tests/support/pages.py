@@ -1,14 +1,14 @@
-"""A page's code blocks, done as they say: files are written, C is compiled, commands are run and their output compared.
+"""Execute the code blocks of a page: write files, compile C, run commands and compare their output.
 
-What becomes of a block is said by its language, and by what stands behind it:
+The language of a block and the words after it select the action:
 
-    file=NAME       written to that file; C that has a plugin's macro is written to the plugin's name without saying so
-    from=FILE       stands so in that file of the project
-    by=FILE         done by that file of the project, which has each of its lines, or reads them: it names the page
-    c               compiled, if it is written nowhere
-    console         each command after a $ is run by bash, and its output compared; ... stands for any text; cd lasts
-    pycon           a session of Python, as a doctest; all of a page's are one session
-    python          run, if it is written nowhere
+    file=NAME       written to that file; C with a plugin's macro is written to a file with the plugin's name by default
+    from=FILE       compared with that file of the project, which has to contain it
+    by=FILE         executed by that file of the project, which contains each line or reads the block: it names the page
+    c               compiled, if it is not written to a file
+    console         bash runs each command after a $, and the output is compared; ... stands for any text; cd persists
+    pycon           a Python session, as a doctest; all of a page's blocks are one session
+    python          run, if it is not written to a file
     json, toml      parsed
 """
 
@@ -40,16 +40,16 @@ class Block(NamedTuple):
     language: str
     text: str
     file: str | None
-    """Where it is written to."""
+    """The file to write it to."""
     source: str | None
-    """Where it is from."""
+    """The file of the project that contains it."""
     by: str | None
-    """What does it, if `follow` does not."""
+    """The file of the project that executes it, if `follow` does not."""
     line: int
 
 
 def blocks(page: str) -> list[Block]:
-    """The code blocks of a page, a path from the project's folder, in their order."""
+    """Return the code blocks of a page in order; `page` is a path relative to the project."""
     whole = written(page)
     return [_block(match, whole) for match in _FENCE.finditer(whole)]
 
@@ -68,13 +68,13 @@ def _block(match: re.Match[str], whole: str) -> Block:
 
 
 def commands(text: str) -> list[tuple[str, str]]:
-    """Each command of a console block with what it prints."""
+    """Return each command of a console block with its output."""
     parts = re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]
     return [(command, printed) for command, _, printed in (part.partition("\n") for part in parts)]
 
 
 def follow(page: str, folder: Path, compiler: Compiler) -> None:
-    """Do all that a page says, in the folder, which is the working directory."""
+    """Execute all blocks of a page in `folder`, which has to be the working directory."""
     session: dict[str, object] = {}
     here = folder
     for block in blocks(page):
@@ -114,7 +114,7 @@ def _look_up(page: str, block: Block, where: str) -> None:
 
 
 def _run(where: str, command: str, printed: str, folder: Path) -> None:
-    own = command.startswith("./build.sh")  # which says what it makes on stderr
+    own = command.startswith("./build.sh")  # it reports its progress on stderr
     done = subprocess.run(
         ["bash", "-c", command], cwd=ROOT if own else folder, capture_output=True, text=True, check=False,
         stdin=subprocess.DEVNULL, env={**os.environ, "COLUMNS": "100"},
@@ -125,7 +125,7 @@ def _run(where: str, command: str, printed: str, folder: Path) -> None:
 
 
 def _agrees(found: str, printed: str) -> bool:
-    """True if the output matches, with any text for `...`. A regular expression took 15 s for a dump full of dots."""
+    """True if the output matches, with any text for `...`; a regular expression took 15 s for a dump full of dots."""
     first, *others = printed.split("...")
     if not others:
         return found == printed
