@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SOURCE = Path(hardpoint.__file__).resolve().parent
-ROOMS = (
+ROOMS: list[str] = (
     "fields problems errors version launcher table ffi definition elf file preflight isolation backend binding inprocess "
     "isolation.worker isolation.host loading pickling aio contracts registry authoring conformance benchmark cli"
 ).split()

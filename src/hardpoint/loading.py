@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from _thread import RLock
+from collections.abc import Mapping
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
@@ -19,7 +20,7 @@ from .preflight.checks import require_fit
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from .backend import Backend
     from .definition.model import Contract
@@ -121,8 +122,6 @@ def encode(config: str | Mapping[str, Any] | None) -> bytes | None:
     """Encode a config as UTF-8, a mapping as JSON. Raises TypeError or ValueError if that is not possible."""
     if config is None or isinstance(config, str):
         return None if config is None else to_text(config, "load() argument 'config'")
-    from collections.abc import Mapping
-
     if not isinstance(config, Mapping):
         raise TypeError(f"load() argument 'config' must be str, a mapping or None, not {type(config).__name__}")
     import json  # 3 ms, for configs that are mappings

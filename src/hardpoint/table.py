@@ -37,6 +37,7 @@ def _line(cells: tuple[str, ...], widths: list[int], text_columns: int) -> str:
 
 def show(table: Table) -> None:
     """Print the table with rich. Raises ImportError without it. Cells are Text: a file must not inject markup."""
+    # an extra, and 50 ms
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table as RichTable

@@ -34,7 +34,7 @@ def check_matplotlib() -> None:
 def draw(result: dict[str, Any], path: str) -> None:
     """Write the plot: dots for single calls, lines over the sizes of a payload and over the number of threads."""
     check_matplotlib()
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure  # an extra, and a second or more
 
     strips = _strips(result["cases"])
     heights = [_height(kind, cases) for kind, cases in strips]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import marshal
 import os
 import sys
+from itertools import repeat
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +92,7 @@ class _Worker:
 
     def together(self, index: int, threads: int, seconds: float) -> float:
         """Calls a second by so many threads together, on one plugin object."""
-        from threading import Barrier, Thread
+        from threading import Barrier, Thread  # 1 ms, which would be missing from the start-up that is measured
 
         case = self._workload.cases[index]
         if self._row == "python":
@@ -158,8 +159,6 @@ def _timer(case: Case, plugin: Any) -> Run:
         f"    for _ in few: {call}\n"
         f"    return clock() - start\n"
     )
-    from itertools import repeat
-
     values = dict(zip(names, own_values(case.method, case.values), strict=True))
     scope: dict[str, Any] = {"plugin": plugin, "clock": perf_counter_ns, "repeat": repeat, **values}
     exec(source, scope)  # noqa: S102 - every name in it is an identifier of the contract's

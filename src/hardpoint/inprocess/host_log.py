@@ -52,8 +52,9 @@ class _Channel:
     """One socket pair and the thread that reads it."""
 
     def __init__(self) -> None:
+        # 10 ms together; only hosts whose plugins can log pay it
         import atexit
-        import logging  # 5 ms; only hosts whose plugins can log pay it
+        import logging
         import threading
 
         self._logging = logging

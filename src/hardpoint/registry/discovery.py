@@ -141,7 +141,7 @@ def _entry_point(name: str, value: str) -> Place:
     top, *rest = value.strip().split(".")
     if not value.replace(".", "_").isidentifier():
         return Place(label, "installed", "not the name of a package, such as my_package or my_package.native")
-    from importlib.util import find_spec
+    from importlib.util import find_spec  # 1 ms, for hosts with plugins in packages
 
     try:
         spec = find_spec(top)

@@ -65,7 +65,7 @@ def _is_entry(entry: Any) -> bool:
 
 def write_lock(path: str, entries: Sequence[dict[str, str]]) -> None:
     """Write a lock file by rename, so that a host reading meanwhile sees the old one or the new one. Raises OSError."""
-    import json
+    import json  # 3 ms, which hosts without a lock do not pay
 
     path = os.path.realpath(path)  # rename(2) would replace a symbolic link itself, even /dev/stdout
     if os.path.exists(path) and not os.path.isfile(path):

@@ -178,6 +178,7 @@ class Registry:
             raise not_found(self, name, contract)
         if release is None:
             return candidates[0]
+        # 15 ms, for hosts that ask for a release
         from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
         if not isinstance(release, str):
@@ -218,7 +219,7 @@ def _newest_first(group: list[FoundPlugin]) -> list[FoundPlugin]:
 
 def _version(found: FoundPlugin) -> Any:
     """The release as a Version; None if it is not a valid one."""
-    from packaging.version import InvalidVersion, Version
+    from packaging.version import InvalidVersion, Version  # 7 ms, where releases are compared
 
     try:
         return Version(found.release or "")

@@ -13,6 +13,7 @@ import logging
 import mmap
 import os
 import select
+import sys
 import threading
 from _thread import RLock
 from collections import deque
@@ -144,8 +145,6 @@ class Reader:
         try:
             read(output)
         except BaseException:  # noqa: BLE001 - of a logging handler: report it as a thread's, and go on
-            import sys
-
             threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
 
     def _lines(self, output: Output) -> None:
