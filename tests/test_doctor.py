@@ -20,7 +20,7 @@ from test_refusals import greeter_for
 import hardpoint.binding
 from hardpoint.binding import default
 from hardpoint.cli import main
-from hardpoint.cli.checks import STAGES
+from hardpoint.cli.stages import STAGES
 from hardpoint.problems import ROWS
 
 if TYPE_CHECKING:

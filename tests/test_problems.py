@@ -12,7 +12,7 @@ from conftest import ROOT
 from test_refusals import INCOMPATIBLE
 
 from hardpoint import Problem
-from hardpoint.cli.checks import STAGES
+from hardpoint.cli.stages import STAGES
 from hardpoint.problems import ROWS
 
 if TYPE_CHECKING:

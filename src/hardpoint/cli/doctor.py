@@ -13,16 +13,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .checks import check_library
 from .contracts import named
 from .environment import describe_environment, find_problems
 from .output import coloured, print_fact, print_json, print_problem, printable
+from .stages import check_library
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
     from ..errors import Problem
-    from .checks import Check
+    from .stages import StageResult
 
 _COLOURS = {"ok": 32, "problem": 31, "warning": 33, "not reached": 90}
 
@@ -52,7 +52,9 @@ def run(arguments: Namespace) -> int:
     return 1 if any(problem.fatal for problem in found) else 0
 
 
-def _as_dict(host: dict[str, Any], problems: list[Problem], file: str | None, checks: list[Check]) -> dict[str, Any]:
+def _as_dict(
+    host: dict[str, Any], problems: list[Problem], file: str | None, checks: list[StageResult]
+) -> dict[str, Any]:
     own = [{**check._asdict(), "problems": [problem._asdict() for problem in check.problems]} for check in checks]
     library = {"file": file, "checks": own} if file else {}
     return {"host": host, "problems": [problem._asdict() for problem in problems], **library}
@@ -85,7 +87,7 @@ def _isolation(has: dict[str, Any]) -> str:
     return ", ".join([landlock, *(name if has[name] else f"no {name}" for name in ("seccomp", "memfd", "pidfd"))])
 
 
-def _show_checks(path: str, checks: list[Check]) -> None:
+def _show_checks(path: str, checks: list[StageResult]) -> None:
     print(printable(f"\n{path}"))
     contract = ""
     for check in checks:

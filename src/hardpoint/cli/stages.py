@@ -1,4 +1,4 @@
-"""Run every check that a library goes through before it is loaded, one by one, with its outcome."""
+"""Take a library through every stage of the checks before loading, one by one."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from ..definition.model import Contract
     from ..preflight.checks import Fit, Misfit
 
-Outcome = Literal["ok", "problem", "warning", "not reached"]
+State = Literal["ok", "problem", "warning", "not reached"]
 
 
-class Check(NamedTuple):
-    """One check, with its outcome for this library."""
+class StageResult(NamedTuple):
+    """The result of one stage for this library."""
 
     name: str
     about: str
-    outcome: Outcome
+    outcome: State
     contract: str = ""
     """The contract that is checked; "" if the check is about the whole library."""
     problems: tuple[Problem, ...] = ()
@@ -56,8 +56,8 @@ STAGES = {**_STEPS, **_LIBRARY, **_PLUGIN, **_LOADING}
 """Every check in its order, with a sentence; problems name theirs as their `stage` (hardpoint.problems)."""
 
 
-def check_library(path: str, contract: Contract | None) -> list[Check]:
-    """Check one library, against a contract or against those of its own manifests, without running its code."""
+def check_library(path: str, contract: Contract | None) -> list[StageResult]:
+    """StageResult one library, against a contract or against those of its own manifests, without running its code."""
     passed: list[str] = []
     try:
         with open_library(path) as file:
@@ -78,7 +78,7 @@ def check_library(path: str, contract: Contract | None) -> list[Check]:
     return _in_order(fits, malformed)
 
 
-def _in_order(fits: Sequence[Fit | Misfit], malformed: list[Problem]) -> list[Check]:
+def _in_order(fits: Sequence[Fit | Misfit], malformed: list[Problem]) -> list[StageResult]:
     problems = [*malformed, *(problem for problem in fits[0].problems if problem not in malformed)]
     foreign = {"elf-machine", "host-machine"} & {problem.code for problem in problems}
     # The dependencies and slots of a library for another machine cannot be checked.
@@ -91,29 +91,29 @@ def _in_order(fits: Sequence[Fit | Misfit], malformed: list[Problem]) -> list[Ch
     return checks + _spread(_LOADING, [], {"loading"})
 
 
-def _without_contract(passed: list[str], malformed: list[Problem], problems: list[Problem]) -> list[Check]:
+def _without_contract(passed: list[str], malformed: list[Problem], problems: list[Problem]) -> list[StageResult]:
     """Return the checks of a library with manifests of which none describes a plugin."""
     library = _spread(_LIBRARY, problems, set())
     stopped = _stopped(passed, malformed)
     return [*stopped[: len(_STEPS)], *library, *stopped[len(_STEPS) + len(library) :]]
 
 
-def _stopped(passed: list[str], problems: Sequence[Problem]) -> list[Check]:
+def _stopped(passed: list[str], problems: Sequence[Problem]) -> list[StageResult]:
     """Return the checks where one of the first steps ended the rest."""
-    checks = [Check(name, about, "ok" if name in passed else "not reached") for name, about in STAGES.items()]
+    checks = [StageResult(name, about, "ok" if name in passed else "not reached") for name, about in STAGES.items()]
     checks[len(passed)] = checks[len(passed)]._replace(outcome="problem", problems=tuple(problems))
     return checks
 
 
 def _spread(
     abouts: dict[str, str], problems: Sequence[Problem], unreached: set[str], contract: str = ""
-) -> list[Check]:
+) -> list[StageResult]:
     """Return each check with its own problems; one that has any was reached."""
-    checks: list[Check] = []
+    checks: list[StageResult] = []
     for name, about in abouts.items():
         own = tuple(problem for problem in problems if ROWS[problem.code].stage == name)
-        outcome: Outcome = "not reached" if name in unreached else "ok"
+        outcome: State = "not reached" if name in unreached else "ok"
         if own:
             outcome = "problem" if any(problem.fatal for problem in own) else "warning"
-        checks.append(Check(name, about, outcome, contract, own))
+        checks.append(StageResult(name, about, outcome, contract, own))
     return checks
