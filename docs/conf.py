@@ -1,8 +1,8 @@
 """Sphinx's configuration: `./build.sh docs` writes the site to build/docs; every warning is an error.
 
-Why Sphinx with Furo, and not MkDocs with Material: Material for MkDocs 9.8 is marked inactive on PyPI ("7 - Inactive"),
-and its successor Zensical (0.1) is a beta. Sphinx turns every broken link into an error and needs no network (2026-11).
-The API is Markdown that docs/generate.py writes, not autodoc's: it can be read in the repository too.
+Sphinx with Furo was chosen over MkDocs with Material because Material for MkDocs 9.8 is marked inactive on PyPI
+("7 - Inactive"), and its successor Zensical (0.1) is a beta. Sphinx turns every broken link into an error and needs no
+network (2026-11). docs/generate.py writes the API page, not autodoc, so that it can be read in the repository too.
 """
 
 import sys
@@ -20,13 +20,12 @@ version = release = __version__
 
 extensions = ["myst_parser", "repository_links"]
 
-myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 4
 myst_html_meta = {
-    "description": "hardpoint loads compiled plugins into Python: checked first, typed, fast, or in a sandbox."
+    "description": "hardpoint loads compiled plugins into Python: checked first, typed, fast, and isolated on request."
 }
 
-smartquotes = False  # options start with two dashes
+smartquotes = False  # would turn the two dashes of an option into one
 
 html_theme = "furo"
 html_title = f"hardpoint {release}"
