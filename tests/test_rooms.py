@@ -13,10 +13,10 @@ import pytest
 import hardpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 SOURCE = Path(hardpoint.__file__).resolve().parent
-ROOMS: list[str] = (
+ROOMS: Sequence[str] = (
     "fields problems errors version launcher table ffi definition elf file preflight isolation backend binding inprocess "
     "isolation.worker isolation.host loading pickling aio contracts registry authoring conformance benchmark cli"
 ).split()
