@@ -23,6 +23,7 @@ from processes import eventually
 
 import hardpoint
 from hardpoint.definition.decorators import contract_of
+from hardpoint.isolation.host.spawner import Forked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,12 +56,12 @@ class Fake:
         self.started: Callable[[list[int]], None] = lambda _: None
         """Called at the start, with its ends of the pipe, the socket for log records, and the counter."""
 
-    def fork(self, worker: Any) -> tuple[int, FileIO, socket.socket]:
+    def fork(self, worker: Any) -> Forked:
         process = subprocess.Popen(["sleep", "600"])
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         threading.Thread(target=self._serve, args=(process, mine), daemon=True).start()
         threading.Thread(target=self._wait, args=(process, worker), daemon=True).start()
-        return process.pid, FileIO(os.pidfd_open(process.pid)), theirs
+        return Forked(process.pid, FileIO(os.pidfd_open(process.pid)), theirs)
 
     def _wait(self, process: subprocess.Popen[bytes], worker: Any) -> None:
         worker.has_ended(-process.wait())
