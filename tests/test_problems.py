@@ -73,4 +73,4 @@ def test_the_page_has_every_problem_in_its_group(monkeypatch: pytest.MonkeyPatch
     monkeypatch.syspath_prepend(ROOT / "docs")
     page = import_module("problems").render()
     assert sorted(re.findall("^#### (.*)$", page, re.MULTILINE)) == sorted(ROWS)
-    assert "needs  a regular file\nfound  a directory\ndo     give the path of a .so file\n" in page
+    assert "- *needs*: a regular file\n- *found*: a directory\n- *do*: give the path of a .so file\n" in page
