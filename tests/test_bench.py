@@ -349,7 +349,7 @@ def shown(capsys: pytest.CaptureFixture[str], english: Path, monkeypatch: pytest
     """The output of bench for a given measurement, compared with a second one by --compare."""
 
     def show(now: dict[str, Any], old: dict[str, Any] | None = None, *words: str) -> str:
-        monkeypatch.setattr("hardpoint.benchmark.measure.measure", lambda *_: now)
+        monkeypatch.setattr("hardpoint.cli.bench.measure", lambda *_: now)
         if old:
             (tmp_path / "old.json").write_text(json.dumps(old))
             words = (*words, "--compare", str(tmp_path / "old.json"))

@@ -413,7 +413,7 @@ def test_where_the_native_binding_was_not_built_cffi_is_used(english: Path, run_
     assert (binding, where) == ("cffi", f"{english}x")
     assert message == (
         f"{english}x cannot be called through the native binding: it was not built when hardpoint was installed, which takes "
-        "a C compiler and Python.h; install them (apt-get install gcc python3-dev), and then hardpoint anew; or leave out "
+        "a C compiler and Python.h; install them (apt-get install gcc python3-dev), and then reinstall hardpoint; or leave out "
         "binding='native'"
     )
 
