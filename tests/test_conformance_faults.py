@@ -41,7 +41,7 @@ TIMEOUT = 4
 """Seconds. The checks of threads and memory take a share of it, and each fault's plugin goes through the whole kit."""
 HARDENED = ("-Wl,-z,relro,-z,now", "-lm", "-pthread")
 FAULTS = [
-    Fault("-Wl,-z,execstack", "file.fits", "failed", "a stack that is not executable"),
+    Fault("-Wl,-z,execstack", "file.fits", "failed", "a non-executable stack"),
     Fault("-DEXPORTS_MORE", "file.exports", "warning", "it also exports faulty_helper; compile with -fvisibility=hidden"),
     Fault("-Wl,-z,lazy", "file.hardening", "warning", "link it with -Wl,-z,now"),
     Fault("-Wl,-z,norelro", "file.hardening", "warning", "link it with -Wl,-z,relro"),
