@@ -102,6 +102,13 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("languages")
 
 
+def open_parents(folder: Path) -> None:
+    """Let other users reach a temporary folder: pytest makes those above it for its own user."""
+    while folder != Path(tempfile.gettempdir()):
+        folder.chmod(0o755)
+        folder = folder.parent
+
+
 class Fresh(Protocol):
     def __call__(self, library: Path, name: str | None = None) -> Path: ...
 

@@ -428,7 +428,7 @@ def test_every_kind_by_a_real_class() -> None:
         def truth(self, /) -> bool: ...
 
     contract = contract_of(Kinds)
-    assert (contract.name, contract.version, contract.doc) == ("all_kinds", "2.3", "All of them.")
+    assert (contract.name, contract.version, contract.doc) == ("all_kinds", "2.3", "Every kind.")
     assert (contract.struct, contract.symbol) == ("all_kinds_v2", "hardpoint_all_kinds_v2")
     assert contract.source == f"{__name__}:{Kinds.__qualname__}"
     assert [method.text for method in contract.methods] == [

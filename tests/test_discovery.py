@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from conftest import open_parents
 from forge import Forge
 
 import hardpoint
@@ -303,8 +304,7 @@ def test_folders_that_cannot_be_read(tmp_path: Path, plugin: Callable[..., Path]
     (tmp_path / "file").touch()
     for folder in closed:
         folder.chmod(0)
-    for folder in (tmp_path.parent.parent, tmp_path.parent, tmp_path):
-        folder.chmod(0o755)
+    open_parents(tmp_path)
     code = (
         f"import os, hardpoint\n"
         f"hardpoint.Registry([{str(tmp_path)!r}])\n"  # imports modules that only root may be able to read

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import pytest
+from conftest import open_parents
 from languages import zig
 
 import hardpoint
@@ -100,9 +101,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     if child == 0:
         try:
             if os.geteuid() == 0:  # root can read everything
-                os.chmod(tmp_path.parent.parent, 0o755)
-                os.chmod(tmp_path.parent, 0o755)
-                os.chmod(tmp_path, 0o755)
+                open_parents(tmp_path)
                 os.setuid(65534)
             [problem] = problems(refused(tmp_path / "x.so", hardpoint.NotAPluginError))
             assert problem[:3] == ("file-unreadable", "a readable file", "Permission denied")
