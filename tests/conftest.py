@@ -18,6 +18,7 @@ import hostile
 import pytest
 from hostile import Hostile
 from probe import Probe
+from sample import is_long
 
 import hardpoint
 from hardpoint.authoring.c_header import render
@@ -48,6 +49,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 Binding = Literal["native", "cffi", "ctypes"]
 Way = Literal["native", "cffi", "ctypes", "isolated"]
 CAN_BUILD_NATIVE = Path(sysconfig.get_path("include"), "Python.h").exists()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if is_long(item.nodeid):
+            item.add_marker("long")
 
 
 class Compiler:

@@ -1,0 +1,42 @@
+"""The slow tests of which the quick suite runs a sample: the others get the marker `long`.
+
+The others are still run by `./build.sh test --all`, and by CI. Tests with a sample of another kind, such as a share of
+all libraries, have the marker where they are defined.
+"""
+
+from __future__ import annotations
+
+KEPT: dict[str, tuple[str, ...]] = {
+    # projects of `hardpoint new`: each is built, tested and packed, by a compiler of its language
+    "test_new.py::test_it_builds_and_passes_its_tests_at_once": ("[c-greeter]", "[cpp-probe:Probe]"),
+    "test_new.py::test_the_wheel_has_the_library_and_no_python": ("[c]",),
+    "test_new.py::test_names_that_are_keywords_in_the_language": ("[c-self]", "[cpp-fn]"),
+    "test_new.py::test_an_sdist_builds_too": (),
+    "test_new_languages.py::test_it_builds_and_passes_its_tests_at_once": ("-greeter]",),
+    "test_new_languages.py::test_a_changed_contract_is_regenerated": (),
+    "test_new_languages.py::test_the_wheel_has_the_library_and_no_python": (),
+    "test_new_languages.py::test_names_that_are_keywords_in_the_language": ("-self]",),
+    "test_new_languages.py::test_the_conformance_kit_finds_nothing": (),
+    # other build systems, with an installed wheel and with an editable installation
+    "test_foreign_builds.py::test_make_with_pkg_config": ("[wheel-pkgconf]",),
+    "test_foreign_builds.py::test_cmake": ("[wheel-C-",),
+    "test_foreign_builds.py::test_meson": ("[wheel-c-",),
+    # build.sh in a copy of the tree, which makes environments
+    "test_package.py::test_build_fails_when_pip_does": (),
+    "test_package.py::test_build_fails_when_the_compiler_does": (),
+    # a wheel in an environment of its own, repaired by auditwheel
+    "test_shipping.py::test_the_projects_own_tests_pass_where_hardpoint_is_installed": (),
+    "test_writing_plugins.py::test_shipping": (),
+    "test_writing_plugins.py::test_shipping_for_an_old_glibc": (),
+    "test_travel.py::test_a_million_strings_in_a_dask_cluster": (),
+    "test_isolation_leaks.py::test_nothing_is_left_behind": ("[crash]", "[kill_zygote]"),
+    "test_bindings.py::test_calls_leave_no_memory_behind": ("[native]", "[isolated]"),
+}
+"""For each test, parts of the ids that stay in the quick suite; an empty tuple moves it whole."""
+
+
+def is_long(nodeid: str) -> bool:
+    """True for a test with a sample, of which this is not one."""
+    test, bracket, parameters = nodeid.partition("[")
+    kept = KEPT.get(test.removeprefix("tests/"))
+    return kept is not None and not any(part in bracket + parameters for part in kept)
