@@ -255,7 +255,7 @@ import gc, warnings
 import hardpoint
 from hardpoint.contracts import Greeter
 warnings.simplefilter("always")
-for _ in range(4):
+for _ in range(3):
     plugin = hardpoint.load({str(english)!r}, Greeter, isolated=True)
     assert plugin.lang() == "English"
     cycle = [plugin]
