@@ -58,9 +58,10 @@ def _source(value: Any) -> tuple[str, ast.ClassDef | Function]:
     """Return the source of a class or function and its syntax tree; an empty class if __module__ names another file."""
     try:
         source = textwrap.dedent(inspect.getsource(inspect.unwrap(value)))
-    except OSError:
+        [definition] = ast.parse(source).body
+    except (OSError, SyntaxError, ValueError):  # from Python 3.13 on, lines of the other file
         source = f"class {value.__name__}: ..."
-    [definition] = ast.parse(source).body
+        [definition] = ast.parse(source).body
     assert isinstance(definition, (ast.ClassDef, ast.FunctionDef))  # noqa: S101 - the API has nothing else
     return source, definition
 

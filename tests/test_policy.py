@@ -13,6 +13,7 @@ from conftest import how
 
 import hardpoint
 from hardpoint.contracts import Greeter
+from hardpoint.ffi.libc import libc
 from hardpoint.file import digest
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from conftest import Compiler, Fresh, Way
 
 pytestmark = pytest.mark.usefixtures("alone")
+_PR_SET_DUMPABLE = 4
 NOBODY = 65534
 
 
@@ -256,6 +258,7 @@ def test_a_lock_that_cannot_be_read(tmp_path: Path) -> None:
     finally:
         if root:
             os.seteuid(0)
+            libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)  # else /proc of this process stays closed to later tests' plugins
     assert str(caught.value) == f"{made} cannot be read: Permission denied; {why}"
 
 
