@@ -160,12 +160,12 @@ import hardpoint, pytest
 
 pytestmark = pytest.mark.hardpoint(isolated=True)
 
-@pytest.mark.hardpoint(config="5")
+@pytest.mark.hardpoint(config='{"wanted": 5}')
 def test_both(plugin):
     assert hardpoint.info(plugin).isolation
     assert plugin.score(b"forty", 10, 1.0, True) == 10.0
 
-@pytest.mark.parametrize("length", [pytest.param(n, marks=pytest.mark.hardpoint(config=str(n))) for n in (3, 7)])
+@pytest.mark.parametrize("length", [pytest.param(n, marks=pytest.mark.hardpoint(config=f'{{"wanted": {n}}}')) for n in (3, 7)])
 def test_configs(plugin, length):
     assert plugin.score(b"x" * (length - 1), 10, 1.0, True) == 0.0
     assert plugin.score(b"x" * length, 10, 1.0, True) == 10.0
@@ -185,7 +185,7 @@ def test_a_config_that_the_plugin_refuses(run_tests: RunTests, exam: Path) -> No
     code = "import pytest\n@pytest.mark.hardpoint(config='a long story')\ndef test_it(plugin): ...\n"
     outcome = run_tests(code, "--plugin", exam)
     assert outcome.last == "1 error"
-    assert "the config is a number of bytes, not 12 characters\n====" in outcome.text
+    assert "config, line 1, column 1: expected a value\n====" in outcome.text
 
 
 @pytest.mark.parametrize("arguments", ["1, 2", "confg='5'"])
