@@ -35,11 +35,11 @@
 extern "C" {
 #endif
 
-/* A value in the text. Frozen in name alone: read `status` and `at`, and leave the rest to the functions. */
+/* A value in the text. Read `status` and `at`; the other members may change. */
 typedef struct hp_json hp_json;
 struct hp_json {
     hp_status status; /* HP_OK, or HP_INVALID after a failure: of the one that hp_json_parse returned */
-    const char *at;   /* the value; NULL if it is absent or null */
+    const char *at;   /* the value; NULL if there is none */
     const char *end;  /* the end of the whole text */
     const char *key;  /* the quoted name of a member, else NULL */
     const char *text; /* the whole text */

@@ -139,7 +139,8 @@ def mutated(source: random.Random, text: str) -> str:
     characters = list(text)
     for _ in range(source.randrange(1, 4)):
         place = source.randrange(len(characters) + 1)
-        characters[place : place + source.randrange(3)] = source.choices('{}[]",:\\u0n1e.-+ tf\x01\x80', k=source.randrange(3))
+        put = source.choices('{}[]",:\\u0n1e.-+ tf\x01\x80', k=source.randrange(3))
+        characters[place : place + source.randrange(3)] = put
     return "".join(characters)
 
 
@@ -157,16 +158,13 @@ def test_deep_and_huge_texts_are_refused_or_read(dump: Dump) -> None:
     deep = ["[" * 1_000_000, '{"a":' * 1_000_000, "[" * 1_000_000 + "]" * 1_000_000, '[{"a":' * 500_000]
     for line in dump(deep):
         assert line.endswith(": expected at most 64 levels of objects and lists")
-    long = [f'"{"a" * 4095}"', f'"{"a" * 4096}"', f'{{"{"b" * 9999}": 1}}', "9" * 1_000_000, "1." + "0" * 1_000_000, "-" + "9" * 127]
-    *others, number = dump(long)
-    assert others == [
+    numbers = ["9" * 1_000_000, "1." + "0" * 1_000_000, "-" + "9" * 127]
+    assert dump([f'"{"a" * 4095}"', f'"{"a" * 4096}"', f'{{"{"b" * 9999}": 1}}', *numbers]) == [
         f"s{'61' * 4095}",
         "s!config, line 1, column 1: longer than 4095 bytes",
         f'{{:f-1,}}!config, line 1, column 2: "{"b" * 64}" is longer than 4095 bytes',
-        "f-1!config, line 1, column 1: a number that is too long",
-        "f-1!config, line 1, column 1: a number that is too long",
+        *["f-1!config, line 1, column 1: a number that is too long"] * 3,
     ]
-    assert number == "f-1!config, line 1, column 1: a number that is too long"
     million = json.dumps([{"name": "x", "n": n} for n in range(50_000)])
     assert dump([million, "1e99999999999999999999", "1e-99999999999999999999", "[" + " " * 5_000_000]) == [
         expected(million),
@@ -298,7 +296,7 @@ def test_it_is_cpp_too(compiler: Compiler, tmp_path: Path) -> None:
     compiler_cpp = shutil.which("g++") or pytest.skip("there is no g++")
     text = SETTINGS.replace("PLUGIN)", "p.create = create, p.greet = greet, p.lang = lang)")
     (tmp_path / "settings.cpp").write_text(text)
-    words = ["-std=c++17", "-O2", "-fPIC", "-shared", *WARNINGS, f"-I{ROOT / 'contract'}", "-o", "settings.so", "settings.cpp"]
+    words = [*"-std=c++17 -O2 -fPIC -shared -o settings.so settings.cpp".split(), *WARNINGS, f"-I{ROOT / 'contract'}"]
     subprocess.run([compiler_cpp, *words], cwd=tmp_path, check=True)
     with hardpoint.loaded(tmp_path / "settings.so", Greeter, config='{"wanted": 5}') as plugin:
         assert plugin.greet("") == "5 0.5 1 World 3 "

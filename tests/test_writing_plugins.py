@@ -60,7 +60,7 @@ def test_the_readme_of_a_new_project(stranger: Path, lang: str, scratch: Path, m
     """Every command in it, in a new folder and a new environment, one after the other."""
     if lang in LANGUAGES and (why := missing(cast("Language", lang))):
         pytest.skip(why)
-    for name, value in {**OFFLINE, "GOCACHE": str(scratch / "go"), "ZIG_GLOBAL_CACHE_DIR": str(scratch / "zig")}.items():
+    for name, value in {**OFFLINE, "GOCACHE": str(scratch / "go")}.items():
         monkeypatch.setenv(name, value)
     words = ["hardpoint", "new", "moin", "--contract", "greeter", "--lang", lang]
     subprocess.run(words, check=True, stdout=subprocess.DEVNULL)

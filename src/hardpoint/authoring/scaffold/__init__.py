@@ -22,7 +22,7 @@ class LanguageModule(Protocol):
     def files(self, project: Project, /) -> dict[str, str]:
         """The files of this language alone: path in the project -> text. The source that the author edits is first.
 
-        They include CMakeLists.txt, the Makefile, and a copy of each of hardpoint's files that the library is built with.
+        They include CMakeLists.txt, the Makefile, and copies of those files of hardpoint that the build needs.
         """
         ...
 

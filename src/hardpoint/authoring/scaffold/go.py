@@ -31,13 +31,13 @@ _TAKEN = frozenset(
 
 def files(project: Project) -> dict[str, str]:
     """Render the package and what it is built with."""
-    commands = f"""\
+    commands = """\
 # Without the version script, functions with an //export, and cgo's own, would be exported too.
 set(extldflags -Wl,--version-script=../contract/hardpoint.map,-z,relro,-z,now,-z,noexecstack)
-add_custom_target(plugin ALL WORKING_DIRECTORY ${{CMAKE_SOURCE_DIR}}/src VERBATIM
-  COMMAND ${{CMAKE_COMMAND}} -E env CGO_ENABLED=1 ${{GO}} build -buildmode=c-shared -trimpath -buildvcs=false
-    "-ldflags=-s -w -extldflags ${{extldflags}}" -o ${{library}}.new .
-  COMMAND ${{CMAKE_COMMAND}} -E copy_if_different ${{library}}.new ${{library}})
+add_custom_target(plugin ALL WORKING_DIRECTORY ${CMAKE_SOURCE_DIR}/src VERBATIM
+  COMMAND ${CMAKE_COMMAND} -E env CGO_ENABLED=1 ${GO} build -buildmode=c-shared -trimpath -buildvcs=false
+    "-ldflags=-s -w -extldflags ${extldflags}" -o ${library}.new .
+  COMMAND ${CMAKE_COMMAND} -E copy_if_different ${library}.new ${library})
 """
     return {
         "src/plugin.go": _source(project),
