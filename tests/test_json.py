@@ -292,6 +292,7 @@ print(hardpoint.load({str(library)!r}, Greeter, config='{{"wanted": 1, "weight":
     assert run_python(code).stdout == "1 12.5 1 World 3 \n"
 
 
+@pytest.mark.long
 def test_it_is_cpp_too(compiler: Compiler, tmp_path: Path) -> None:
     compiler_cpp = shutil.which("g++") or pytest.skip("there is no g++")
     text = SETTINGS.replace("PLUGIN)", "p.create = create, p.greet = greet, p.lang = lang)")
