@@ -62,7 +62,12 @@ static inline bool hp_json_wrong_(hp_json_cursor_ *c, const char *needs) {
     return false;
 }
 
-static inline char hp_json_peek_(const hp_json_cursor_ *c) { return HP_CAST_(char, c->at < c->end ? *c->at : '\0'); }
+static inline char hp_json_peek_(const hp_json_cursor_ *c) {
+    if (c->at == c->end) {
+        return '\0';
+    }
+    return *c->at;
+}
 
 static inline void hp_json_space_(hp_json_cursor_ *c) {
     while (c->at < c->end && (*c->at == ' ' || *c->at == '\t' || *c->at == '\n' || *c->at == '\r')) {

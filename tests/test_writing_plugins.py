@@ -10,10 +10,10 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import pytest
-from languages import BESIDE, LANGUAGES, OFFLINE, Language, missing
+from languages import BESIDE, LANGUAGES, OFFLINE, missing
 from pages import blocks, follow
 from test_shipping import Environment
 
@@ -58,7 +58,7 @@ def test_shipping(stranger: Path, compiler: Compiler) -> None:
 @pytest.mark.parametrize("lang", ["c", "cpp", "rust", "zig", "go"])
 def test_the_readme_of_a_new_project(stranger: Path, lang: str, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every command in it, in a new folder and a new environment, one after the other."""
-    if lang in LANGUAGES and (why := missing(cast("Language", lang))):
+    if lang in LANGUAGES and (why := missing(lang)):
         pytest.skip(why)
     for name, value in {**OFFLINE, "GOCACHE": str(scratch / "go")}.items():
         monkeypatch.setenv(name, value)
