@@ -127,7 +127,10 @@ static inline int32_t hp_json_hex_(hp_json_cursor_ *c) {
 static inline int32_t hp_json_escape_(hp_json_cursor_ *c) {
     static const char letters[] = "\"\\/bfnrt", meant[] = "\"\\/\b\f\n\r\t";
     const char letter = hp_json_peek_(c);
-    const char *known = letter == '\0' ? NULL : strchr(letters, letter);
+    if (letter == '\0') {
+        return -1;
+    }
+    const char *known = strchr(letters, letter);
     c->at++;
     if (known != NULL) {
         return meant[known - letters];
