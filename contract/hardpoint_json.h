@@ -4,7 +4,7 @@
  *     made->wanted = hp_json_int(&json, "wanted", 10);
  *     if (json.status != HP_OK) { return json.status; }
  *
- * hp_json_parse checks the whole text. A value that is absent or null reads as the default; so does every value if there
+ * hp_json_parse checks the whole text. A value that is absent or null reads as the default, and so does each if there
  * is no config. The first failure (malformed text, another type, a number out of range) is kept: `json.status` is
  * HP_INVALID, `out` has the reason with line and column, and every later read gives its default.
  *
