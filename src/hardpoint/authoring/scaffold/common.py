@@ -208,8 +208,8 @@ def _growing(project: Project) -> str:
         return ""
     path = f"contract/{os.path.basename(project.module_file)}"
     return f"""
-The contract is [{path}]({path}), a copy; `make` writes what is made of it anew when it is
-newer, and `touch {path}` has it do so with a newer hardpoint. A plugin fits the hosts that have the same contract.
+The contract is [{path}]({path}), a copy: the plugin fits the hosts that have the same.
+When it changes, `make` generates its code again; `touch {path}` makes it do so with a newer hardpoint.
 """
 
 
