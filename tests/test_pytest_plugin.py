@@ -207,13 +207,13 @@ def test_crash(plugin):
 def test_after(plugin):
     assert plugin.lang() == "none"
 
-@pytest.mark.hardpoint(isolated=False)
+@pytest.mark.hardpoint(isolated=False, binding="cffi")
 def test_in_process_by_marker(plugin):
     assert not hardpoint.info(plugin).isolation
 
 @pytest.mark.hardpoint(binding="cffi")
 def test_a_binding_is_for_this_process(plugin):
-    assert (hardpoint.info(plugin).binding, hardpoint.info(plugin).isolation) == ("cffi", None)
+    assert not hardpoint.info(plugin).isolation
 """
 
 
@@ -225,10 +225,8 @@ def test_a_crash_fails_one_test_if_plugins_run_isolated(
     outcome = run_tests(CRASHES, f"--plugin={library}")
     assert outcome.last == "1 failed, 4 passed"
     assert "FAILED test_it.py::test_crash - hardpoint.errors.CrashedError: " in outcome.text
-    once = CRASHES.replace('plugin.greet("")', "assert not hardpoint.info(plugin).isolation").replace(
-        "    assert hardpoint.info(plugin).isolation\n", ""
-    )
-    assert run_tests(once, f"--plugin={library}", "-o", "hardpoint_isolated=false").last == "5 passed"
+    code = "import hardpoint\ndef test_it(plugin):\n    assert not hardpoint.info(plugin).isolation\n"
+    assert run_tests(code, f"--plugin={library}", "-o", "hardpoint_isolated=false").last == "1 passed"
 
 
 def test_a_config_that_the_plugin_refuses(run_tests: RunTests, exam: Path) -> None:  # noqa: F811
