@@ -50,7 +50,7 @@ WORKDIR /build
 # In your own Dockerfile, COPY the plugin's project here instead.
 RUN tools/bin/hardpoint new lowgerman --contract greeter
 COPY examples/image/lowgerman.c lowgerman/
-RUN make -C lowgerman wheel PYTHON=/build/tools/bin/python \
+RUN tools/bin/pip --no-cache-dir --disable-pip-version-check wheel --no-deps --wheel-dir lowgerman/dist ./lowgerman \
     && tools/bin/pip --no-cache-dir --disable-pip-version-check --python /opt/hardpoint/bin/python install --no-deps lowgerman/dist/*.whl
 
 FROM python AS host

@@ -45,6 +45,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addini("hardpoint_plugin", "The default of --plugin, relative to the rootdir")
     parser.addini("hardpoint_contract", "The default of --plugin-contract")
+    parser.addini(
+        "hardpoint_isolated",
+        "Run the plugin in a process of its own, so that a crash fails one test (marker: isolated=)",
+        type="bool",
+        default=False,
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -72,6 +78,8 @@ def _load(request: pytest.FixtureRequest) -> Any:
     from hardpoint.loading import load_contract
 
     options = _options(request.node)
+    if "binding" not in options:  # a binding is chosen for calls in this process
+        options.setdefault("isolated", request.config.getini("hardpoint_isolated"))
     path = _path(request.config)
     contract = _contract(request.config, path, options.pop("contract", None))
     return load_contract(path, contract, **options)

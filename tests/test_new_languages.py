@@ -39,10 +39,12 @@ def new(tmp_path: Path, lang: Language) -> New:
     """Create a project in the language, and return its folder."""
 
     def command(name: str, contract: str) -> Path:
-        shutil.copy(SUPPORT / "kinds.py", tmp_path)
+        folder = tmp_path / "my plugins"  # whose name has a blank
+        folder.mkdir()
+        shutil.copy(SUPPORT / "kinds.py", folder)
         words = ["new", name, "--contract", contract, "--lang", lang]
-        subprocess.run([sys.executable, "-m", "hardpoint", *words], cwd=tmp_path, check=True, capture_output=True)
-        return tmp_path / name
+        subprocess.run([sys.executable, "-m", "hardpoint", *words], cwd=folder, check=True, capture_output=True)
+        return folder / name
 
     return command
 
@@ -50,11 +52,14 @@ def new(tmp_path: Path, lang: Language) -> New:
 @pytest.mark.parametrize("contract", ["greeter", "kinds:Kinds"])
 def test_it_builds_and_passes_its_tests_at_once(new: New, lang: Language, contract: str, scratch: Path) -> None:
     folder = new("own", contract)
-    assert re.search(r"^own\.so: fits \w+ \d\.\d \(own 0\.1\.0\)$", make(folder, scratch), re.MULTILINE)
+    assert re.search(r"^build/own\.so: fits \w+ \d\.\d \(own 0\.1\.0\)$", make(folder, scratch), re.MULTILINE)
     methods = (folder / SOURCES[lang]).read_text().count("TODO") - 1  # the first line is about all targets
     assert f" {methods + 1} passed" in make(folder, scratch, "test")
-    assert make(folder, scratch, "-q") == ""  # nothing is rebuilt
-    assert not list(folder.glob("*/*.new"))
+    library = folder / "build/own.so"
+    before = library.stat()
+    make(folder, scratch)
+    assert (library.stat().st_ino, library.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)  # not rebuilt
+    assert not list(folder.glob("contract/*.new"))
 
 
 def test_the_readme_says_where_the_release_stands(new: New, lang: Language) -> None:
@@ -70,7 +75,11 @@ def test_the_readme_says_which_warning_is_expected_of_go(new: New) -> None:
     assert "A `HardpointWarning` when the plugin is loaded is expected: Go's runtime sets handlers of signals" in readme
 
 
-COPIES = {"rust": ["src/greeter.rs", "src/hardpoint.rs"], "zig": [], "go": ["src/hardpoint.go"]}
+COPIES = {
+    "rust": ["src/greeter.rs", "src/hardpoint.rs"],
+    "zig": ["contract/hardpoint.h", "contract/hardpoint.zig", "contract/greeter.h"],
+    "go": ["src/hardpoint.go", "contract/hardpoint.h", "contract/hardpoint.map", "contract/greeter.h"],
+}
 
 
 @pytest.mark.parametrize("contract", ["greeter", "kinds:Kinds"])
@@ -79,7 +88,7 @@ def test_the_readme_says_how_to_update_copied_files(new: New, lang: Language, co
     copies = [path for path in COPIES[lang] if contract == "greeter" or "greeter" not in path]
     readme = (folder / "README.md").read_text()
     commands = [line for line in readme.splitlines() if line.startswith("cp ")]
-    assert ("Copied from hardpoint" in readme, [line.split()[-1] for line in commands]) == (copies != [], copies)
+    assert [line.split()[-1] for line in commands] == copies
     env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     for path, command in zip(copies, commands, strict=True):
         came = (folder / path).read_text()
@@ -92,7 +101,7 @@ def test_a_changed_contract_is_regenerated(new: New, lang: Language, scratch: Pa
     folder = new("own", "kinds:Kinds")
     module = folder / "contract/kinds.py"
     module.write_text(module.read_text().replace('version="2.3"', 'version="2.4"'))
-    assert "own.so: fits kinds 2.4 (own 0.1.0)" in make(folder, scratch)
+    assert "build/own.so: fits kinds 2.4 (own 0.1.0)" in make(folder, scratch)
 
 
 def test_the_wheel_has_the_library_and_no_python(new: New, scratch: Path) -> None:
@@ -124,7 +133,7 @@ def test_a_panic_in_go_is_a_reason_and_a_nil_pointer_a_crash(new: New, scratch: 
         f'{greet}panic("at the " + text(name, name_len)){lang}return Failure{{260, *(*string)(nil)}}\n\t}})\n}}\n'
     )
     make(folder, scratch)
-    with hardpoint.loaded(folder / "own.so", Greeter, isolated=True) as plugin:
+    with hardpoint.loaded(folder / "build/own.so", Greeter, isolated=True) as plugin:
         for _ in range(2):
             with pytest.raises(hardpoint.CallError) as failed:
                 plugin.greet("disco")
@@ -142,7 +151,7 @@ def test_a_panic_in_zig_ends_the_worker_with_its_message(new: New, scratch: Path
     failing = 'return hardpoint.fail(out, c.HP_AUTHOR, "{d} of {s}", .{ 3, "5" });'
     source.write_text(f'{greet}if (name_len == 5) @panic("at the disco"); {failing}{lang}{failing}{rest}')
     make(folder, scratch)
-    with hardpoint.loaded(folder / "own.so", Greeter, isolated=True) as plugin:
+    with hardpoint.loaded(folder / "build/own.so", Greeter, isolated=True) as plugin:
         with pytest.raises(hardpoint.CrashedError, match=r"(?s)SIGABRT.*panic: at the disco"):
             plugin.greet("disco")
         with pytest.raises(hardpoint.CallError) as failed:

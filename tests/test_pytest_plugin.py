@@ -160,12 +160,12 @@ import hardpoint, pytest
 
 pytestmark = pytest.mark.hardpoint(isolated=True)
 
-@pytest.mark.hardpoint(config="5")
+@pytest.mark.hardpoint(config={"wanted": 5})
 def test_both(plugin):
     assert hardpoint.info(plugin).isolation
     assert plugin.score(b"forty", 10, 1.0, True) == 10.0
 
-@pytest.mark.parametrize("length", [pytest.param(n, marks=pytest.mark.hardpoint(config=str(n))) for n in (3, 7)])
+@pytest.mark.parametrize("length", [pytest.param(n, marks=pytest.mark.hardpoint(config={"wanted": n})) for n in (3, 7)])
 def test_configs(plugin, length):
     assert plugin.score(b"x" * (length - 1), 10, 1.0, True) == 0.0
     assert plugin.score(b"x" * length, 10, 1.0, True) == 10.0
@@ -181,11 +181,59 @@ def test_the_marker_takes_what_load_takes(run_tests: RunTests, exam: Path) -> No
     assert run_tests(MARKED, "--plugin", exam).last == "4 passed"
 
 
+CRASHING = """
+#include <stdlib.h>
+#include "greeter.h"
+static hp_status greet(void *self, const char *name, size_t name_len, hp_out *out) {
+    (void)self;
+    if (name_len == 0) {
+        abort();
+    }
+    return hp_write(out, name, name_len);
+}
+static hp_status lang(void *self, hp_out *out) { (void)self; return hp_puts(out, "none"); }
+GREETER_PLUGIN("crashing", "1.0.0", .greet = greet, .lang = lang);
+"""
+CRASHES = """
+import hardpoint, pytest
+
+def test_before(plugin):
+    assert hardpoint.info(plugin).isolation
+    assert plugin.greet("x") == "x"
+
+def test_crash(plugin):
+    plugin.greet("")
+
+def test_after(plugin):
+    assert plugin.lang() == "none"
+
+@pytest.mark.hardpoint(isolated=False, binding="cffi")
+def test_in_process_by_marker(plugin):
+    assert not hardpoint.info(plugin).isolation
+
+@pytest.mark.hardpoint(binding="cffi")
+def test_a_binding_is_for_this_process(plugin):
+    assert not hardpoint.info(plugin).isolation
+"""
+
+
+def test_a_crash_fails_one_test_if_plugins_run_isolated(
+    run_tests: RunTests, compiler: Compiler, tmp_path: Path
+) -> None:
+    library = compiler.text("crashing", CRASHING)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nhardpoint_isolated = true\n")
+    outcome = run_tests(CRASHES, f"--plugin={library}")
+    assert outcome.last == "1 failed, 4 passed"
+    assert "FAILED test_it.py::test_crash - hardpoint.errors.CrashedError: " in outcome.text
+    code = "import hardpoint\ndef test_it(plugin):\n    assert not hardpoint.info(plugin).isolation\n"
+    assert run_tests(code, f"--plugin={library}", "-o", "hardpoint_isolated=false").last == "1 passed"
+
+
 def test_a_config_that_the_plugin_refuses(run_tests: RunTests, exam: Path) -> None:  # noqa: F811
     code = "import pytest\n@pytest.mark.hardpoint(config='a long story')\ndef test_it(plugin): ...\n"
     outcome = run_tests(code, "--plugin", exam)
     assert outcome.last == "1 error"
-    assert "the config is a number of bytes, not 12 characters\n====" in outcome.text
+    assert "config, line 1, column 1: expected a value\n====" in outcome.text
 
 
 @pytest.mark.parametrize("arguments", ["1, 2", "confg='5'"])

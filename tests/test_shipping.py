@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from languages import BESIDE
 
 BIN = Path(sys.executable).parent
 MOIN = "Moin, World!"
@@ -37,7 +38,7 @@ class Environment:
             key: value for key, value in os.environ.items() if not key.startswith(("HARDPOINT_", "PYTEST_", "PYTHON"))
         }
         done = subprocess.run(
-            [*map(str, words)], cwd=cwd, env={**own, "PATH": path, **env}, capture_output=True, text=True, check=False,
+            [*map(str, words)], cwd=cwd, env={**own, **BESIDE, "PATH": path, **env}, capture_output=True, text=True, check=False,
             timeout=300,
         )  # fmt: skip
         assert done.returncode == status, done.stdout + done.stderr
@@ -60,8 +61,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Enviro
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, environment: Environment) -> Path:
     """Create a project with `hardpoint new`, and complete one of its TODOs."""
-    if shutil.which("make") is None:
-        pytest.skip("there is no make")
+    for tool in ("make", "cmake"):
+        if shutil.which(tool, path=BESIDE["PATH"]) is None:
+            pytest.skip(f"there is no {tool}")
     folder = tmp_path_factory.mktemp("project")
     environment.run(environment.bin / "hardpoint", "new", "low-german", "--contract", "greeter", cwd=folder)
     return greeting(folder / "low-german", 'hp_printf(out, "Moin, %.*s!", (int)name_len, name)')
@@ -110,7 +112,7 @@ def test_the_projects_own_tests_pass_where_hardpoint_is_installed(project: Path,
 def test_the_pytest_plugin_comes_with_the_package(project: Path, environment: Environment, tmp_path: Path) -> None:
     environment.run("make", cwd=project)
     (tmp_path / "test_it.py").write_text(f"def test_it(plugin):\n    assert plugin.greet('World') == '{MOIN}'\n")
-    words = ["-m", "pytest", "-p", "no:cacheprovider", f"--plugin={project}/low-german.so"]
+    words = ["-m", "pytest", "-p", "no:cacheprovider", f"--plugin={project}/build/low-german.so"]
     assert "1 passed" in environment.run(environment.python, *words, cwd=tmp_path)
 
 
@@ -151,8 +153,8 @@ def vendored(project: Path, environment: Environment, tmp_path_factory: pytest.T
     copy = folder / "project"
     environment.run(environment.bin / "hardpoint", "new", "low-german", "--contract", "greeter", "--folder", copy)
     greeting(copy, 'hp_printf(out, "%s, %.*s!", moin(), (int)name_len, name)', "const char *moin(void);")
-    makefile = (copy / "Makefile").read_text()
-    (copy / "Makefile").write_text(makefile.replace(" -o $@", f" -o $@ -- -L{folder} -lmoin"))
+    with (copy / "CMakeLists.txt").open("a") as file:
+        file.write(f"target_link_libraries(plugin PRIVATE {folder}/libmoin.so)\n")
     environment.run("make", "wheel", cwd=copy, LD_LIBRARY_PATH=str(folder))
     [made] = (copy / "dist").glob("*.whl")
     wheel = repair(made, environment, str(folder))

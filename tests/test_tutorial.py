@@ -49,7 +49,7 @@ def test_step_2_the_header_says_in_c_what_the_class_says_in_python(scorer: Any) 
 
 
 def test_step_4_the_plugin_is_a_scorer(exam: Path, scorer: Any, fresh: Fresh, binding: Binding) -> None:
-    plugin = hardpoint.load(fresh(exam), scorer, config="5", binding=binding)
+    plugin = hardpoint.load(fresh(exam), scorer, config={"wanted": 5}, binding=binding)
     assert isinstance(plugin, scorer)
     assert plugin.score(b"forty-two", 10, 1.5, True) == 15.0
     assert plugin.score(b"no", 10, 1.5, strict=True) == 0.0
@@ -74,7 +74,7 @@ def test_step_7_the_plugin_fails(exam: Path, scorer: Any, fresh: Fresh, binding:
     with pytest.raises(hardpoint.CallError) as failed:
         hardpoint.load(path, scorer, binding=binding).score(b"", -1, 1.0, True)
     assert (failed.value.status, failed.value.text) == (2, "-1 points cannot be earned")
-    with pytest.raises(hardpoint.CreateError, match="the config is a number of bytes, not 12 characters"):
+    with pytest.raises(hardpoint.CreateError, match="config, line 1, column 1: expected a value"):
         hardpoint.load(path, scorer, config="a long story")
 
 
@@ -82,7 +82,7 @@ def test_step_8_what_it_logs_is_in_logging(
     exam: Path, scorer: Any, fresh: Fresh, binding: Binding, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
-        hardpoint.load(fresh(exam), scorer, config="777", binding=binding)
+        hardpoint.load(fresh(exam), scorer, config={"wanted": 777}, binding=binding)
         deadline = time.monotonic() + 10
         while "answers need 777 bytes" not in caplog.messages and time.monotonic() < deadline:
             time.sleep(0.005)

@@ -15,6 +15,11 @@ unset(_hardpoint_folder)
 function(hardpoint_add_plugin name)
   add_library(${name} MODULE ${ARGN})
   target_link_libraries(${name} PRIVATE hardpoint::hardpoint)
+  # As `hardpoint build`: mistakes that older compilers only warn of.
+  target_compile_options(${name} PRIVATE -Werror=return-type)
+  foreach(mistake implicit-function-declaration implicit-int int-conversion incompatible-pointer-types strict-prototypes)
+    target_compile_options(${name} PRIVATE $<$<COMPILE_LANGUAGE:C>:-Werror=${mistake}>)
+  endforeach()
   set_target_properties(${name} PROPERTIES
     PREFIX "" SUFFIX ".so"
     C_VISIBILITY_PRESET hidden CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)

@@ -1,6 +1,7 @@
-/* A scorer that requires answers of a minimum length. Its config is that length, in bytes. */
+/* A scorer that requires answers of a minimum length. Its config has that length, in bytes: {"wanted": 10}. */
 #include <stdlib.h>
 
+#include "hardpoint_json.h"
 #include "scorer.h"
 
 typedef struct {
@@ -8,19 +9,16 @@ typedef struct {
 } exam;
 
 static hp_status create(const hp_host *host, const char *config, size_t config_len, void **self, hp_out *out) {
-    char digits[8] = "10";
-    if (config_len >= sizeof digits) {
-        return hp_fail(out, HP_INVALID, "the config is a number of bytes, not %zu characters", config_len);
-    }
-    if (config != NULL) {
-        memcpy(digits, config, config_len);
-        digits[config_len] = '\0';
+    hp_json json = hp_json_parse(config, config_len, out);
+    const int64_t wanted = hp_json_int(&json, "wanted", 10);
+    if (json.status != HP_OK) {
+        return json.status;
     }
     exam *made = malloc(sizeof *made);
     if (made == NULL) {
         return HP_NO_MEMORY;
     }
-    made->wanted = strtoul(digits, NULL, 10);
+    made->wanted = wanted > 0 ? (size_t)wanted : 0;
     hp_log(host, HP_LOG_INFO, "answers need %zu bytes", made->wanted);
     *self = made;
     return HP_OK;

@@ -23,6 +23,11 @@ COMMANDS = {
     "go": ["go", "version"],
 }
 OLDEST = {"rust": (1, 82), "zig": (0, 16), "go": (1, 19)}
+BESIDE = {
+    # Commands from wheels in this environment, such as cmake and python-zig, and a wheel's build with its packages.
+    "PATH": f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}",
+    "PIP_NO_BUILD_ISOLATION": "0",  # pip reads it as the value of build_isolation
+}
 # Offline. Only Zig uses its default cache: it holds the parts of libc, which take a minute and serve other tests too.
 OFFLINE = {
     "GOPROXY": "off",
@@ -57,8 +62,9 @@ def cannot_link(*command: str) -> str | None:
 @cache
 def missing(language: Language, oldest: tuple[int, int] | None = None) -> str | None:
     """Return the reason why plugins in the language cannot be built here, or None."""
-    if shutil.which("make") is None:
-        return "there is no make"
+    for tool in ("make", "cmake"):
+        if shutil.which(tool, path=BESIDE["PATH"]) is None:
+            return f"there is no {tool}"
     if language == "zig" and find_spec("ziglang") is None:
         return "there is no ziglang"
     command = COMMANDS[language]
@@ -74,7 +80,7 @@ def missing(language: Language, oldest: tuple[int, int] | None = None) -> str | 
 
 def make(folder: Path, scratch: Path, *words: str) -> str:
     """Run `make` in a folder, with Go's cache in `scratch`, and return its output."""
-    env = {**os.environ, **OFFLINE, "GOCACHE": str(scratch / "go")}
+    env = {**os.environ, **OFFLINE, **BESIDE, "GOCACHE": str(scratch / "go")}
     command = ["make", "--no-print-directory", "-C", str(folder), f"PYTHON={sys.executable}", *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=env, timeout=540)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr

@@ -1,7 +1,8 @@
 """Create a plugin project that builds, passes its tests and makes a wheel.
 
-It has the source with a TODO for each method of the contract, a Makefile, a pyproject.toml, tests and a README. The
-contract is one of hardpoint's own or yours; a module in the working directory is copied into the project.
+It has the source with a TODO for each method of the contract, tests, a Makefile, a README, a workflow for GitHub, and
+the files that build the wheel, which needs no hardpoint. The contract is one of hardpoint's own or yours; a module in
+the working directory is copied into the project.
 
 examples:
   hardpoint new english --contract greeter
@@ -58,7 +59,7 @@ def run(arguments: Namespace) -> int:
     path = printable(folder)
     print(f"{path}: a plugin for {contract} in {LANGUAGES[arguments.lang]}. Next steps:\n")
     print(f"  cd {path}\n  make         # {project.library}, checked\n  make test    # your tests: pip install pytest")
-    print("  make check   # the conformance kit\n  make wheel   # dist/*.whl: pip install 'setuptools>=77'\n")
+    print("  make check   # the conformance kit\n  make wheel   # dist/*.whl\n")
     print("Fill in each TODO; README.md says more.")
     return 0
 

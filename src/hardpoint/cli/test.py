@@ -6,7 +6,7 @@ is 1 if a check failed, crashed or timed out; warnings do not count. --list show
 
 examples:
   hardpoint test build/plugins/english.so
-  hardpoint test exam.so --contract scorer:Scorer --config 5 --skip memory
+  hardpoint test exam.so --contract scorer:Scorer --config '{"wanted": 5}' --skip memory
   hardpoint test exam.so --only calls.random --seed 3141592653
   hardpoint test exam.so --junit report.xml
   gdb --args python -m hardpoint test exam.so --in-process --only calls.huge

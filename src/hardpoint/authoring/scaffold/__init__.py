@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from . import common
 
 if TYPE_CHECKING:
-    from .project import Project
+    from .project import Needs, Project
 
 LANGUAGES = {"c": "C", "cpp": "C++", "rust": "Rust", "zig": "Zig", "go": "Go"}
 """The values of `--lang`, each a module here, and the languages' names."""
@@ -17,13 +17,12 @@ LANGUAGES = {"c": "C", "cpp": "C++", "rust": "Rust", "zig": "Zig", "go": "Go"}
 class LanguageModule(Protocol):
     """The interface of a language's module."""
 
-    NEEDS: str
-    """The compilers to install, as a sentence with the command."""
+    NEEDS: Needs
 
     def files(self, project: Project, /) -> dict[str, str]:
         """The files of this language alone: path in the project -> text. The source that the author edits is first.
 
-        They include the Makefile, rendered by `makefile`, and `common.header_file` if the language compiles with it.
+        They include CMakeLists.txt, the Makefile, and copies of those files of hardpoint that the build needs.
         """
         ...
 

@@ -6,24 +6,27 @@ from textwrap import fill
 from typing import TYPE_CHECKING
 
 from ..c_header import arguments, comment
-from .common import header_file
-from .makefile import build_rule, makefile
-from .project import RELEASE
+from .cmake import compiled
+from .common import header_file, shipped_files
+from .makefile import makefile
+from .project import RELEASE, Needs
 
 if TYPE_CHECKING:
     from ...definition.model import Method
     from .project import Project
 
-NEEDS = "A C compiler: `apt-get install gcc libc6-dev make`."
+NEEDS = Needs("A C compiler, make and CMake: `apt-get install gcc libc6-dev make cmake`.")
 
 
 def files(project: Project) -> dict[str, str]:
-    """Render the source and the Makefile."""
+    """Render the source and what it is built with."""
     source = f"{project.name}.c"
     return {
         source: _source(project),
+        **compiled(project, "C", source),
+        **shipped_files("contract", "hardpoint.h", "hardpoint_json.h", "hardpoint.map"),
         **header_file(project),
-        "Makefile": makefile(project, build_rule(project, source)),
+        "Makefile": makefile(project),
     }
 
 
@@ -36,7 +39,7 @@ def _source(project: Project) -> str:
  *
  * A function's arguments belong to the host and are invalid after the return. It writes a text to `out` (hp_write,
  * hp_puts, hp_printf) or a number to `result`, and returns HP_OK; or `return hp_fail(out, HP_INVALID, "why not");`.
- * hardpoint.h has the rest: `hardpoint include` prints its directory. */
+ * contract/hardpoint.h has the rest. For settings, contract/hardpoint_json.h reads the config in a `create`. */
 #include "{contract.name}.h"
 
 {functions}

@@ -1,4 +1,4 @@
-"""The files of a project that are the same in all languages, without the Makefile: wheel, tests, README, contract."""
+"""The files of a project that are the same in all languages: wheel, workflow, tests, README, contract."""
 
 from __future__ import annotations
 
@@ -11,26 +11,30 @@ from .project import RELEASE
 
 if TYPE_CHECKING:
     from ...definition.model import Method
-    from .project import Project
+    from .project import Needs, Project
 
 
 def shipped_file(name: str) -> str:
-    """Read a file that comes with hardpoint, for a language whose compilers search the project alone."""
+    """Read a file that comes with hardpoint."""
     with open(os.path.join(include_folder(), name), encoding="utf-8") as file:
         return file.read()
 
 
+def shipped_files(folder: str, *names: str) -> dict[str, str]:
+    """Copy files into a folder of the project, so that its wheel is built where hardpoint is not installed."""
+    return {f"{folder}/{name}": shipped_file(name) for name in names}
+
+
 def header_file(project: Project) -> dict[str, str]:
-    """Render the contract's C header, for a language that compiles with it; nothing if it comes with hardpoint."""
-    return {project.header: render(project.contract)} if project.header else {}
+    """Render the contract's C header, for a language that compiles with it."""
+    return {project.header: render(project.contract)}
 
 
-def files(project: Project, own: dict[str, str], needs: str) -> dict[str, str]:
+def files(project: Project, own: dict[str, str], needs: Needs) -> dict[str, str]:
     """Render the files that every language has; `own` are the language's, the source that the author edits first."""
     found = {
-        "pyproject.toml": _pyproject(project),
-        "setup.py": _SETUP.replace("@name@", project.name),
-        "MANIFEST.in": _MANIFEST,
+        "pyproject.toml": _pyproject(project, needs),
+        ".github/workflows/wheels.yml": _WORKFLOW,
         f"tests/test_{project.identifier}.py": _tests(project),
         "README.md": _readme(project, own, needs),
         ".gitignore": _IGNORED,
@@ -41,12 +45,13 @@ def files(project: Project, own: dict[str, str], needs: str) -> dict[str, str]:
     return found
 
 
-def _pyproject(project: Project) -> str:
+def _pyproject(project: Project, needs: Needs) -> str:
     paths = '\npythonpath = ["contract"]' if project.module_file else ""
+    requires = ", ".join(f'"{package}"' for package in ("scikit-build-core>=0.10", *needs.packages))
     return f"""\
 [build-system]
-requires = ["setuptools>=77", "hardpoint"]
-build-backend = "setuptools.build_meta"
+requires = [{requires}]
+build-backend = "scikit_build_core.build" # runs CMakeLists.txt
 
 [project]
 name = "{project.name}"
@@ -55,67 +60,51 @@ description = "A plugin for {project.contract}"
 readme = "README.md"
 requires-python = ">=3.11"
 
-[tool.setuptools]
-packages = [] # the library is all there is: see setup.py
+[tool.scikit-build]
+minimum-version = "build-system.requires"
+wheel.packages = [] # the library is all there is
+wheel.install-dir = "hardpoint_plugins/{project.name}" # where hosts look
+wheel.py-api = "py3" # as in py3-none-linux_x86_64: of the three, only the machine counts
 
 [tool.pytest.ini_options]
 testpaths = ["tests"]{paths}
 hardpoint_plugin = "{project.library}" # what the tests' fixture `plugin` loads, or `pytest --plugin FILE`
 hardpoint_contract = "{project.source}"
-"""
+hardpoint_isolated = true # a crash fails one test
+
+# For .github/workflows/wheels.yml. With one Python, since the wheel serves all; glibc only, as hardpoint.
+[tool.cibuildwheel]
+build = "cp313-manylinux_*"
+archs = "native"
+{needs.in_container}"""
 
 
-_SETUP = '''\
-"""Builds the wheel (`make wheel`). It carries hardpoint_plugins/@name@/@name@.so, where hosts look, and no Python."""
+# Without the tests, which need hardpoint.
+_WORKFLOW = """\
+# Wheels for every Linux. cibuildwheel builds in a container with an old glibc, where auditwheel then repairs the wheel.
+# `make test` is not here yet: it needs hardpoint, which is not on PyPI.
+name: wheels
+on:
+  push:
+  pull_request:
+  workflow_dispatch:
 
-import shutil
-import subprocess
-import sys
-from pathlib import Path
+permissions:
+  contents: read
 
-from setuptools import Distribution, setup
-from setuptools.command.bdist_wheel import bdist_wheel
-from setuptools.command.build import build
-
-
-class Build(build):
-    """Makes the library, and puts it where the wheel takes it from."""
-
-    def run(self):
-        """What `make` does, with this Python."""
-        subprocess.run(["make", "@name@.so", f"PYTHON={sys.executable}"], check=True)
-        folder = Path(self.build_lib, "hardpoint_plugins", "@name@")
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.copy("@name@.so", folder)
-
-
-class Wheel(bdist_wheel):
-    """A wheel for this kind of machine and every Python."""
-
-    def get_tag(self):
-        """As in py3-none-linux_x86_64: of the three, only the machine counts."""
-        return "py3", "none", super().get_tag()[2]
-
-
-class Binary(Distribution):
-    """Without this, setuptools takes it for a project of nothing."""
-
-    def has_ext_modules(self):
-        """Almost: it is a library that Python does not import."""
-        return True
-
-
-setup(distclass=Binary, cmdclass={"build": Build, "bdist_wheel": Wheel})
-'''
-
-_MANIFEST = """\
-graft .
-prune .git
-prune .venv
-prune build
-prune dist
-prune target
-global-exclude *.so *.o *.py[co]
+jobs:
+  wheels:
+    strategy:
+      matrix:
+        machine: [ubuntu-latest, ubuntu-24.04-arm]
+    runs-on: ${{ matrix.machine }}
+    steps:
+      - uses: actions/checkout@v5
+      - uses: pypa/cibuildwheel@v4.3.5 # pyproject.toml, [tool.cibuildwheel], says what is built
+      - uses: actions/upload-artifact@v5
+        with:
+          name: wheels-${{ matrix.machine }}
+          path: wheelhouse/*.whl
 """
 
 _IGNORED = """\
@@ -123,12 +112,10 @@ _IGNORED = """\
 __pycache__/
 .pytest_cache/
 .venv/
-*.egg-info/
 build/
 dist/
+wheelhouse/
 target/
-.zig-cache/
-zig-out/
 """
 
 
@@ -162,7 +149,7 @@ def test_{method.name}(plugin: {project.class_name}) -> None:
 """
 
 
-def _readme(project: Project, own: dict[str, str], needs: str) -> str:
+def _readme(project: Project, own: dict[str, str], needs: Needs) -> str:
     contract, source = project.contract, next(iter(own))
     released = next(path for path, text in own.items() if f'"{RELEASE}"' in text)
     methods = "\n".join(f"- `{method.text}`" for method in contract.methods)
@@ -178,15 +165,18 @@ hardpoint can load:
 
 It needs:
 
-- {needs}
-- In the Python that `make` finds (`python3`; or `make PYTHON=...`): `pip install hardpoint pytest 'setuptools>=77'`.
+- {needs.text}
+- In the Python that `make` finds (`python3`; or `make PYTHON=...`), for `make` and the tests: pytest and hardpoint,
+  which is not on PyPI yet: `pip install pytest PATH`, with the path of hardpoint's checkout or wheel.{_package(project)}
 
 ```sh
 make            # {project.library}, checked
-make test
+make test       # each test's plugin runs isolated: a crash fails one test
 make check      # the conformance kit of `hardpoint test`
-hardpoint call ./{project.library} {first.name}{words}
-make wheel      # dist/*.whl
+hardpoint call {project.library} {first.name}{words}
+make wheel      # dist/*.whl: the same as `pip wheel --no-deps --wheel-dir dist .`, which does not need hardpoint
+pip install dist/*.whl
+hardpoint list  # finds it
 ```
 
 What next:
@@ -194,8 +184,17 @@ What next:
 1. Each TODO in [{source}]({source}) is a method.
 2. Each TODO in [tests/](tests) is what the method has to do.
 3. The release stands in [{released}]({released}) and in [pyproject.toml](pyproject.toml), and a test compares them.
-4. `pip install dist/*.whl` puts the plugin where hosts find it.
+4. [CMakeLists.txt](CMakeLists.txt) builds the library, for `make` and for the wheel. `make clean` before another
+   compiler or other flags: `make clean && CFLAGS=-O3 make`.
+5. [The workflow](.github/workflows/wheels.yml) builds wheels for every Linux on GitHub.
 {_growing(project)}{_renewing(own)}"""
+
+
+def _package(project: Project) -> str:
+    """The README's word on a contract that is in an installed package."""
+    if project.is_shipped or project.module_file:
+        return ""
+    return f"\n- There, too: the package with the module `{project.module}`, which has the contract."
 
 
 def _word(value: Any) -> str:
@@ -209,23 +208,24 @@ def _growing(project: Project) -> str:
         return ""
     path = f"contract/{os.path.basename(project.module_file)}"
     return f"""
-The contract is [{path}]({path}), a copy; `make` writes what is made of it anew when it is
-newer, and `touch {path}` has it do so with a newer hardpoint. A plugin fits the hosts that have the same contract.
+The contract is [{path}]({path}), a copy: the plugin fits the hosts that have the same.
+When it changes, `make` generates its code again; `touch {path}` makes it do so with a newer hardpoint.
 """
 
 
 def _renewing(own: dict[str, str]) -> str:
     """The README's section on the files that were copied from hardpoint."""
-    there = os.listdir(include_folder())
-    names = {path: os.path.basename(path) for path in own}
-    paths = [path for path, name in names.items() if name in there and own[path] == shipped_file(name)]
-    if not paths:
-        return ""
-    links = " and ".join(f"[{path}]({path})" for path in paths)
+    folder = include_folder()
+    names = {path: path.removeprefix("contract/").removeprefix("src/") for path in own}
+    paths = [
+        path
+        for path, name in names.items()
+        if os.path.isfile(os.path.join(folder, name)) and own[path] == shipped_file(name)
+    ]
     commands = "\n".join(f'cp "$(hardpoint include)/{names[path]}" {path}' for path in paths)
     return f"""
-Copied from hardpoint, and good for later ones, too: {links}.
-What a newer hardpoint brings is had by copying again:
+These files are copies of hardpoint's, so that the wheel is built without it. They are good for later hosts, too; copy
+them again for what a newer hardpoint brings:
 
 ```sh
 {commands}

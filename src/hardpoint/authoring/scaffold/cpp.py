@@ -5,24 +5,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .c import wrapped
-from .common import header_file
-from .makefile import build_rule, makefile
-from .project import RELEASE, comment_lines
+from .cmake import compiled
+from .common import header_file, shipped_files
+from .makefile import makefile
+from .project import RELEASE, Needs, comment_lines
 
 if TYPE_CHECKING:
     from ...definition.model import Method
     from .project import Project
 
-NEEDS = "A C++ compiler: `apt-get install g++ make`."
+NEEDS = Needs("A C++ compiler, make and CMake: `apt-get install g++ make cmake`.")
 
 
 def files(project: Project) -> dict[str, str]:
-    """Render the source and the Makefile."""
+    """Render the source and what it is built with."""
     source = f"{project.name}.cpp"
     return {
         source: _source(project),
+        **compiled(project, "CXX", source),
+        **shipped_files("contract", "hardpoint.h", "hardpoint.hpp", "hardpoint_json.h", "hardpoint.map"),
         **header_file(project),
-        "Makefile": makefile(project, build_rule(project, source)),
+        "Makefile": makefile(project),
     }
 
 
@@ -34,8 +37,8 @@ def _source(project: Project) -> str:
 /* {project.name}: a plugin for {contract}. TODO: say what it does.
  *
  * Arguments belong to the host and are invalid after the return. `throw hp::Error(HP_INVALID, "why not")` fails a call.
- * A constructor may take the host and the config. hardpoint.hpp has the rest: `hardpoint include` prints its directory.
- */
+ * A constructor may take the host and the config, which contract/hardpoint_json.h reads. contract/hardpoint.hpp has the
+ * rest. */
 #include <vector>
 
 #include "{contract.name}.h"

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .common import header_file, shipped_file
+from .cmake import built_by
+from .common import header_file, shipped_files
 from .makefile import makefile
-from .project import RELEASE, comment_lines
+from .project import RELEASE, Needs, comment_lines
 
 if TYPE_CHECKING:
     from ...definition.model import Method
     from .project import Project
 
-NEEDS = """\
-Go 1.19 or newer and a C compiler: `apt-get install golang-go gcc libc6-dev make`.
+NEEDS = Needs(
+    """\
+Go 1.19 or newer and a C compiler: `apt-get install golang-go gcc libc6-dev make cmake`.
   A `HardpointWarning` when the plugin is loaded is expected: Go's runtime sets handlers of signals, and hosts put
-  theirs back."""
+  theirs back.""",
+    in_container='before-all = "dnf install -y golang"\n',
+)
 
 _TAKEN = frozenset(
     "break case chan const continue default defer else fallthrough for func go goto if import interface map package "
@@ -26,28 +30,24 @@ _TAKEN = frozenset(
 
 
 def files(project: Project) -> dict[str, str]:
-    """Render the package and the Makefile."""
-    includes = "-I$(INCLUDE) -I$(abspath contract)" if project.header else "-I$(INCLUDE)"
-    needs = f" {project.header}" if project.header else ""
-    rule = f"""\
-GO ?= go
-INCLUDE := $(shell $(HARDPOINT) include)
+    """Render the package and what it is built with."""
+    commands = """\
 # Without the version script, functions with an //export, and cgo's own, would be exported too.
-LDFLAGS = -s -w -extldflags '-Wl,--version-script=$(INCLUDE)/hardpoint.map,-z,relro,-z,now,-z,noexecstack'
-
-{project.library}: src/plugin.go src/plugin.c src/hardpoint.go src/go.mod{needs}
-\tcd src && CGO_ENABLED=1 CGO_CFLAGS="-O2 {includes}" \\
-\t    $(GO) build -buildmode=c-shared -trimpath -buildvcs=false -ldflags="$(LDFLAGS)" -o ../build/{project.library} .
-\tmv build/{project.library} $@
-\t$(HARDPOINT) check $@ $(CONTRACT)
+set(extldflags -Wl,--version-script=../contract/hardpoint.map,-z,relro,-z,now,-z,noexecstack)
+add_custom_target(plugin ALL WORKING_DIRECTORY ${CMAKE_SOURCE_DIR}/src VERBATIM
+  COMMAND ${CMAKE_COMMAND} -E env CGO_ENABLED=1 ${GO} build -buildmode=c-shared -trimpath -buildvcs=false
+    "-ldflags=-s -w -extldflags ${extldflags}" -o ${library}.new .
+  COMMAND ${CMAKE_COMMAND} -E copy_if_different ${library}.new ${library})
 """
     return {
         "src/plugin.go": _source(project),
         "src/plugin.c": _plugin(project),
-        "src/hardpoint.go": shipped_file("hardpoint.go"),
+        **shipped_files("src", "hardpoint.go"),
         "src/go.mod": f"module {project.identifier}_plugin\n\ngo 1.19\n",
+        **shipped_files("contract", "hardpoint.h", "hardpoint.map"),
         **header_file(project),
-        "Makefile": makefile(project, rule),
+        "CMakeLists.txt": built_by(project, commands, "go"),
+        "Makefile": makefile(project),
     }
 
 
@@ -74,6 +74,7 @@ def _source(project: Project) -> str:
 package main
 
 /*
+#cgo CFLAGS: -O2 -I${{SRCDIR}}/../contract
 #include "{contract.name}.h"
 
 // What a slot takes; without names, cgo drops the const.

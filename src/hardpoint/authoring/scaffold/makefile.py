@@ -1,4 +1,4 @@
-"""The Makefile of a project: the same in every language, except the rule for the library."""
+"""The Makefile of a project, the same in every language: it builds with CMake, checks, tests and packs."""
 
 from __future__ import annotations
 
@@ -9,25 +9,29 @@ if TYPE_CHECKING:
     from .project import Project
 
 
-def makefile(project: Project, rule: str, *, made: str = "", rust: str | None = None) -> str:
-    """Render the Makefile around `rule`, which makes the library; `made` is what else `make clean` removes.
+def makefile(project: Project, *, made: str = "", rust: str | None = None) -> str:
+    """Render the Makefile. `made` is what `make clean` removes besides the build.
 
     `rust` is the path of the contract's module in Rust, if that is generated instead of the C header.
-
-    In every language, `make` makes the library, `make test` runs the tests, and `make wheel` makes dist/*.whl. A rule
-    can use $(PYTHON) and $(HARDPOINT), and depends on `project.header` if there is one.
     """
-    library, header = project.library, _header_rule(project, rust)
+    library = project.library
+    generated, rule = _generated(project, rust)
     return f"""\
-# make: {library} · make test · make check · make wheel: dist/*.whl · make clean
+# make: {library}, checked · make test · make check · make wheel: dist/*.whl · make clean
 PYTHON ?= python3
-# -P: nothing of this folder is imported by chance, such as {library} for a module of that name.
+CMAKE ?= cmake
+# -P: nothing of this folder is imported by chance.
 HARDPOINT = $(PYTHON) -P -m hardpoint
 {_contract(project)}
-all: {library}
+# CMakeLists.txt builds the library, here and for the wheel. CMake may run another make, whose flags are its own.
+all: build/cmake_install.cmake{generated}
+\t@env -u MAKEFLAGS -u MAKELEVEL $(CMAKE) --build build
+\t$(HARDPOINT) check {library}{"" if project.is_shipped else " $(CONTRACT)"}
 
-{rule.strip()}
-{header}
+build/cmake_install.cmake:
+\t@$(CMAKE) -S . -B build -DCMAKE_BUILD_TYPE=RelWithDebInfo --log-level=WARNING
+{rule}
+# Each test's plugin runs isolated, so a crash fails one test. For a debugger: pytest -o hardpoint_isolated=false
 test: all
 \t$(PYTHON) -P -m pytest
 
@@ -35,15 +39,12 @@ test: all
 check: all
 \t$(HARDPOINT) test {library}{"" if project.is_shipped else " $(CONTRACT)"}
 
-# With what is installed here: the same hardpoint that the tests ran with; what is missing is named.
-wheel:
-\t$(PYTHON) -m pip wheel --quiet --no-deps --no-build-isolation --check-build-dependencies --wheel-dir dist .
+wheel: all
+\t$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean:
-\trm -rf {" ".join([library, *made.split(), "build", "dist", ".pytest_cache", "*.egg-info"])}
+\trm -rf {" ".join([*made.split(), "build", "dist", ".pytest_cache"])}
 
-# A library that does not fit is not kept: the next `make` would find nothing to do.
-.DELETE_ON_ERROR:
 .PHONY: all test check wheel clean
 """
 
@@ -56,21 +57,12 @@ def _contract(project: Project) -> str:
     return f"CONTRACT = --contract {project.source}\n{folder}"
 
 
-def build_rule(project: Project, source: str) -> str:
-    """The rule for a language that `hardpoint build` compiles."""
-    words, needs = f"build {source} -o $@", source
-    if project.header:
-        words += " $(CONTRACT) -- -Icontract"
-        needs += f" {project.header}"
-    return f"{project.library}: {needs}\n\t$(HARDPOINT) {words}"
-
-
-def _header_rule(project: Project, rust: str | None) -> str:
-    """The rule that generates the contract's header, or its module in Rust, when the class has changed."""
-    if project.header is None or project.module_file is None:
-        return ""
-    generated = rust or project.header
+def _generated(project: Project, rust: str | None) -> tuple[str, str]:
+    """What `all` needs, and the rule that generates the contract's header or Rust module when the class has changed."""
+    if project.module_file is None:
+        return "", ""
+    path = rust or project.header
     words = f"{project.source} --lang rust" if rust else project.source
-    path = os.path.relpath(generated, "contract")
-    command = f"$(HARDPOINT) header {words} >{path}.new && mv {path}.new {path}"
-    return f"\n{generated}: contract/{os.path.basename(project.module_file)}\n\tcd contract && {command}\n"
+    inside = os.path.relpath(path, "contract")
+    command = f"$(HARDPOINT) header {words} >{inside}.new && mv {inside}.new {inside}"
+    return f" {path}", f"\n{path}: contract/{os.path.basename(project.module_file)}\n\tcd contract && {command}\n"

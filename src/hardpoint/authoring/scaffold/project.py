@@ -14,6 +14,17 @@ RELEASE = "0.1.0"
 """A new plugin's release, in its source and in pyproject.toml."""
 
 
+class Needs(Fields):
+    """The tools that a language's projects are built with."""
+
+    text: str
+    """For the README: the tools, and the command that installs them."""
+    packages: tuple[str, ...] = ()
+    """Those that come from PyPI: requirements of the wheel's build."""
+    in_container: str = ""
+    """Settings of cibuildwheel, with which its containers get the others."""
+
+
 class Project(Fields):
     """A plugin to be written."""
 
@@ -27,8 +38,8 @@ class Project(Fields):
 
     @property
     def library(self) -> str:
-        """The library's file: `low-german.so`."""
-        return f"{self.name}.so"
+        """The library's path: `build/low-german.so`."""
+        return f"build/{self.name}.so"
 
     @property
     def identifier(self) -> str:
@@ -55,13 +66,13 @@ class Project(Fields):
 
     @property
     def is_shipped(self) -> bool:
-        """True if the contract comes with hardpoint, and its header too."""
+        """True if the contract comes with hardpoint."""
         return self.module == "hardpoint.contracts"
 
     @property
-    def header(self) -> str | None:
-        """The generated header's path in the project: `contract/scorer.h`; None if it comes with hardpoint."""
-        return None if self.is_shipped else f"contract/{self.contract.name}.h"
+    def header(self) -> str:
+        """The path of the contract's header in the project: `contract/scorer.h`."""
+        return f"contract/{self.contract.name}.h"
 
     @property
     def macro(self) -> str:

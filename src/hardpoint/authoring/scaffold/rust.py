@@ -5,34 +5,39 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..rust_module import identifier, render, signature, trait
-from .common import shipped_file
+from .cmake import built_by
+from .common import shipped_files
 from .makefile import makefile
-from .project import RELEASE, comment_lines
+from .project import RELEASE, Needs, comment_lines
 
 if TYPE_CHECKING:
     from ...definition.model import Method
     from .project import Project
 
-NEEDS = "Rust 1.82 or newer (`rustc` and `cargo`), and `apt-get install gcc libc6-dev make`."
+NEEDS = Needs(
+    "Rust 1.82 or newer (`rustc` and `cargo`), and `apt-get install gcc libc6-dev make cmake`.",
+    in_container="""\
+before-all = "curl -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal"
+environment = { PATH = "$HOME/.cargo/bin:$PATH" }
+""",
+)
 
 
 def files(project: Project) -> dict[str, str]:
-    """Render the crate and the Makefile."""
+    """Render the crate and what it is built with."""
     module = f"src/{_module(project).removeprefix('r#')}.rs"
-    rule = f"""\
-CARGO ?= cargo
-
-{project.library}: Cargo.toml src/lib.rs src/hardpoint.rs {module}
-\t$(CARGO) build --quiet --release --target-dir target
-\tcp target/release/lib{_crate(project)}.so $@
-\t$(HARDPOINT) check $@ $(CONTRACT)
+    commands = f"""\
+add_custom_target(plugin ALL WORKING_DIRECTORY ${{CMAKE_SOURCE_DIR}} VERBATIM
+  COMMAND ${{CARGO}} build --quiet --release --target-dir target
+  COMMAND ${{CMAKE_COMMAND}} -E copy_if_different target/release/lib{_crate(project)}.so ${{library}})
 """
     return {
         "src/lib.rs": _source(project),
         module: render(project.contract),
-        "src/hardpoint.rs": shipped_file("hardpoint.rs"),
+        **shipped_files("src", "hardpoint.rs"),
         "Cargo.toml": _cargo(project),
-        "Makefile": makefile(project, rule, made="target", rust=module),
+        "CMakeLists.txt": built_by(project, commands, "cargo"),
+        "Makefile": makefile(project, made="target", rust=module),
     }
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from .common import header_file
+from .cmake import built_by
+from .common import header_file, shipped_files
 from .makefile import makefile
-from .project import RELEASE, comment_lines
+from .project import RELEASE, Needs, comment_lines
 
 if TYPE_CHECKING:
     from ...definition.model import Method
     from .project import Project
 
-NEEDS = "Zig 0.16 or newer: `pip install ziglang`; and `apt-get install make`."
+NEEDS = Needs(
+    "Zig 0.16 or newer: `pip install ziglang`; and `apt-get install make cmake`.", packages=("ziglang>=0.16",)
+)
 
 _KEYWORDS = frozenset(
     "addrspace align allowzero and anyframe anytype asm async await break callconv catch comptime const continue defer "
@@ -28,25 +31,27 @@ _INTEGERS = re.compile(r"[iu]\d+")
 
 
 def files(project: Project) -> dict[str, str]:
-    """Render the source and the Makefile."""
-    source = f"{project.name}.zig"
-    c_header = project.header or f"$(INCLUDE)/{project.contract.name}.h"
-    rule = f"""\
-ZIG ?= $(PYTHON) -m ziglang
+    """Render the source and what it is built with."""
+    source, zig = f"{project.name}.zig", "hardpoint.zig"
+    commands = f"""\
 # With a target, Zig compiles for every machine of its kind; without, for this processor and glibc alone.
-TARGET ?= $(shell uname -m)-linux-gnu
-INCLUDE := $(shell $(HARDPOINT) include)
-
-{project.library}: {source} build/c.zig
-\t$(ZIG) build-lib -dynamic -O ReleaseSafe -fstrip -target $(TARGET) -lc --name {project.identifier} -femit-bin=$@ \\
-\t    --dep c --dep hardpoint -Mroot={source} --dep c -Mhardpoint=$(INCLUDE)/hardpoint.zig -Mc=build/c.zig
-\t$(HARDPOINT) check $@ $(CONTRACT)
-
-build/c.zig: {c_header}
-\tmkdir -p build
-\t$(ZIG) translate-c -target $(TARGET) -lc -I$(INCLUDE) {c_header} >$@
+set(TARGET ${{CMAKE_HOST_SYSTEM_PROCESSOR}}-linux-gnu CACHE STRING "such as x86_64-linux-gnu.2.17")
+set(c ${{CMAKE_BINARY_DIR}}/c.zig)
+add_custom_command(OUTPUT ${{c}} DEPENDS {project.header} contract/hardpoint.h WORKING_DIRECTORY ${{CMAKE_SOURCE_DIR}}
+  COMMAND ${{ZIG}} translate-c -target ${{TARGET}} -lc -Icontract {project.header} > ${{c}} VERBATIM)
+add_custom_command(OUTPUT ${{library}} DEPENDS {source} contract/{zig} ${{c}} WORKING_DIRECTORY ${{CMAKE_SOURCE_DIR}}
+  COMMAND ${{ZIG}} build-lib -dynamic -O ReleaseSafe -fstrip -target ${{TARGET}} -lc --name {project.identifier}
+    -femit-bin=${{library}} --dep c --dep hardpoint -Mroot={source} --dep c -Mhardpoint=contract/{zig} -Mc=${{c}}
+  VERBATIM)
+add_custom_target(plugin ALL DEPENDS ${{library}})
 """
-    return {source: _source(project), **header_file(project), "Makefile": makefile(project, rule)}
+    return {
+        source: _source(project),
+        "CMakeLists.txt": built_by(project, commands, "zig", "python-zig"),
+        **shipped_files("contract", "hardpoint.h", zig),
+        **header_file(project),
+        "Makefile": makefile(project),
+    }
 
 
 def _source(project: Project) -> str:

@@ -1,0 +1,70 @@
+"""The CMakeLists.txt of a project, which builds the library for `make` and for the wheel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .common import shipped_file
+
+if TYPE_CHECKING:
+    from .project import Project
+
+_CONFIG = "cmake/hardpointConfig.cmake"
+
+
+def cmake_lists(project: Project, languages: str, body: str) -> str:
+    """Render the file around `body`, which has a target `plugin` and installs the library into the folder `.`."""
+    return f"""\
+cmake_minimum_required(VERSION 3.18)
+project({project.name} LANGUAGES {languages})
+
+{body.strip()}
+"""
+
+
+def compiled(project: Project, language: str, source: str) -> dict[str, str]:
+    """Render the files that build a source in C or C++, and those that an editor with clangd reads."""
+    body = f"""\
+find_package(hardpoint CONFIG REQUIRED PATHS contract/cmake NO_DEFAULT_PATH)
+hardpoint_add_plugin(plugin {source})
+target_compile_options(plugin PRIVATE -Wall -Wextra)
+set_target_properties(plugin PROPERTIES OUTPUT_NAME {project.name})
+install(TARGETS plugin LIBRARY DESTINATION .)
+"""
+    return {
+        "CMakeLists.txt": cmake_lists(project, language, body),
+        "compile_flags.txt": "\n".join([*_FLAGS[language], "-Wall", "-Wextra", "-Icontract", ""]),
+        f"contract/{_CONFIG}": shipped_file(_CONFIG),
+    }
+
+
+# As `hardpoint build` and hardpointConfig.cmake have them; a test compares.
+_MISTAKES = (
+    "implicit-function-declaration",
+    "implicit-int",
+    "int-conversion",
+    "incompatible-pointer-types",
+    "return-type",
+    "strict-prototypes",
+)
+_FLAGS = {
+    "C": ("-xc", "-std=gnu11", *(f"-Werror={mistake}" for mistake in _MISTAKES)),
+    "CXX": ("-xc++", "-std=gnu++17", "-Werror=return-type"),
+}
+
+
+def built_by(project: Project, commands: str, *names: str) -> str:
+    """Render the file for a language whose own tool builds the library: a program of one of `names`.
+
+    `commands` define the target `plugin`, which makes `${library}`.
+    """
+    return cmake_lists(
+        project,
+        "NONE",
+        f"""\
+find_program({names[0].upper()} NAMES {" ".join(names)} REQUIRED)
+set(library ${{CMAKE_BINARY_DIR}}/{project.name}.so)
+{commands}
+install(FILES ${{library}} DESTINATION .)
+""",
+    )
