@@ -179,7 +179,17 @@ def test_a_method_that_does_not_match_its_slot_does_not_compile(tmp_path: Path, 
     source = ENGLISH.replace("const char *name, size_t name_len, hp_out *out", "const char *name, hp_out *out").replace(
         "hp_write(out, name, name_len)", "hp_puts(out, name)"
     )
-    words = ["gcc", f"-std={standard}", "-fPIC", f"-I{ROOT / 'contract'}", "-c", "-o", str(tmp_path / "x.o"), "-xc", "-"]
+    words = [
+        "gcc",
+        f"-std={standard}",
+        "-fPIC",
+        f"-I{ROOT / 'contract'}",
+        "-c",
+        "-o",
+        str(tmp_path / "x.o"),
+        "-xc",
+        "-",
+    ]
     done = subprocess.run(words, input=source, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "incompatible pointer type" in done.stderr

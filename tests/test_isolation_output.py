@@ -142,6 +142,8 @@ def test_more_records_than_are_read_are_dropped_and_counted(plugin: Hostile, cap
         lambda: len(lines(caplog, RECORDS)) + sum(int(line.split()[0]) for line in lines(caplog, dropped)) == 20_000
     ), (seen, lines(caplog, dropped))
     assert len(lines(caplog, RECORDS)) < 20_000
+    [line] = lines(caplog, dropped)
+    assert line.endswith(" log records of hostile were dropped, since they came too fast")
 
 
 def test_records_that_are_waiting_when_the_worker_ends_are_not_lost(

@@ -19,7 +19,7 @@ from _thread import RLock
 from collections import deque
 from typing import Any
 
-from ...inprocess.host_log import LONGEST, record_of
+from ...inprocess.host_log import LONGEST, Drops, record_of
 from ..descriptors import own_pair
 from ..shared import memory
 
@@ -44,13 +44,13 @@ class Output:
         self._lines_to = logging.getLogger(f"hardpoint.plugin.{name}.output")
         self._records_to = logging.getLogger(f"hardpoint.plugin.{name}")
         self._rest = b""
-        self._reported = 0
         self.pipe, pipe = own_pair(os.pipe2, os.O_CLOEXEC)
         os.set_blocking(self.pipe.fileno(), False)
         self.records, records = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_NONBLOCK)
         counter = memory("hardpoint-dropped")
         os.ftruncate(counter.fileno(), mmap.PAGESIZE)
-        self._dropped = mmap.mmap(counter.fileno(), mmap.PAGESIZE)
+        dropped = mmap.mmap(counter.fileno(), mmap.PAGESIZE)
+        self.drops = Drops(name, lambda: int.from_bytes(dropped[:8], "little"))
         self.theirs = (pipe, records, counter)
 
     def close_theirs(self) -> None:
@@ -83,15 +83,12 @@ class Output:
                 break
             if record := record_of(datagram):
                 self._records_to.log(record[1], "%s", record[2])
-        dropped = int.from_bytes(self._dropped[:8], "little")
-        if dropped > self._reported:
-            lost, self._reported = dropped - self._reported, dropped
-            logging.getLogger("hardpoint.plugin").warning("%d log records of plugins were dropped", lost)
 
     def close(self) -> None:
         """Read the remaining log records, and close everything: the pipe has ended."""
         try:
             self.read_records(_REST)
+            self.drops.check(end=True)
         finally:
             self.pipe.close()
             self.records.close()
@@ -103,6 +100,8 @@ class Reader:
 
     def __init__(self) -> None:
         self._outputs: dict[int, Any] = {}
+        self._dropping: set[Output] = set()
+        """Those that have dropped records of which there was no warning yet."""
         self._poll = select.epoll()
         self._drained = threading.Event()
         self._woken, self._wakes = os.pipe2(os.O_CLOEXEC)
@@ -126,12 +125,28 @@ class Reader:
 
     def _read(self) -> None:
         while True:
-            for fd, _ in self._poll.poll():
+            for fd, _ in self._poll.poll(self._check_drops()):
                 if fd == self._woken:
                     self._ready(0.0)
+                    self._check_drops(end=True)
                     self._drained.set()
                     return
                 self._one(fd)
+
+    def _check_drops(self, *, end: bool = False) -> float | None:
+        """Warn of dropped records after a burst; return the seconds until the next burst may be over, or None."""
+        waits: list[float] = []
+        for output in list(self._dropping):
+            try:
+                wait = output.drops.check(end=end)
+            except BaseException:  # noqa: BLE001 - as below
+                _report()
+                wait = None
+            if wait is None:
+                self._dropping.remove(output)
+            else:
+                waits.append(wait)
+        return min(waits, default=None)
 
     def _ready(self, seconds: float) -> None:
         while ready := [fd for fd, _ in self._poll.poll(seconds) if fd != self._woken]:
@@ -145,7 +160,7 @@ class Reader:
         try:
             read(output)
         except BaseException:  # noqa: BLE001 - of a logging handler: report it as a thread's, and go on
-            threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+            _report()
 
     def _lines(self, output: Output) -> None:
         if not output.read_lines():
@@ -156,12 +171,19 @@ class Reader:
 
     def _records(self, output: Output) -> None:
         output.read_records()
+        if output.drops.check() is not None:
+            self._dropping.add(output)
 
     def _drain(self) -> None:
         """At exit: have all that was sent read, but don't wait long for a logging handler that hangs."""
         if os.getpid() == self._pid:
             os.write(self._wakes, b"\0")
             self._drained.wait(1.0)
+
+
+def _report() -> None:
+    """Report the exception of a logging handler as a thread's."""
+    threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
 
 
 _reader: Reader | None = None
