@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ...ffi.abi import LAST_STATUS
+from ...ffi.abi import AUTHOR, LAST_STATUS
 from ..check import FailedError, SkippedError, check
-from ..raw import spell
+from ..raw import is_status, spell
 from .calls import KINDS
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ def _judge_all(subject: Subject, is_fine: Callable[[Answer], bool], fault: str) 
 
 @check("answers.status", after=_AFTER)
 def status(subject: Subject) -> str:
-    """Every status is from 0 to 65535."""
-    fault = f"returned the status {{0.status}}, and a status is from 0 to {LAST_STATUS}"
-    return _judge_all(subject, lambda answer: 0 <= answer.status <= LAST_STATUS, fault)
+    """Every status is one of the ABI's, from 0 to 4, or of the author's own, from 256 to 65535."""
+    fault = f"returned the status {{0.status}}, and a status of the author's own is from {AUTHOR} to {LAST_STATUS}"
+    return _judge_all(subject, lambda answer: is_status(answer.status), fault)
 
 
 @check("answers.length", after=_AFTER)

@@ -11,7 +11,7 @@ from ... import launcher
 from ...errors import LoadError
 from ..descriptors import own
 
-_VARIABLES = ("LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "TZ")
+_VARIABLES = ("ASAN_OPTIONS", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "LD_PRELOAD", "PATH", "TZ")
 """The environment of the zygote, and so of workers."""
 
 
