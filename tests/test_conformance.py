@@ -19,6 +19,8 @@ from conftest import ROOT
 from test_conformance_faults import HARDENED, Faulty
 
 from hardpoint import conformance
+from hardpoint.contracts import Greeter
+from hardpoint.isolation.worker import crash
 
 if TYPE_CHECKING:
     from conftest import Compiler
@@ -111,6 +113,81 @@ def test_a_crash_is_reported_with_the_call_and_the_last_lines(build: Build, run:
     ]
     assert lines[-1].startswith("1 passed, 1 crashed; seed ")
     assert done.returncode == 1
+
+
+QUOTES = """
+#include "greeter.h"
+#include <stdexcept>
+static void fail(size_t len) {
+    if (len > 0) {
+        throw std::runtime_error("boom"); // line 6
+    }
+}
+static hp_status greet(void *, const char *name, size_t name_len, hp_out *out) {
+    fail(name_len);
+    return hp_write(out, name, name_len);
+}
+static hp_status lang(void *, hp_out *out) { return hp_puts(out, "C++"); }
+GREETER_PLUGIN("quotes", "1.0.0", p.greet = greet, p.lang = lang);
+"""
+
+
+@pytest.mark.skipif(shutil.which("addr2line") is None, reason="there is no addr2line")
+@pytest.mark.skipif(not crash.KNOWS_PLUGINS, reason="there is no C extension")
+class TestQuoteOfACrash:
+    """The start of what was written last, then the plugin's functions and lines, and none of the host's."""
+
+    def quote(self, library: Path, check: str) -> list[str]:
+        contract = Faulty if library.name == "faulty.so" else Greeter
+        [outcome] = conformance.run(library, contract, only=[check]).outcomes
+        assert outcome.status == "crashed"
+        assert not any(word in outcome.output for word in ("ffi", "Py", "python", "ctypes"))
+        return outcome.output.splitlines()
+
+    def test_an_exception(self, tmp_path: Path) -> None:
+        if shutil.which("g++") is None:
+            pytest.skip("there is no g++")
+        (tmp_path / "quotes.cpp").write_text(QUOTES)
+        flags = ["-g", "-O1", "-fno-inline", "-fPIC", "-shared", f"-I{ROOT / 'contract'}", "-o", "quotes.so"]
+        subprocess.run(["g++", *flags, "quotes.cpp"], cwd=tmp_path, check=True)
+        lines = self.quote(tmp_path / "quotes.so", "calls.tiny")
+        assert lines[0].startswith("terminate called after throwing an instance of 'std::runtime_error'")
+        assert lines[1:3] == ["  what():  boom", "SIGABRT:"]
+        frames = [line for line in lines if "quotes.cpp" in line]
+        assert [re.sub(r"(\(.*?\))? at .*?/quotes.cpp:", " ", line).split()[:2] for line in frames] == [
+            ["fail", "6"], ["greet", "10"]
+        ]  # fmt: skip
+
+    def test_an_abort_after_much_output(self, compiler: Compiler) -> None:
+        compiler.header(Faulty)
+        source = (ROOT / "tests/plugins/faulty.c").read_text()
+        number = source[: source.index("SIGNALLED_HERE")].count("\n") + 1
+        library = compiler.library("faulty.c", *HARDENED, "-g", "-O0", "-DWRITES_AND_CRASHES")
+        lines = self.quote(library, "calls.nul")
+        assert lines[0] == "line 0"
+        assert [line for line in lines if "more lines)" in line] == [line for line in lines if line.startswith("...")]
+        assert f" at {ROOT}/tests/plugins/faulty.c:{number} (faulty.so+0x" in "\n".join(lines)
+        assert "line 99999" in lines
+        assert len(lines) < 60
+
+
+def test_a_step_shows_its_own_output(build: Build) -> None:
+    """Not that of the steps before it, of which there may be very much."""
+    [outcome] = conformance.run(build("CRASHES_ON_NUL"), Faulty, only=["calls.nul"]).outcomes
+    assert outcome.output.splitlines()[0] == "a NUL!"
+
+
+def test_a_grow_for_no_more_than_there_is_is_no_fault(build: Build) -> None:
+    report = conformance.run(build("ASKS_FOR_LITTLE"), Faulty, only=["out"])
+    assert {(each.status, each.detail) for each in report.outcomes if each.status != "passed"} == set()
+
+
+def test_fewer_calls_for_lack_of_time_are_said_with_the_time_that_they_took(build: Build) -> None:
+    [outcome] = conformance.run(build(), Faulty, only=["memory.calls"], timeout=1).outcomes
+    found = re.fullmatch(r"([\d,]+) calls of each method in ([\d.]+) s; a longer --timeout allows more", outcome.detail)
+    assert found is not None, outcome
+    assert int(found[1].replace(",", "")) < 100_000
+    assert float(found[2]) <= outcome.seconds + 0.1
 
 
 def test_a_check_that_depends_on_a_failed_one_is_skipped(build: Build, run: Run) -> None:

@@ -154,6 +154,8 @@ class _Channel:
                 break
             except BlockingIOError:  # full; let the thread read
                 self._thread.join(0.01)
+            except OSError:  # a plugin closed it, so the thread reads nothing more
+                return
         self._thread.join(1.0)
 
 
