@@ -94,6 +94,7 @@ FAULTS = [
     Fault("-DSILENT_REFUSAL", "out.refused", "warning", "returned 0 though grow had refused; return HP_NO_MEMORY"),
     Fault("-DLEAVES_A_PART", "out.reason", "failed", "as the reason, which is the start of its result"),
     Fault("-DLEAVES_A_LATER_PART", "out.reason", "failed", "as the reason, which is the start of its result"),
+    Fault("-DCUTS_ITS_REASON", "out.reason", "failed", "with a reason that is not UTF-8"),
     Fault("-DGROWS_ELSEWHERE", "out.thread", "failed", "called grow on another thread"),
     Fault("-DBOOL_IS_WIDE", "out.scalar", "crashed", "SIGSEGV in: is_long(text='a', most=7)"),
     Fault("-DLOG_HAS_NO_HEADER", "log.records", "failed", "a log record of 10 bytes, where its header alone has 16"),

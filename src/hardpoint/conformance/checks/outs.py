@@ -72,11 +72,10 @@ def refused(subject: Subject) -> str:
 
 @check("out.reason", after=_AFTER)
 def reason(subject: Subject) -> str:
-    """No method leaves a part of its result as the reason when grow refuses memory."""
-    holders, asked = [subject.create()], 0
-    calls = [pair for pair in subject.inputs() if pair[0].result.is_buffer]
+    """No method leaves a part of its result, or of a character, as the reason when grow refuses memory."""
+    holders, asked, calls = [subject.create()], 0, subject.inputs()
     roomy = subject.caller(holders[0])
-    for successes in range(_STEPS if calls else 0):
+    for successes in range(_STEPS):
         out, before = RefusingOut(successes), asked
         caller = subject.caller(holders[0], out=out)
         for method, values in calls:
@@ -93,7 +92,14 @@ def reason(subject: Subject) -> str:
 
 
 def _check_reason(method: Method, values: Values, answer: Answer, whole: Answer) -> None:
-    if not whole.status and whole.text.startswith(answer.text):
+    try:
+        answer.text.decode()
+    except UnicodeDecodeError as error:
+        raise FailedError(
+            f"{spell(method, values)} failed for lack of memory, with a reason that is not UTF-8 ({error}); cut a long one "
+            "at the end of a character, as hp_fail does"
+        ) from error
+    if method.result.is_buffer and not whole.status and whole.text.startswith(answer.text):
         raise FailedError(
             f"{spell(method, values)} failed for lack of memory, and gives {answer.text[:20]!r}... as the reason, which is the "
             "start of its result; set out->len to 0 before such a return, as hp_write and hp_fail do"
