@@ -81,6 +81,7 @@ FAULTS = [
     Fault("-DCHANGES_OUT", "answers.struct", "failed", "echo(text='a') changed data, cap or grow of its hp_out"),
     Fault("-DGIVES_LATIN_1", "answers.text", "failed", "echo(text='a') gave text that is not UTF-8"),
     Fault("-DREASON_IS_LATIN_1", "answers.text", "failed", "echo(text='a') gave a reason that is not UTF-8"),
+    Fault("-DLEAVES_A_PART_ON_NUL", "answers.reason", "warning", "gives b'Wo' as the reason, with which results start"),
     Fault("-DBOOL_IS_TWO", "answers.bool", "failed", "stored 2 in its bool"),
     Fault("-DREADS_BEHIND", "buffers.bounds", "crashed", "SIGSEGV in: echo(text='a')"),
     Fault("-DWRITES_CONST", "buffers.readonly", "crashed", "SIGSEGV in: echo(text='a')"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 from typing import TYPE_CHECKING
 
 from ..elf.reader import ElfError, ElfFile
@@ -15,6 +14,8 @@ if TYPE_CHECKING:
 
 _HEAD, _TAIL = 16, 12
 """Lines at the start, where sanitizers say what is wrong, and at the end."""
+_WIDTH = 500
+"""Characters of a line."""
 _BEFORE = 8
 """Lines before those of the signal: `terminate called ...` and the exception, or the text of an assertion."""
 _SIGNAL = re.compile(r"SIG[A-Z]+( at address .*)?:")
@@ -34,7 +35,7 @@ _PATIENCE = 20
 
 def excerpt(output: str, library: str) -> str:
     """The lines worth reading of what a crashed process wrote. `library` is the path of the plugin's library."""
-    lines = list(_named(_without_shadow(_without_host(output.splitlines())), library))
+    lines = [line[:_WIDTH] for line in _named(_without_shadow(_without_host(output.splitlines())), library)]
     signal = next((index for index, line in enumerate(lines) if _SIGNAL.fullmatch(line)), len(lines) - _TAIL + _BEFORE)
     tail = max(signal - _BEFORE, _HEAD)
     if tail <= _HEAD + 1:
@@ -102,6 +103,8 @@ def _lines(library: str, offset: int, back: int) -> Iterator[str]:
 
 
 def _ask(library: str, offset: int) -> str:
+    import subprocess  # 8 ms, for a crash
+
     program = next(filter(None, map(shutil.which, _ADDR2LINE)), None)
     if program is None:
         return ""

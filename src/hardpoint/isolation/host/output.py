@@ -34,6 +34,18 @@ _REST = 4096
 """Log records read after a worker has ended: more than a socket holds, unless net.core.wmem_default was raised."""
 
 
+def _pieces(line: bytes) -> list[bytes]:
+    """Split a line that is too long, at the ends of characters; the last piece is its end."""
+    pieces: list[bytes] = []
+    start = 0
+    while len(line) - start > _LINE:
+        end = start + _LINE
+        back = next((back for back in range(4) if line[end - back] & 0xC0 != 0x80), 0)
+        pieces.append(line[start : end - back])
+        start = end - back
+    return [*pieces, line[start:]]
+
+
 class Output:
     """The output of one worker. `theirs` are the worker's ends, which are closed here once the worker has them."""
 
@@ -63,15 +75,14 @@ class Output:
         data = self.pipe.read(_CHUNK)
         if data is None:  # it is empty
             return True
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        if whole := len(self._rest) // _LINE * _LINE if data else len(self._rest):
-            lines.append(self._rest[:whole])
-            self._rest = self._rest[whole:]
-        for line in lines:
-            for start in range(0, len(line) or 1, _LINE):
-                text = line[start : start + _LINE].decode(errors="backslashreplace")
-                self.lines.append(text)
-                self._lines_to.info("%s", text)
+        *lines, rest = (self._rest + data).split(b"\n")
+        *whole, self._rest = _pieces(rest)
+        if not data and self._rest:
+            whole.append(self._rest)
+        for piece in [*(piece for line in lines for piece in _pieces(line)), *whole]:
+            text = piece.decode(errors="backslashreplace")
+            self.lines.append(text)
+            self._lines_to.info("%s", text)
         return bool(data)
 
     def read_records(self, most: int = _TURN) -> None:
