@@ -156,14 +156,15 @@ def test_a_panic_in_zig_ends_the_worker_with_its_message(new: New, scratch: Path
 def test_long_reasons_and_records_in_zig_are_cut_at_the_end_of_a_character(new: New, scratch: Path) -> None:
     folder = new("own", "greeter")
     source = folder / "own.zig"
-    failing = 'return hardpoint.fail(out, c.HP_AUTHOR, "{s}", .{"\u20ac" ** 400});'
-    create = """
-fn create(host: [*c]const c.hp_host, _: [*c]const u8, _: usize, _: [*c]?*anyopaque, _: [*c]c.hp_out) callconv(.c) c.hp_status {
-    hardpoint.log(host, c.HP_LOG_INFO, "{s}", .{"\u20ac" ** 400});
+    euros = "\u20ac" * 400
+    failing = f'return hardpoint.fail(out, c.HP_AUTHOR, "{{s}}", .{{"{euros}"}});'
+    create = f"""
+fn create(host: [*c]const c.hp_host, _: [*c]const u8, _: usize, _: [*c]?*anyopaque, _: [*c]c.hp_out) callconv(.c) c.hp_status {{
+    hardpoint.log(host, c.HP_LOG_INFO, "{{s}}", .{{"{euros}"}});
     return c.HP_OK;
-}
+}}
 
-comptime {"""
+comptime {{"""
     text = source.read_text().replace('return hardpoint.write(out, "");', failing).replace("\ncomptime {", create)
     source.write_text(text.replace("        .greet =", "        .create = create,\n        .greet ="))
     make(folder, scratch)
