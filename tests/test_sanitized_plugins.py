@@ -77,7 +77,7 @@ def advised(library: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 ISOLATED = [
-    "False",
+    pytest.param("False", marks=pytest.mark.long),
     "True",
     pytest.param("hardpoint.Isolation(sandbox=False)", marks=pytest.mark.long),
 ]
