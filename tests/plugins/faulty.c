@@ -147,9 +147,7 @@ static void log_on(const hp_host *host) {
 }
 
 static hp_status create(const hp_host *host, const char *config, size_t config_len, void **self, hp_out *out) {
-    if (made < 8) {
-        log_on(host);
-    }
+    log_on(host);
 #ifdef NEEDS_CONFIG
     if (config == NULL) {
         return hp_fail(out, HP_INVALID, "a config is needed");
