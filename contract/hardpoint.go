@@ -49,8 +49,9 @@ func call(out *C.hp_out, body func() error) (status C.hp_status) {
 
 func fail(out *C.hp_out, status C.hp_status, reason string) C.hp_status {
 	out.len = 0
-	if write(out, reason) != nil {
-		write(out, strings.ToValidUTF8(reason[:out.cap], "")) // out of memory: as much as fits
+	reason = strings.ToValidUTF8(reason, "\uFFFD") // a string of Go may hold any bytes
+	if write(out, reason) != nil && out.cap < C.size_t(len(reason)) {
+		write(out, strings.ToValidUTF8(reason[:out.cap], "")) // out of memory: as much as fits, in whole characters
 	}
 	if status <= 0 {
 		return C.HP_FAILED

@@ -184,22 +184,22 @@ typedef struct hp_vtable {
  * called; hp_log runs on any. */
 
 /* Makes room for `n` more bytes. The caller writes them at out->data + out->len and adds their number to out->len.
- * Result: HP_OK, or HP_NO_MEMORY with the text unchanged. */
+ * Result: HP_OK, or HP_NO_MEMORY with the text so far discarded: it would be the reason of the failure. */
 HP_CHECKED_ static inline hp_status hp_reserve(hp_out *out, size_t n) {
-    if (n > SIZE_MAX - out->len) {
+    const size_t need = out->len + n;
+    if (need < n) { /* it overflowed */
+        out->len = 0;
         return HP_NO_MEMORY;
     }
-    if (out->len + n > out->cap) {
-        /* Check `cap` too: a host's callback that raises in its own language may return 0. */
-        const hp_status status = out->grow(out, out->len + n);
-        if (status != HP_OK || out->cap < out->len + n) {
-            return HP_NO_MEMORY;
-        }
+    /* Check `cap` after grow: a host's callback that raises in its own language may return 0. */
+    if (need > out->cap && (out->grow(out, need) != HP_OK || out->cap < need)) {
+        out->len = 0;
+        return HP_NO_MEMORY;
     }
     return HP_OK;
 }
 
-/* Appends `len` bytes. Result: HP_OK, or HP_NO_MEMORY with the text unchanged. */
+/* Appends `len` bytes. Result: HP_OK, or HP_NO_MEMORY with the text discarded. */
 HP_CHECKED_ static inline hp_status hp_write(hp_out *out, const void *data, size_t len) {
     const hp_status status = hp_reserve(out, len);
     if (status == HP_OK && len > 0) {
@@ -209,7 +209,7 @@ HP_CHECKED_ static inline hp_status hp_write(hp_out *out, const void *data, size
     return status;
 }
 
-/* Appends a NUL-terminated text, without its NUL. Result: HP_OK, or HP_NO_MEMORY with the text unchanged. */
+/* Appends a NUL-terminated text, without its NUL. Result: HP_OK, or HP_NO_MEMORY with the text discarded. */
 HP_CHECKED_ static inline hp_status hp_puts(hp_out *out, const char *text) {
     return hp_write(out, text, strlen(text));
 }
@@ -228,15 +228,13 @@ HP_CHECKED_ HP_FORMAT_(2, 0) static inline hp_status hp_vprintf(hp_out *out, con
             status = HP_FAILED;
         }
     }
-    if (status == HP_OK) {
-        out->len += HP_CAST_(size_t, written);
-    }
+    out->len = status == HP_OK ? out->len + HP_CAST_(size_t, written) : 0;
     va_end(again);
     return status;
 }
 
 /* Appends formatted text, as printf; the terminating NUL is not counted. Result: HP_OK, HP_NO_MEMORY, or HP_FAILED if
- * vsnprintf cannot render the format; `len` changes on success only. */
+ * vsnprintf cannot render the format; a failure discards the text. */
 HP_CHECKED_ HP_FORMAT_(2, 3) static inline hp_status hp_printf(hp_out *out, const char *format, ...) {
     va_list args;
     va_start(args, format);
@@ -245,8 +243,22 @@ HP_CHECKED_ HP_FORMAT_(2, 3) static inline hp_status hp_printf(hp_out *out, cons
     return status;
 }
 
-/* Replaces the contents of `out` by a formatted reason, which is truncated if memory runs out. If the format cannot be
- * rendered, the format string itself is the reason.
+/* The length of a text that is cut after `len` bytes, without the start of a character that the cut went through. */
+static inline size_t hp_whole_(const char *text, size_t len) {
+    size_t start = len;
+    while (start > 0 && len - start < 3 && (HP_CAST_(unsigned char, text[start - 1]) & 0xC0) == 0x80) {
+        start--;
+    }
+    if (start > 0) {
+        const unsigned char lead = HP_CAST_(unsigned char, text[start - 1]);
+        const size_t size = lead < 0xC0 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+        return len - start + 1 < size ? start - 1 : len;
+    }
+    return len;
+}
+
+/* Replaces the contents of `out` by a formatted reason, which is truncated at the end of a character if memory runs
+ * out. If the format cannot be rendered, the format string itself is the reason.
  * Result: `status`, for the method to return; HP_FAILED if `status` is 0 or less. */
 HP_CHECKED_ HP_FORMAT_(3, 4) static inline hp_status hp_fail(hp_out *out, hp_status status, const char *format, ...) {
     va_list args;
@@ -260,18 +272,18 @@ HP_CHECKED_ HP_FORMAT_(3, 4) static inline hp_status hp_fail(hp_out *out, hp_sta
         const int whole = vsnprintf(out->data, out->cap, format, args);
         va_end(args);
         const size_t len = whole < 0 ? 0 : HP_CAST_(size_t, whole);
-        out->len = len < out->cap ? len : out->cap - 1;
+        out->len = len < out->cap ? len : hp_whole_(out->data, out->cap - 1);
     }
     if (written == HP_FAILED) {
         const size_t len = strlen(format);
-        out->len = len < out->cap ? len : out->cap;
+        out->len = len <= out->cap ? len : hp_whole_(format, out->cap);
         memcpy(out->data, format, out->len);
     }
     return status > 0 ? status : HP_FAILED;
 }
 
 /* Logs formatted text, as printf, to the host's logger "hardpoint.plugin.<name>". `level` is one of HP_LOG_*. Text
- * longer than HP_LOG_MAX bytes is truncated and ends in "...". A NULL host logs nothing.
+ * longer than HP_LOG_MAX bytes is truncated at the end of a character and ends in "...". A NULL host logs nothing.
  * Result: none. One non-blocking send, which never waits and never calls back into the host; a record that the socket
  * has no room for is dropped and counted in `log_dropped`. errno is preserved. Thread: any, at any time after `create`
  * was entered. Not async-signal-safe. */
@@ -294,8 +306,9 @@ HP_FORMAT_(3, 4) static inline void hp_log(const hp_host *host, int level, const
     if (written >= 0) {
         size_t len = HP_CAST_(size_t, written);
         if (len > HP_LOG_MAX) {
-            len = HP_LOG_MAX;
-            memcpy(record.text + len - 3, "...", 3);
+            len = hp_whole_(record.text, HP_LOG_MAX - 3);
+            memcpy(record.text + len, "...", 3);
+            len += 3;
         }
         len += sizeof record.head;
         if (send(host->log_fd, &record, len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
@@ -338,7 +351,8 @@ HP_FORMAT_(3, 4) static inline void hp_log(const hp_host *host, int level, const
  *     .greet = greet, .lang = lang        in C, and in C++20 or later (there in the order of the struct's members);
  *     p.greet = greet, p.lang = lang      in C++17, or if HP_CXX17 was defined before the first #include (there no
  *                                         function may itself be named `p`).
- * A C compiler does not report a missing method; `hardpoint check` does. */
+ * A function that does not match its slot is a compile error. A C compiler does not report a missing method, nor `()`
+ * in place of a function's parameters; `hardpoint check` and `hardpoint build` do. */
 #define HP_PLUGIN_(type, text, ...)                                                                                    \
     HP_STATIC_ASSERT_(sizeof(text) <= HP_MANIFEST_MAX, "the manifest is longer than 4096 bytes");                      \
     HP_NOTE_(hp_note_##type, text);                                                                                    \
@@ -346,9 +360,16 @@ HP_FORMAT_(3, 4) static inline void hp_log(const hp_host *host, int level, const
     HP_VTABLE_(type, __VA_ARGS__)
 
 #if !defined __cplusplus
+/* Older compilers only warn of a function with other parameters than its slot's. The assertion is there for the
+ * semicolon that follows the macro: no pragma may stand before that of the definition. */
 #define HP_VTABLE_(type, ...)                                                                                          \
     HP_EXPORT_ extern const type hardpoint_##type;                                                                     \
-    const type hardpoint_##type = {.head = HP_HEAD_(type), __VA_ARGS__}
+    _Pragma("GCC diagnostic push")                                                                                     \
+    _Pragma("GCC diagnostic error \"-Wincompatible-pointer-types\"")                                                   \
+    _Pragma("GCC diagnostic error \"-Wint-conversion\"")                                                               \
+    const type hardpoint_##type = {.head = HP_HEAD_(type), __VA_ARGS__};                                               \
+    _Pragma("GCC diagnostic pop")                                                                                      \
+    HP_STATIC_ASSERT_(sizeof(type) % 8 == 0, "a vtable consists of words")
 #elif __cplusplus >= 202002L && !defined HP_CXX17
 #define HP_VTABLE_(type, ...)                                                                                          \
     extern "C" HP_EXPORT_ const type hardpoint_##type;                                                                 \

@@ -65,30 +65,41 @@ fn padded(comptime manifest: [:0]const u8) [(manifest.len + 4) / 4 * 4]u8 {
     return description;
 }
 
-/// Appends text. HP_OK or HP_NO_MEMORY.
+/// Appends text. HP_OK, or HP_NO_MEMORY with the text discarded.
 pub fn write(out: [*c]c.hp_out, text: []const u8) c.hp_status {
     return c.hp_write(out, text.ptr, text.len);
 }
 
-/// Appends as std.fmt does: "{s}", .{name}. HP_OK or HP_NO_MEMORY.
+/// Appends as std.fmt does: "{s}", .{name}. HP_OK, or HP_NO_MEMORY with the text discarded.
 pub fn print(out: [*c]c.hp_out, comptime format: []const u8, arguments: anytype) c.hp_status {
     const status = c.hp_reserve(out, std.fmt.count(format, arguments));
     if (status == c.HP_OK) {
         const room = out.*.data[out.*.len..out.*.cap];
-        out.*.len += (std.fmt.bufPrint(room, format, arguments) catch return c.HP_FAILED).len;
+        const text = std.fmt.bufPrint(room, format, arguments) catch {
+            out.*.len = 0;
+            return c.HP_FAILED;
+        };
+        out.*.len += text.len;
     }
     return status;
 }
 
 /// Fails with a reason: writes it to `out` in place of its content, and returns `status`, for the method to return.
-/// A `status` of 0 or less becomes HP_FAILED. Without memory there is no reason.
+/// A `status` of 0 or less becomes HP_FAILED. If memory runs out, the reason is truncated at the end of a character.
 pub fn fail(out: [*c]c.hp_out, status: c.hp_status, comptime format: []const u8, arguments: anytype) c.hp_status {
     out.*.len = 0;
-    _ = print(out, format, arguments);
+    if (print(out, format, arguments) != c.HP_OK) {
+        const room = out.*.data[0..out.*.cap];
+        out.*.len = if (std.fmt.bufPrint(room, format, arguments)) |text|
+            text.len
+        else |_|
+            c.hp_whole_(room.ptr, room.len);
+    }
     return if (status > 0) status else c.HP_FAILED;
 }
 
-/// Logs as std.fmt does, with c.HP_LOG_INFO and the like; a text too long for a record ends in "...". Else as hp_log.
+/// Logs as std.fmt does, with c.HP_LOG_INFO and the like; a text too long for a record is truncated at the end of a
+/// character and ends in "...". Else as hp_log.
 pub fn log(host: [*c]const c.hp_host, level: c_int, comptime format: []const u8, arguments: anytype) void {
     if (host == null or host.*.log_fd < 0) return;
     var record: extern struct { head: c.hp_log_record, text: [c.HP_LOG_MAX]u8 } = undefined;
@@ -97,7 +108,8 @@ pub fn log(host: [*c]const c.hp_host, level: c_int, comptime format: []const u8,
     if (std.fmt.bufPrint(&record.text, format, arguments)) |text| {
         len = text.len;
     } else |_| {
-        record.text[c.HP_LOG_MAX - 3 ..].* = "...".*;
+        len = c.hp_whole_(&record.text, c.HP_LOG_MAX - 3) + 3;
+        @memcpy(record.text[len - 3 .. len], "...");
     }
     const sent = c.send(host.*.log_fd, &record, @sizeOf(c.hp_log_record) + len, c.MSG_DONTWAIT | c.MSG_NOSIGNAL);
     if (sent < 0) _ = @atomicRmw(u64, host.*.log_dropped, .Add, 1, .monotonic);

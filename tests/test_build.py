@@ -102,6 +102,104 @@ def test_the_flags(build: Build, tmp_path: Path) -> None:
     assert segments["PT_GNU_STACK"] & 1 == 0  # PF_X
 
 
+LANG = """static hp_status lang(void *self, hp_out *out) {
+    (void)self;
+    return hp_puts(out, "English");
+}"""
+MISTAKES = {
+    "undeclared": "static hp_status lang(void *self, hp_out *out) { return undeclared(self, out); }",
+    "implicit-int": 'static helper(void) { return 0; }\nstatic hp_status lang(void *self, hp_out *out) { (void)self; return hp_puts(out, helper() ? "" : ""); }',
+    "int-conversion": "static hp_status lang(void *self, hp_out *out) { (void)self; return hp_puts(out, 5L + self == NULL); }",
+    "pointers": "static hp_status lang(void *self, hp_out *out) { int *p = &out->len; (void)self; return *p; }",
+    "no-return": 'static hp_status lang(void *self, hp_out *out) { (void)self; hp_status s = hp_puts(out, ""); (void)s; }',
+    "no-value": "static hp_status lang(void *self, hp_out *out) { (void)self; (void)out; return; }",
+    "missing-parameter": "static hp_status lang(void *self) { (void)self; return HP_OK; }",
+    "parameter-too-many": 'static hp_status lang(void *self, int x, hp_out *out) { (void)self; (void)x; return hp_puts(out, ""); }',
+    "no-parameters": "static hp_status lang() { return HP_OK; }",
+    "parameters-swapped": 'static hp_status lang(hp_out *out, void *self) { (void)self; return hp_puts(out, ""); }',
+    "result": 'static const char *lang(void *self, hp_out *out) { (void)self; (void)out; return ""; }',
+}  # fmt: skip
+"""Mistakes that older compilers only warn of, and newer ones refuse."""
+COMPILERS = [
+    pytest.param({}, id="cc"),
+    pytest.param(
+        {"CC": " ".join(zig("cc"))},
+        marks=[pytest.mark.skipif(find_spec("ziglang") is None, reason="there is no ziglang"), pytest.mark.long],
+        id="clang",
+    ),
+]
+
+
+@pytest.mark.parametrize("env", COMPILERS)
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_does_not_build(build: Build, tmp_path: Path, mistake: str, env: dict[str, str]) -> None:
+    assert LANG in ENGLISH
+    (tmp_path / "english.c").write_text(ENGLISH.replace(LANG, MISTAKES[mistake]))
+    done = build("english.c", **env)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert ": error: " in done.stderr
+
+
+@pytest.mark.skipif(not HAS_CXX, reason="there is no C++ compiler")
+@pytest.mark.parametrize(
+    "lang",
+    [
+        pytest.param("std::string_view lang() const { }", id="no-return"),
+        pytest.param(
+            "std::string_view lang(std::string_view name) const { return name; }",
+            id="parameter-too-many",
+            marks=pytest.mark.long,
+        ),
+    ],
+)
+def test_a_mistake_in_cpp_does_not_build(build: Build, tmp_path: Path, lang: str) -> None:
+    right = 'std::string_view lang() const { return "English"; }'
+    assert right in ENGLISH_CPP
+    (tmp_path / "english.cpp").write_text(ENGLISH_CPP.replace(right, lang))
+    done = build("english.cpp")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert ": error: " in done.stderr
+
+
+def test_posix_is_declared(build: Build, tmp_path: Path) -> None:
+    """With -std=c11 strndup was not: it returned an int, so that the pointer was cut and the call crashed."""
+    copy = "char *copy = strndup(name, name_len);"
+    source = ENGLISH.replace("hp_write(out, name, name_len)", "hp_puts(out, copy)").replace(
+        "    hp_status status", f"    {copy}\n    hp_status status"
+    )
+    (tmp_path / "english.c").write_text(source)
+    assert build("english.c").stdout == FITS
+    with hardpoint.loaded(tmp_path / "english.so", Greeter) as plugin:
+        assert plugin.greet("World") == "Hello, World! Nice to meet you."
+
+
+@pytest.mark.parametrize("standard", ["c11", "gnu17"])
+def test_a_method_that_does_not_match_its_slot_does_not_compile(tmp_path: Path, standard: str) -> None:
+    """Also without hardpoint build: the header's macro makes it an error, with any flags."""
+    source = ENGLISH.replace("const char *name, size_t name_len, hp_out *out", "const char *name, hp_out *out").replace(
+        "hp_write(out, name, name_len)", "hp_puts(out, name)"
+    )
+    words = [
+        "gcc",
+        f"-std={standard}",
+        "-fPIC",
+        f"-I{ROOT / 'contract'}",
+        "-c",
+        "-o",
+        str(tmp_path / "x.o"),
+        "-xc",
+        "-",
+    ]
+    done = subprocess.run(words, input=source, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "incompatible pointer type" in done.stderr
+    # The rest of the file has the warnings that its author chose.
+    other = f"{ENGLISH}\nint *cast(long *x);\nint *cast(long *x) {{ return x; }}\n"
+    words += ["-Wno-incompatible-pointer-types"]
+    assert subprocess.run(words, input=other, text=True, check=False).returncode == 0
+    assert subprocess.run(words, input=source, text=True, capture_output=True, check=False).returncode == 1
+
+
 def test_an_undefined_symbol_fails_at_once(build: Build, tmp_path: Path) -> None:
     source = ENGLISH.replace(
         'return hp_puts(out, "English");', "extern hp_status nowhere(hp_out *); return nowhere(out);"

@@ -19,6 +19,8 @@ from conftest import ROOT
 from test_conformance_faults import HARDENED, Faulty
 
 from hardpoint import conformance
+from hardpoint.contracts import Greeter
+from hardpoint.isolation.worker import crash
 
 if TYPE_CHECKING:
     from conftest import Compiler
@@ -113,6 +115,82 @@ def test_a_crash_is_reported_with_the_call_and_the_last_lines(build: Build, run:
     assert done.returncode == 1
 
 
+QUOTES = """
+#include "greeter.h"
+#include <stdexcept>
+static void fail(size_t len) {
+    if (len > 0) {
+        throw std::runtime_error("boom"); // line 6
+    }
+}
+static hp_status greet(void *, const char *name, size_t name_len, hp_out *out) {
+    fail(name_len);
+    return hp_write(out, name, name_len);
+}
+static hp_status lang(void *, hp_out *out) { return hp_puts(out, "C++"); }
+GREETER_PLUGIN("quotes", "1.0.0", p.greet = greet, p.lang = lang);
+"""
+
+
+needs_lines = pytest.mark.skipif(
+    shutil.which("addr2line") is None or not crash.KNOWS_PLUGINS, reason="there is no addr2line, or no C extension"
+)
+
+
+def quote(library: Path, contract: type, check: str) -> list[str]:
+    """The lines that the report of a crash quotes, which have none of the host's frames."""
+    [outcome] = conformance.run(library, contract, only=[check]).outcomes
+    assert outcome.status == "crashed"
+    assert not any(word in outcome.output for word in ("ffi", "Py", "python", "ctypes"))
+    return outcome.output.splitlines()
+
+
+@needs_lines
+def test_the_quote_of_an_exception_has_its_text_and_the_plugins_lines(tmp_path: Path) -> None:
+    if shutil.which("g++") is None:
+        pytest.skip("there is no g++")
+    (tmp_path / "quotes.cpp").write_text(QUOTES)
+    flags = ["-g", "-O1", "-fno-inline", "-fPIC", "-shared", f"-I{ROOT / 'contract'}", "-o", "quotes.so"]
+    subprocess.run(["g++", *flags, "quotes.cpp"], cwd=tmp_path, check=True)
+    lines = quote(tmp_path / "quotes.so", Greeter, "calls.tiny")
+    assert lines[0].startswith("terminate called after throwing an instance of 'std::runtime_error'")
+    assert lines[1:3] == ["  what():  boom", "SIGABRT:"]
+    frames = [re.fullmatch(r"(\w+).* at .*/quotes\.cpp:(\d+) \(quotes\.so\+0x.*\)", line) for line in lines]
+    assert [frame.groups() for frame in frames if frame] == [("fail", "6"), ("greet", "10")]
+
+
+@needs_lines
+def test_the_quote_of_much_output_has_its_start_and_its_end(compiler: Compiler) -> None:
+    compiler.header(Faulty)
+    source = (ROOT / "tests/plugins/faulty.c").read_text()
+    number = source[: source.index("SIGNALLED_HERE")].count("\n") + 1
+    library = compiler.library("faulty.c", *HARDENED, "-g", "-O0", "-DWRITES_AND_CRASHES")
+    lines = quote(library, Faulty, "calls.nul")
+    assert lines[0] == "line 0"
+    assert "line 99999" in lines
+    assert f" at {ROOT}/tests/plugins/faulty.c:{number} (faulty.so+0x" in "\n".join(lines)
+    assert len(lines) < 60
+
+
+def test_a_step_shows_its_own_output(build: Build) -> None:
+    """Not that of the steps before it, of which there may be very much."""
+    [outcome] = conformance.run(build("CRASHES_ON_NUL"), Faulty, only=["calls.nul"]).outcomes
+    assert outcome.output.splitlines()[0] == "a NUL!"
+
+
+def test_a_grow_for_no_more_than_there_is_is_no_fault(build: Build) -> None:
+    report = conformance.run(build("ASKS_FOR_LITTLE"), Faulty, only=["out"])
+    assert {(each.status, each.detail) for each in report.outcomes if each.status != "passed"} == set()
+
+
+def test_fewer_calls_for_lack_of_time_are_said_with_the_time_that_they_took(build: Build) -> None:
+    [outcome] = conformance.run(build(), Faulty, only=["memory.calls"], timeout=1).outcomes
+    found = re.fullmatch(r"([\d,]+) calls of each method in ([\d.]+) s; a longer --timeout allows more", outcome.detail)
+    assert found is not None, outcome
+    assert int(found[1].replace(",", "")) < 100_000
+    assert float(found[2]) <= outcome.seconds + 0.1
+
+
 def test_a_check_that_depends_on_a_failed_one_is_skipped(build: Build, run: Run) -> None:
     done = run(build("CRASHES"), "--only", "calls.tiny", "--only", "answers.text")
     assert (
@@ -143,7 +221,7 @@ def test_a_config_that_is_needed(build: Build, run: Run) -> None:
 
 
 def test_a_serial_plugin_is_not_called_from_two_threads(compiler: Compiler, run: Run) -> None:
-    source = (ROOT / "tests/plugins/faulty.c").read_text().replace('"1.0.0", ', '"1.0.0", .flags = HP_SERIAL, ')
+    source = (ROOT / "tests/plugins/faulty.c").read_text().replace("#define FLAGS 0", "#define FLAGS HP_SERIAL")
     compiler.header(Faulty)
     done = run(compiler.text("serial", source, *HARDENED, "-DONE_THREAD"), "--only", "threads")
     assert "threads.one          Four threads can call one instance at once (it is HP_SERIAL: hosts call" in done.stdout
@@ -164,7 +242,8 @@ def test_the_end_of_the_nursery_is_an_error(compiler: Compiler, run: Run) -> Non
 
 def test_only_and_skip_take_names_topics_and_patterns(run: Run) -> None:
     done = run("--list", "--only", "out", "--only", "*.bounds", "--skip", "out.moved", "--skip", "out.scalar")
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["buffers.bounds", "out.bounds", "out.refused"]
+    names = [line.split()[0] for line in done.stdout.splitlines()]
+    assert names == ["buffers.bounds", "out.bounds", "out.refused", "out.reason", "out.thread"]
 
 
 @pytest.mark.parametrize(

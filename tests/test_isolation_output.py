@@ -55,6 +55,13 @@ def test_a_line_comes_when_it_is_whole(plugin: Hostile, caplog: pytest.LogCaptur
     assert closed(plugin, caplog, 3) == ["aaaab", "endb", "end"]  # the last line has no newline
 
 
+def test_a_long_line_is_split_between_characters(plugin: Hostile, caplog: pytest.LogCaptureFixture) -> None:
+    text = "x" + "\u20ac" * 30_000
+    plugin.write(f"{text}\n", 1)
+    eventually(lambda: sum(map(len, lines(caplog))) >= 2 * len(text))
+    assert "".join(closed(plugin, caplog, 1)) == text * 2
+
+
 @pytest.mark.parametrize("size", [1999, 2000, 2001, 10_000, 300_000])
 @pytest.mark.parametrize("end", ["\n", ""], ids=["whole", "no-newline"])
 def test_nothing_of_a_long_line_is_lost(plugin: Hostile, caplog: pytest.LogCaptureFixture, size: int, end: str) -> None:
@@ -142,6 +149,8 @@ def test_more_records_than_are_read_are_dropped_and_counted(plugin: Hostile, cap
         lambda: len(lines(caplog, RECORDS)) + sum(int(line.split()[0]) for line in lines(caplog, dropped)) == 20_000
     ), (seen, lines(caplog, dropped))
     assert len(lines(caplog, RECORDS)) < 20_000
+    [line] = lines(caplog, dropped)
+    assert line.endswith(" log records of hostile were dropped, since they came too fast")
 
 
 def test_records_that_are_waiting_when_the_worker_ends_are_not_lost(

@@ -16,6 +16,7 @@ from conftest import SUPPORT
 from languages import LANGUAGES, Language, make, missing
 
 import hardpoint
+from hardpoint import conformance
 from hardpoint.contracts import Greeter
 
 if TYPE_CHECKING:
@@ -157,3 +158,24 @@ def test_a_panic_in_zig_ends_the_worker_with_its_message(new: New, scratch: Path
         with pytest.raises(hardpoint.CallError) as failed:
             plugin.lang()
         assert (failed.value.status, failed.value.text) == (256, "3 of 5")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("lang", ["zig"], indirect=True)
+def test_long_reasons_and_records_in_zig_are_cut_at_the_end_of_a_character(new: New, scratch: Path) -> None:
+    folder = new("own", "greeter")
+    source = folder / "own.zig"
+    euros = "\u20ac" * 400
+    failing = f'return hardpoint.fail(out, c.HP_AUTHOR, "{{s}}", .{{"{euros}"}});'
+    create = f"""
+fn create(host: [*c]const c.hp_host, _: [*c]const u8, _: usize, _: [*c]?*anyopaque, _: [*c]c.hp_out) callconv(.c) c.hp_status {{
+    hardpoint.log(host, c.HP_LOG_INFO, "{{s}}", .{{"{euros}"}});
+    return c.HP_OK;
+}}
+
+comptime {{"""
+    text = source.read_text().replace('return hardpoint.write(out, "");', failing).replace("\ncomptime {", create)
+    source.write_text(text.replace("        .greet =", "        .create = create,\n        .greet ="))
+    make(folder, scratch)
+    report = conformance.run(folder / "own.so", Greeter, only=["log", "out.reason"])
+    assert {each.name: (each.status, each.detail) for each in report.outcomes if each.status != "passed"} == {}

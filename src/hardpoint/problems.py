@@ -132,7 +132,8 @@ ROWS = {row.code: row for row in (
         "`sha256=` or a lock loads a copy in memory, which has no folder. Besides, the digest would not cover the "
         "library beside it."),
     Row("sanitizer", "dependencies", "a host started with {name}",
-        'start the host with LD_PRELOAD="$(cc -print-file-name={name})", or build it without -fsanitize',
+        'start the host with ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD="$(cc -print-file-name={name})", or build it without '
+        "-fsanitize",
         {"name": "libasan.so.8", "found": "one started without it"},
         "The plugin was built with -fsanitize, whose runtime ends every process that it was not started with."),
     Row("executable-stack", "memory", "a non-executable stack",

@@ -40,8 +40,20 @@ static void test_exactly_what_there_is_room_for(void) {
     CHECK(hp_write(&out, "1234", 4) == HP_OK && hp_puts(&out, "5678") == HP_OK);
     CHECK(hp_reserve(&out, 0) == HP_OK && hp_write(&out, NULL, 0) == HP_OK && hp_puts(&out, "") == HP_OK);
     CHECK(grown == 0 && holds(&out, "12345678"));
-    CHECK(hp_reserve(&out, 1) == HP_NO_MEMORY && hp_write(&out, "9", 1) == HP_NO_MEMORY);
-    CHECK(hp_puts(&out, "9") == HP_NO_MEMORY && grown == 3 && wanted == 9 && holds(&out, "12345678"));
+    CHECK(hp_reserve(&out, 1) == HP_NO_MEMORY && grown == 1 && wanted == 9);
+    free(out.data);
+}
+
+/* A part of a result is never left: a method that returns the status of a helper would leave it as the reason. */
+static void test_a_failure_discards_the_text(void) {
+    const wchar_t broken[] = {0x7fffffff, 0};
+    hp_out out = start(8, grow_never);
+    CHECK(hp_puts(&out, "12345678") == HP_OK && hp_reserve(&out, 1) == HP_NO_MEMORY && holds(&out, ""));
+    CHECK(hp_puts(&out, "12345678") == HP_OK && hp_write(&out, "9", 1) == HP_NO_MEMORY && holds(&out, ""));
+    CHECK(hp_puts(&out, "12345678") == HP_OK && hp_puts(&out, "9") == HP_NO_MEMORY && holds(&out, ""));
+    CHECK(hp_puts(&out, "12345678") == HP_OK && hp_printf(&out, "%d", 9) == HP_NO_MEMORY && holds(&out, ""));
+    CHECK(hp_puts(&out, "1234567") == HP_OK && hp_reserve(&out, SIZE_MAX) == HP_NO_MEMORY && holds(&out, ""));
+    CHECK(hp_puts(&out, "1234567") == HP_OK && hp_printf(&out, "%ls", broken) == HP_FAILED && holds(&out, ""));
     free(out.data);
 }
 
@@ -57,11 +69,11 @@ static void test_one_byte_more_grows_to_the_whole_capacity(void) {
 static void test_sizes_that_do_not_exist(void) {
     const volatile size_t most = SIZE_MAX; /* volatile: or gcc 16 warns about memcpy of SIZE_MAX */
     hp_out out = start(8, grow_well);
-    CHECK(hp_puts(&out, "12") == HP_OK);
-    CHECK(hp_reserve(&out, SIZE_MAX) == HP_NO_MEMORY && hp_reserve(&out, SIZE_MAX - 1) == HP_NO_MEMORY);
-    CHECK(hp_write(&out, "x", most) == HP_NO_MEMORY && grown == 0);
-    CHECK(hp_reserve(&out, SIZE_MAX - 2) == HP_NO_MEMORY && grown == 1 && wanted == SIZE_MAX);
-    CHECK(holds(&out, "12"));
+    CHECK(hp_puts(&out, "12") == HP_OK && hp_reserve(&out, SIZE_MAX) == HP_NO_MEMORY);
+    CHECK(hp_puts(&out, "12") == HP_OK && hp_reserve(&out, SIZE_MAX - 1) == HP_NO_MEMORY);
+    CHECK(hp_puts(&out, "12") == HP_OK && hp_write(&out, "x", most) == HP_NO_MEMORY && grown == 0);
+    CHECK(hp_puts(&out, "12") == HP_OK && hp_reserve(&out, SIZE_MAX - 2) == HP_NO_MEMORY);
+    CHECK(grown == 1 && wanted == SIZE_MAX);
     free(out.data);
 }
 
@@ -70,7 +82,7 @@ static void test_hosts_that_lie(void) {
     for (size_t i = 0; i < sizeof liars / sizeof *liars; i++) {
         hp_out out = start(4, liars[i]);
         CHECK(hp_puts(&out, "12") == HP_OK);
-        CHECK(hp_reserve(&out, 3) == HP_NO_MEMORY && holds(&out, "12"));
+        CHECK(hp_reserve(&out, 3) == HP_NO_MEMORY && holds(&out, ""));
         free(out.data);
         out = start(4, liars[i]);
         CHECK(hp_write(&out, "12345", 5) == HP_NO_MEMORY && out.len == 0);
@@ -109,7 +121,7 @@ static void test_printf_of_what_cannot_be_rendered(void) {
     const wchar_t broken[] = {0x7fffffff, 0};
     hp_out out = start(64, grow_well);
     CHECK(hp_puts(&out, "before") == HP_OK);
-    CHECK(hp_printf(&out, "%ls", broken) == HP_FAILED && holds(&out, "before") && grown == 0);
+    CHECK(hp_printf(&out, "%ls", broken) == HP_FAILED && holds(&out, "") && grown == 0);
     CHECK(hp_fail(&out, HP_INVALID, "%ls", broken) == HP_INVALID && holds(&out, "%ls"));
     free(out.data);
 }
@@ -156,6 +168,44 @@ static void test_a_reason_when_grow_moved_the_memory_and_then_failed(void) {
         CHECK(out.len < out.cap && memcmp(out.data, reason, out.len) == 0);
         free(out.data);
     }
+    free(reason);
+}
+
+/* Return `count` bytes of x, and then `character` until it is longer than `enough`. */
+static char *text_with(size_t count, const char *character, size_t enough) {
+    const size_t size = strlen(character);
+    char *text = malloc(enough + 2 * size);
+    if (text == NULL) {
+        abort();
+    }
+    memset(text, 'x', count);
+    size_t len = count;
+    for (; len <= enough; len += size) {
+        memcpy(text + len, character, size);
+    }
+    text[len] = 0;
+    return text;
+}
+
+static const char *const characters[] = {"x", "\u00e9", "\u20ac", "\U0001f600"};
+enum { CHARACTERS = sizeof characters / sizeof *characters };
+
+static void test_a_reason_is_cut_at_the_end_of_a_character(void) {
+    for (size_t i = 0; i < CHARACTERS; i++) {
+        const size_t size = strlen(characters[i]);
+        for (size_t count = 0; count < size; count++) {
+            char *reason = text_with(count, characters[i], 600);
+            hp_out out = start(512, grow_never);
+            CHECK(hp_fail(&out, HP_FAILED, "%s", reason) == HP_FAILED && memcmp(out.data, reason, out.len) == 0);
+            CHECK(out.len == count + (511 - count) / size * size);
+            free(out.data);
+            free(reason);
+        }
+    }
+    hp_out out = start(512, grow_never); /* what is no UTF-8 stays as it is */
+    char *reason = text_with(0, "\xa9", 600);
+    CHECK(hp_fail(&out, HP_FAILED, "%s", reason) == HP_FAILED && out.len == 511);
+    free(out.data);
     free(reason);
 }
 
@@ -208,6 +258,23 @@ static void test_log(void) {
     close(l.ends[1]);
 }
 
+static void test_a_log_record_is_cut_at_the_end_of_a_character(void) {
+    listener l;
+    listen_to(&l, SOCK_DGRAM);
+    for (size_t i = 0; i < CHARACTERS; i++) {
+        const size_t size = strlen(characters[i]);
+        for (size_t count = 0; count < size; count++) {
+            char *text = text_with(count, characters[i], HP_LOG_MAX);
+            hp_log(&l.host, HP_LOG_INFO, "%s", text);
+            memcpy(text + count + (HP_LOG_MAX - 3 - count) / size * size, "...", 4);
+            CHECK(heard(&l, 20, text));
+            free(text);
+        }
+    }
+    close(l.ends[0]);
+    close(l.ends[1]);
+}
+
 static void test_log_without_a_listener(void) {
     uint64_t dropped = 0;
     const hp_host nobody = {.size = sizeof nobody, .log_dropped = &dropped, .log_fd = -1};
@@ -248,6 +315,7 @@ static void test_log_to_an_end_that_was_closed_is_counted(void) {
 int main(void) {
     test_exactly_what_there_is_room_for();
     test_one_byte_more_grows_to_the_whole_capacity();
+    test_a_failure_discards_the_text();
     test_sizes_that_do_not_exist();
     test_hosts_that_lie();
     test_nuls_are_text();
@@ -256,7 +324,9 @@ int main(void) {
     test_fail_starts_afresh_and_gives_the_status_back();
     test_a_long_reason_grows_or_is_cut();
     test_a_reason_when_grow_moved_the_memory_and_then_failed();
+    test_a_reason_is_cut_at_the_end_of_a_character();
     test_log();
+    test_a_log_record_is_cut_at_the_end_of_a_character();
     test_log_without_a_listener();
     test_log_that_finds_no_room_is_counted();
     test_log_to_an_end_that_was_closed_is_counted();

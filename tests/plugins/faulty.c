@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "faulty.h"
@@ -21,6 +22,31 @@ typedef struct {
 static atomic_int alive, made;
 
 /* -- loading -- */
+
+#if defined SWAPS_A_SLOT || defined SWAPS_LATER
+/* Exchange a method in the vtable, which is write-protected by now. */
+static hp_status other_flip(void *self, uint8_t *data, size_t data_len, hp_out *out) {
+    (void)self;
+    (void)out;
+    for (size_t i = 0; i < data_len; i++) {
+        data[i] ^= 0xff;
+    }
+    return HP_OK;
+}
+
+#ifdef SWAPS_A_SLOT
+__attribute__((constructor))
+#endif
+static void swap_slot(void) {
+    const uintptr_t size = (uintptr_t)sysconf(_SC_PAGESIZE);
+    extern const faulty_v1 hardpoint_faulty_v1;
+    faulty_v1 *vtable = (faulty_v1 *)(uintptr_t)&hardpoint_faulty_v1;
+    if (mprotect((void *)((uintptr_t)vtable & -size), 2 * size, PROT_READ | PROT_WRITE) != 0) {
+        abort();
+    }
+    *(hp_status (*volatile *)(void *, uint8_t *, size_t, hp_out *))&vtable->flip = other_flip;
+}
+#endif
 
 #if defined LOAD_CRASHES || defined LOAD_ROUNDS || defined LOAD_HANDLES || defined LOAD_IS_SLOW
 __attribute__((constructor)) static void on_load(void) {
@@ -68,8 +94,60 @@ static int nested(const char *config, size_t len, volatile char *above) {
 }
 #endif
 
+/* Log some records, in the way of the selected fault. */
+static void log_on(const hp_host *host) {
+    static hp_log_record record = {.level = HP_LOG_INFO};
+    record.source = host->log_source;
+    struct {
+        hp_log_record head;
+        char text[2000];
+    } raw = {.head = record};
+    size_t len = 10;
+    memset(raw.text, 'x', sizeof raw.text);
+#if defined LOG_IS_CLOSED
+    if (made == 0) { /* the number may be another file's by then */
+        close(host->log_fd);
+    }
+    return;
+#elif defined LOG_BLOCKS
+    fcntl(host->log_fd, F_SETFL, 0);
+#elif defined LOG_IS_READ
+    (void)!recv(host->log_fd, raw.text, sizeof raw.text, MSG_DONTWAIT);
+#elif defined LOG_IS_SHUT
+    shutdown(host->log_fd, SHUT_RDWR);
+#elif defined LOG_WAITS
+    (void)!send(host->log_fd, &raw, sizeof raw.head + len, MSG_NOSIGNAL);
+    return;
+#elif defined LOG_IS_UNCOUNTED
+    (void)!send(host->log_fd, &raw, sizeof raw.head + len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    return;
+#elif defined LOG_HAS_NO_HEADER
+    (void)!send(host->log_fd, raw.text, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+#elif defined LOG_OF_ANOTHER
+    raw.head.source = 0;
+#elif defined LOG_RESERVED
+    raw.head.reserved = 1;
+#elif defined LOG_IS_LONG
+    len = HP_LOG_MAX + 1;
+#elif defined LOG_ENDS_IN_NUL
+    raw.text[len - 1] = 0;
+#elif defined LOG_IS_LATIN_1
+    raw.text[3] = (char)0xe9;
+#elif defined LOG_LEVEL
+    raw.head.level = 25;
+#elif defined LOG_IS_CUT
+    len = HP_LOG_MAX;
+    memcpy(raw.text + len - 4, "\xe2...", 4);
+#elif defined WRITES_ITS_HOST
+    ((hp_host *)(uintptr_t)host)->reserved = 0;
+#endif
+    if (send(host->log_fd, &raw, sizeof raw.head + len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
+        (void)__atomic_fetch_add(host->log_dropped, 1, __ATOMIC_RELAXED);
+    }
+}
+
 static hp_status create(const hp_host *host, const char *config, size_t config_len, void **self, hp_out *out) {
-    (void)host;
+    log_on(host);
 #ifdef NEEDS_CONFIG
     if (config == NULL) {
         return hp_fail(out, HP_INVALID, "a config is needed");
@@ -81,6 +159,16 @@ static hp_status create(const hp_host *host, const char *config, size_t config_l
 #ifdef CONFIG_STATUS
     if (config_len > 0) {
         return -1;
+    }
+#endif
+#ifdef CONFIG_STATUS_IS_RESERVED
+    if (config_len > 0) {
+        return 17;
+    }
+#endif
+#ifdef CONFIG_REASON_IS_LATIN_1
+    if (config_len > 0) {
+        return hp_fail(out, HP_INVALID, "caf\xe9");
     }
 #endif
 #ifdef ONE_INSTANCE
@@ -197,6 +285,13 @@ static void stumble(const char *text, size_t len) {
         fputs("a NUL!\n", stderr);
         abort();
     }
+#elif defined WRITES_AND_CRASHES
+    if (has_nul(text, len)) {
+        for (int i = 0; i < 100000; i++) {
+            fprintf(stderr, "line %d\n", i);
+        }
+        abort(); /* SIGNALLED_HERE */
+    }
 #elif defined HANGS_ON_NUL
     while (has_nul(text, len)) {
         pause();
@@ -243,6 +338,12 @@ static void stumble(const char *text, size_t len) {
 #endif
 }
 
+#ifdef GROWS_ELSEWHERE
+static void *grow_to_4096(void *out) {
+    return (void *)(intptr_t)((hp_out *)out)->grow(out, 4096);
+}
+#endif
+
 static hp_status echo(void *self, const char *text, size_t text_len, hp_out *out) {
     instance *me = self;
     (void)me;
@@ -288,6 +389,45 @@ static hp_status echo(void *self, const char *text, size_t text_len, hp_out *out
 #elif defined SILENT_REFUSAL
     (void)!hp_write(out, text, text_len);
     return HP_OK;
+#elif defined LEAVES_A_PART || defined LEAVES_A_LATER_PART
+#ifdef LEAVES_A_PART
+    const size_t step = 512;
+#else
+    const size_t step = 2048;
+#endif
+    for (size_t done = 0; done < text_len; done = out->len) {
+        const size_t piece = text_len - done < step ? text_len - done : step;
+        if (out->cap < done + piece && out->grow(out, done + piece) != HP_OK) {
+            out->len = step == 2048 && done < step ? 0 : done;
+            return HP_NO_MEMORY;
+        }
+        memcpy(out->data + done, text + done, piece);
+        out->len += piece;
+    }
+    return HP_OK;
+#elif defined CUTS_ITS_REASON
+    if (out->cap < text_len && out->grow(out, text_len) != HP_OK) {
+        for (out->len = 0; out->len < 512; out->len++) {
+            out->data[out->len] = "\xe2\x82\xac"[out->len % 3];
+        }
+        return HP_NO_MEMORY;
+    }
+#elif defined ASKS_FOR_LITTLE /* which is no fault: such a grow succeeds and changes nothing */
+    if (out->grow(out, 1) != HP_OK || out->grow(out, out->cap) != HP_OK) {
+        return HP_FAILED;
+    }
+    const hp_status written = hp_write(out, text, text_len);
+    return written == HP_OK ? out->grow(out, 600 < out->cap ? 600 : 1) : written;
+#elif defined GROWS_ELSEWHERE
+    pthread_t grower;
+    if (text_len == 4096 && pthread_create(&grower, NULL, grow_to_4096, out) == 0) {
+        pthread_join(grower, NULL);
+    }
+#elif defined LEAVES_A_PART_ON_NUL
+    if (has_nul(text, text_len)) {
+        const hp_status some = hp_write(out, "World", text_len < 64 ? 2 : 5);
+        return some == HP_OK ? HP_INVALID : some;
+    }
 #elif defined SAYS_TOO_MUCH
     out->len = out->cap + 1;
     return HP_OK;
@@ -301,6 +441,12 @@ static hp_status echo(void *self, const char *text, size_t text_len, hp_out *out
     return hp_fail(out, HP_FAILED, "caf\xe9");
 #elif defined STATUS_IS_NEGATIVE
     return -1;
+#elif defined STATUS_IS_RESERVED
+    return hp_fail(out, 5, "reserved");
+#elif defined STATUS_IS_THE_LAST_RESERVED
+    return hp_fail(out, 255, "reserved");
+#elif defined SWAPS_LATER
+    swap_slot();
 #endif
     return hp_write(out, text, text_len);
 }
@@ -355,5 +501,11 @@ static hp_status is_long(void *self, const char *text, size_t text_len, int64_t 
     return HP_OK;
 }
 
-FAULTY_PLUGIN("faulty", "1.0.0", .create = create, .destroy = destroy, .query = query, .echo = echo, .mix = mix,
+#if defined FLAGS_ARE_UNKNOWN
+#define FLAGS 1
+#else
+#define FLAGS 0
+#endif
+
+FAULTY_PLUGIN("faulty", "1.0.0", .flags = FLAGS, .create = create, .destroy = destroy, .query = query, .echo = echo, .mix = mix,
               .flip = flip, .is_long = is_long);

@@ -40,6 +40,7 @@ KEPT: dict[str, tuple[str, ...]] = {
     "test_writing_plugins.py::test_shipping_for_an_old_glibc": (),
     # compilers and standards: the oldest C and the newest C++ that the headers promise
     "test_header.py::test_a_header_compiles_alone": ("-c11]", "-c++17]", "-c++20]"),
+    "test_build.py::test_a_mistake_does_not_build": ("[undeclared-cc]", "[missing-parameter-cc]", "[no-parameters-cc]"),
     "test_conformance.py::test_the_native_plugins_pass": ("[english]", "[english_cpp]"),
     "test_travel.py::test_a_million_strings_in_a_dask_cluster": (),
     "test_isolation_leaks.py::test_nothing_is_left_behind": ("[crash]", "[kill_zygote]"),

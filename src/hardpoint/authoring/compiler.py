@@ -36,12 +36,20 @@ class Language(Fields):
     variable: str
     """The environment variable with the compiler's command, which may have several words: `ccache gcc`."""
     candidates: tuple[str, ...]
-    standard: str
+    flags: tuple[str, ...]
+    """The standard, and the warnings that are errors."""
     package: str
 
 
-C = Language("C", "CC", ("cc", "gcc", "clang"), "-std=c11", "gcc libc6-dev")
-CXX = Language("C++", "CXX", ("c++", "g++", "clang++"), "-std=c++17", "g++")
+# The GNU standards have POSIX: with -std=c11, `strndup` is undeclared, and so returns an int, half of a pointer.
+# The errors are those of gcc 14, whatever the compiler's version; and f(), which has the type of any function, so that
+# it would fit a slot with parameters.
+_MISTAKES = ("implicit-function-declaration", "implicit-int", "int-conversion", "incompatible-pointer-types",
+             "return-type", "strict-prototypes")  # fmt: skip
+C = Language(
+    "C", "CC", ("cc", "gcc", "clang"), ("-std=gnu11", *(f"-Werror={each}" for each in _MISTAKES)), "gcc libc6-dev"
+)
+CXX = Language("C++", "CXX", ("c++", "g++", "clang++"), ("-std=gnu++17", "-Werror=return-type"), "g++")
 
 
 def include_folder() -> str:
@@ -98,11 +106,11 @@ def compile_library(sources: Sequence[str], target: str, extra: Sequence[str] = 
             language = languages[source]
             objects.append(os.path.join(temporary, f"{index}.o"))
             flags = [
-                language.standard,
                 "-O2",
                 "-g",
                 "-Wall",
                 "-Wextra",
+                *language.flags,
                 *compile_flags(),
                 *_user_flags(language),
                 *compiler_flags,

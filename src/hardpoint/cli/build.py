@@ -1,8 +1,9 @@
 """Compile a plugin in C or C++ with the right flags, and check the result.
 
-$CC, $CXX, $CFLAGS, $CXXFLAGS and $LDFLAGS are used, and arguments after -- are passed to the compiler. Without SRC,
-every .c, .cpp, .cc and .cxx file of the working directory is compiled. The exit status is 1 if compiling fails or the
-library does not fit.
+C is compiled as gnu11 and C++ as gnu++17, with the warnings of gcc 14 that are errors there as errors, and f() in place
+of f(void). $CC, $CXX, $CFLAGS, $CXXFLAGS and $LDFLAGS are used, and arguments after -- are passed to the compiler.
+Without SRC, every .c, .cpp, .cc and .cxx file of the working directory is compiled. The exit status is 1 if compiling
+fails or the library does not fit.
 
 examples:
   hardpoint build

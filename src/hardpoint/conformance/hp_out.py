@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from ctypes import CFUNCTYPE, addressof, c_int32, c_size_t, c_void_p, cast, memmove
 
 from ..binding.ctypes import OutStruct
@@ -23,8 +24,11 @@ class RoomyOut:
         self.region = Region(_MOST + 2 * PAGE, self.protection())
         self.data, self.cap = self.region.start + PAGE, _MOST
         self.asked = 0
-        """Calls of grow."""
-        self._function = _GROW(lambda _, need: self.grow(need))
+        """Calls of grow for more than there was."""
+        self.strayed = False
+        """True once grow was called on another thread than the method."""
+        self._thread = 0
+        self._function = _GROW(self._grow)
         self.struct = OutStruct(grow=cast(self._function, c_void_p).value)
         self.address = addressof(self.struct)
 
@@ -35,11 +39,20 @@ class RoomyOut:
     def reset(self) -> None:
         """Prepare for a call."""
         self.struct.data, self.struct.len, self.struct.cap = self.data, 0, self.cap
+        self._thread = threading.get_ident()
+
+    def _grow(self, _: int, need: int) -> int:
+        """Implement grow. It must not raise: an exception cannot cross the plugin."""
+        self.strayed |= threading.get_ident() != self._thread
+        if need <= self.cap:
+            return OK
+        self.asked += 1
+        return self.grow(need)
 
     def grow(self, need: int) -> int:
-        """Implement grow; return a status. It must not raise: an exception cannot cross the plugin."""
-        self.asked += 1
-        return OK if need <= self.cap else NO_MEMORY
+        """Provide more memory than there is; return a status. It must not raise, either."""
+        del need
+        return NO_MEMORY
 
     def is_intact(self) -> bool:
         """True if data, cap and grow are still those that the host wrote."""
@@ -70,7 +83,6 @@ class TightOut(RoomyOut):
 
     def grow(self, need: int) -> int:
         """Make as many pages accessible as are needed."""
-        self.asked += 1
         end = self.region.start + round_up(PAGE - LEAST + need)
         if end > self.region.end:
             return NO_MEMORY
@@ -102,10 +114,7 @@ class MovingOut(RoomyOut):
         super().reset()
 
     def grow(self, need: int) -> int:
-        """Move if the capacity is too small."""
-        self.asked += 1
-        if need <= self.cap:
-            return OK
+        """Move."""
         if need > _MOST:
             return NO_MEMORY
         region = Region(need + 2 * PAGE)
@@ -118,17 +127,35 @@ class MovingOut(RoomyOut):
 
 
 class RefusingOut(RoomyOut):
-    """512 bytes, and grow fails; the bytes after the end are checked."""
+    """512 bytes, and grow fails, at once or after some successes; the bytes after the end are checked."""
 
     _WATCHED = 1 << 16
 
+    def __init__(self, successes: int = 0) -> None:
+        super().__init__()
+        self._successes = successes
+        self.refused = False
+        """True once grow was refused in this call."""
+
     def reset(self) -> None:
         """Mark the bytes after the first 512."""
-        self.cap, self.asked = LEAST, 0
-        pages.write(self.data + LEAST, _CANARY * self._WATCHED)
+        self.cap, self.asked, self.refused = LEAST, 0, False
+        self._mark()
         super().reset()
+
+    def grow(self, need: int) -> int:
+        """Give exactly the needed size, or refuse."""
+        if self.asked > self._successes or need + self._WATCHED > _MOST:
+            self.refused = True
+            return NO_MEMORY
+        self.cap = self.struct.cap = need
+        self._mark()
+        return OK
+
+    def _mark(self) -> None:
+        pages.write(self.data + self.cap, _CANARY * self._WATCHED)
 
     def trespass(self) -> str | None:
         """Check the bytes after the end, if grow was refused in this call."""
-        behind = pages.read(self.data + LEAST, self._WATCHED)
-        return "wrote behind out->cap though grow had refused" if self.asked and behind.strip(_CANARY) else None
+        behind = pages.read(self.data + self.cap, self._WATCHED)
+        return "wrote behind out->cap though grow had refused" if self.refused and behind.strip(_CANARY) else None

@@ -17,6 +17,7 @@ from ..ffi.libc import libc
 from ..isolation.worker import crash
 from . import CHECKS
 from .check import BAD, Job, Outcome
+from .excerpt import excerpt
 from .schedule import Schedule, outcome_of, perform
 
 if TYPE_CHECKING:
@@ -27,7 +28,11 @@ if TYPE_CHECKING:
 
 _NOTE = 1024
 """Bytes at the start of a report for the current step; the outcome follows."""
+_START = 8
+"""Bytes of the note that say where the output of the step starts."""
 _LAST_LINES, _LAST_BYTES = 12, 4096
+_EDGE = 1 << 16
+"""Bytes at the start and at the end of a step's output that are read."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -62,19 +67,19 @@ class _Running:
         os._exit(0)
 
     def _announce(self, text: str) -> None:
-        os.pwrite(self._report, text.encode(errors="backslashreplace")[:_NOTE].ljust(_NOTE, b"\0"), 0)
+        start = os.lseek(self._output.fileno(), 0, os.SEEK_CUR).to_bytes(_START, "little")
+        os.pwrite(self._report, (start + text.encode(errors="backslashreplace"))[:_NOTE].ljust(_NOTE, b"\0"), 0)
 
     def read(self, status: int | None) -> Outcome:
         """The outcome that the process wrote, or how it died and in which step; `status` is None for a time-out."""
         seconds = time.monotonic() - self._start
-        data = os.pread(self._report, os.fstat(self._report).st_size, 0)
-        output = _tail(self._output)
-        os.close(self._report)
-        self._output.close()
-        if status == 0 and len(data) > _NOTE:
-            outcome = Outcome(**json.loads(data[_NOTE:]))
-            return Outcome(*outcome[:5], output if outcome.status in BAD else "", seconds)
-        doing = data[:_NOTE].rstrip(b"\0").decode(errors="replace") or "the start"
+        with self._output, open(self._report, "rb") as report:
+            data = report.read()
+            if status == 0 and len(data) > _NOTE:
+                outcome = Outcome(**json.loads(data[_NOTE:]))
+                return Outcome(*outcome[:5], _tail(self._output) if outcome.status in BAD else "", seconds)
+            output = excerpt(_edges(self._output, int.from_bytes(data[:_START], "little")), self._job.path)
+        doing = data[_START:_NOTE].rstrip(b"\0").decode(errors="replace") or "the start"
         if status is None:
             detail = f"it did not return within {self._job.timeout:g} s from: {doing}"
             return outcome_of(self.check, self._job, "timed out", detail, output, seconds)
@@ -93,6 +98,17 @@ def _tail(output: IO[bytes]) -> str:
     size = output.seek(0, os.SEEK_END)
     output.seek(max(size - _LAST_BYTES, 0))
     return "\n".join(output.read().decode(errors="replace").splitlines()[-_LAST_LINES:])
+
+
+def _edges(output: IO[bytes], start: int) -> str:
+    """The output from `start` on; of a very long one, the start and the end."""
+    size = output.seek(0, os.SEEK_END)
+    output.seek(start)
+    data = output.read(_EDGE)
+    if size - start > 2 * _EDGE:
+        data += b"\n...\n"
+        output.seek(size - _EDGE)
+    return (data + output.read(_EDGE)).decode(errors="replace")
 
 
 def _run(job: Job, checks: list[Check], jobs: int) -> Iterator[Outcome]:

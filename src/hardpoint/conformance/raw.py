@@ -6,6 +6,7 @@ from ctypes import CFUNCTYPE, c_int32, c_void_p, sizeof
 from typing import TYPE_CHECKING, Any
 
 from ..binding.ctypes import argument_types, c_type
+from ..ffi.abi import AUTHOR, LAST_STATUS, OK, STATUS_NAMES
 from ..fields import Fields
 from . import pages
 from .hp_out import RoomyOut
@@ -116,6 +117,11 @@ class Caller:
     def prepare(self, method: Method, values: tuple[Any, ...]) -> Prepared:
         """Prepare a call of a method with these values."""
         return Prepared(self, method, values)
+
+
+def is_status(number: int) -> bool:
+    """True for a status that a plugin may return: others are reserved, or out of range."""
+    return number == OK or number in STATUS_NAMES or AUTHOR <= number <= LAST_STATUS
 
 
 def spell(method: Method, values: tuple[Any, ...]) -> str:

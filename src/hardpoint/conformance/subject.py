@@ -64,6 +64,13 @@ class Subject:
         """The head of the live vtable, an hp_vtable."""
         return ffi.cast("hp_vtable *", libc.dlsym(self.opened.library.handle, self.contract.symbol.encode()))
 
+    def vtable_words(self) -> dict[str, int]:
+        """The words of the live vtable by name, from the head to the last of the plugin's methods that we know."""
+        methods = self.contract.methods[: len(self.plugin.manifest.methods)]
+        names = ["head", "head.manifest", "flags", "create", "destroy", "query", *(each.name for each in methods)]
+        words = ffi.cast("uint64_t *", self.vtable)
+        return {name: words[index] for index, name in enumerate(names)}
+
     @property
     def methods(self) -> list[Method]:
         """The contract's methods that the plugin has: an older plugin, or one with empty slots, lacks some."""
@@ -71,27 +78,30 @@ class Subject:
 
     # -- instances -----------------------------------------------------------------------------------------------------
 
-    def create(self) -> Holder:
+    def create(self, host: int = 0) -> Holder:
         """Create an instance with the job's config. It is destroyed with the Holder's last reference."""
         config = self.job.config
         try:
-            return self.create_with(None if config is None else config.encode())
+            return self.create_with(None if config is None else config.encode(), host)
         except CreateError as error:
             advice = "give it another --config" if config is not None else "if it needs a config, give it with --config"
             raise FailedError(f"create failed: {error}; {advice}") from error
 
-    def create_with(self, config: bytes | None) -> Holder:
-        """Create an instance. CreateError if the plugin refuses, ContractBrokenError if it violates the ABI."""
+    def create_with(self, config: bytes | None, host: int = 0) -> Holder:
+        """Create an instance. CreateError if the plugin refuses, ContractBrokenError if it violates the ABI.
+
+        `host` is the address of an hp_host; 0 for this process's, whose log records reach `logging`.
+        """
         self.announce(
             f"create with {'no config' if config is None else f'the config {config[:40]!r} ({len(config):,} bytes)'}"
         )
         check_config(self.plugin, config)
-        host: Any = None
-        if self.plugin.slots.create:
+        given: Any = host
+        if self.plugin.slots.create and not host:
             from ..inprocess.host_log import host_for  # starts a thread and two sockets, which most checks do without
 
-            host = host_for(self.plugin.manifest.plugin)
-        return binding.create(self.plugin, host, config)
+            given = host_for(self.plugin.manifest.plugin)
+        return binding.create(self.plugin, given, config)
 
     def destroy(self, holders: list[Holder]) -> None:
         """Destroy the instances, from the last to the first. The caller's references must be in the list only."""

@@ -9,16 +9,22 @@ from __future__ import annotations
 import os
 import sys
 from _thread import RLock
-from typing import Any
+from time import monotonic
+from typing import TYPE_CHECKING, Any
 
 from ..ffi.abi import ABI
 from ..ffi.libc import ffi, libc
 from ..version import __version__
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _AF_UNIX, _SOCK_DGRAM, _SOCK_CLOEXEC = 1, 2, 0o2000000
 _END = b"\0"
 LONGEST = 2048
 """Bytes; more than any record has."""
+_QUIET, _AT_MOST = 1.0, 30.0
+"""Seconds: a warning of dropped records comes so long after the last of them, or so long after the first."""
 
 _forever: list[Any] = []
 """Memory that plugins may read until the process exits."""
@@ -48,6 +54,36 @@ def host_of(fd: int, dropped: int) -> Any:
     return _host(ffi.cast("uint64_t *", dropped), 0, fd)
 
 
+class Drops:
+    """Warns of dropped log records of one plugin: once after each burst, with their number."""
+
+    def __init__(self, plugin: str, count: Callable[[], int]) -> None:
+        import logging  # 5 ms; only hosts whose plugins can log pay it
+
+        self._plugin = plugin
+        self._logger = logging.getLogger("hardpoint.plugin")
+        self._count = count
+        """Reads the plugin's counter, which only grows."""
+        self._reported = self._seen = 0
+        self._first = self._last = 0.0
+
+    def check(self, *, end: bool = False) -> float | None:
+        """Warn if the burst is over, or at its end; otherwise return the seconds until it may be, None without one."""
+        count, now = self._count(), monotonic()
+        if count == self._reported:
+            return None
+        if self._seen == self._reported:
+            self._first = now
+        if count != self._seen:
+            self._seen, self._last = count, now
+        wait = min(self._last + _QUIET, self._first + _AT_MOST) - now
+        if wait > 0 and not end:
+            return wait
+        lost, self._reported = count - self._reported, count
+        self._logger.warning("%d log records of %s were dropped, since they came too fast", lost, self._plugin)
+        return None
+
+
 class _Channel:
     """One socket pair and the thread that reads it."""
 
@@ -55,6 +91,7 @@ class _Channel:
         # 10 ms together; only hosts whose plugins can log pay it
         import atexit
         import logging
+        import select
         import threading
 
         self._logging = logging
@@ -64,10 +101,11 @@ class _Channel:
         self._reads: int = pair[0]
         self._writes: int = pair[1]
         os.set_blocking(self._writes, False)
+        self._poll = select.poll()
+        self._poll.register(self._reads, select.POLLIN)
         self._names: list[str] = []
         self._hosts: dict[str, Any] = {}
-        self._dropped = ffi.new("uint64_t *")
-        self._reported = 0
+        self._drops: list[Drops] = []
         self._ending = False
         self._threading = threading
         self._thread = threading.Thread(target=self._read, name="hardpoint-logs", daemon=True)
@@ -79,14 +117,23 @@ class _Channel:
     def host_for(self, plugin: str) -> Any:
         """The hp_host of the plugin of that name."""
         if plugin not in self._hosts:
+            dropped = ffi.new("uint64_t *")
+            self._drops.append(Drops(plugin, lambda: int(dropped[0])))
             self._names.append(f"hardpoint.plugin.{plugin}")
-            self._hosts[plugin] = _host(self._dropped, len(self._names) - 1, self._writes)
+            self._hosts[plugin] = _host(dropped, len(self._names) - 1, self._writes)
         return self._hosts[plugin]
 
     def _read(self) -> None:
-        while (datagram := os.read(self._reads, LONGEST)) != _END or not self._ending:
+        wait: float | None = None
+        ended = False
+        while not ended:
             try:
-                self._pass_on(datagram)
+                if self._poll.poll(None if wait is None else 1000 * wait):
+                    datagram = os.read(self._reads, LONGEST)
+                    ended = datagram == _END and self._ending
+                    self._pass_on(datagram)
+                waits = [drops.check(end=ended) for drops in self._drops]
+                wait = min((each for each in waits if each is not None), default=None)
             except BaseException:  # noqa: BLE001 - a logging handler's; reported like any thread's, and reading goes on
                 self._threading.excepthook(self._threading.ExceptHookArgs((*sys.exc_info(), self._thread)))
 
@@ -95,9 +142,6 @@ class _Channel:
         if record and record[0] < len(self._names):
             source, level, text = record
             self._logging.getLogger(self._names[source]).log(level, "%s", text)
-        if (dropped := self._dropped[0]) != self._reported:
-            lost, self._reported = dropped - self._reported, dropped
-            self._logging.getLogger("hardpoint.plugin").warning("%d log records of plugins were dropped", lost)
 
     def _drain(self) -> None:
         """At exit: wait for the records that were sent, but not for a handler that hangs."""
@@ -110,6 +154,8 @@ class _Channel:
                 break
             except BlockingIOError:  # full; let the thread read
                 self._thread.join(0.01)
+            except OSError:  # a plugin closed it, so the thread reads nothing more
+                return
         self._thread.join(1.0)
 
 

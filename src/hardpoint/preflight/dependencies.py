@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -36,13 +37,28 @@ def _check_direct(library: Needed, elf: ElfFile, origin: str | None) -> Iterator
     name, path = library.name, library.path
     if _SANITIZER.fullmatch(name):
         if not search_path.is_loaded(name):  # it would end the process from within dlopen
-            yield Problem.of("sanitizer", "one started without it", name=name)
+            yield Problem.of("sanitizer", "one started without it", fix=_sanitize(name, elf), name=name)
     elif path is not None:
         yield from _check_versions(name, path, elf)
     elif origin is None and search_path.uses_origin(elf):
         yield Problem.of("pinned-origin", f"one that needs {name} beside it")
     else:
         yield Problem.of("needed-missing", "none on the dynamic linker's search path", name=name)
+
+
+def has_sanitizer() -> bool:
+    """True if this process was started with the runtime of a sanitizer, by LD_PRELOAD."""
+    preloaded = os.environ.get("LD_PRELOAD", "").replace(":", " ").split()
+    return any(_SANITIZER.fullmatch(os.path.basename(path)) for path in preloaded)
+
+
+def _sanitize(name: str, elf: ElfFile) -> str:
+    """The advice for a host: the C++ library goes with a sanitizer that has to find the functions of exceptions."""
+    compiler = "clang" if "clang_rt" in name else "cc"
+    preloaded = [name, *(each for each in elf.needed if each.startswith("libstdc++.so"))]
+    words = " ".join(f"$({compiler} -print-file-name={each})" for each in preloaded)
+    leaks = "ASAN_OPTIONS=detect_leaks=0 " if "asan" in name else ""  # Python's own would be reported at exit
+    return f'start the host with {leaks}LD_PRELOAD="{words}", or build it without -fsanitize'
 
 
 def _check_versions(name: str, path: str, elf: ElfFile) -> Iterator[Problem]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ...ffi.abi import LAST_STATUS
-from ..check import FailedError, SkippedError, check
-from ..raw import spell
+from ...ffi.abi import AUTHOR, LAST_STATUS
+from ..check import FailedError, SkippedError, WarnedError, check
+from ..raw import is_status, spell
 from .calls import KINDS
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ..subject import Subject
     from ..values import Values
 
+_LEAST = 2
+"""Bytes of a reason that is compared with results."""
 _AFTER = tuple(f"calls.{kind}" for kind in KINDS)
 
 
@@ -39,9 +41,9 @@ def _judge_all(subject: Subject, is_fine: Callable[[Answer], bool], fault: str) 
 
 @check("answers.status", after=_AFTER)
 def status(subject: Subject) -> str:
-    """Every status is from 0 to 65535."""
-    fault = f"returned the status {{0.status}}, and a status is from 0 to {LAST_STATUS}"
-    return _judge_all(subject, lambda answer: 0 <= answer.status <= LAST_STATUS, fault)
+    """Every status is one of the ABI's, from 0 to 4, or of the author's own, from 256 to 65535."""
+    fault = f"returned the status {{0.status}}, and a status of the author's own is from {AUTHOR} to {LAST_STATUS}"
+    return _judge_all(subject, lambda answer: is_status(answer.status), fault)
 
 
 @check("answers.length", after=_AFTER)
@@ -72,6 +74,29 @@ def text(subject: Subject) -> str:
         return None
 
     return _judge(subject, find, "unicode")
+
+
+@check("answers.reason", after=_AFTER)
+def reason(subject: Subject) -> str:
+    """The reason of a failure is not the start of a result: a method that fails discards what it has written."""
+    results: dict[str, list[bytes]] = {}
+    reasons: dict[tuple[str, bytes], str] = {}
+
+    def judge(method: Method, values: Values, answer: Any) -> None:
+        if not answer.status and method.result.is_buffer:
+            results.setdefault(method.name, []).append(answer.text)
+        elif answer.status and len(answer.text) >= _LEAST:
+            reasons.setdefault((method.name, answer.text), spell(method, values))
+
+    holders = [subject.create()]
+    subject.call_each(subject.caller(holders[0]), subject.inputs(), judge)
+    for (name, text), call in reasons.items():
+        if any(whole.startswith(text) and whole != text for whole in results.get(name, [])):
+            raise WarnedError(
+                f"{call} failed, and gives {text[:20]!r} as the reason, with which results start; "
+                "if it was left of one, set out->len to 0 before such a return, as hp_fail does"
+            )
+    return f"{len(reasons):,} reasons"
 
 
 @check("answers.bool", after=_AFTER)

@@ -6,8 +6,9 @@ import os
 from typing import TYPE_CHECKING
 
 from ...elf.constants import DT_FLAGS, DT_FLAGS_1, DT_RPATH, DT_RUNPATH, PT_GNU_RELRO
+from ...ffi.abi import SERIAL
 from ...file import open_library
-from ...preflight.checks import Misfit, preflight, read_library
+from ...preflight.checks import Misfit, preflight, read_library, require_fit
 from ...preflight.manifest import Manifest
 from ...preflight.platform import dotted, oldest_glibc
 from ..check import FailedError, WarnedError, check
@@ -34,6 +35,16 @@ def fits(subject: Subject) -> str:
     if fit.problems:
         raise WarnedError("\n".join(map(str, fit.problems)))
     return f"{size:,} KiB, {stripped}"
+
+
+@check("file.flags", needs=("file.fits",), runs=False)
+def flags(subject: Subject) -> str:
+    """Its vtable has only flags that the ABI defines."""
+    with open_library(subject.path) as file:
+        found = require_fit(file, subject.contract).vtable.flags
+    if unknown := found & ~SERIAL:
+        raise FailedError(f"its vtable has the flags {unknown:#x}, which the ABI does not define; they must be 0")
+    return "HP_SERIAL" if found else "none"
 
 
 @check("file.exports", needs=(), runs=False)

@@ -11,6 +11,7 @@ from ...errors import ContractBrokenError, CreateError
 from ...ffi.libc import ffi
 from ...inprocess import process_state as process
 from ..check import FailedError, SkippedError, check
+from ..raw import is_status
 from ..values import special
 
 if TYPE_CHECKING:
@@ -61,11 +62,21 @@ def config(subject: Subject) -> str:
         try:
             subject.destroy([subject.create_with(text.encode())])
             taken += 1
-        except CreateError:
+        except CreateError as error:
+            _check_refusal(text, error)
             refused += 1
         except ContractBrokenError as error:
             raise FailedError(f"with the config {text[:40]!r}: {error}") from error
     return f"{taken} taken, {refused} refused"
+
+
+def _check_refusal(text: str, error: CreateError) -> None:
+    if not is_status(error.status):
+        raise FailedError(
+            f"with the config {text[:40]!r}: create returned the status {error.status}, which is reserved"
+        )
+    if "\ufffd" in error.text and "\ufffd" not in text:
+        raise FailedError(f"with the config {text[:40]!r}: create gave a reason that is not UTF-8: {error.text[:40]!r}")
 
 
 def _configs(source: Random) -> Iterator[str]:
@@ -126,6 +137,18 @@ def state(subject: Subject) -> None:
     changed = process.restore(before)
     if changed:
         raise FailedError(f"it changed {', '.join(changed)} of the process; a plugin leaves the process as it found it")
+
+
+@check("lifecycle.vtable")
+def vtable(subject: Subject) -> None:
+    """Calls do not change the vtable, which is a constant."""
+    before = subject.vtable_words()
+    holders = [subject.create()]
+    subject.call_each(subject.caller(holders[0]), subject.inputs("tiny"))
+    subject.destroy(holders)
+    changed = [name for name, word in subject.vtable_words().items() if word != before[name]]
+    if changed:
+        raise FailedError(f"calls changed {', '.join(changed)} in the vtable; no code may change it, at any time")
 
 
 @check("lifecycle.exit", ends=True)

@@ -19,7 +19,7 @@ from _thread import RLock
 from collections import deque
 from typing import Any
 
-from ...inprocess.host_log import LONGEST, record_of
+from ...inprocess.host_log import LONGEST, Drops, record_of
 from ..descriptors import own_pair
 from ..shared import memory
 
@@ -34,6 +34,18 @@ _REST = 4096
 """Log records read after a worker has ended: more than a socket holds, unless net.core.wmem_default was raised."""
 
 
+def _pieces(line: bytes) -> list[bytes]:
+    """Split a line that is too long, at the ends of characters; the last piece is its end."""
+    pieces: list[bytes] = []
+    start = 0
+    while len(line) - start > _LINE:
+        end = start + _LINE
+        back = next((back for back in range(4) if line[end - back] & 0xC0 != 0x80), 0)
+        pieces.append(line[start : end - back])
+        start = end - back
+    return [*pieces, line[start:]]
+
+
 class Output:
     """The output of one worker. `theirs` are the worker's ends, which are closed here once the worker has them."""
 
@@ -44,13 +56,13 @@ class Output:
         self._lines_to = logging.getLogger(f"hardpoint.plugin.{name}.output")
         self._records_to = logging.getLogger(f"hardpoint.plugin.{name}")
         self._rest = b""
-        self._reported = 0
         self.pipe, pipe = own_pair(os.pipe2, os.O_CLOEXEC)
         os.set_blocking(self.pipe.fileno(), False)
         self.records, records = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_NONBLOCK)
         counter = memory("hardpoint-dropped")
         os.ftruncate(counter.fileno(), mmap.PAGESIZE)
-        self._dropped = mmap.mmap(counter.fileno(), mmap.PAGESIZE)
+        dropped = mmap.mmap(counter.fileno(), mmap.PAGESIZE)
+        self.drops = Drops(name, lambda: int.from_bytes(dropped[:8], "little"))
         self.theirs = (pipe, records, counter)
 
     def close_theirs(self) -> None:
@@ -63,15 +75,14 @@ class Output:
         data = self.pipe.read(_CHUNK)
         if data is None:  # it is empty
             return True
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        if whole := len(self._rest) // _LINE * _LINE if data else len(self._rest):
-            lines.append(self._rest[:whole])
-            self._rest = self._rest[whole:]
-        for line in lines:
-            for start in range(0, len(line) or 1, _LINE):
-                text = line[start : start + _LINE].decode(errors="backslashreplace")
-                self.lines.append(text)
-                self._lines_to.info("%s", text)
+        *lines, rest = (self._rest + data).split(b"\n")
+        *whole, self._rest = _pieces(rest)
+        if not data and self._rest:
+            whole.append(self._rest)
+        for piece in [*(piece for line in lines for piece in _pieces(line)), *whole]:
+            text = piece.decode(errors="backslashreplace")
+            self.lines.append(text)
+            self._lines_to.info("%s", text)
         return bool(data)
 
     def read_records(self, most: int = _TURN) -> None:
@@ -83,15 +94,12 @@ class Output:
                 break
             if record := record_of(datagram):
                 self._records_to.log(record[1], "%s", record[2])
-        dropped = int.from_bytes(self._dropped[:8], "little")
-        if dropped > self._reported:
-            lost, self._reported = dropped - self._reported, dropped
-            logging.getLogger("hardpoint.plugin").warning("%d log records of plugins were dropped", lost)
 
     def close(self) -> None:
         """Read the remaining log records, and close everything: the pipe has ended."""
         try:
             self.read_records(_REST)
+            self.drops.check(end=True)
         finally:
             self.pipe.close()
             self.records.close()
@@ -103,6 +111,8 @@ class Reader:
 
     def __init__(self) -> None:
         self._outputs: dict[int, Any] = {}
+        self._dropping: set[Output] = set()
+        """Those that have dropped records of which there was no warning yet."""
         self._poll = select.epoll()
         self._drained = threading.Event()
         self._woken, self._wakes = os.pipe2(os.O_CLOEXEC)
@@ -126,12 +136,28 @@ class Reader:
 
     def _read(self) -> None:
         while True:
-            for fd, _ in self._poll.poll():
+            for fd, _ in self._poll.poll(self._check_drops()):
                 if fd == self._woken:
                     self._ready(0.0)
+                    self._check_drops(end=True)
                     self._drained.set()
                     return
                 self._one(fd)
+
+    def _check_drops(self, *, end: bool = False) -> float | None:
+        """Warn of dropped records after a burst; return the seconds until the next burst may be over, or None."""
+        waits: list[float] = []
+        for output in list(self._dropping):
+            try:
+                wait = output.drops.check(end=end)
+            except BaseException:  # noqa: BLE001 - as below
+                _report()
+                wait = None
+            if wait is None:
+                self._dropping.remove(output)
+            else:
+                waits.append(wait)
+        return min(waits, default=None)
 
     def _ready(self, seconds: float) -> None:
         while ready := [fd for fd, _ in self._poll.poll(seconds) if fd != self._woken]:
@@ -145,7 +171,7 @@ class Reader:
         try:
             read(output)
         except BaseException:  # noqa: BLE001 - of a logging handler: report it as a thread's, and go on
-            threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+            _report()
 
     def _lines(self, output: Output) -> None:
         if not output.read_lines():
@@ -156,12 +182,19 @@ class Reader:
 
     def _records(self, output: Output) -> None:
         output.read_records()
+        if output.drops.check() is not None:
+            self._dropping.add(output)
 
     def _drain(self) -> None:
         """At exit: have all that was sent read, but don't wait long for a logging handler that hangs."""
         if os.getpid() == self._pid:
             os.write(self._wakes, b"\0")
             self._drained.wait(1.0)
+
+
+def _report() -> None:
+    """Report the exception of a logging handler as a thread's."""
+    threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
 
 
 _reader: Reader | None = None

@@ -9,10 +9,13 @@ import sys
 
 from ... import launcher
 from ...errors import LoadError
+from ...preflight.dependencies import has_sanitizer
 from ..descriptors import own
 
 _VARIABLES = ("LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "TZ")
 """The environment of the zygote, and so of workers."""
+_SANITIZING = ("LD_PRELOAD", "ASAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS")
+"""The variables that are passed on if LD_PRELOAD has a sanitizer: a plugin that was built with it needs them."""
 
 
 def _check_python() -> None:
@@ -32,11 +35,20 @@ def _module_folders() -> list[str]:
     return [os.path.dirname(file) if file.endswith(".so") else os.path.dirname(os.path.dirname(file)) for file in files]
 
 
+def _environment() -> dict[str, str]:
+    sanitizing = has_sanitizer()
+    names = _VARIABLES + _SANITIZING * sanitizing
+    found = {name: os.environ[name] for name in names if name in os.environ}
+    if sanitizing:  # else the last lines, which the error quotes, are a legend
+        found["ASAN_OPTIONS"] = f"print_legend=0:{found.get('ASAN_OPTIONS', '')}"
+    return found
+
+
 def start_zygote(control: int) -> int:
     """Start the zygote with one end of a socket, and return its pid.
 
-    It inherits stderr from the host, but no other descriptor, no environment beyond _VARIABLES, no ignored or blocked
-    signal.
+    It inherits stderr from the host, but no other descriptor, no environment beyond _VARIABLES and _SANITIZING, no
+    ignored or blocked signal.
     """
     _check_python()
     package = os.path.dirname(os.path.abspath(launcher.__file__))
@@ -44,7 +56,6 @@ def start_zygote(control: int) -> int:
         "hardpoint.isolation.worker.zygote", os.getpid(), 3, package,
         setup=launcher.LEAN, flags=("-I", "-S"), folders=_module_folders(),
     )  # fmt: skip
-    environment = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
     default = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
     with own(fcntl.fcntl, control, fcntl.F_DUPFD_CLOEXEC, 10) as high:  # in a host without stdin, `control` may be 0
         actions = [
@@ -52,4 +63,4 @@ def start_zygote(control: int) -> int:
             (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
             (os.POSIX_SPAWN_DUP2, high.fileno(), 3),
         ]
-        return os.posix_spawn(words[0], words, environment, file_actions=actions, setsigmask=(), setsigdef=default)
+        return os.posix_spawn(words[0], words, _environment(), file_actions=actions, setsigmask=(), setsigdef=default)

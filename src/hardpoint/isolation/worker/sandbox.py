@@ -73,7 +73,9 @@ def _limit(options: dict[str, Any]) -> list[str]:
     """Set limits by setrlimit(2), but not RLIMIT_NPROC, which counts all processes of the user and exempts root."""
     told = ["no core dumps"]
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if memory := _lower(resource.RLIMIT_DATA, options["memory"], 0):
+    if "LD_PRELOAD" in os.environ:
+        told.append("lacking: the limit of memory, since a sanitizer reserves terabytes")
+    elif memory := _lower(resource.RLIMIT_DATA, options["memory"], 0):
         told.append(
             f"memory: {memory >> 20} MiB of private writable memory; what is shared or mapped from files is not counted"
         )
