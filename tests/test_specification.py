@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import keyword
 import re
 import struct
 from functools import cache
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import pytest
 from conftest import ROOT, TESTS
+from forge import Forge
 from notes import library, note
 from pages import blocks
 from test_manifest import ACCEPTED, GOOD, MALFORMED, changed
@@ -19,6 +21,7 @@ from test_manifest import note as described
 import hardpoint
 from hardpoint.cli import main
 from hardpoint.contracts import Greeter
+from hardpoint.definition.canonical_text import contract_from_texts
 from hardpoint.file import open_library
 from hardpoint.preflight import checks
 from hardpoint.preflight.checks import read_library
@@ -229,3 +232,149 @@ def test_the_pages_reader_and_the_host_accept_the_same_libraries(
             differ[name] = (ours, theirs)
     assert differ == {}
     assert 20 < accepted
+
+
+# -- versions ----------------------------------------------------------------------------------------------------------
+
+
+@hardpoint.contract("letters", version="3.2")
+class Letters(Protocol):
+    def a(self) -> int: ...
+
+    @hardpoint.since("3.1")
+    def b(self) -> int: ...
+
+    @hardpoint.since("3.2")
+    def c(self) -> int: ...
+
+
+LETTERS = """
+#include "hardpoint.h"
+typedef struct { hp_head head; uint64_t flags; void *life[3]; hp_status (*slots[COUNT])(void *, int64_t *, hp_out *); } letters;
+#define TEXT HP_MANIFEST_("letters", VERSION, "letters", "1.0.0", METHODS)
+HP_NOTE_(note, TEXT);
+static const char copy[] = TEXT;
+static hp_status answer(void *self, int64_t *result, hp_out *out) { (void)self, (void)out; *result = 7; return HP_OK; }
+HP_EXPORT_ extern const letters SYMBOL;
+const letters SYMBOL = {.head = {sizeof(letters), ABI_MAJOR, 9, copy}, .slots = {SLOTS}};
+"""
+
+
+def letters(compiler: Compiler, abi: str, version: str, methods: str, slots: str = "") -> Path:
+    """Compile a plugin with this manifest, and by default with a function in each slot."""
+    texts = ", ".join(f'\\"{name}() -> int\\"' for name in methods.split())
+    count, (major, _, _) = len(methods.split()), version.partition(".")
+    words = {"HP_NEEDS_ABI": f'"{abi}"', "VERSION": f'"{version}"', "METHODS": f'"[{texts}]"', "COUNT": count,
+             "ABI_MAJOR": abi[0], "SYMBOL": f"hardpoint_letters_v{major}", "SLOTS": slots or ", ".join(["answer"] * count)}  # fmt: skip
+    return compiler.text("letters", LETTERS, *(f"-D{name}={value}" for name, value in words.items()))
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The rows of the first table below a heading of the page."""
+    part = PAGE.read_text().split(f"\n### {heading}\n")[1].split("\n#")[0]
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in part.splitlines() if line.startswith("|")]
+    return cells[2:]
+
+
+@pytest.mark.parametrize("row", rows("A matrix"), ids=lambda row: " ".join(row[:3]))
+def test_the_matrix_of_versions(
+    compiler: Compiler, fresh: Fresh, monkeypatch: pytest.MonkeyPatch, row: list[str]
+) -> None:
+    monkeypatch.setattr(checks, "ABI", (1, 2))
+    abi, version, methods, outcome = row
+    path = fresh(letters(compiler, abi, version, methods))
+    if outcome.startswith("refused"):
+        with pytest.raises(hardpoint.IncompatibleError) as caught:
+            hardpoint.load(path, Letters)
+        assert outcome.endswith(f"(`{caught.value.problems[0].code}`)")
+        return
+    plugin = hardpoint.load(path, Letters)
+    there = set(methods.split()) & {"a", "b", "c"}
+    absent = {name for name in "abc" if name not in there}
+    assert {name for name in "abc" if re.search(rf"\b{name}\b.*absent", outcome)} == absent
+    assert outcome.startswith("fits")
+    assert [getattr(plugin, name)() for name in sorted(there)] == [7] * len(there)
+    for name in absent:
+        with pytest.raises(hardpoint.CallError, match="which came with letters"):
+            getattr(plugin, name)()
+    assert not hasattr(plugin, "d")
+
+
+def test_a_method_that_is_newer_than_its_manifest_is_refused_by_the_host_and_the_kit(
+    compiler: Compiler, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = letters(compiler, "1.0", "3.0", "a b c")
+    with pytest.raises(hardpoint.IncompatibleError) as caught:
+        hardpoint.load(path, Letters)
+    assert [problem[:3] for problem in caught.value.problems] == [
+        ("method-unknown", "only the methods of letters 3.0", "b() -> int"),
+        ("method-unknown", "only the methods of letters 3.0", "c() -> int"),
+    ]
+    command = ["test", str(path), "--contract", f"{__name__}:Letters", "--only", "file.fits"]
+    assert main(command) == 1
+    assert "needs only the methods of letters 3.0, found b() -> int" in capsys.readouterr().out
+
+
+HOLES = {"a": "NULL, answer, answer", "b": "answer, NULL, answer", "c": "answer, answer, NULL"}
+
+
+@pytest.mark.parametrize("empty", HOLES)
+def test_a_slot_of_minor_0_is_never_empty_and_later_ones_may_be(compiler: Compiler, fresh: Fresh, empty: str) -> None:
+    path = fresh(letters(compiler, "1.0", "3.2", "a b c", HOLES[empty]))
+    if empty == "a":
+        with pytest.raises(hardpoint.IncompatibleError, match="slot-empty"):
+            hardpoint.load(path, Letters)
+        return
+    plugin = hardpoint.load(path, Letters)
+    assert plugin.a() == 7
+    with pytest.raises(hardpoint.CallError, match=f"does not have {empty}"):
+        getattr(plugin, empty)()
+
+
+# -- libraries ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_version_that_only_weak_symbols_need_is_not_required(
+    compiler: Compiler, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """VER_FLG_WEAK: ld.so opens the library without it."""
+    helper, source = tmp_path / "libweakly.so", tmp_path / "use.c"
+    source.write_text("int help(void) __attribute__((weak)); int use(void); int use(void) { return help ? help() : 5; }")
+    (tmp_path / "help.c").write_text("int help(void); int help(void) { return 7; } int more(void); int more(void) { return 8; }")
+
+    def make(versions: str) -> None:
+        (tmp_path / "map").write_text(versions)
+        words = ["-Wl,-soname,libweakly.so", f"-Wl,--version-script={tmp_path / 'map'}", str(tmp_path / "help.c")]
+        compiler.run("-shared", "-fPIC", "-o", str(helper), *words)
+
+    make("WEAKLY_1 { global: more; }; WEAKLY_2 { global: help; local: *; };")
+    words = [str(source), "-Wl,--no-as-needed", str(helper), f"-Wl,-rpath,{tmp_path}"]
+    forge = Forge(compiler.library("english/english.c", *words), tmp_path / "weak.so")
+    make("WEAKLY_1 { global: more; local: *; };")
+    name = forge.data.index(b"WEAKLY_2\0") - forge.sections[".dynstr"]
+    [at] = [at for at in range(0, forge.sizes[".gnu.version_r"], 16) if forge.get(".gnu.version_r", at + 8, "<I") == name]
+    for flags, fits in ((0, False), (2, True)):
+        forge.put(".gnu.version_r", at + 4, "<H", flags)
+        assert main(["check", str(forge.write())]) == (0 if fits else 1)
+        assert ("problem version-missing" in capsys.readouterr().out) != fits
+    assert hardpoint.load(forge.target, Greeter).lang() == "English"
+
+
+def test_a_version_of_glibc_that_only_weak_symbols_need_is_not_the_oldest(
+    english: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    forge = Forge(english, tmp_path / "weak.so")
+    for at in range(16, forge.sizes[".gnu.version_r"], 16):  # one library, then its versions
+        forge.put(".gnu.version_r", at + 4, "<H", 2)
+    assert main(["inspect", "--json", str(forge.write())]) == 0
+    assert '"oldest_glibc": null' in capsys.readouterr().out
+
+
+def test_reserved_words_do_not_depend_on_the_version_of_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The list is frozen: a keyword of a later Python is a name like others, and one that is dropped stays reserved."""
+    monkeypatch.setattr(keyword, "kwlist", ["newword"])
+    monkeypatch.setattr(keyword, "iskeyword", "newword".__eq__)
+    for name in ("newword", "match", "type"):
+        contract_from_texts("letters", "1.0", (f"{name}() -> int",))
+    with pytest.raises(ValueError, match="taken by Python"):
+        contract_from_texts("letters", "1.0", ("lambda() -> int",))
