@@ -97,7 +97,9 @@ def test_valid_manifests(case: str) -> None:
 def test_json_may_have_blanks_escapes_and_any_order() -> None:
     fields = dict(reversed(GOOD.items()))
     text = json.dumps(fields, indent=2).replace("greeter", "\\u0067reeter").encode()
-    text = text.replace(b'"abi"', b'"\\u0061\\u0062i"').replace(b"1.0.0", b"1.\\u0030.0").replace(b"lang(", b"lan\\u0067(")
+    text = (
+        text.replace(b'"abi"', b'"\\u0061\\u0062i"').replace(b"1.0.0", b"1.\\u0030.0").replace(b"lang(", b"lan\\u0067(")
+    )
     assert read(text + b"\0") == cast("Manifest", read(note(GOOD)))._replace(text=text)
 
 

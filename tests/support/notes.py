@@ -29,7 +29,5 @@ def library(*segments: bytes, align: int = 4, shift: int = 0) -> bytes:
     headers.insert(0, struct.pack("<IIQQQQQQ", 1, 5, 0, 0, 0, len(data), len(data), 0x1000))
     data[64 : 64 + 56 * len(headers)] = b"".join(headers)
     identity = b"\x7fELF\2\1\1" + bytes(9)
-    data[:64] = identity + struct.pack(
-        "<HHIQQQIHHHHHH", 3, MACHINE, 1, 0, 64, 0, 0, 64, 56, len(headers), 64, 0, 0
-    )
+    data[:64] = identity + struct.pack("<HHIQQQIHHHHHH", 3, MACHINE, 1, 0, 64, 0, 0, 64, 56, len(headers), 64, 0, 0)
     return bytes(data)
