@@ -156,7 +156,7 @@ typedef struct hp_vtable {
     /* HP_SERIAL or 0; all other bits are 0. A host may ignore an unknown bit of 0-31; it refuses a plugin with an
      * unknown bit of 32-63. */
     uint64_t flags;
-    /* Makes an instance. NULL: instances have no state, and `self` is NULL.
+    /* Makes an instance. NULL: instances have no state, `self` is NULL, and a host that has a config reports an error.
      * `host` is never NULL. `config` is the host's text for this plugin: NULL and 0 if there is none, not NULL if it is
      * empty. *self is NULL on entry and may stay NULL.
      * Result: HP_OK, with the `self` of the methods stored in *self; otherwise a failure with the reason in `out`: then
@@ -319,7 +319,7 @@ HP_FORMAT_(3, 4) static inline void hp_log(const hp_host *host, int level, const
     "\", \"plugin\": \"" plugin "\", \"release\": \"" release "\", \"methods\": " methods "}"
 
 /* The note (ELF gABI, "Note Section"): name size, description size, type, name, description, each padded to 4 bytes.
- * aligned(4) is normative: without it gcc leaves gaps between two notes, and readers stop at the first gap. */
+ * aligned(4) is normative: without it gcc leaves gaps between two notes, and hosts refuse the library. */
 #ifdef __clang__
 #define HP_NOTE_ATTRIBUTES_                                                                                            \
     __attribute__((section(".note.hardpoint"), used, aligned(4), no_sanitize("address")))
