@@ -289,10 +289,12 @@ def test_the_tests_that_show_a_requirement_exist() -> None:
 def test_their_parameters_exist() -> None:
     tests = {test for named in SHOWN.values() for test in _tests_of(named)}
     files = sorted({str(TESTS / test.partition("::")[0]) for test in tests})
-    command = [sys.executable, "-m", "pytest", "--collect-only", "-qq", "-m", "", "-p", "no:cacheprovider", *files]
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-m", "", "-p", "no:cacheprovider", *files]
     done = subprocess.run([*command, "--no-header"], cwd=ROOT, capture_output=True, text=True, check=True)
     collected = [line.removeprefix("tests/") for line in done.stdout.splitlines()]
-    assert [test for test in tests if not any(each.startswith(test.removesuffix("]")) for each in collected)] == []
+    for test in tests:
+        function, _, parameter = test.removesuffix("]").partition("[")
+        assert any(each.partition("[")[0] == function and parameter in each for each in collected), test
 
 
 def test_the_page_uses_the_words_of_bcp_14_and_no_others() -> None:
