@@ -109,7 +109,7 @@ static hp_status rubbish(void *self, hp_out *out) {
     send(the_host->log_fd, "", 0, MSG_DONTWAIT | MSG_NOSIGNAL);
     send(the_host->log_fd, "short", 5, MSG_DONTWAIT | MSG_NOSIGNAL);
     send(the_host->log_fd, &record, 15, MSG_DONTWAIT | MSG_NOSIGNAL);
-    send(the_host->log_fd, &record, sizeof record, MSG_DONTWAIT | MSG_NOSIGNAL);
+    send(the_host->log_fd, &record, sizeof record.head + sizeof record.text, MSG_DONTWAIT | MSG_NOSIGNAL);
     hp_log(the_host, HP_LOG_WARNING, "the end");
     (void)self;
     return HP_OK;
