@@ -88,4 +88,4 @@ def test_a_library_is_opened_for_itself_alone(library: Path) -> None:
     hardpoint.close(hardpoint.load(library, Promises))
     with pytest.raises(AttributeError):
         _ = ctypes.CDLL(None).hardpoint_promises_v1
-    assert ctypes.CDLL(str(library)).hardpoint_promises_v1
+    _ = ctypes.CDLL(str(library)).hardpoint_promises_v1
