@@ -21,8 +21,10 @@
  *   - a buffer's pointer is never NULL, has no guaranteed alignment, and must not be read when its length is 0. Lengths
  *     are at most PTRDIFF_MAX. Two buffers of one call may be the same memory, and other threads of the host may change
  *     the contents of a bytes or bytearray buffer during the call;
- *   - a plugin leaves the process state alone: it does not exit, change the locale, the working directory or the
- *     floating-point mode, or install signal handlers;
+ *   - a plugin leaves the process state alone: it does not exit, change the locale, the working directory, the
+ *     floating-point mode, the signal mask, timers, umask, resource limits, priority or the environment, or install
+ *     signal handlers. It writes nothing to stdout or stderr while it is opened;
+ *   - threads of an instance have ended when its destroy returns;
  *   - a library is never unloaded. Its static destructors run when the process exits, perhaps during a call. In a
  *     forked child, the parent's instances are neither used nor destroyed.
  */
