@@ -29,6 +29,7 @@ class Promises(Protocol):
     def rubbish(self) -> None: ...
     def add(self, times: int) -> int: ...
     def destroyed(self) -> int: ...
+    def beyond(self, status: int) -> str: ...
     def report(self) -> str: ...
 
 
@@ -62,6 +63,22 @@ def test_a_failed_create_is_not_destroyed(plugin: Promises, library: Path, way: 
     with pytest.raises(hardpoint.CreateError, match="refused, with something in"):
         hardpoint.load(library, Promises, config="x", **how(way))
     assert plugin.destroyed() == 0
+
+
+@pytest.mark.parametrize("status", [0, 1, 65535])
+def test_a_length_beyond_the_capacity_is_a_violation_after_failures_too(plugin: Promises, status: int) -> None:
+    with pytest.raises(
+        hardpoint.ContractBrokenError, match=r"beyond says that it wrote \d+ bytes where there was room"
+    ):
+        plugin.beyond(status)
+
+
+@pytest.mark.parametrize(
+    ("config", "broken"), [("-", "create returned the status -1"), (">", "create says that it wrote")]
+)
+def test_a_create_is_held_to_the_same_rules(library: Path, way: Way, config: str, broken: str) -> None:
+    with pytest.raises(hardpoint.ContractBrokenError, match=broken):
+        hardpoint.load(library, Promises, config=config, **how(way))
 
 
 def test_rubbish_in_the_log_is_ignored_or_shown(plugin: Promises, caplog: pytest.LogCaptureFixture) -> None:

@@ -50,6 +50,13 @@ static hp_status create(const hp_host *host, const char *config, size_t config_l
     look_at_out(out);
     look_at_grow(out);
     *self = malloc(1);
+    if (config_len == 1 && *config == '-') {
+        return -1;
+    }
+    if (config_len == 1 && *config == '>') {
+        out->len = out->cap + 1;
+        return HP_FAILED;
+    }
     if (config_len > 0) {
         return hp_fail(out, HP_INVALID, "refused, with something in *self");
     }
@@ -133,10 +140,16 @@ static hp_status destroyed(void *self, int64_t *result, hp_out *out) {
     return HP_OK;
 }
 
+static hp_status beyond(void *self, int64_t status, hp_out *out) {
+    (void)self;
+    out->len = out->cap + 1;
+    return (hp_status)status;
+}
+
 static hp_status report(void *self, hp_out *out) {
     (void)self;
     return hp_puts(out, found);
 }
 
 PROMISES_PLUGIN("promises", "1.0.0", .flags = HP_SERIAL, .create = create, .destroy = destroy, .look = look, .half = half,
-                .two = two, .most = most, .rubbish = rubbish, .add = add, .destroyed = destroyed, .report = report);
+                .two = two, .most = most, .rubbish = rubbish, .add = add, .destroyed = destroyed, .beyond = beyond, .report = report);
