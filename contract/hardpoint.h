@@ -21,8 +21,10 @@
  *   - a buffer's pointer is never NULL, has no guaranteed alignment, and must not be read when its length is 0. Lengths
  *     are at most PTRDIFF_MAX. Two buffers of one call may be the same memory, and other threads of the host may change
  *     the contents of a bytes or bytearray buffer during the call;
- *   - a plugin leaves the process state alone: it does not exit, change the locale, the working directory or the
- *     floating-point mode, or install signal handlers;
+ *   - a plugin leaves the process state alone: it does not exit, change the locale, the working directory, the
+ *     floating-point mode, the signal mask, timers, umask, resource limits, priority or the environment, or install
+ *     signal handlers. It writes nothing to stdout or stderr while it is opened;
+ *   - threads of an instance have ended when its destroy returns;
  *   - a library is never unloaded. Its static destructors run when the process exits, perhaps during a call. In a
  *     forked child, the parent's instances are neither used nor destroyed.
  */
@@ -156,7 +158,7 @@ typedef struct hp_vtable {
     /* HP_SERIAL or 0; all other bits are 0. A host may ignore an unknown bit of 0-31; it refuses a plugin with an
      * unknown bit of 32-63. */
     uint64_t flags;
-    /* Makes an instance. NULL: instances have no state, and `self` is NULL.
+    /* Makes an instance. NULL: instances have no state, `self` is NULL, and a host that has a config reports an error.
      * `host` is never NULL. `config` is the host's text for this plugin: NULL and 0 if there is none, not NULL if it is
      * empty. *self is NULL on entry and may stay NULL.
      * Result: HP_OK, with the `self` of the methods stored in *self; otherwise a failure with the reason in `out`: then
@@ -332,7 +334,7 @@ HP_FORMAT_(3, 4) static inline void hp_log(const hp_host *host, int level, const
     "\", \"plugin\": \"" plugin "\", \"release\": \"" release "\", \"methods\": " methods "}"
 
 /* The note (ELF gABI, "Note Section"): name size, description size, type, name, description, each padded to 4 bytes.
- * aligned(4) is normative: without it gcc leaves gaps between two notes, and readers stop at the first gap. */
+ * aligned(4) is normative: without it gcc leaves gaps between two notes, and hosts refuse the library. */
 #ifdef __clang__
 #define HP_NOTE_ATTRIBUTES_                                                                                            \
     __attribute__((section(".note.hardpoint"), used, aligned(4), no_sanitize("address")))

@@ -20,6 +20,7 @@ import hardpoint
 from hardpoint.contracts import Greeter, Transformer
 from hardpoint.definition.canonical_text import contract_from_texts
 from hardpoint.definition.decorators import contract_of
+from hardpoint.definition.model import parse_version
 from hardpoint.ffi.libc import ffi
 
 if TYPE_CHECKING:
@@ -96,11 +97,13 @@ def test_the_benchmarks_are_run_as_the_page_says() -> None:
 
 def _grammar(rules: dict[str, str], rule: str) -> str:
     """Translate a rule of an ABNF grammar (the subset in docs/abi.md) to a regular expression."""
-    tokens = re.findall(r'"[^"]*"|\*\d+\(|[\w]+|[()\[\]/]', rules[rule])
+    tokens = re.findall(r'"[^"]*"|%x\w\w-\w\w|\*\d+\(|[\w]+|[()\[\]/]', rules[rule])
     pattern, ends = "", list[str]()
     for token in tokens:
         if token.startswith('"'):
             pattern += re.escape(token[1:-1])
+        elif token.startswith("%x"):
+            pattern += f"[{chr(int(token[2:4], 16))}-{chr(int(token[5:], 16))}]"
         elif token.endswith("(") or token == "[":
             pattern += "(?:"
             ends.append(f"){{0,{token[1:-1]}}}" if token[0] == "*" else ")?" if token == "[" else ")")
@@ -121,6 +124,14 @@ def test_the_grammar_of_the_abi_matches_the_texts_of_methods() -> None:
     for contract in (Greeter, Transformer, Probe):
         for each in contract_of(contract).methods:
             assert method.fullmatch(each.text), each.text
+    version = re.compile(_grammar(rules, "version"))
+    for text in ("1.0", "9.10", "65535.65535"):
+        assert version.fullmatch(text), text
+        assert parse_version(text) == tuple(map(int, text.split(".")))
+    for text in ("0.1", "01.0", "1.00", "1", "1.", ".1", "1.0.0", "1.-1", "1.123456"):
+        assert not version.fullmatch(text), text
+        with pytest.raises(ValueError, match="MAJOR"):
+            parse_version(text)
     for text in ("mix(int, float, /, last: bool) -> None", "a() -> str", "a_1(b: bytearray) -> bytes"):
         assert method.fullmatch(text), text
         contract_from_texts("mixer", "1.0", (text,))

@@ -115,7 +115,7 @@ def _compare_notes(ours: ElfFile, oracle: Any) -> None:
 def _compare_versions(ours: ElfFile, oracle: Any) -> None:
     needed, defined = oracle.get_section_by_name(".gnu.version_r"), oracle.get_section_by_name(".gnu.version_d")
     theirs = [
-        (version.name, auxiliary.name, auxiliary["vna_other"] & 0x7FFF)
+        (version.name, auxiliary.name, auxiliary["vna_other"] & 0x7FFF, bool(auxiliary["vna_flags"] & 2))
         for version, auxiliaries in (needed.iter_versions() if needed else ())
         for auxiliary in auxiliaries
     ]

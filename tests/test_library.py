@@ -298,7 +298,7 @@ os.kill(os.getpid(), signal.SIGUSR1)
 
 
 GO_NOTE = """
-__asm__(".pushsection .note.go.buildid, \\"a\\", @note\\n .long 4, 4, 4\\n .ascii \\"Go\\\\0\\\\0some\\"\\n .popsection");
+__asm__(".pushsection .note.go.buildid, \\"a\\", @note\\n .balign 4\\n .long 4, 4, 4\\n .ascii \\"Go\\\\0\\\\0some\\"\\n .popsection");
 """
 
 

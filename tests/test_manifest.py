@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -71,6 +72,11 @@ ACCEPTED: dict[str, dict[str, object]] = {
     "a name with everything": {"plugin": "a-b_c9", "release": "0.1-rc.2+build_7"},
     "a method of a kind that is not known yet": {"methods": ["solve(m: matrix) -> matrix"]},
     "a field that is not known yet": {"author": "somebody", "since": 2030, "more": {"deep": [1.5, None, True, -0.0, 1e999]}},
+    "32 levels, and many more side by side": {"x": json.loads("[" * 31 + "]" * 31), "y": [{"z": []}] * 99},
+    "brackets in texts": {"x": "[{" * 99},
+    "both halves of a character": {"x": "\U0001f600", "\U0001f600": ["\U00010000\U0010ffff"]},
+    "a backslash before what looks like half a character": {"x": "\\ud800"},
+    "escapes in method texts and of controls": {"x": "\0\x1f\x7f\u2028"},
     "the largest that fits": {"x": "y" * (MAX_MANIFEST - len(changed(x="")))},
 }  # fmt: skip
 
@@ -91,7 +97,20 @@ def test_valid_manifests(case: str) -> None:
 def test_json_may_have_blanks_escapes_and_any_order() -> None:
     fields = dict(reversed(GOOD.items()))
     text = json.dumps(fields, indent=2).replace("greeter", "\\u0067reeter").encode()
+    text = (
+        text.replace(b'"abi"', b'"\\u0061\\u0062i"').replace(b"1.0.0", b"1.\\u0030.0").replace(b"lang(", b"lan\\u0067(")
+    )
     assert read(text + b"\0") == cast("Manifest", read(note(GOOD)))._replace(text=text)
+
+
+def test_a_number_may_have_any_number_of_digits() -> None:
+    """Python's own limit is a setting of the program."""
+    before = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(640)
+    try:
+        assert isinstance(read(changed(x="HERE").replace(b'"HERE"', b"9" * 3000)), Manifest)
+    finally:
+        sys.set_int_max_str_digits(before)
 
 
 def test_every_manifest_in_the_files_order_and_only_those() -> None:
@@ -121,6 +140,7 @@ PLUGIN = "the manifest's field 'plugin' to be like 'english' ([a-z][a-z0-9_-]{0,
 RELEASE = "the manifest's field 'release' to be like '1.0.0' ([0-9A-Za-z.+_-]{1,64})"
 METHODS = "the manifest's field 'methods' to be a list of at least one text"
 ASCII = "the manifest's methods in printable ASCII"
+DEPTH = "a manifest of at most 32 levels of objects and arrays"
 
 MALFORMED: dict[str, tuple[bytes, str, str]] = {
     "nothing": (b"", "a manifest that ends in a NUL", "one without it"),
@@ -141,6 +161,13 @@ MALFORMED: dict[str, tuple[bytes, str, str]] = {
     "forged": (note(GOOD)[:-2] + b', "plugin": "admin"}\0', JSON, "a duplicate field"),
     "field twice within another": (b'{"x": [{"a": 1, "b": 2, "a": 1}]}\0', JSON, "a duplicate field"),
     "one escaped, one not": (b'{"plugin": "a", "\\u0070lugin": "b"}\0', JSON, "a duplicate field"),
+    "half a character in an unknown field": (changed(x=[{"y": "a\ud800b"}]), JSON, "the lone surrogate U+D800"),
+    "half a character in an unknown name": (changed(**{"\udfff": 1}), JSON, "the lone surrogate U+DFFF"),
+    "half a character in capitals": (changed(x="HERE").replace(b"HERE", b"\\uDBFF"), JSON, "the lone surrogate U+DBFF"),
+    "the halves of a character in the wrong order": (changed(x="\ude00\ud83d"), JSON, "the lone surrogate U+DE00"),
+    "33 levels of lists": (changed(x="HERE").replace(b'"HERE"', b"[" * 32 + b"]" * 32), DEPTH, "33"),
+    "33 levels of objects": (changed(x="HERE").replace(b'"HERE"', b'{"":' * 32 + b"0" + b"}" * 32), DEPTH, "33"),
+    "900 levels beside others": (changed(x="HERE", y=[]).replace(b'"HERE"', b"[" * 900 + b"]" * 900), DEPTH, "901"),
     "list": (note([GOOD]), OBJECT, "a list"),
     "string": (note("abi"), OBJECT, "a string"),
     "number": (note(5), OBJECT, "a number"),
@@ -166,7 +193,7 @@ MALFORMED: dict[str, tuple[bytes, str, str]] = {
     "plugin with a path": (changed(plugin="../english"), PLUGIN, "'../english'"),
     "plugin with a line end": (changed(plugin="english\n"), PLUGIN, r"'english\n'"),
     "plugin with an escape": (changed(plugin="a\x1b[2J\x7f\u202e"), PLUGIN, r"'a\x1b[2J\x7f\u202e'"),
-    "plugin with half a character": (changed(plugin="a\ud800"), PLUGIN, r"'a\ud800'"),
+    "plugin with half a character": (changed(plugin="a\ud800"), JSON, "the lone surrogate U+D800"),
     "release empty": (changed(release=""), RELEASE, "''"),
     "release too long": (changed(release="1" * 65), RELEASE, repr("1" * 65)),
     "release with a blank": (changed(release="1.0 beta"), RELEASE, "'1.0 beta'"),
@@ -180,7 +207,7 @@ MALFORMED: dict[str, tuple[bytes, str, str]] = {
     "methods within methods": (changed(methods=[["lang() -> str"]]), METHODS, "a list in it"),
     "method not ASCII": (changed(methods=["läng() -> str"]), ASCII, "'läng() -> str'"),
     "method with an escape": (changed(methods=["\x1b[2J"]), ASCII, r"'\x1b[2J'"),
-    "method with half a character": (changed(methods=["\udc00"]), ASCII, r"'\udc00'"),
+    "method with half a character": (changed(methods=["\udc00"]), JSON, "the lone surrogate U+DC00"),
     "method with a line end": (changed(methods=["lang() -> str\n"]), ASCII, r"'lang() -> str\n'"),
 }  # fmt: skip
 
@@ -264,7 +291,9 @@ def _hold(description: bytes) -> None:
     assert re.fullmatch(r"[0-9A-Za-z.+_-]{1,64}", found.release)
     assert found.text + b"\0" == description
     assert all(text.isascii() and text.isprintable() for text in found.methods)
-    assert json.loads(found.text)["methods"] == list(found.methods)
+    fields = json.loads(found.text)
+    assert fields["methods"] == list(found.methods)
+    json.dumps(fields, ensure_ascii=False).encode()
 
 
 scalars = (

@@ -604,6 +604,13 @@ def test_a_library_without_a_manifest(compiler: Compiler, ran: Path, name: str) 
     assert not ran.exists()
 
 
+def test_a_malformed_manifest_of_another_contract_is_refused(compiler: Compiler, ran: Path) -> None:
+    path = compiler.library("broken.c", text("SECOND_NOTE", '{"contract": "singer"}'))
+    [problem] = problems(refused(path, hardpoint.IncompatibleError))
+    assert problem[:3] == ("manifest-malformed", "the field 'abi' in the manifest", "none")
+    assert not ran.exists()
+
+
 def test_the_symbol_is_in_a_dependency_only(compiler: Compiler, tmp_path: Path, ran: Path) -> None:
     """dlsym would find it there, but the file itself does not define it."""
     shutil.copy(compiler.library("broken.c", "-DNO_NOTE"), tmp_path / "libhelper.so")

@@ -80,6 +80,11 @@ ROWS = {row.code: row for row in (
         {"found": "a Python extension module, which is imported, not loaded"},
         "The library has no ELF note of hardpoint's. It was not written as a plugin, or a linker script discarded "
         "the section `.note.hardpoint`."),
+    Row("note-alignment", "manifest", "notes that are aligned to 4 or 8 bytes",
+        "align the note's section to 4 bytes: __attribute__((aligned(4))), as the contract's macro does",
+        {"found": "notes at 0x2c0, aligned to 32"},
+        "Compilers align large constants to 16 or 32 bytes. Between two such notes there is a gap, after which no "
+        "reader finds the next one."),
     Row("manifest-malformed", "manifest", "a manifest in JSON", _REMAKE,
         {"found": "a duplicate field"},
         "The manifest's text is not what [the ABI](abi.md#the-manifest) requires: invalid JSON, a missing or "

@@ -1,7 +1,5 @@
 """Names that contracts, methods and parameters cannot have: C, C++, Python or the generated header uses them."""
 
-from keyword import iskeyword
-
 C_WORDS = frozenset(
     "auto break case char const continue default do double else enum extern float for goto if inline int long "
     "register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while "
@@ -24,6 +22,11 @@ TYPES = frozenset(
     "size_t ssize_t ptrdiff_t max_align_t int8_t uint8_t int16_t uint16_t int32_t uint32_t int64_t "
     "uint64_t intptr_t uintptr_t intmax_t uintmax_t hp_status hp_out hp_host hp_head hp_vtable".split()
 )
+PYTHON_WORDS = frozenset(
+    # Not `keyword.kwlist`: the list is a part of the ABI, and the same with every Python.
+    "False None True and as assert async await break class continue def del elif else except finally for from global "
+    "if import in is lambda nonlocal not or pass raise return try while with yield".split()
+)
 HEADERS = frozenset(
     # A contract's header has its name, and one in a folder of -I would be found before the system's.
     "assert complex ctype errno fenv float inttypes iso646 limits locale math memory pthread sched semaphore setjmp "
@@ -45,7 +48,7 @@ def owner_of(name: str, *, slot: bool) -> str | None:
     """Name the owner of a reserved name, for a method (`slot`) or else a parameter; None if it is free."""
     if owner := _owner_in_c(name, SLOTS if slot else ARGUMENTS):
         return owner
-    return "Python" if iskeyword(name) else None
+    return "Python" if name in PYTHON_WORDS else None
 
 
 def _owner_in_c(name: str, own: frozenset[str]) -> str | None:

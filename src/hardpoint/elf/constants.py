@@ -66,6 +66,7 @@ DYNAMIC = struct.Struct("<QQ")  # tag value
 SYMBOL = struct.Struct("<IBBHQQ")  # name info other shndx value size
 GNU_HASH = struct.Struct("<IIII")  # buckets, first symbol, filter words, shift
 NOTE = struct.Struct("<III")  # name size, description size, type
+VER_FLG_WEAK = 2
 VERNEED = struct.Struct("<HHIII")  # version cnt file aux next
 VERNAUX = struct.Struct("<IHHII")  # hash flags other name next
 VERDEF = struct.Struct("<HHHHIII")  # version flags ndx cnt hash aux next
@@ -110,6 +111,8 @@ class VersionNeeded(Fields):
     file: str
     version: str
     number: int
+    weak: bool
+    """VER_FLG_WEAK: only weak symbols have it, and ld.so does without it."""
 
 
 class VersionDefined(Fields):

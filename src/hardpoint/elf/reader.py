@@ -48,6 +48,7 @@ from .constants import (
     SHT_DYNSYM,
     SHT_NOBITS,
     SYMBOL,
+    VER_FLG_WEAK,
     VERDAUX,
     VERDEF,
     VERNAUX,
@@ -229,23 +230,16 @@ class ElfFile:
         return self.type == ET_EXEC or bool(self.dynamic.get(DT_FLAGS_1, 0) & DF_1_PIE) or DT_DEBUG in self.dynamic
 
     def notes(self, kind: int = PT_NOTE) -> list[Note]:
-        """Return the notes of all segments of this type. ElfError if one is cut short."""
-        found: list[Note] = []
-        segments = [segment for segment in self.segments if segment.type == kind]
+        """Return the notes of all segments of this type. ElfError if one is cut short or not where it can be found."""
+        segments = [segment for segment in self.segments if segment.type == kind and segment.file_size]
         if sum([segment.file_size for segment in segments]) > _MOST_NOTES:
             raise ElfError("elf-damaged", f"more than {_MOST_NOTES} bytes of notes")
+        found: list[Note] = []
         for segment in segments:
+            if kind == PT_NOTE and (segment.align not in {4, 8} or segment.address % segment.align):
+                raise ElfError("note-alignment", f"notes at {segment.address:#x}, aligned to {segment.align}")
             data = self.read_at(segment.address, segment.file_size, "a note")
-            step, offset = (8 if segment.align == 8 else 4), 0
-            while offset + NOTE.size <= len(data):
-                name_size, size, type_ = NOTE.unpack_from(data, offset)
-                name = offset + NOTE.size
-                start = -(-(name + name_size) // step) * step
-                if start + size > len(data):
-                    raise ElfError("elf-damaged", f"a note of {size} bytes in a segment of {len(data)}")
-                owner = data[name : name + name_size].rstrip(b"\0")
-                found.append(Note(owner, type_, data[start : start + size]))
-                offset = -(-(start + size) // step) * step
+            found += _split_notes(data, 8 if segment.align == 8 else 4)
         return found
 
     @cached_property
@@ -311,7 +305,8 @@ class ElfFile:
         found: list[VersionNeeded] = []
         for address, need in self._chain(VERNEED, self.dynamic[DT_VERNEED]) if DT_VERNEED in self.dynamic else ():
             for _, aux in self._chain(VERNAUX, address + need[3]):
-                found.append(VersionNeeded(self.string(need[2]), self.string(aux[3]), aux[2] & 0x7FFF))
+                weak = bool(aux[1] & VER_FLG_WEAK)
+                found.append(VersionNeeded(self.string(need[2]), self.string(aux[3]), aux[2] & 0x7FFF, weak))
                 if len(found) > _MOST_VERSIONS:
                     raise ElfError("elf-damaged", "more symbol versions than there are numbers for")
         return found
@@ -339,6 +334,23 @@ def open_elf(path: str) -> Iterator[ElfFile]:
         yield ElfFile(fd)
     finally:
         os.close(fd)
+
+
+def _split_notes(data: bytes, step: int) -> Iterator[Note]:
+    """Split a segment into notes, each at a multiple of `step` bytes. A gap before a note would hide it: ElfError."""
+    offset = 0
+    while offset + NOTE.size <= len(data):
+        name_size, size, type_ = NOTE.unpack_from(data, offset)
+        if not name_size:
+            break
+        name = offset + NOTE.size
+        start = -(-(name + name_size) // step) * step
+        if start + size > len(data):
+            raise ElfError("elf-damaged", f"a note of {size} bytes in a segment of {len(data)}")
+        yield Note(data[name : name + name_size].rstrip(b"\0"), type_, data[start : start + size])
+        offset = -(-(start + size) // step) * step
+    if any(data[offset:]):
+        raise ElfError("elf-damaged", f"{len(data) - offset} bytes after the last note that are not 0")
 
 
 def _describe(start: bytes) -> str:

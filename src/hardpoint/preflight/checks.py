@@ -10,7 +10,7 @@ from ..elf.reader import ElfError, ElfFile
 from ..errors import IncompatibleError, NotAPluginError, Problem, reasons
 from ..ffi.abi import ABI
 from ..fields import Fields
-from .manifest import Manifest, read_manifests
+from .manifest import OWNER, Manifest, read_manifests
 from .platform import check_host, check_system, dotted
 from .vtable import Vtable, find_vtable
 
@@ -87,7 +87,10 @@ def _unreadable(file: LibraryFile, error: ElfError | OSError) -> NotAPluginError
     return NotAPluginError(f"{file.path} is not a plugin: {problem}", path=file.path, problems=[problem])
 
 
-def _without_manifest(file: LibraryFile, elf: ElfFile) -> NotAPluginError:
+def _without_manifest(file: LibraryFile, elf: ElfFile) -> NotAPluginError | IncompatibleError:
+    if later := max([note.type for note in elf.notes() if note.owner == OWNER], default=0):
+        problem = Problem.of("abi-major", f"only notes of ABI {later}", major=ABI[0])
+        return IncompatibleError(f"{file.path} does not fit this host: {problem}", path=file.path, problems=[problem])
     found = "none"
     if elf.symbols("PyInit_"):
         found = "a Python extension module, which is imported, not loaded"
@@ -184,6 +187,11 @@ def _check_methods(manifest: Manifest, contract: Contract) -> list[Problem]:
         Problem.of("method-missing", f"a list that ends after method {len(found)}", method=method.text)
         for method in contract.methods[len(found) :]
         if method.since <= minor
+    ]
+    problems += [
+        Problem.of("method-unknown", method.text, contract=manifest)
+        for method in contract.methods[: len(found)]
+        if method.since > minor
     ]
     if minor <= contract.minor:
         problems += [Problem.of("method-unknown", text, contract=contract) for text in found[len(wanted) :]]

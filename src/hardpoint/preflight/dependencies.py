@@ -62,7 +62,7 @@ def _sanitize(name: str, elf: ElfFile) -> str:
 
 
 def _check_versions(name: str, path: str, elf: ElfFile) -> Iterator[Problem]:
-    wanted = [need.version for need in elf.versions_needed() if need.file == name]
+    wanted = [need.version for need in elf.versions_needed() if need.file == name and not need.weak]
     defined = search_path.versions_of(path) if wanted else None
     missing = [version for version in wanted if defined is not None and version not in defined]
     if missing:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from ..elf.reader import ElfFile
 
 OWNER, TYPE = b"hardpoint", 1
+"""Of the notes to read. The type is the ABI's major."""
+MAX_DEPTH = 32
+"""Levels of objects and arrays in a manifest: deeper ones are left to no JSON reader's own limit."""
 _LOWER, _DIGITS = "abcdefghijklmnopqrstuvwxyz", "0123456789"
 
 
@@ -66,7 +69,10 @@ def _parse(description: bytes) -> dict[str, Any]:
         raise _MalformedError("one without it", "a manifest that ends in a NUL")
     try:
         fields = json.loads(
-            description[:-1].decode(), object_pairs_hook=without_duplicates, parse_constant=_without_constants
+            description[:-1].decode(),
+            object_pairs_hook=without_duplicates,
+            parse_constant=_without_constants,
+            parse_int=float,  # int refuses as many digits as the program was told to (sys.set_int_max_str_digits)
         )
     except RecursionError:
         raise _MalformedError("lists or objects that are nested too deeply") from None
@@ -74,7 +80,27 @@ def _parse(description: bytes) -> dict[str, Any]:
         raise _MalformedError(str(error)) from None
     if not isinstance(fields, dict):
         raise _MalformedError(_JSON_KINDS[type(fields)], "a manifest that is a JSON object")
+    if description.count(b"[") + description.count(b"{") > MAX_DEPTH and (depth := _depth(fields)) > MAX_DEPTH:
+        raise _MalformedError(f"{depth}", f"a manifest of at most {MAX_DEPTH} levels of objects and arrays")
+    if b"\\ud" in description.lower():
+        _check_surrogates(json.dumps(fields, ensure_ascii=False))
     return fields
+
+
+def _depth(value: object) -> int:
+    depth, level = 0, [value]
+    while level := [each for each in level if isinstance(each, (dict, list))]:
+        depth += 1
+        level = [inner for each in level for inner in (each.values() if isinstance(each, dict) else each)]
+    return depth
+
+
+def _check_surrogates(text: str) -> None:
+    """Refuse an escape of half a surrogate pair: Python reads it, other JSON readers refuse or replace it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise _MalformedError(f"the lone surrogate U+{ord(text[error.start]):04X}") from None
 
 
 def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def oldest_glibc(elf: ElfFile) -> tuple[int, int] | None:
     """Return the oldest glibc that has every symbol version the library needs; None if it needs none of glibc's."""
     newest: tuple[int, int] | None = None
     for need in elf.versions_needed():
-        number = _glibc_of(need.version)
+        number = None if need.weak else _glibc_of(need.version)
         if number and (newest is None or number > newest):
             newest = number
     return newest
