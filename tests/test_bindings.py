@@ -623,32 +623,6 @@ for number in range(20):
     assert run_python(code).stdout.splitlines() == [f"hardpoint.plugin.probe {number}" for number in range(20)]
 
 
-# -- memory ----------------------------------------------------------------------------------------------------------
-
-
-def test_calls_leave_no_memory_behind(probe: Probe) -> None:
-    def rss() -> int:
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[1]) * mmap.PAGESIZE
-
-    def work(count: int) -> None:
-        for index in range(count):
-            probe.text("x" * (index % 3000))
-            with pytest.raises(hardpoint.CallError):
-                probe.fail(1, "no")
-            with pytest.raises(hardpoint.ContractBrokenError):
-                probe.break_rule("length")
-
-    work(500)
-    probe.text("x" * (64 << 20))
-    gc.collect()
-    before = rss()
-    work(2000)
-    probe.text("x" * (64 << 20))
-    gc.collect()
-    assert rss() - before < 2 << 20
-
-
 def test_a_config_that_is_not_json_is_refused(load: Load) -> None:
     with pytest.raises(TypeError, match=r"^load\(\) argument 'config' cannot travel as JSON: .* not JSON serializable"):
         load(config={"a": object()})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -281,16 +280,3 @@ while len(seen) < 2: time.sleep(0.01)
 print(seen, raised)
 """
     assert run_python(code).stdout == "['first', 'second'] ['ZeroDivisionError']\n"
-
-
-def test_the_workers_environment_has_no_descriptor_of_the_hosts(hostile_library: Path, plugin: Hostile) -> None:
-    secret, other = os.pipe()
-    try:
-        os.set_inheritable(secret, True)
-        with hardpoint.loaded(hostile_library, Hostile, isolated=True) as another:
-            names = os.listdir(f"/proc/{another.pid()}/fd")
-            links = {os.readlink(f"/proc/{another.pid()}/fd/{name}") for name in names}
-            assert os.readlink(f"/proc/self/fd/{secret}") not in links
-    finally:
-        os.close(secret)
-        os.close(other)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import mmap
 import os
 import signal
 import threading
@@ -225,37 +224,7 @@ def test_an_unused_class_is_collected(probe_library: Path, fresh: Fresh, binding
     assert known() is None
 
 
-# -- memory, and the end -----------------------------------------------------------------------------------------------
-
-
-@needs_native
-def test_calls_of_every_kind_grow_nothing(probe_library: Path, fresh: Fresh) -> None:
-    probe = hardpoint.load(fresh(probe_library), Probe, binding="native")
-    data = bytearray(b"x" * 100)
-    loose: Any = probe
-
-    def rss() -> int:
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[1]) * mmap.PAGESIZE
-
-    def work(count: int) -> None:
-        for _ in range(count):
-            probe.text("é" * 3000)
-            probe.text(value="World")
-            probe.raw(b"x" * 3000)
-            probe.mixed(1, 2.5, "c", True, b"e", data, 0.125, 7)
-            probe.fill(data, 300 % 256)
-            for call, arguments in ((loose.fill, (data, 300)), (loose.text, ()), (loose.add, (1, "x")),
-                                    (loose.mixed, (1, 2.5, "c", True, b"e", data, 0.125, None))):  # fmt: skip
-                with pytest.raises((hardpoint.CallError, TypeError)):
-                    call(*arguments)
-
-    work(200)
-    gc.collect()
-    before = rss()
-    work(3000)
-    gc.collect()
-    assert rss() - before < 1 << 20
+# -- the end ----------------------------------------------------------------------------------------------------------
 
 
 def test_threads_that_call_when_the_interpreter_ends(

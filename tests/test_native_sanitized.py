@@ -20,9 +20,7 @@ SOURCE = ROOT / "src/hardpoint"
 PYTHON_H = sysconfig.get_path("include")
 MODULE = f"_native{sysconfig.get_config_var('EXT_SUFFIX')}"
 # Tests that measure the memory of the process would measure that of the sanitizer or of valgrind.
-CHOSEN = (
-    "not cffi and not ctypes and not isolated and not no_memory_behind and not no_object_behind and not grow_nothing"
-)
+CHOSEN = "not cffi and not ctypes and not isolated and not given_back"
 
 pytestmark = pytest.mark.skipif(
     not CAN_BUILD_NATIVE, reason="the native binding is built with Python.h, and there is none"
@@ -107,7 +105,7 @@ LEAKS = f"{CHOSEN} and not interpreter_ends and not the_exit"
 @pytest.mark.parametrize(
     ("files", "chosen", "options"),
     [
-        pytest.param(["native"], LEAKS, "", id="leaks"),
+        pytest.param(["native", "binding_edges"], LEAKS, "", id="leaks"),
         pytest.param(["bindings", "random_contracts"], LEAKS, "", id="more-leaks", marks=pytest.mark.long),
         # Threads that never return leak, and LSan itself may crash if a thread ends during its check (seen).
         pytest.param(

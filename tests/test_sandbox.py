@@ -11,6 +11,7 @@ import socket
 import struct
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
@@ -377,10 +378,15 @@ WORDS = struct.Struct("<iIQ6Q")  # struct seccomp_data
 PID = 4242
 
 
+@cache
+def filter_of(machine: str, network: bool, processes: bool) -> list[tuple[int, ...]]:
+    """Return the instructions of a filter."""
+    return list(struct.iter_unpack("=HBBI", seccomp.program(machine, PID, network=network, processes=processes)))
+
+
 def answer(machine: str, number: int, *arguments: int, arch: int | None = None, **options: bool) -> str:
     """Interpret a filter (linux/filter.h) for a system call, also for another machine than this one."""
-    given = {"network": False, "processes": False, **options}
-    code = list(struct.iter_unpack("=HBBI", seccomp.program(machine, PID, **given)))
+    code = filter_of(machine, options.get("network", False), options.get("processes", False))
     data = WORDS.pack(
         number, seccomp._AUDIT_ARCH[machine] if arch is None else arch, 0, *arguments, *[0] * (6 - len(arguments))
     )
@@ -504,12 +510,9 @@ with hardpoint.loaded({str(library)!r}, Escape, isolated=True) as plugin:
     assert {"LANG", "TZ"} <= names <= {"LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "TZ"}
 
 
-def test_no_descriptor_of_the_host_is_inherited(library: Path, secret: Path) -> None:
-    with secret.open() as file:
-        os.set_inheritable(file.fileno(), True)
-        plugin = load(library)
+def test_a_worker_has_its_own_descriptors_alone(library: Path) -> None:
+    with hardpoint.loaded(library, Escape, isolated=True) as plugin:
         listed = [line.split(" ", 1) for line in plugin.descriptors().splitlines()]
-        hardpoint.close(plugin)
     kinds = [re.sub(r":.*", "", target) for _, target in listed]
     assert listed[0] == ["0", "/dev/null"]
     # stdout and stderr; the sockets of control, log and one connection; memory for the dropped count and for payloads

@@ -117,6 +117,8 @@ static void harm(const char *what) {
         spin();
     } else if (IS("pause")) {
         pause();
+    } else if (IS("linger")) {
+        usleep(300000);
     } else if (IS("freeze")) {
         freeze();
     } else if (IS("stop")) {

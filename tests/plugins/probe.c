@@ -159,6 +159,15 @@ static hp_status break_rule(void *self, const char *rule, size_t rule_len, hp_ou
         (void)!out->grow(out, SIZE_MAX / 2);
         return hp_puts(out, "all is well");
     }
+    if (IS("huge-length")) { /* the host may copy what it has, and not what `len` says */
+        hp_status status = hp_puts(out, "fine");
+        for (int turn = 1; turn <= 3 && status == HP_OK; turn++) {
+            out->len = SIZE_MAX / 2;
+            status = out->grow(out, (size_t)3000 << 4 * turn);
+        }
+        out->len = 4;
+        return status;
+    }
     if (IS("no-memory")) {
         return hp_reserve(out, SIZE_MAX / 2);
     }

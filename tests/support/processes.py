@@ -31,6 +31,19 @@ def eventually(what: Callable[[], object], seconds: float = PATIENCE) -> bool:
     return True
 
 
+def promised(seconds: float, attempt: Callable[[], float]) -> None:
+    """Assert that one of three attempts takes less than was promised; each returns its time.
+
+    A busy machine may miss a promise now and then. A wrong constant misses it each time.
+    """
+    took: list[float] = []
+    while len(took) < 3:
+        took.append(attempt())
+        if took[-1] < seconds:
+            return
+    raise AssertionError(f"promised in {seconds} s, took {took}")
+
+
 def silence(caplog: pytest.LogCaptureFixture) -> None:
     """Wait until instances of earlier tests log nothing more; they may end late on a busy machine."""
     gc.collect()

@@ -43,9 +43,19 @@ KEPT: dict[str, tuple[str, ...]] = {
     "test_build.py::test_a_mistake_does_not_build": ("[undeclared-cc]", "[missing-parameter-cc]", "[no-parameters-cc]"),
     "test_conformance.py::test_the_native_plugins_pass": ("[english]", "[english_cpp]"),
     "test_travel.py::test_a_million_strings_in_a_dask_cluster": (),
+    "test_isolation_leaks.py::test_loads_leave_no_memory_behind": (),
     "test_isolation_leaks.py::test_nothing_is_left_behind": ("[crash]", "[kill_zygote]"),
     "test_bindings.py::test_exceptions_at_any_point_leave_no_lock_and_no_instance_behind": ("[native]", "[cffi]"),
-    "test_bindings.py::test_calls_leave_no_memory_behind": ("[native]", "[isolated]"),
+    "test_references.py::test_no_call_leaves_anything_behind": ("[native]",),
+    "test_references.py::test_a_turn_leaves_nothing": ("[native]",),
+    "test_references.py::test_older_plugins_leave_nothing": ("[native]",),
+    "test_references.py::test_isolated_calls_leave_nothing_in_the_worker": (),
+    "test_references.py::test_every_call_lets_go_of_its_instance_and_its_buffers": ("[native]",),
+    "test_descriptors.py::test_the_zygote_is_started_while_others_are_open": (),
+    "test_descriptors.py::test_a_host_without_standard_streams": (),
+    "test_descriptors.py::test_a_signal_to_the_hosts_group_reaches_no_worker": (),
+    "test_descriptors.py::test_workers_start_with_the_defaults_of_signals": (),
+    "test_isolation_together.py::test_the_first_loads_of_a_host_share_one_zygote": (),
 }
 """For each test, parts of the ids that stay in the quick suite; an empty tuple moves it whole."""
 

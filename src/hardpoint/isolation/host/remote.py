@@ -25,10 +25,13 @@ def method(plugin: Plugin, method: Method, address: int, arguments: Arguments) -
     def call(session: Session, given: tuple[Any, ...]) -> Any:
         frame: list[Any] = [index]
         buffers: list[memoryview] = []
+        views: list[memoryview] = []
         try:
             for (convert, kind, where), argument in zip(plan, given, strict=True):
                 data: Any = _view(argument, kind, where) if convert is None else convert(argument, where, kind)
                 frame.append(data)
+                if type(data) is memoryview:
+                    views.append(data)
                 if convert is not None and convert is not to_text:
                     continue
                 if kind.writable:
@@ -37,8 +40,8 @@ def method(plugin: Plugin, method: Method, address: int, arguments: Arguments) -
                     frame[0] = ~index
             result = session.call(method, frame, buffers)
         finally:
-            for buffer in buffers:
-                buffer.release()
+            for view in views:  # a traceback may keep this frame alive
+                view.release()
         if is_text:
             try:
                 return str(result, "utf-8")
