@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..definition.decorators import contract_of
 from ..errors import HardpointError
 from .output import UsageError
+from .parser import did_you_mean
 
 if TYPE_CHECKING:
     from ..definition.model import Contract
@@ -30,7 +31,8 @@ def named(text: str) -> Contract:
     except (Exception, SystemExit) as error:
         raise UsageError(f"{text} cannot be imported: {_why(module, error)}") from error
     if not hasattr(found, name):
-        raise UsageError(f"{text} not found: {module} has no {name}; check the name")
+        hint = did_you_mean(name, [*vars(found), *getattr(found, "__all__", ())]) or "; check the name"
+        raise UsageError(f"{text} not found: {module} has no {name}{hint}")
     try:
         return contract_of(getattr(found, name))
     except TypeError:
