@@ -173,6 +173,7 @@ HINTS = {
         "check the path, or build the plugin; only a shell expands ~, so write /home/me/english.so",
     ),
     "check ~/english.so": (3, "only a shell expands ~, so write /home/me/english.so"),
+    "list --allow ~/x.lock": (1, "write it with `hardpoint lock`; only a shell expands ~, so write /home/me/x.lock"),
     "list ~/plugins": (3, "no such folder; check the path; only a shell expands ~, so write /home/me/plugins"),
 }
 

@@ -15,10 +15,13 @@ def end_at_ctrl_c() -> None:
     """End the process soon after SIGINT, even while a plugin hangs or has blocked the signal on its thread."""
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # ignored, as a shell has it for `&`
         return
-    reads, writes = os.pipe()
-    os.set_blocking(writes, False)
+    try:
+        reads, writes = os.pipe()
+        os.set_blocking(writes, False)
+        start_new_thread(_watch, (reads,))
+    except (OSError, RuntimeError):  # out of descriptors or threads: the call is made all the same
+        return
     signal.set_wakeup_fd(writes, warn_on_full_buffer=False)
-    start_new_thread(_watch, (reads,))
 
 
 def _watch(reads: int) -> None:

@@ -118,7 +118,7 @@ def print_problem(problem: Problem) -> None:
 def output_width() -> int | None:
     """The columns of the terminal, or $COLUMNS, but at least 40; None for a pipe or a file, where no line is broken."""
     columns = os.environ.get("COLUMNS", "")
-    if columns.isdecimal() and int(columns):
+    if columns.isdecimal() and len(columns) < 10 and int(columns):
         return max(int(columns), 40)
     return max(shutil.get_terminal_size().columns, 40) if sys.stdout.isatty() else None
 
