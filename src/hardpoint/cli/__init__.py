@@ -51,12 +51,20 @@ def _main(argv: Sequence[str] | None) -> int:
         give_up(sys.stdout)
         return _CLOSED
     except OSError as error:
-        warn(str(error))
+        warn(_why(error))
         give_up(sys.stdout)
         return 1
     except KeyboardInterrupt:
         return _INTERRUPTED
     return status
+
+
+def _why(error: OSError) -> str:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return f"the working directory was removed; cd to one that exists ({error})"
+    return str(error)
 
 
 def _open_streams() -> None:

@@ -59,8 +59,11 @@ class IsolationStatus(Fields):
     """The limits and restrictions in force, a line each, and what this kernel lacks for more."""
 
 
-def _check(options: Isolation) -> None:
-    """Raise ValueError for an option of the wrong type or out of its range."""
+def _check(options: Isolation, *_: Any, **__: Any) -> None:
+    """Raise ValueError for an option of the wrong type or out of its range: Isolation's __init__.
+
+    Type checkers take the class for a NamedTuple, whose body may not have one.
+    """
     for name, (needs, fits) in _RULES.items():
         value = getattr(options, name)
         if not fits(value):
@@ -71,12 +74,7 @@ def _check(options: Isolation) -> None:
         _given_paths(name, getattr(options, name))
 
 
-def _check_new(options: Isolation, *_: Any, **__: Any) -> None:
-    """Isolation's __init__. Type checkers take the class for a NamedTuple, whose body may not have one."""
-    _check(options)
-
-
-Isolation.__init__ = _check_new  # type: ignore[method-assign,assignment]
+Isolation.__init__ = _check  # type: ignore[method-assign,assignment]
 
 
 def checked(isolated: bool | Isolation) -> Isolation | None:  # noqa: FBT001 - as load's argument
