@@ -499,6 +499,40 @@ def test_a_plot(shown: Any, measured: dict[str, Any], tmp_path: Path) -> None:
     assert axes == ["axes_1", "axes_2", "axes_3", "axes_4"]  # the single call, the sizes, two cases in threads
 
 
+@pytest.mark.parametrize("threaded", [1, 2, 3])
+def test_a_plot_has_one_legend_and_no_empty_cell(
+    shown: Any, measured: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threaded: int
+) -> None:
+    from matplotlib.figure import Figure
+
+    measured["cases"][2]["threads"] = measured["cases"][0]["threads"]
+    for each in measured["cases"][threaded:]:
+        each["threads"] = {}
+    drawn: list[Any] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    shown(measured, None, "--plot", str(tmp_path / "x.svg"))
+    [figure] = drawn
+    [legend] = figure.legends
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert labels == ["floor", "native", "in proportion", "python (only puts the same result together)"]
+    assert not any(axis.get_legend() for axis in figure.axes)
+    cells = [(row, column) for axis in figure.axes for row, column in _cells(axis)]
+    assert len(cells) == len(set(cells)) == 2 * (1 + max(row for row, _ in cells))
+    dots, sizes = figure.axes[:2]
+    names = [label.get_text() for label in dots.get_yticklabels()]
+    assert names == ["floor", "native", "python"]  # behind the others, with a gap
+    assert dots.get_yticks()[2] - dots.get_yticks()[1] > dots.get_yticks()[1] - dots.get_yticks()[0]
+    styles = {line.get_label(): (line.get_linestyle(), line.get_markerfacecolor()) for line in sizes.get_lines()}
+    assert styles["python"] == ("--", "white")
+    assert styles["native"][0] == "-"
+
+
+def _cells(axis: Any) -> list[tuple[int, int]]:
+    """The cells of the grid that a panel covers."""
+    place = axis.get_subplotspec()
+    return [(row, column) for row in place.rowspan for column in place.colspan]
+
+
 def test_a_plot_without_matplotlib(
     english: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -161,6 +161,35 @@ def test_bools(probe: Probe) -> None:
     assert probe.negate(False) is True
 
 
+def test_numpys_bools_are_bools(probe: Probe) -> None:
+    numpy: Any = pytest.importorskip("numpy")
+    assert probe.negate(numpy.bool_(True)) is False
+    assert probe.negate(numpy.bool_(False)) is True
+    assert probe.add(numpy.bool_(True), numpy.int8(2)) == 3
+    assert probe.half(numpy.bool_(True)) == 0.5
+    mixed = probe.mixed(
+        -1, 2.5, numpy.str_("c"), numpy.True_, numpy.bytes_(b"e"), bytearray(b"12"), numpy.float32(0.125), 7
+    )
+    assert mixed == "-1 2.5 c 1 e 2 0.125 7"
+    with pytest.raises(TypeError, match=r"^negate\(\) argument 'value' must be bool, not int64$"):
+        probe.negate(numpy.int64(1))
+
+
+def test_arrays_that_do_not_fit_get_the_fix(probe: Probe) -> None:
+    numpy: Any = pytest.importorskip("numpy")
+    grid = numpy.zeros((3, 4), dtype="f4", order="F")
+    frozen = numpy.zeros(4, dtype="u1")
+    frozen.flags.writeable = False
+    with pytest.raises(
+        TypeError, match=r"not ndarray that is not C-contiguous; .* numpy\.ascontiguousarray\(\) makes$"
+    ):
+        probe.raw(grid)
+    assert probe.raw(numpy.ascontiguousarray(grid)) == bytes(48)
+    with pytest.raises(TypeError, match=r"not ndarray that is read-only; pass a bytearray or a writable copy$"):
+        probe.flip(frozen)
+    probe.flip(frozen.copy())
+
+
 def test_eight_parameters_of_every_kind(probe: Probe) -> None:
     data = bytearray(b"12")
     assert probe.mixed(-1, 2.5, "c", True, b"e", data, 0.125, 7) == "-1 2.5 c 1 e 2 0.125 7"
@@ -174,6 +203,9 @@ def test_a_lone_surrogate_is_an_error_that_names_the_argument(probe: Probe) -> N
     assert (caught.value.start, caught.value.object) == (2, "ab\ud800")
 
 
+RELEASED = memoryview(b"x")
+RELEASED.release()
+AFTER_RELEASE = "operation forbidden on released memoryview object"
 WRONG_TYPES = [
     ("text", (5,), "text() argument 'value' must be str, not int"),
     ("text", (None,), "text() argument 'value' must be str, not None"),
@@ -182,14 +214,49 @@ WRONG_TYPES = [
     (
         "raw",
         (memoryview(b"abcd")[::2],),
-        "raw() argument 'value' must be a contiguous bytes-like object, not memoryview",
+        (
+            "raw() argument 'value' must be a contiguous bytes-like object, not memoryview that is not C-contiguous; pass a "
+            "contiguous copy, such as bytes() or numpy.ascontiguousarray() makes"
+        ),
     ),
-    ("flip", (b"x",), "flip() argument 'value' must be a contiguous read-write bytes-like object, not bytes"),
+    (
+        "raw",
+        (RELEASED,),
+        "raw() argument 'value' must be a contiguous bytes-like object, not memoryview: " + AFTER_RELEASE,
+    ),
+    (
+        "flip",
+        (b"x",),
+        (
+            "flip() argument 'value' must be a contiguous read-write bytes-like object, not bytes that is read-only; pass "
+            "a bytearray or a writable copy"
+        ),
+    ),
     (
         "flip",
         (memoryview(b"x"),),
-        "flip() argument 'value' must be a contiguous read-write bytes-like object, not memoryview",
+        (
+            "flip() argument 'value' must be a contiguous read-write bytes-like object, not memoryview that is read-only; "
+            "pass a bytearray or a writable copy"
+        ),
     ),
+    (
+        "flip",
+        (memoryview(bytearray(b"abcd"))[::2],),
+        (
+            "flip() argument 'value' must be a contiguous read-write bytes-like object, not memoryview that is not "
+            "C-contiguous; pass a contiguous copy"
+        ),
+    ),
+    (
+        "flip",
+        (memoryview(b"abcd")[::2],),
+        (
+            "flip() argument 'value' must be a contiguous read-write bytes-like object, not memoryview that is read-only and "
+            "not C-contiguous; pass a bytearray or a writable copy"
+        ),
+    ),
+    ("flip", ([1],), "flip() argument 'value' must be a contiguous read-write bytes-like object, not list"),
     ("add", (1.0, 2), "add() argument 'left' must be int, not float"),
     ("add", (1, "2"), "add() argument 'right' must be int, not str"),
     ("half", ("1",), "half() argument 'value' must be float, not str"),

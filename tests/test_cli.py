@@ -386,7 +386,7 @@ def test_the_help_has_the_exit_status_for_other_files(run: Run, tmp_path: Path, 
     finding = ("build", *(name for name, status in STATUSES.items() if status == 1))
     whose = f"{', '.join(finding[:-1])} and {finding[-1]}"
     told = f"  4  not a plugin, or one that does not fit (for {whose} that is a problem found: 1)\n"
-    assert told in run("--help").stdout
+    assert told in run("--help", env={"COLUMNS": "200"}).stdout
 
 
 # -- header, include, and the whole ------------------------------------------------------------------------------------

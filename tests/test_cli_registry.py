@@ -139,10 +139,13 @@ def test_list_the_usual_places(hardpoint: Hardpoint, plugins: Path, monkeypatch:
     assert f"english    greeter 1.0      1.0.0    fits    {plugins}/english.so\n" in hardpoint("list")[1]
 
 
+GONE = "hardpoint: warning: gone was not searched for plugins: no such folder; check the path\n"
+
+
 def test_list_a_folder_that_is_not_there(hardpoint: Hardpoint, plugins: Path) -> None:
     for words in ([], ["--json"]):
         status, printed, complaints = hardpoint("list", "plugins", "gone", *words)
-        assert (status, complaints) == (3, "hardpoint: gone: no such folder; check the path\n")
+        assert (status, complaints) == (3, GONE)
         assert "plugins/english.so" in printed
 
 

@@ -261,10 +261,6 @@ RESULTS = "it needs one of str, bytes, int, float, bool, None"
 SIGNATURES = {
     "*args": ("def greet(self, *names: str) -> str: ...", "parameter '*names' cannot cross into C; name every parameter"),
     "**kwargs": ("def greet(self, **names: str) -> str: ...", "parameter '**names' cannot cross into C; name every parameter"),
-    "*args after others": (
-        "def greet(self, a: int, *rest: str, b: int, **more: str) -> str: ...",
-        "parameter '*rest' cannot cross into C; name every parameter",
-    ),
     "default": ("def greet(self, a: int, name: str = 'x') -> str: ...", "parameter 'name' has a default; the plugin has no way to know it"),
     "default None": ("def greet(self, name: str = None) -> str: ...", "parameter 'name' has a default; the plugin has no way to know it"),
     "keyword-only": ("def greet(self, a: int, *, name: str) -> str: ...", "parameter 'name' is keyword-only; leave the * out"),
@@ -281,6 +277,47 @@ SIGNATURES = {
 def test_a_signature_that_c_does_not_have_is_refused(case: str) -> None:
     body, why = SIGNATURES[case]
     assert refusal(body) == f"Greeter.greet cannot be a method of a contract: {why}"
+
+
+ORDER = (
+    "Greeter.older cannot stand behind newer, which came later: a contract grows by appending, so move the newer method to "
+    "the end"
+)
+
+
+def test_all_errors_of_a_class_at_once() -> None:
+    body = """
+        volume: int
+        def greet(self, a: int, *rest: str, b: int, **more: str) -> str: ...
+        def int(self, name: list, register: str) -> "Missing": ...
+        async def lang(this, loud: bool = True): ...
+        @hardpoint.since("2.0")
+        def shout(self) -> str: ...
+        @hardpoint.since("1.1")
+        def newer(self) -> str: ...
+        def older(self) -> str: ...
+    """
+    methods = "Greeter.{} cannot be a method of a contract: ".format
+    assert refusal(body, name="Greeter", version="1.1", head="class Greeter(Other, Protocol):").split("\n  - ") == [
+        "Greeter cannot be a contract, for 16 reasons:",
+        "Greeter cannot be a contract: it inherits from greetings.Other; a contract inherits from Protocol alone",
+        f"Greeter cannot be a contract: it has the name 'Greeter', which {LOWER}",
+        methods("greet") + "parameter '*rest' cannot cross into C; name every parameter",
+        methods("greet") + "parameter '**more' cannot cross into C; name every parameter",
+        methods("greet") + "parameter 'b' is keyword-only; leave the * out",
+        methods("int") + "its name is taken by C or C++; choose another",
+        f"Greeter.int: parameter 'name' cannot be list; {PARAMETERS}",
+        methods("int") + "the name of parameter 'register' is taken by C or C++; choose another",
+        f"Greeter.int: the annotation of its result cannot be read: name 'Missing' is not defined; {RESULTS}",
+        methods("lang") + "it needs to be a plain function, not async and not a generator",
+        methods("lang") + "parameter 'loud' has a default; the plugin has no way to know it",
+        methods("lang") + "it needs `self` as its first parameter",
+        f"Greeter.lang: its result has no annotation; {RESULTS}",
+        "Greeter.shout: @since('2.0') needs a version after 1.0 and up to the contract's own, 1.1",
+        methods("volume")
+        + "a contract has methods and nothing else: no attributes, properties, static or class methods",
+        ORDER,
+    ]
 
 
 def test_nine_parameters_are_refused() -> None:

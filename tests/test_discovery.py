@@ -309,6 +309,7 @@ def test_folders_that_cannot_be_read(tmp_path: Path, plugin: Callable[..., Path]
         f"import os, hardpoint\n"
         f"hardpoint.Registry([{str(tmp_path)!r}])\n"  # imports modules that only root may be able to read
         "if os.geteuid() == 0: os.setuid(65534)\n"  # root can read everything
+        "import warnings; warnings.simplefilter('ignore')\n"
         f"registry = hardpoint.Registry([{str(tmp_path)!r} + name for name in ('/closed', '/file', '/good', '/gone')])\n"
         "print(*(what for _, what in registry.places), *(found.name for found in registry), sep='\\n')\n"
     )
@@ -356,7 +357,7 @@ def test_without_descriptors_every_file_says_so(
 ) -> None:
     plugin(tmp_path / "english.so")
     code = (
-        "import os, resource, hardpoint\nhardpoint.Registry()\n"
+        "import os, resource, warnings, hardpoint\nhardpoint.Registry()\nwarnings.simplefilter('ignore')\n"
         "limit = os.open('/', os.O_RDONLY)\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (limit + 1, limit + 1))\n"
         f"print(hardpoint.Registry([{str(tmp_path)!r}]).places[0][1])\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shlex
 import subprocess
@@ -11,6 +12,7 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 import pytest
 
@@ -36,7 +38,8 @@ COMMANDS = list(PARSERS)
 
 def examples(command: str) -> list[str]:
     """Return the lines of its last section, `examples:`."""
-    _, section, lines = PARSERS[command].format_help().partition("\nexamples:\n")
+    with patch.dict(os.environ, COLUMNS="200"):  # no line is broken
+        _, section, lines = PARSERS[command].format_help().partition("\nexamples:\n")
     assert section, f"{command} shows no example"
     assert all(line.startswith("  ") for line in lines.splitlines())
     return [line.strip() for line in lines.splitlines()]
@@ -48,7 +51,11 @@ EXAMPLES = [(command, line) for command in COMMANDS for line in examples(command
 @cache
 def help_of(*words: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "hardpoint", *words, "--help"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "hardpoint", *words, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "COLUMNS": "200"},
     )
     assert done.stderr == ""
     return done.stdout

@@ -672,3 +672,31 @@ def test_a_plugin_of_a_newer_minor_fits(compiler: Compiler, fresh: Fresh) -> Non
 def test_a_library_for_another_contract_says_what_it_has(english: Path) -> None:
     [problem] = problems(refused(english, hardpoint.IncompatibleError, Transformer))
     assert (problem.needs, problem.found) == ("a plugin for transformer 1.0", "one for greeter 1.0")
+
+
+# -- methods that came later -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("version", "advice"),
+    [
+        ("1.1", "mark it with @since('1.1')"),
+        ("1.3", "mark it with @since('1.3')"),
+        ("1.0", "mark it with @since('1.1'), and make that its version"),
+    ],
+)
+def test_a_method_whose_since_was_forgotten(english: Path, version: str, advice: str) -> None:
+    @hardpoint.contract("greeter", version=version)
+    class Grown(Protocol):
+        def greet(self, name: str) -> str: ...
+        def lang(self) -> str: ...
+        def farewell(self, name: str) -> str: ...
+
+    with pytest.raises(hardpoint.IncompatibleError) as caught:
+        hardpoint.load(english, Grown)
+    missing = caught.value.problems[0]
+    assert (missing.code, missing.needs) == ("method-missing", "the method farewell(name: str) -> str")
+    assert missing.fix == (
+        "rebuild the plugin with the header of this contract (`hardpoint header`); or, if the contract got it after the "
+        f"plugin was built, {advice}"
+    )

@@ -237,13 +237,51 @@ def test_a_name_that_is_not_a_str(folder: Path, wrong: Any) -> None:
         assert str(caught.value) == f"name is a plugin's name such as 'english', not {wrong!r}"
 
 
+# -- folders that are not there ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("gone", "no such folder; check the path"),
+        ("file", "a file, not a folder; check the path"),
+        ("~/plugins", "no such folder; check the path; only a shell expands ~, so write /home/me/plugins"),
+    ],
+)
+def test_a_folder_that_is_named_and_not_there_is_said(
+    name: str, why: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    (tmp_path / "file").touch()
+    with pytest.warns(hardpoint.HardpointWarning) as caught:
+        registry = hardpoint.Registry([name, folder])
+    [warning] = caught
+    assert str(warning.message) == f"{name} was not searched for plugins: {why}"
+    assert (warning.message.path, warning.filename) == (name, __file__)  # type: ignore[union-attr]
+    assert registry.load("english", Greeter).lang() == "English"
+    monkeypatch.setenv("HARDPOINT_PATH", f"{name}:{folder}")
+    with pytest.warns(hardpoint.HardpointWarning) as caught:
+        hardpoint.Registry.discover()
+    assert str(caught[0].message) == f"{name} of $HARDPOINT_PATH was not searched for plugins: {why}"
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.usefixtures("alone")
+def test_usual_folders_need_not_be_there() -> None:
+    assert not list(hardpoint.Registry.discover())  # and warnings are errors
+
+
 # -- unknown names -----------------------------------------------------------------------------------------------------
 
 
 def test_an_unknown_name(folder: Path, tmp_path: Path) -> None:
     (folder / "bad.so").touch()
+    with pytest.warns(hardpoint.HardpointWarning, match="gone was not searched"):
+        registry = hardpoint.Registry([folder, tmp_path / "gone", tmp_path])
     with pytest.raises(hardpoint.PluginNotFoundError) as caught:
-        hardpoint.Registry([folder, tmp_path / "gone", tmp_path]).load("englsh", Greeter)
+        registry.load("englsh", Greeter)
+    assert (caught.value.plugin, caught.value.path) == ("englsh", None)
     assert str(caught.value) == (
         "no plugin named 'englsh' for greeter 1.0 found; did you mean english?\n"
         "  available: english, spanish\n"

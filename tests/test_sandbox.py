@@ -753,32 +753,54 @@ def test_required_loads_if_nothing_is_missing(library: Path) -> None:
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
-    ({"memory": "lots"}, "Isolation(memory=...) is a number of bytes, or a size such as '256MiB', not 'lots'"),
-    ({"memory": True}, "Isolation(memory=...) is a number of bytes, or a size such as '256MiB', not True"),
-    ({"memory": -1}, "Isolation(memory=...) is a number of bytes, or a size such as '256MiB', not -1"),
+    ({"memory": "lots"}, "Isolation(memory=...) is a number of bytes, a size such as '256MiB', or None for no limit, not 'lots'"),
+    ({"memory": True}, "Isolation(memory=...) is a number of bytes, a size such as '256MiB', or None for no limit, not True"),
+    ({"memory": -1}, "Isolation(memory=...) is a number of bytes, a size such as '256MiB', or None for no limit, not -1"),
     ({"memory": "1MiB"}, "Isolation(memory=...) is 64 MiB or more, since Python itself needs part of it, not '1MiB'"),
-    ({"cpu": 0.5}, "Isolation(cpu=...) is a whole number from 1 to 2147483647, or None, not 0.5"),
-    ({"cpu": True}, "Isolation(cpu=...) is a whole number from 1 to 2147483647, or None, not True"),
-    ({"files": 3}, "Isolation(files=...) is a whole number from 32 to 2147483647, or None, not 3"),
+    (
+        {"memory": "256MB"},
+        "Isolation(memory=...) is a number of bytes, a size such as '256MiB', or None for no limit, not '256MB'",
+    ),
+    ({"memory": "2 gb"}, "Isolation(memory=...) is a number of bytes, a size such as '2GiB', or None for no limit, not '2 gb'"),
+    ({"memory": 0}, "Isolation(memory=...) is 64 MiB or more, since Python itself needs part of it, not 0"),
+    ({"cpu": 0.5}, "Isolation(cpu=...) is a whole number from 1 to 2147483647, or None for no limit, not 0.5"),
+    ({"cpu": True}, "Isolation(cpu=...) is a whole number from 1 to 2147483647, or None for no limit, not True"),
+    ({"files": 3}, "Isolation(files=...) is a whole number from 32 to 2147483647, or None for no limit, not 3"),
     ({"workers": 0}, "Isolation(workers=...) is a whole number from 1 to 2147483647, not 0"),
     ({"workers": None}, "Isolation(workers=...) is a whole number from 1 to 2147483647, not None"),
-    ({"timeout": 0}, "Isolation(timeout=...) is seconds above 0, or None, not 0"),
-    ({"timeout": float("nan")}, "Isolation(timeout=...) is seconds above 0, or None, not nan"),
+    ({"timeout": 0}, "Isolation(timeout=...) is seconds above 0, such as 2 or 0.5, or None for no limit, not 0"),
+    ({"timeout": "2s"}, "Isolation(timeout=...) is seconds above 0, such as 2 or 0.5, or None for no limit, not '2s'"),
+    ({"timeout": float("nan")}, "Isolation(timeout=...) is seconds above 0, such as 2 or 0.5, or None for no limit, not nan"),
     ({"restart": "always"}, "Isolation(restart=...) is 'on-call' or 'never', not 'always'"),
     ({"sandbox": "on"}, "Isolation(sandbox=...) is True, False or 'required', not 'on'"),
     ({"network": "no"}, "Isolation(network=...) is True or False, not 'no'"),
     ({"processes": 4}, "Isolation(processes=...) is True or False, not 4"),
     ({"read": 7}, "Isolation(read=...) is a path, or a list or tuple of paths, not 7"),
     ({"write": [7]}, "Isolation(write=...) is a path, or a list or tuple of paths, not [7]"),
-    ({"read": "/nowhere"}, "Isolation(read=...) names '/nowhere', which does not exist; make it first"),
+    ({"read": ""}, "Isolation(read=...) is a path, or a list or tuple of paths, not ''"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("options", "message"), WRONG, ids=lambda each: str(each) if isinstance(each, dict) else "")
-def test_invalid_options(options: dict[str, Any], message: str, library: Path) -> None:
+def test_invalid_options_are_refused_where_they_are_written(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=r"^Isolation\(") as caught:
-        load(library, **options)
+        Isolation(**options)
     assert str(caught.value) == message
+    with pytest.raises(ValueError, match=r"^Isolation\("):
+        Isolation()._replace(**options)
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"), [("/nowhere", ""), ("~/nowhere", "; only a shell expands ~, so write /home/me/nowhere")]
+)
+def test_a_path_that_does_not_exist_is_refused_by_load(
+    path: str, hint: str, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    options = Isolation(read=path)  # it may be made before load
+    with pytest.raises(ValueError, match=r"^Isolation\(") as caught:
+        hardpoint.load(library, Escape, isolated=options)
+    assert str(caught.value) == f"Isolation(read=...) names {path!r}, which does not exist; make it first{hint}"
 
 
 def test_an_unknown_option() -> None:

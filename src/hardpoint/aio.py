@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 from .loading import info
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from typing import ParamSpec, TypeVar
+
+    P = ParamSpec("P")
+    R = TypeVar("R")
 
 
 class Awaitable:
@@ -16,17 +23,10 @@ class Awaitable:
         self._plugin = plugin
         self._methods = frozenset(method.name for method in info(plugin).contract.methods)
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
         if name not in self._methods:
             raise AttributeError(f"{self!r} has no method {name!r}", name=name, obj=self)
-        from asyncio import to_thread  # imported already by whoever awaits
-
-        function = getattr(self._plugin, name)
-
-        async def method(*args: Any, **kwargs: Any) -> Any:
-            return await to_thread(function, *args, **kwargs)
-
-        return method
+        return _coroutine(getattr(self._plugin, name))
 
     def __dir__(self) -> list[str]:
         return sorted(self._methods)
@@ -35,12 +35,33 @@ class Awaitable:
         return f"<awaitable {self._plugin!r}>"
 
 
+def _coroutine(function: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
+    from asyncio import to_thread  # imported already by whoever awaits
+
+    async def method(*args: P.args, **kwargs: P.kwargs) -> R:
+        return await to_thread(function, *args, **kwargs)
+
+    return method
+
+
+@overload
+def awaitable(  # type: ignore[overload-overlap]  # a plugin object cannot be called
+    plugin: Callable[P, R], /
+) -> Callable[P, Coroutine[Any, Any, R]]: ...
+@overload
+def awaitable(plugin: object) -> Awaitable: ...
 def awaitable(plugin: object) -> Any:
-    """Wrap a plugin object so that its methods are coroutines. Raises TypeError for anything else.
+    """Wrap a plugin object so that its methods are coroutines, or one of its methods, which keeps its types.
 
-    `await awaitable(english).greet("World")`
+    `await awaitable(english).greet("World")`, `await awaitable(english.greet)("World")`
 
-    Each call runs on a thread of the loop's own pool, since a plugin may block. Giving up the wait (`asyncio.timeout`)
-    does not stop the plugin; `Isolation(timeout=...)` does.
+    Type checkers know the arguments and the result of the second alone: Python's type system cannot turn all methods of
+    a class into coroutines. Each call runs on a thread of the loop's own pool, since a plugin may block. Giving up the
+    wait (`asyncio.timeout`) does not stop the plugin; `Isolation(timeout=...)` does. Raises TypeError for any other
+    object.
     """
+    owner = getattr(plugin, "__self__", None)
+    if owner is not None and callable(plugin):
+        info(owner)
+        return _coroutine(plugin)
     return Awaitable(plugin)

@@ -80,6 +80,10 @@ class Plugin(Fields):
     slots: Slots
     serial: bool
 
+    def about(self, method: str | None) -> dict[str, Any]:
+        """The arguments of an error that concerns it, and one of its methods."""
+        return {"path": self.path, "plugin": self.manifest.plugin, "method": method}
+
     def __str__(self) -> str:
         return f"<{self.manifest.plugin} {self.manifest.release}, a plugin for {self.contract} from {self.path}>"
 

@@ -1,6 +1,6 @@
 """The exceptions that hardpoint raises, and Problem, the reason why a file does not fit.
 
-    HardpointError              .path
+    HardpointError              .path .plugin .method
     ├── DefinitionError         a class that cannot be a contract (also a TypeError)
     ├── PluginNotFoundError     no file at that path, or no plugin of that name: correct the path or name
     ├── NotAPluginError         the file is not a plugin library: choose another      .problems
@@ -16,7 +16,8 @@
     └── ClosedError             the instance was closed, or was made before this process was forked
 
 There is one class for each thing that a caller would do differently. All have `path`, the file as the caller named it
-(None if no file is involved), and a message that suffices to act on.
+(None if no file is involved), and a message that suffices to act on. Errors of a plugin that was loaded have `plugin`,
+its name, and errors of a call have `method`, the method's name, or `create`; both are None in other errors.
 """
 
 from __future__ import annotations
@@ -58,11 +59,19 @@ def reasons(problems: Sequence[Problem]) -> str:
 
 
 class HardpointError(Exception):
-    """The base of all errors of hardpoint. `path` is the file concerned, as the caller named it, or None."""
+    """The base of all errors of hardpoint.
 
-    def __init__(self, message: str, *, path: str | None = None) -> None:
+    `path` is the file concerned, as the caller named it, `plugin` the plugin's name, and `method` the method that was
+    called, or `create`; each is None if there is none.
+    """
+
+    def __init__(
+        self, message: str, *, path: str | None = None, plugin: str | None = None, method: str | None = None
+    ) -> None:
         super().__init__(message)
         self.path = path
+        self.plugin = plugin
+        self.method = method
 
 
 class DefinitionError(HardpointError, TypeError):
@@ -76,8 +85,8 @@ class PluginNotFoundError(HardpointError):
 class _RefusedError(HardpointError):
     """A file was refused before any of its code ran; `problems` has every reason."""
 
-    def __init__(self, message: str, *, path: str | None = None, problems: Sequence[Problem] = ()) -> None:
-        super().__init__(message, path=path)
+    def __init__(self, message: str, *, problems: Sequence[Problem] = (), **about: str | None) -> None:
+        super().__init__(message, **about)
         self.problems = tuple(problems)
 
 
@@ -104,8 +113,8 @@ class ContractBrokenError(HardpointError):
 class PluginError(HardpointError):
     """The plugin reported a failure: `status` is its hp_status (see hardpoint.h), `text` its reason, unchanged."""
 
-    def __init__(self, message: str, *, path: str | None = None, status: int = 1, text: str = "") -> None:
-        super().__init__(message, path=path)
+    def __init__(self, message: str, *, status: int = 1, text: str = "", **about: str | None) -> None:
+        super().__init__(message, **about)
         self.status = status
         self.text = text
 
@@ -126,10 +135,10 @@ class CrashedError(HardpointError):
     """
 
     def __init__(
-        self, message: str, *, path: str | None = None, signal: int | None = None, status: int | None = None,
-        stderr: str = "",
+        self, message: str, *, signal: int | None = None, status: int | None = None, stderr: str = "",
+        **about: str | None,
     ) -> None:  # fmt: skip
-        super().__init__(message, path=path)
+        super().__init__(message, **about)
         self.signal = signal
         self.status = status
         self.stderr = stderr
@@ -144,7 +153,10 @@ class ClosedError(HardpointError):
 
 
 class HardpointWarning(UserWarning):
-    """Loading a library changed the process, and the change was undone; `changed` lists what, `path` is the file."""
+    """Loading a library changed the process, or a registry could not search a folder; `path` is the file or folder.
+
+    A change of the process was undone; `changed` lists what changed.
+    """
 
     def __init__(self, message: str, *, path: str | None = None, changed: Sequence[str] = ()) -> None:
         super().__init__(message)

@@ -77,6 +77,12 @@ def path_of(path: str | os.PathLike[str], what: str) -> str:
         raise TypeError(f"{what} is a str or an os.PathLike, not {path!r}") from None
 
 
+def tilde_hint(path: str) -> str:
+    """The end of a message about a path that leads nowhere, if it starts with `~`; "" for others."""
+    home = os.path.expanduser(path) if path.startswith("~") else path
+    return f"; only a shell expands ~, so write {home}" if home != path else ""
+
+
 def open_library(path: str | os.PathLike[str], named: str | None = None) -> LibraryFile:
     """Open the regular file at `path`, without ever blocking, as on a FIFO.
 
@@ -91,7 +97,7 @@ def open_library(path: str | os.PathLike[str], named: str | None = None) -> Libr
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
         raise PluginNotFoundError(
-            f"{name}: there is no such file; check the path, or build the plugin", path=name
+            f"{name}: there is no such file; check the path, or build the plugin{tilde_hint(name)}", path=name
         ) from error
     except OSError as error:
         if error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOMEM}:  # not the file's fault

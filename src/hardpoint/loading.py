@@ -128,9 +128,10 @@ def encode(config: str | Mapping[str, Any] | None) -> bytes | None:
 
     try:
         text = json.dumps(dict(config), ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(f"load() argument 'config' cannot travel as JSON: {error}") from error
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise kind(f"load() argument 'config' cannot travel as JSON: {why}") from error
     return to_text(text, "load() argument 'config'")
 
 

@@ -47,6 +47,17 @@ def calling(english: Greeter) -> None:
     del length
 
 
+async def awaiting(english: Greeter) -> None:
+    await hardpoint.awaitable(english.greet)(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await hardpoint.awaitable(english.greet)()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    length: int = await hardpoint.awaitable(english.lang)()  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    text: str = hardpoint.awaitable(english.lang)()  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    greeting: str = hardpoint.awaitable(english).greet("x")  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    hardpoint.awaitable(english)("x")  # type: ignore[operator]  # pyright: ignore[reportCallIssue]
+    hardpoint.awaitable()  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    del length, text, greeting
+
+
 def buffers(digester: Digester) -> None:
     digester.digest("x")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     digester.digest([1])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

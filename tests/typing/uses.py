@@ -1,10 +1,12 @@
 """Uses of the public API that mypy --strict and pyright strict accept. Nothing here runs."""
 
 import array
+import asyncio
 import mmap
 import os
+from collections.abc import Callable, Coroutine  # noqa: TC003 - used as a host's module does
 from pathlib import Path
-from typing import Protocol, assert_type, runtime_checkable
+from typing import Any, Protocol, assert_type, runtime_checkable
 
 import hardpoint
 from hardpoint import Buffer, Problem, WritableBuffer
@@ -116,6 +118,20 @@ def what_is_known(english: Greeter) -> None:
     assert_type([method.text for method in about.contract.methods], list[str])
 
 
+async def awaiting(english: Greeter, scorer: Scorer, path: Path) -> None:
+    assert_type(await hardpoint.awaitable(english.greet)("x"), str)
+    assert_type(await hardpoint.awaitable(scorer.score)(1, weight=2.5, final=True), float)
+    assert_type(await hardpoint.awaitable(scorer.clear)(bytearray(b"x")), None)
+    greeter = hardpoint.awaitable(english)
+    greeting: str = await greeter.greet("x")
+    task = asyncio.create_task(greeter.lang())
+    assert_type(task, asyncio.Task[Any])
+    await asyncio.gather(greeter.greet("x"), hardpoint.awaitable(english.lang)())
+    coroutine: Callable[..., Coroutine[Any, Any, Any]] = greeter.greet
+    del greeting, coroutine
+    assert_type(await hardpoint.awaitable(hardpoint.load(path, Greeter).greet)("x"), str)
+
+
 def errors(path: str) -> None:
     try:
         hardpoint.load(path, Greeter)
@@ -128,7 +144,7 @@ def errors(path: str) -> None:
         assert_type(error.status, int)
         assert_type(error.text, str)
     except hardpoint.HardpointError as error:
-        assert_type(error.path, str | None)
+        assert_type((error.path, error.plugin, error.method), tuple[str | None, str | None, str | None])
     as_python_has_it: type[TypeError] = hardpoint.DefinitionError
     assert_type(hardpoint.__version__, str)
     del as_python_has_it

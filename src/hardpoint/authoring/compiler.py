@@ -70,7 +70,7 @@ def link_flags() -> list[str]:
 
 def find_compiler(language: Language) -> list[str]:
     """Find the compiler's command. Raise HardpointError, which says what to install, if there is none."""
-    words = shlex.split(os.environ.get(language.variable, ""))
+    words = _variable(language.variable)
     if words:
         if shutil.which(words[0]) is None:
             raise HardpointError(
@@ -136,7 +136,12 @@ def _user_flags(language: Language) -> list[str]:
 
 
 def _variable(variable: str) -> list[str]:
-    return shlex.split(os.environ.get(variable, ""))
+    text = os.environ.get(variable, "")
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        why = str(error).lower()
+        raise HardpointError(f"{variable}={text} cannot be split into words: {why}; correct its quotes") from error
 
 
 def _run(command: list[str], what: str, *, verbose: bool) -> None:

@@ -118,10 +118,13 @@ def _machine() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """The processor's name in /proc/cpuinfo; "" on AArch64, whose kernel does not write one."""
-    with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-        names = (line.partition(":")[2].strip() for line in file if line.startswith("model name"))
-        return next(names, "")
+    """The processor's name in /proc/cpuinfo; "" on AArch64, whose kernel does not write one, and without /proc."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            names = (line.partition(":")[2].strip() for line in file if line.startswith("model name"))
+            return next(names, "")
+    except OSError:
+        return ""
 
 
 def _describe(case: Case, result: Any) -> dict[str, Any]:

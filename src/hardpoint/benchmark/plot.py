@@ -17,10 +17,15 @@ _COLOURS = {
     "isolated": "#56B4E9",
 }  # fmt: skip
 _OTHER = "#D55E00"
-_GRID = "#dddddd"
+_APART = frozenset(row.name for row in ROWS if row.binding is None)
+"""Rows that do not do the plugin's work: the method only puts the same result together. They are drawn apart."""
+_NOTE = "(only puts the same result together)"
+_GRID, _CAPTION = "#dddddd", "#666666"
 _WIDTH = 8.0
 _LONGEST = 60
 _DOT, _FRAME, _LINES, _THREADS = 0.22, 0.7, 3.8, 2.8  # heights in inches: a dot's line, its frame, the other panels
+_GAP = 0.6
+"""Lines between the rows and those apart."""
 
 Case = dict[str, Any]
 
@@ -32,7 +37,10 @@ def check_matplotlib() -> None:
 
 
 def draw(result: dict[str, Any], path: str) -> None:
-    """Write the plot: dots for single calls, lines over the sizes of a payload and over the number of threads."""
+    """Write the plot: dots for single calls, lines over the sizes of a payload and over the number of threads.
+
+    Lines have one legend together, below all panels.
+    """
     check_matplotlib()
     from matplotlib.figure import Figure  # an extra, and a second or more
 
@@ -41,21 +49,38 @@ def draw(result: dict[str, Any], path: str) -> None:
     figure = Figure(figsize=(_WIDTH, sum(heights) + 0.7), layout="constrained")
     grid = figure.add_gridspec(max(1, len(strips)), 2, height_ratios=heights or [1])
     for number, (kind, cases) in enumerate(strips):
-        if kind == "threads":  # two panels side by side
+        if kind == "threads":  # two panels side by side, or a single one across
             for column, case in enumerate(cases):
-                _threads(figure.add_subplot(grid[number, column]), case)
+                _threads(figure.add_subplot(grid[number, column if len(cases) > 1 else slice(None)]), case)
         else:
             {"dots": _dots, "sizes": _sizes}[kind](figure.add_subplot(grid[number, :]), cases)
     for axis in figure.axes:
         axis.spines[["top", "right"]].set_visible(False)
     machine = result["machine"]
     figure.suptitle(f"{result['file'].rpartition('/')[2]}: what a call costs", fontsize="x-large", fontweight="bold")
-    figure.supxlabel(
+    caption = (
         f"hardpoint {result['hardpoint']}, {machine['python']}, {machine['processor']} {machine['machine']}; medians "
-        "and quartiles",
-        fontsize="x-small", color="#666666",
-    )  # fmt: skip
+        "and quartiles"
+    )
+    if not _legend(figure, caption):
+        figure.supxlabel(caption, fontsize="x-small", color=_CAPTION)
     figure.savefig(path, dpi=150)
+
+
+def _legend(figure: Any, title: str) -> bool:
+    """Draw one legend for the lines of all panels, rows apart last; return False if there are no lines."""
+    handles = {
+        label: line for axis in figure.axes for line, label in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
+    labels = sorted(handles, key=_APART.__contains__)
+    if labels:
+        made = figure.legend(
+            [handles[label] for label in labels],
+            [f"{label} {_NOTE}" if label in _APART else label for label in labels],
+            loc="outside lower center", ncols=4, frameon=False, fontsize="small", title=title, title_fontsize="x-small",
+        )  # fmt: skip
+        made.get_title().set_color(_CAPTION)
+    return bool(labels)
 
 
 def _strips(cases: list[Case]) -> list[tuple[str, list[Case]]]:
@@ -75,7 +100,7 @@ def _strips(cases: list[Case]) -> list[tuple[str, list[Case]]]:
 def _height(kind: str, cases: list[Case]) -> float:
     if kind == "threads":
         return _THREADS
-    return _LINES if kind == "sizes" else _FRAME + _DOT * sum(len(case["rows"]) + 1.6 for case in cases)
+    return _LINES if kind == "sizes" else _FRAME + _DOT * sum(len(case["rows"]) + 1.6 + _GAP for case in cases)
 
 
 def _dots(axis: Any, cases: list[Case]) -> None:
@@ -85,11 +110,13 @@ def _dots(axis: Any, cases: list[Case]) -> None:
         at += 1.6
         axis.annotate(_cut(case["call"]), (0, at - 1), (5, -3), xycoords=("axes fraction", "data"),
                       textcoords="offset points", fontweight="bold")  # fmt: skip
-        for name in (row.name for row in ROWS if row.name in case["rows"]):
+        for name in _in_order(case["rows"]):
+            at += _GAP if name in _APART else 0.0
             summary = summarize(flat(case["rows"][name]))
             error = [[summary.median - summary.low], [summary.high - summary.median]]
-            axis.errorbar(summary.median, at, xerr=error, fmt="o", color=_colour(name))
-            axis.annotate(duration(summary.median), (summary.high, at), (8, 0), textcoords="offset points",
+            axis.errorbar(summary.median, at, xerr=error, fmt="o", color=_colour(name), markerfacecolor=_filling(name))
+            label = f"{duration(summary.median)} {_NOTE}" if name in _APART else duration(summary.median)
+            axis.annotate(label, (summary.high, at), (8, 0), textcoords="offset points",
                           va="center", fontsize="small")  # fmt: skip
             names.append(name)
             places.append(at)
@@ -108,7 +135,7 @@ def _dots(axis: Any, cases: list[Case]) -> None:
 
 def _sizes(axis: Any, cases: list[Case]) -> None:
     sizes = [case["payload"] for case in cases]
-    for name in (row.name for row in ROWS if row.name in cases[0]["rows"]):
+    for name in _in_order(cases[0]["rows"]):
         _line(axis, name, sizes, [flat(case["rows"][name]) for case in cases])
     if 0 in sizes:
         axis.set_xscale("symlog", base=2, linthresh=1)
@@ -122,7 +149,6 @@ def _sizes(axis: Any, cases: list[Case]) -> None:
     axis.set_xlabel("size of each text or buffer")
     axis.set_ylabel("a call")
     axis.grid(axis="y", color=_GRID)
-    axis.legend(frameon=False)
 
 
 def _threads(axis: Any, case: Case) -> None:
@@ -138,12 +164,14 @@ def _threads(axis: Any, case: Case) -> None:
     axis.set_xlabel("threads together")
     axis.set_ylabel(f"calls a second, x {counted(counts[0], 'thread')}")
     axis.grid(axis="y", color=_GRID)
-    axis.legend(frameon=False, fontsize="x-small", loc="lower left")
 
 
 def _line(axis: Any, name: str, xs: list[int], values: list[list[float]]) -> None:
     summaries = [summarize(each) for each in values]
-    axis.plot(xs, [each.median for each in summaries], marker="o", markersize=4, color=_colour(name), label=name)
+    axis.plot(
+        xs, [each.median for each in summaries], linestyle="--" if name in _APART else "-", marker="o", markersize=4,
+        color=_colour(name), markerfacecolor=_filling(name), label=name,
+    )  # fmt: skip
     axis.fill_between(
         xs, [each.low for each in summaries], [each.high for each in summaries],
         color=_colour(name), alpha=0.15, linewidth=0,
@@ -157,6 +185,17 @@ def _readable(axis: Any) -> None:
     axis.set_major_locator(LogLocator(numticks=8))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: duration(value).replace(".00", "").replace(".0 ", " ")))
+
+
+def _in_order(rows: dict[str, Any]) -> list[str]:
+    """The rows that were measured, those apart last."""
+    measured = [row.name for row in ROWS if row.name in rows]
+    return sorted(measured, key=_APART.__contains__)
+
+
+def _filling(name: str) -> str:
+    """The colour inside of a dot: none for rows apart."""
+    return "white" if name in _APART else _colour(name)
 
 
 def _colour(name: str) -> str:

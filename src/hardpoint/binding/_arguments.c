@@ -71,6 +71,16 @@ Bytes argument_buffer(const NativeMethod *method, Py_ssize_t index, PyObject *va
     return bytes.data != NULL ? bytes : argument_refuse(method, index, value);
 }
 
+PyObject *argument_truth(const NativeMethod *method, Py_ssize_t index, PyObject *value) {
+    PyObject *converted = convert_in_python(method, index, value);
+    if (converted == NULL) {
+        return NULL;
+    }
+    PyObject *truth = converted == Py_True ? Py_True : Py_False; /* `to_bool` returns one of the two */
+    Py_DECREF(converted);
+    return truth;
+}
+
 int64_t argument_integer(const NativeMethod *method, Py_ssize_t index, PyObject *value) {
     PyObject *converted = convert_in_python(method, index, value);
     const int64_t number = converted == NULL ? -1 : PyLong_AsLongLong(converted);

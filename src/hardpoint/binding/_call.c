@@ -67,8 +67,7 @@ HP_HOT int prepare(const NativeMethod *method, void *self, PyObject *const *valu
             }
             continue;
         case '?':
-            if (value != Py_True && value != Py_False) {
-                (void)argument_refuse(method, index, value);
+            if (value != Py_True && value != Py_False && (value = argument_truth(method, index, value)) == NULL) {
                 return -1;
             }
             *word++ = value == Py_True;

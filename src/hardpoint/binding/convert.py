@@ -20,7 +20,27 @@ _STR = find_kind("str")
 def wrong_type(where: str, kind: Kind, value: object) -> TypeError:
     """The TypeError for an argument; `where` is like `greet() argument 'name'`."""
     found = "None" if value is None else type(value).__name__
-    return TypeError(f"{where} must be {kind.expected}, not {found}")
+    why = _unfit_buffer(value, kind) if kind.is_buffer and not kind.is_text else ""
+    return TypeError(f"{where} must be {kind.expected}, not {found}{why}")
+
+
+def _unfit_buffer(value: object, kind: Kind) -> str:
+    """Why a buffer does not do, and the fix; "" if the value is not a buffer."""
+    try:
+        view = memoryview(value)  # type: ignore[arg-type]  # that is the question
+    except TypeError:
+        return ""
+    except (ValueError, BufferError) as error:  # such as one that was released
+        return f": {error}"
+    with view:
+        faults = ["read-only"] if kind.writable and view.readonly else []
+        faults += [] if view.c_contiguous else ["not C-contiguous"]
+    if not faults:
+        return ""
+    copy = "a bytearray or a writable copy" if faults[0] == "read-only" else "a contiguous copy"
+    if not kind.writable:
+        copy += ", such as bytes() or numpy.ascontiguousarray() makes"
+    return f" that is {' and '.join(faults)}; pass {copy}"
 
 
 def to_text(value: Any, where: str, kind: Kind = _STR) -> bytes:
@@ -37,7 +57,7 @@ def to_text(value: Any, where: str, kind: Kind = _STR) -> bytes:
 def to_int(value: Any, where: str, kind: Kind) -> int:
     """Convert to an int within the limits of the kind. Raise OverflowError beyond them."""
     try:
-        number = index(value)
+        number = int(value) if _is_numpy_bool(value) else index(value)
     except TypeError:
         raise wrong_type(where, kind, value) from None
     least, greatest = kind.limits  # type: ignore[misc]  # integers have them
@@ -62,10 +82,18 @@ def to_float(value: Any, where: str, kind: Kind) -> float:
 
 
 def to_bool(value: Any, where: str, kind: Kind) -> bool:
-    """Accept a bool, and nothing else that is true or false."""
-    if not isinstance(value, bool):
+    """Accept a bool or NumPy's, and nothing else that is true or false."""
+    if isinstance(value, bool):
+        return value
+    if not _is_numpy_bool(value):
         raise wrong_type(where, kind, value)
-    return value
+    return bool(value)
+
+
+def _is_numpy_bool(value: Any) -> bool:
+    """True for a `numpy.bool_`, which is neither a subclass of bool nor has __index__. NumPy need not be installed."""
+    made = type(value)
+    return made.__module__ == "numpy" and made.__name__ in {"bool", "bool_"}
 
 
 CONVERSIONS: dict[type, Convert] = {str: to_text, int: to_int, float: to_float, bool: to_bool}

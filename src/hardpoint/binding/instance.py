@@ -63,7 +63,7 @@ class Instance:
         """Return the Holder for a call of `method`. ClosedError if the instance is closed or a parent process's."""
         holder = self._holder
         if holder is None or self._forks != _forks[0]:
-            raise self._closed(f"{method} cannot be called")
+            raise self._closed(f"{method} cannot be called", method)
         return holder
 
     def check_open(self) -> None:
@@ -76,8 +76,8 @@ class Instance:
         return CallError(
             f"{method} cannot be called from within a call of {self.backend.plugin.manifest.plugin} on the same thread: the plugin takes one "
             "call at a time (HP_SERIAL)",
-            path=self.backend.plugin.path,
             status=UNSUPPORTED,
+            **self.backend.plugin.about(method),
         )
 
     def close(self) -> None:
@@ -89,8 +89,9 @@ class Instance:
         self.hold("reload")
         self._holder, self.backend = holder, backend
 
-    def _closed(self, what: str) -> ClosedError:
+    def _closed(self, what: str, method: str | None = None) -> ClosedError:
         why = "was closed; load it again"
         if self._forks != _forks[0]:
             why = "was loaded before this process was forked; load it again here"
-        return ClosedError(f"{what}: {self.backend.plugin.manifest.plugin} {why}", path=self.backend.plugin.path)
+        plugin = self.backend.plugin
+        return ClosedError(f"{what}: {plugin.manifest.plugin} {why}", **plugin.about(method))

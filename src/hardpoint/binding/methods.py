@@ -83,8 +83,8 @@ def _absent(plugin: Plugin, method: Method, arguments: Arguments) -> Any:
         raise CallError(
             f"{plugin.path}: {manifest.plugin} {manifest.release} does not have {method.text}, which came with "
             f"{contract.name} {contract.major}.{method.since}; use a newer release of the plugin",
-            path=plugin.path,
             status=UNSUPPORTED,
+            **plugin.about(method.name),
         )
 
     return function

@@ -84,14 +84,14 @@ def text_of(plugin: Plugin, name: str, status: int, out: ReturnedOut, failure: t
     shown = reason if len(reason) <= _SHOWN else f"{reason[:_SHOWN]}..."
     raise failure(
         f"{plugin.path}: {name} failed with status {status} ({spelt}): {shown or 'the plugin gave no reason'}",
-        path=plugin.path,
         status=status,
         text=reason,
+        **plugin.about(name),
     )
 
 
 def broken(plugin: Plugin, name: str, what: str) -> ContractBrokenError:
     """The error for a violation of the ABI; `what` continues the sentence after the method's name."""
     return ContractBrokenError(
-        f"{plugin.path}: {name} {what}; report it to the author of {plugin.manifest.plugin}", path=plugin.path
+        f"{plugin.path}: {name} {what}; report it to the author of {plugin.manifest.plugin}", **plugin.about(name)
     )

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import os
 import sys
@@ -12,12 +11,14 @@ import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from ..errors import HardpointError
+from ..errors import HardpointError, HardpointWarning
 from ..version import __version__
 from .commands import COMMANDS
 from .output import give_up, status_of, warn
+from .parser import Parser, did_you_mean
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from collections.abc import Collection, Sequence
 
 _EPILOG = """\
@@ -28,35 +29,86 @@ exit status:
   3  not found
   4  not a plugin, or one that does not fit (for build, check, doctor and list that is a problem found: 1)
   5  an isolated plugin crashed, or took too long
+  130  Ctrl-C
+  141  stdout was closed, as by `| head`
 """
+_INTERRUPTED, _CLOSED = 130, 141  # what a shell reports for SIGINT and SIGPIPE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status. Results go to stdout, all else to stderr, and never a traceback."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by the caller
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for the rest of the process
-        if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a path need not be valid UTF-8
-    warnings.showwarning = lambda message, *_, **__: warn(f"warning: {message}")
+    _open_streams()
+    with warnings.catch_warnings():
+        _show_warnings()
+        return _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     try:
-        arguments = _parse(argv)
-        status: int = arguments.run(arguments)
+        status = _run(argv)
         sys.stdout.flush()
-    except HardpointError as error:
-        warn(str(error))
-        return status_of(error)
+    except BrokenPipeError:
+        give_up(sys.stdout)
+        return _CLOSED
     except OSError as error:
-        if not isinstance(error, BrokenPipeError):  # EPIPE, e.g. `| head`
-            warn(str(error))
+        warn(_why(error))
         give_up(sys.stdout)
         return 1
     except KeyboardInterrupt:
-        return 130
+        return _INTERRUPTED
     return status
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+def _why(error: OSError) -> str:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return f"the working directory was removed; cd to one that exists ({error})"
+    return str(error)
+
+
+def _open_streams() -> None:
+    """Put /dev/null in the place of streams that the caller closed, and let the others print any path."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:  # or files that are opened later would take these numbers
+        pass
+    os.close(fd)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for the rest of the process
+        if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a path need not be valid UTF-8
+
+
+def _show_warnings() -> None:
+    """Print each warning once, in a line of ours, whatever $PYTHONWARNINGS says of hardpoint's own."""
+    shown = set[str]()
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        if str(message) not in shown:
+            shown.add(str(message))
+            warn(f"warning: {message}")
+
+    warnings.simplefilter("always", HardpointWarning)
+    warnings.showwarning = show
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    try:
+        arguments = _parse(argv)
+        status: int = arguments.run(arguments)
+    except HardpointError as error:
+        warn(str(error))
+        return status_of(error)
+    except SystemExit:  # argparse's: help, version, wrong usage
+        sys.stdout.flush()
+        raise
+    except MemoryError:
+        warn("out of memory")
+        return 1
+    return status
+
+
+def _parse(argv: Sequence[str] | None) -> Namespace:
     """Parse the arguments.
 
     In `call` and `build`, options may stand between the words, which argparse alone does not allow.
@@ -72,12 +124,18 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if not argv:
         parser.print_help(sys.stderr)
         parser.exit(2)
-    arguments, rest = parser.parse_known_args(argv, argparse.Namespace(flags=flags))
+    arguments, rest = parser.parse_known_args(argv)
+    arguments.flags = flags
+    command: Parser = getattr(arguments, "command", parser)
+    if unknown := [word for word in rest if word.startswith("-")]:
+        hint = did_you_mean(unknown[0], command.options())
+        command.error(f"unknown: {' '.join(rest)}{hint} (write -- before an argument that starts with a dash)")
+    if command is parser:
+        parser.error("a command is missing; hardpoint --help lists them")
     if rest:
         words: list[str] | None = getattr(arguments, "words", None)
-        if words is None or any(word.startswith("-") for word in rest):
-            command: argparse.ArgumentParser = arguments.command
-            command.error(f"unknown: {' '.join(rest)} (write -- before an argument that starts with a dash)")
+        if words is None:
+            command.error(f"unknown: {' '.join(rest)}")
         words += rest
     return arguments
 
@@ -91,18 +149,17 @@ def _complete() -> None:
     complete(_parser(os.environ.get("COMP_LINE", "").split()))
 
 
-def _parser(names: Collection[str] | None = None) -> argparse.ArgumentParser:
+def _parser(names: Collection[str] | None = None) -> Parser:
     """Make the parser of all commands. Those in `names` are imported, for their arguments; by default all."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="hardpoint",
         description="Look at, check and call native plugins: C shared libraries with a versioned vtable.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"hardpoint {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for each in COMMANDS:
-        command = commands.add_parser(each.name, help=each.help, formatter_class=argparse.RawDescriptionHelpFormatter)
+        command = commands.add_parser(each.name, help=each.help)
         if names is None or each.name in names:
             module = import_module(f".{each.module}", __name__)
             command.description, _, command.epilog = (module.__doc__ or "").strip().partition("\n\n")

@@ -11,6 +11,7 @@ from ..preflight.checks import read_library
 from ..registry.manifest_contracts import contracts_from_manifests
 from ..table import counted
 from .output import UsageError
+from .parser import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +64,8 @@ def find_method(path: str, contracts: list[Contract], name: str) -> tuple[Contra
     found = [(contract, method) for contract in contracts for method in contract.methods if method.name == name]
     if not found:
         methods = ", ".join(method.text for contract in contracts for method in contract.methods)
-        raise UsageError(f"{path} has no method {name!r}; it has {methods}")
+        hint = did_you_mean(name, [method.name for contract in contracts for method in contract.methods])
+        raise UsageError(f"{path} has no method {name!r}{hint or ';'} it has {methods}")
     return max(found, key=lambda pair: pair[0].major)
 
 

@@ -30,7 +30,7 @@ from ..registry.manifest_contracts import prefer_bundled
 from .arguments import contracts_in, convert, find_method
 from .contracts import named
 from .options import check_writable, count
-from .output import print_json, print_table, printable, warn
+from .output import print_json, print_prose, print_table, printable, warn
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -145,7 +145,7 @@ def _write(result: dict[str, Any], old: dict[str, Any] | None, arguments: Namesp
 
 
 def _show(result: dict[str, Any], old: dict[str, Any] | None) -> None:
-    print(printable(title(result)))
+    print_prose(title(result))
     for table in tables(result):
         print_table(table)
     remarks = notes(result)
@@ -154,7 +154,8 @@ def _show(result: dict[str, Any], old: dict[str, Any] | None) -> None:
             print_table(table)
         remarks += differences(old, result)
     for remark in remarks:
-        print(printable(f"\n{remark}."))
+        print()
+        print_prose(f"{remark}.")
 
 
 # -- types of options --------------------------------------------------------------------------------------------------

@@ -27,8 +27,9 @@ from ..isolation.options import Isolation, bytes_of
 from ..loading import close, info, load_contract, reload
 from .arguments import contracts_in, convert, find_method, find_plugin
 from .contracts import named
+from .interrupt import end_at_ctrl_c
 from .options import seconds
-from .output import UsageError, print_json, status_of, warn
+from .output import UsageError, own_stdout, print_json, status_of, warn
 from .watch import changes, check_watchfiles
 
 if TYPE_CHECKING:
@@ -53,7 +54,9 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--contract", type=named, metavar="MODULE:CLASS", help="the contract that the plugin must fit")
     parser.add_argument("--binding", choices=["native", "cffi", "ctypes"], help="the binding that calls the plugin")
     parser.add_argument("--config", metavar="TEXT", help="the config that is passed to the plugin's create")
-    parser.add_argument("--json", action="store_true", help="print a list of results as JSON")
+    parser.add_argument(
+        "--json", action="store_true", help="print a list of results as JSON, and what a plugin prints on stderr"
+    )
     parser.add_argument("--isolated", action="store_true", help="run each plugin in a process of its own")
     parser.add_argument("--timeout", type=seconds, metavar="S",
                         help="seconds that loading and the call may take; needs --isolated")  # fmt: skip
@@ -71,6 +74,10 @@ def run(arguments: Namespace) -> int:
     if not rest:
         arguments.command.error("a method is missing: hardpoint call FILE...|NAME METHOD [ARG...]")
     _check_options(arguments)
+    if arguments.json:
+        own_stdout()
+    if not arguments.isolated:
+        end_at_ctrl_c()
     if arguments.verbose or arguments.isolated:
         from .logs import show_logs  # logging takes 5 ms
 
@@ -145,6 +152,8 @@ class _Target:
         if isolated:
             limits = {} if options.memory is None else {"memory": options.memory}
             isolated = Isolation(timeout=options.timeout, **limits)
+        # A quick method would keep the GIL, which Ctrl-C needs.
+        contract = contract._replace(methods=tuple(method._replace(quick=False) for method in contract.methods))
         plugin = load_contract(path, contract, config=options.config, binding=options.binding, isolated=isolated)
         self._show_isolation(plugin)
         return plugin

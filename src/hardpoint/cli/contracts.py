@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from ..definition.decorators import contract_of
 from ..errors import HardpointError
 from .output import UsageError
+from .parser import did_you_mean
 
 if TYPE_CHECKING:
     from ..definition.model import Contract
@@ -24,17 +26,24 @@ def named(text: str) -> Contract:
     if not module or not name:
         raise UsageError(f"a contract is named MODULE:CLASS, such as hardpoint.contracts:Greeter, not {text!r}")
     try:
-        if os.getcwd() not in sys.path:
-            sys.path.append(os.getcwd())  # last: a plugin there (NAME.so) would be taken for the module NAME
+        _search_here()
         found = import_module(module)
     except (Exception, SystemExit) as error:
         raise UsageError(f"{text} cannot be imported: {_why(module, error)}") from error
     if not hasattr(found, name):
-        raise UsageError(f"{text} not found: {module} has no {name}; check the name")
+        hint = did_you_mean(name, [*vars(found), *getattr(found, "__all__", ())]) or "; check the name"
+        raise UsageError(f"{text} not found: {module} has no {name}{hint}")
     try:
         return contract_of(getattr(found, name))
     except TypeError:
         raise UsageError(f"{text} is not a contract: decorate a Protocol class with @hardpoint.contract") from None
+
+
+def _search_here() -> None:
+    """Import from the working directory last: a plugin there (NAME.so) would be taken for the module NAME."""
+    with suppress(FileNotFoundError):  # the directory was removed
+        if os.getcwd() not in sys.path:
+            sys.path.append(os.getcwd())
 
 
 def _why(module: str, error: BaseException) -> str:

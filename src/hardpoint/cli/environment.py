@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import _cffi_backend
@@ -72,7 +73,7 @@ def find_problems() -> list[Problem]:
         problems.append(Problem.of("pidfd-missing", "none here"))
     problems += [
         Problem.of("search-path", place.state, folder=place.folder)
-        for place, _ in Registry.discover().places
+        for place, _ in _discovered().places
         if place.origin == "$HARDPOINT_PATH" and not place.is_read
     ]
     return problems
@@ -135,8 +136,12 @@ def _python_h() -> str | None:
     return _header() if os.path.exists(_header()) else None
 
 
+def _discovered() -> Registry:
+    """The usual places, without warnings: doctor has a problem of its own for them."""
+    with warnings.catch_warnings(action="ignore"):
+        return Registry.discover()
+
+
 def _places() -> list[dict[str, str]]:
     """The places that are searched for plugins, and what was found there."""
-    return [
-        {"folder": place.folder, "origin": place.origin, "found": what} for place, what in Registry.discover().places
-    ]
+    return [{"folder": place.folder, "origin": place.origin, "found": what} for place, what in _discovered().places]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..registry.registry import Registry
 from ..table import Table
-from .output import print_json, print_problem, print_table, printable, warn
+from .output import print_json, print_problem, print_table, printable
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -55,9 +55,7 @@ def run(arguments: Namespace) -> int:
         for place, what in registry.places:
             print(printable(f"  searched {place.folder}: {what}"))
     unread = [place for place, _ in registry.places if place.origin == "given" and not place.is_read]
-    for place in unread:
-        warn(f"{place.folder}: {place.state}; check the path")
-    if unread:
+    if unread:  # the registry has warned of them
         return 3
     return 1 if any(found.status in _FAILED for found in plugins) else 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
+from ..file import tilde_hint
 from .output import UsageError
 
 _MAX_COUNT = 256
@@ -39,4 +40,4 @@ def check_writable(path: str) -> None:
 def cannot_write(path: str, why: str | None = None) -> UsageError:
     """Make the error for such a file, with the system's reason if it is known."""
     fix = "name a file in an existing folder that you can write to"
-    return UsageError(f"{path} cannot be written{f': {why}' if why else ''}; {fix}", path=path)
+    return UsageError(f"{path} cannot be written{f': {why}' if why else ''}; {fix}{tilde_hint(path)}", path=path)

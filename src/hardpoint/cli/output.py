@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import math
 import os
+import shutil
 import sys
+import textwrap
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ..errors import (
@@ -19,7 +22,7 @@ from ..errors import (
     StaleError,
     TimedOutError,
 )
-from ..table import plain, show
+from ..table import fits, plain, show
 
 if TYPE_CHECKING:
     from ..errors import Problem
@@ -60,6 +63,20 @@ def give_up(stream: TextIO) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
+def own_stdout() -> None:
+    """Keep stdout for this command: what others write to descriptor 1, such as a plugin, goes to stderr from now on."""
+    try:
+        fd = sys.stdout.fileno()
+    except io.UnsupportedOperation:
+        return
+    if fd != 1:  # a caller's own stream
+        return
+    sys.stdout.flush()
+    mine = os.dup(1)
+    os.dup2(2, 1)
+    sys.stdout = open(mine, "w", encoding=sys.stdout.encoding, errors="backslashreplace")  # noqa: SIM115 - for good
+
+
 def printable(text: str) -> str:
     """Escape control characters, which a terminal would obey: names and reasons come from untrusted files."""
     return "".join(
@@ -98,17 +115,32 @@ def print_problem(problem: Problem) -> None:
     print(printable(f"    needs  {problem.needs}\n    found  {problem.found}\n    do     {problem.fix}"))
 
 
+def output_width() -> int | None:
+    """The columns of the terminal, or $COLUMNS, but at least 40; None for a pipe or a file, where no line is broken."""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and len(columns) < 10 and int(columns):
+        return max(int(columns), 40)
+    return max(shutil.get_terminal_size().columns, 40) if sys.stdout.isatty() else None
+
+
+def print_prose(text: str) -> None:
+    """Print sentences, broken for the terminal's width."""
+    width = output_width()
+    print(printable(text if width is None else textwrap.fill(text, width, break_on_hyphens=False)))
+
+
 def print_table(table: Table) -> None:
     """Print an empty line and a table: by rich if it is installed and stdout is a terminal, else in plain columns."""
     print()
-    if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
+    width = output_width()
+    if sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and fits(table, (width or 80) - len(table.header)):
         try:
             show(table)
         except ImportError:
             pass
         else:
             return
-    print(printable(plain(table)))
+    print(printable(plain(table, width)))
 
 
 def coloured(text: str, colour: int) -> str:

@@ -105,6 +105,9 @@ def _stale(file: LibraryFile, why: str) -> StaleError:
 
 def _dlopen(file: LibraryFile) -> tuple[Any, list[str]]:
     """Call dlopen; return the handle, and the names of process state that loading changed (it is put back)."""
+    if not os.access("/proc/self/maps", os.R_OK):  # what was loaded could not be compared with what was checked
+        raise LoadError(f"{file.path} cannot be loaded: there is no /proc here, which tells what the dynamic linker "
+                        "mapped; mount it (mount -t proc proc /proc)", path=file.path)  # fmt: skip
     before = process_state.take()
     file.kept = file.pinned is not None  # first, since a signal handler may raise right after dlopen
     libc.dlerror()

@@ -114,11 +114,25 @@ def check_binding(path: str | os.PathLike[str], binding: str | None) -> None:
 def open_in_process(file: LibraryFile, fit: Fit, request: Request) -> InProcess:
     """Open the library of a file that fits, for good, and choose its binding."""
     with _loading:
+        _require_binding(file, request.binding or default_binding())
         library = open_for_good(file, fit)
         slots = live_slots(file, library, fit)
         module = _bind(file, library, request.binding)
     plugin = Plugin(file.path, fit.contract, fit.manifest, slots, bool(fit.vtable.flags & SERIAL))
     return InProcess(plugin, library, module, fit.problems, request)
+
+
+def _require_binding(file: LibraryFile, name: str) -> None:
+    """Raise LoadError if the binding cannot be imported, before any code of the plugin runs."""
+    try:
+        module_of(name)
+    except MemoryError as error:
+        raise LoadError(
+            f"{file.path} cannot be called through the {name} binding: it needs memory that is both writable and "
+            "executable, which this process cannot have (systemd's MemoryDenyWriteExecute=, SELinux's execmem and "
+            "prctl's PR_SET_MDWE refuse it); allow that, or use the native binding",
+            path=file.path,
+        ) from error
 
 
 def _bind(file: LibraryFile, library: Library, wanted: str | None) -> Any:
@@ -149,6 +163,6 @@ def check_config(plugin: Plugin, config: bytes | None) -> None:
     if config is not None and not plugin.slots.create:
         raise CreateError(
             f"{plugin.path}: {plugin.manifest.plugin} takes no config, since it has no create; leave config out",
-            path=plugin.path,
             status=UNSUPPORTED,
+            **plugin.about("create"),
         )

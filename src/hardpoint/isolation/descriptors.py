@@ -44,4 +44,8 @@ def close_from(first: int) -> None:
     Without close_range(2), which needs Linux 5.9 and a Python built on glibc 2.34 or newer, os.closerange tries each
     number: so it is given the highest one that is open, not the highest one possible.
     """
-    os.closerange(first, max(map(int, os.listdir("/proc/self/fd"))) + 1)
+    try:
+        end = max(map(int, os.listdir("/proc/self/fd"))) + 1
+    except OSError:  # no /proc
+        end = min(os.sysconf("SC_OPEN_MAX"), 1 << 20)
+    os.closerange(first, end)

@@ -6,9 +6,10 @@ import os
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..fields import Fields
+from ..file import tilde_hint
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 _LEAST_MEMORY, _LEAST_FILES = 64 << 20, 32
 _MOST, _MOST_MEMORY = (1 << 31) - 1, (1 << 63) - 1  # what setrlimit(2) takes through Python
@@ -16,7 +17,10 @@ _UNITS = {"": 1, "b": 1, "k": 1 << 10, "kib": 1 << 10, "m": 1 << 20, "mib": 1 <<
 
 
 class Isolation(Fields):
-    """The options of an isolated plugin: limits and permissions of its workers, and what follows when one dies."""
+    """The options of an isolated plugin: limits and permissions of its workers, and what follows when one dies.
+
+    Raises ValueError for an option that cannot be; the message names it, what it takes, and what was given.
+    """
 
     timeout: float | None = None
     """Seconds that loading and each call may take; then the worker is killed: TimedOutError. None for no limit."""
@@ -55,35 +59,39 @@ class IsolationStatus(Fields):
     """The limits and restrictions in force, a line each, and what this kernel lacks for more."""
 
 
+def _check(options: Isolation, *_: Any, **__: Any) -> None:
+    """Raise ValueError for an option of the wrong type or out of its range: Isolation's __init__.
+
+    Type checkers take the class for a NamedTuple, whose body may not have one.
+    """
+    for name, (needs, fits) in _RULES.items():
+        value = getattr(options, name)
+        if not fits(value):
+            raise _wrong(name, needs, value)
+    if options.memory is not None:
+        bytes_of(options.memory)
+    for name in ("read", "write"):
+        _given_paths(name, getattr(options, name))
+
+
+Isolation.__init__ = _check  # type: ignore[method-assign,assignment]
+
+
 def checked(isolated: bool | Isolation) -> Isolation | None:  # noqa: FBT001 - as load's argument
     """Check load's `isolated`; None for False. Paths become absolute, since a reload may happen in another folder.
 
-    Raises TypeError or ValueError, naming the option.
+    Raises TypeError, or ValueError for a path that does not exist.
     """
     if not isinstance(isolated, (bool, Isolation)):
         raise TypeError(f"isolated is True, False or an Isolation(...), not {type(isolated).__name__}")
     if isolated is False:
         return None
     options = isolated if isinstance(isolated, Isolation) else Isolation()
-    if options.timeout is not None and not (_is_number(options.timeout, (int, float)) and options.timeout > 0):
-        raise _wrong("timeout", "seconds above 0, or None", options.timeout)
-    for name, least in (("workers", 1), ("cpu", 1), ("files", _LEAST_FILES)):
-        value = getattr(options, name)
-        if not (_is_number(value, int) and least <= value <= _MOST) and (value is not None or name == "workers"):
-            raise _wrong(name, f"a whole number from {least} to {_MOST}{', or None' * (name != 'workers')}", value)
-    if options.restart not in ("on-call", "never"):
-        raise _wrong("restart", "'on-call' or 'never'", options.restart)
-    if not isinstance(options.sandbox, bool) and options.sandbox != "required":
-        raise _wrong("sandbox", "True, False or 'required'", options.sandbox)
-    for name in ("network", "processes"):
-        if not isinstance(getattr(options, name), bool):
-            raise _wrong(name, "True or False", getattr(options, name))
-    limits(options)
     return options._replace(read=_paths("read", options.read), write=_paths("write", options.write))
 
 
 def limits(options: Isolation) -> dict[str, Any]:
-    """The options for a worker, by name, with the memory in bytes. Raises ValueError if that is invalid."""
+    """The options for a worker, by name, with the memory in bytes."""
     memory = None if options.memory is None else bytes_of(options.memory)
     return options._asdict() | {"memory": memory}
 
@@ -91,18 +99,66 @@ def limits(options: Isolation) -> dict[str, Any]:
 def _paths(option: str, given: Any) -> tuple[str, ...]:
     """Make paths absolute, and leave `..` and links in them to the kernel, which follows them for the plugin too."""
     paths = []
-    for each in given if isinstance(given, (list, tuple)) else [given]:
-        if not isinstance(each, (str, os.PathLike)):
-            raise _wrong(option, "a path, or a list or tuple of paths", given)
-        path = os.path.join(os.getcwd(), os.fspath(each))
+    for each in _given_paths(option, given):
+        path = each if each.startswith("/") else os.path.join(os.getcwd(), each)
         if not os.path.exists(path):
-            raise ValueError(f"Isolation({option}=...) names {os.fspath(each)!r}, which does not exist; make it first")
+            raise ValueError(
+                f"Isolation({option}=...) names {each!r}, which does not exist; make it first{tilde_hint(each)}"
+            )
         paths.append(path)
     return tuple(paths)
 
 
+def _given_paths(option: str, given: Any) -> list[str]:
+    """The paths of an option, which may be a single one."""
+    listed = given if isinstance(given, (list, tuple)) else [given]
+    paths = [path for each in listed if (path := _path_or_none(each))]
+    if len(paths) < len(listed):
+        raise _wrong(option, "a path, or a list or tuple of paths", given)
+    return paths
+
+
+def _path_or_none(value: Any) -> str | None:
+    path = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
+    return path if isinstance(path, str) else None
+
+
+def _is_seconds(value: Any) -> bool:
+    return value is None or (_is_number(value, (int, float)) and value > 0)
+
+
+def _is_count(value: Any, least: int) -> bool:
+    return _is_number(value, int) and least <= value <= _MOST
+
+
 def _is_number(value: Any, number: type | tuple[type, ...]) -> bool:
     return isinstance(value, number) and not isinstance(value, bool)
+
+
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+_RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "timeout": ("seconds above 0, such as 2 or 0.5, or None for no limit", _is_seconds),
+    "restart": ("'on-call' or 'never'", lambda value: isinstance(value, str) and value in {"on-call", "never"}),
+    "workers": (f"a whole number from 1 to {_MOST}", lambda value: _is_count(value, 1)),
+    "cpu": (
+        f"a whole number from 1 to {_MOST}, or None for no limit",
+        lambda value: value is None or _is_count(value, 1),
+    ),
+    "files": (
+        f"a whole number from {_LEAST_FILES} to {_MOST}, or None for no limit",
+        lambda value: value is None or _is_count(value, _LEAST_FILES),
+    ),
+    "sandbox": (
+        "True, False or 'required'",
+        lambda value: value == "required" if isinstance(value, str) else _is_bool(value),
+    ),
+    "network": ("True or False", _is_bool),
+    "processes": ("True or False", _is_bool),
+}
+"""What each option needs to be; memory, read and write have functions of their own."""
 
 
 def _wrong(option: str, needs: str, found: Any) -> ValueError:
@@ -115,7 +171,8 @@ def bytes_of(size: int | str) -> int:
     number = text.rstrip("kmgib ")
     unit = text[len(number) :].strip()
     if isinstance(size, bool) or unit not in _UNITS or not number.isdecimal() or len(number) > 4000:
-        raise _wrong("memory", "a number of bytes, or a size such as '256MiB'", size)
+        likely = f"{number}{unit[0].upper()}iB" if unit in {"kb", "mb", "gb"} and number.isdecimal() else "256MiB"
+        raise _wrong("memory", f"a number of bytes, a size such as '{likely}', or None for no limit", size)
     count = int(number) * _UNITS[unit]
     if count > _MOST_MEMORY:
         raise _wrong("memory", "less than 8 EiB, or None for no limit", size)

@@ -15,7 +15,7 @@ from .platform import check_host, check_system, dotted
 from .vtable import Vtable, find_vtable
 
 if TYPE_CHECKING:
-    from ..definition.model import Contract
+    from ..definition.model import Contract, Method
     from ..file import LibraryFile
 
 
@@ -172,6 +172,19 @@ def _check_abi(manifest: Manifest) -> list[Problem]:
     return []
 
 
+def _missing(contract: Contract, method: Method, manifest: Manifest) -> Problem:
+    """The problem of a method that the plugin lacks. Perhaps it came later, and `@since` was forgotten."""
+    found = f"a list that ends after method {len(manifest.methods)}"
+    problem: Problem = Problem.of("method-missing", found, method=method.text)
+    if method.since or method.function is None or contract.source.startswith("hardpoint.contracts"):
+        return problem
+    version = f"{contract.major}.{max(contract.minor, manifest.version[1] + 1)}"
+    grown = "" if version == contract.version else ", and make that its version"
+    return problem._replace(
+        fix=f"{problem.fix}; or, if the contract got it after the plugin was built, mark it with @since({version!r}){grown}"
+    )
+
+
 def _check_methods(manifest: Manifest, contract: Contract) -> list[Problem]:
     """Compare the methods' texts as an ordered prefix, since a contract grows by appending."""
     wanted, found = [method.text for method in contract.methods], list(manifest.methods)
@@ -184,9 +197,7 @@ def _check_methods(manifest: Manifest, contract: Contract) -> list[Problem]:
     ]
     minor = manifest.version[1]
     problems += [
-        Problem.of("method-missing", f"a list that ends after method {len(found)}", method=method.text)
-        for method in contract.methods[len(found) :]
-        if method.since <= minor
+        _missing(contract, method, manifest) for method in contract.methods[len(found) :] if method.since <= minor
     ]
     problems += [
         Problem.of("method-unknown", method.text, contract=manifest)

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 SYSTEM = ("/usr/local/lib", f"/usr/lib/{os.uname().machine}-linux-gnu", "/usr/lib")
 GROUP, FOLDER = "hardpoint.plugins", "hardpoint_plugins"
+PATH = "$HARDPOINT_PATH"
+NAMED = ("given", PATH)
+"""The origins of places that somebody named, and so expects to exist."""
 _SAME = "the same folder as"
 _SUBFOLDER = os.path.join("hardpoint", "plugins")
 _MODULE_SUFFIXES = (*(suffix for suffix in EXTENSION_SUFFIXES if suffix != ".so"), ".abi3.so")
@@ -91,7 +94,7 @@ def usual_places() -> list[Place]:
     if not os.path.isabs(data):
         data = os.path.join(os.path.expanduser("~"), ".local", "share")
     return [
-        *(Place(folder, "$HARDPOINT_PATH") for folder in path if folder),
+        *(Place(folder, PATH) for folder in path if folder),
         *_installed(),
         Place(os.path.join(data, _SUBFOLDER), "user"),
         *(Place(os.path.join(folder, _SUBFOLDER), "system") for folder in SYSTEM),

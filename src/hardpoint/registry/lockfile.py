@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ..errors import HardpointError
-from ..file import digest
+from ..file import digest, tilde_hint
 from ..preflight.manifest import without_duplicates
 
 if TYPE_CHECKING:
@@ -34,7 +34,9 @@ def read_lock(path: str) -> list[dict[str, str]]:
         with open(path, encoding="utf-8") as file:
             content = json.load(file, object_pairs_hook=without_duplicates)
     except FileNotFoundError:
-        raise HardpointError(f"{path}: lock file not found; write it with `hardpoint lock`", path=path) from None
+        raise HardpointError(
+            f"{path}: lock file not found; write it with `hardpoint lock`{tilde_hint(path)}", path=path
+        ) from None
     except OSError as error:
         fix = "give the path of a lock file that this user can read"
         raise HardpointError(f"{path} cannot be read: {error.strerror}; {fix}", path=path) from error

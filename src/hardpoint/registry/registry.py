@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from ..definition.decorators import contract_of
-from ..errors import HardpointError, PluginNotFoundError
+from ..errors import HardpointError, HardpointWarning, PluginNotFoundError
+from ..file import tilde_hint
 from ..table import counted
-from .discovery import given_places, read_places, usual_places
+from .discovery import NAMED, PATH, given_places, read_places, usual_places
 from .found import FoundPlugin
 from .policy import policy
 
@@ -46,7 +48,8 @@ class Registry:
     shadows: loading it by name raises the refusal.
 
     Iterating gives every FoundPlugin: first those that were added, then those of each place, sorted by file name.
-    Raises HardpointError for a missing or malformed lock file, and nothing for the contents of a folder.
+    Raises HardpointError for a missing or malformed lock file, and nothing for the contents of a folder. Warns
+    (HardpointWarning) of each of `folders` and of $HARDPOINT_PATH that is missing or cannot be read; `places` has all.
     """
 
     def __init__(
@@ -76,6 +79,8 @@ class Registry:
                 for manifest in (*each.manifests, *([None] if each.error else []))
             ]
             self._searched.append((place, plugins))
+            if place.origin in NAMED and not place.is_read:
+                _warn(place)
             groups: dict[tuple[str, str, str], list[FoundPlugin]] = {}
             for found in plugins:
                 if found.name is not None:
@@ -195,7 +200,18 @@ class Registry:
         available = "".join(
             f"\n  {found.release or 'without a release'}: {found.path or repr(found)}" for found in candidates
         )
-        raise PluginNotFoundError(f"no release of {name} for {contract} satisfies {release!r}; available:{available}")
+        raise PluginNotFoundError(
+            f"no release of {name} for {contract} satisfies {release!r}; available:{available}", plugin=name
+        )
+
+
+def _warn(place: Place) -> None:
+    """Say that a folder which somebody named was not read; the usual ones need not exist."""
+    origin = " of $HARDPOINT_PATH" if place.origin == PATH else ""
+    message = (
+        f"{place.folder}{origin} was not searched for plugins: {place.state}; check the path{tilde_hint(place.folder)}"
+    )
+    warnings.warn(HardpointWarning(message, path=place.folder), stacklevel=4)
 
 
 def _check_name(name: object) -> None:
@@ -258,4 +274,4 @@ def not_found(registry: Registry, name: str, contract: Contract | None = None) -
     if names:
         lines.append(f"  available: {', '.join(sorted(set(names)))}")
     lines += [f"  searched {place.folder}: {what}" for place, what in registry.places]
-    return PluginNotFoundError("\n".join(lines))
+    return PluginNotFoundError("\n".join(lines), plugin=name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...errors import CrashedError, LoadError, TimedOutError
 from ..wire import NO_MEMORY, FrameError
@@ -26,12 +26,12 @@ def is_shortage(error: OSError) -> bool:
     return error.errno in _SHORTAGES
 
 
-def shortage(path: str, doing: str, error: OSError) -> LoadError:
+def shortage(plugin: Plugin, doing: str, error: OSError) -> LoadError:
     """The error for an operation for which the host has not got the resources."""
     return LoadError(
-        f"{path}: {doing} is not possible now: {error.strerror}; "
+        f"{plugin.path}: {doing} is not possible now: {error.strerror}; "
         "end some processes, close some files or free some memory",
-        path=path,
+        **_about(plugin, doing),
     )
 
 
@@ -49,27 +49,31 @@ def lost(
     path = plugin.path
     if isinstance(why, BlockingIOError):
         took = f"{path}: {doing} took longer than {isolation.timeout:g} s, and the worker was killed"
-        return TimedOutError(took, path=path)
+        return TimedOutError(took, **_about(plugin, doing))
     if isinstance(why, FrameError):
         return CrashedError(
             f"{path}: in {doing}, the worker sent a malformed frame ({why}), and was killed: the plugin wrote to a "
             f"descriptor or to memory that is not its own; report it to the author of {plugin.manifest.plugin}",
-            path=path,
+            **_about(plugin, doing),
         )
-    return crashed(path, isolation, doing, worker)
+    return crashed(plugin, isolation, doing, worker)
 
 
-def crashed(path: str, isolation: Isolation, doing: str, worker: Worker) -> CrashedError:
+def _about(plugin: Plugin, doing: str) -> dict[str, Any]:
+    return plugin.about(None if doing == "loading" else doing)
+
+
+def crashed(plugin: Plugin, isolation: Isolation, doing: str, worker: Worker) -> CrashedError:
     """The error for a worker that ended, with the last lines that it wrote."""
     status, lines = worker.wait(), worker.output.lines
     ended = None if status is None else os.waitstatus_to_exitcode(status)
     written = "".join(f"\n  | {line}" for line in lines) or "; it wrote nothing to stdout or stderr"
     return CrashedError(
-        f"{path}: the worker {_end(worker, ended, isolation, doing)}{written}",
-        path=path,
+        f"{plugin.path}: the worker {_end(worker, ended, isolation, doing)}{written}",
         signal=None if ended is None or ended >= 0 else -ended,
         status=None if ended is None or ended < 0 else ended,
         stderr="\n".join(lines),
+        **_about(plugin, doing),
     )
 
 

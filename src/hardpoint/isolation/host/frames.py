@@ -11,6 +11,7 @@ from .. import wire
 from ..wire import FrameError
 
 if TYPE_CHECKING:
+    from ...backend import Plugin
     from ...definition.model import Method
     from .process import Connection
 
@@ -34,7 +35,7 @@ def _payload(content: Any, connection: Connection) -> Any:
     return content
 
 
-def check_reply(reply: Any, method: Method, path: str, connection: Connection, buffers: list[memoryview]) -> Any:
+def check_reply(reply: Any, method: Method, plugin: Plugin, connection: Connection, buffers: list[memoryview]) -> Any:
     """Return the result in a reply, or the error to raise. Raises FrameError if the reply is malformed."""
     if type(reply) is not list or len(reply) != 2 + len(buffers) or type(reply[0]) is not int or reply[0] not in (0, 1):
         raise FrameError("a malformed reply")
@@ -45,7 +46,7 @@ def check_reply(reply: Any, method: Method, path: str, connection: Connection, b
         buffer[:] = data
     result: Any = reply[1]
     if reply[0]:
-        return _error(result, path, connection)
+        return _error(result, plugin, method.name, connection)
     if method.result.is_buffer:
         return bytes(_payload(result, connection))  # a copy first: the worker could change what is being decoded
     if not method.result.allows(result):
@@ -63,14 +64,14 @@ class Loaded(Fields):
     binding: str
 
 
-def check_loaded(reply: Any, methods: int, path: str) -> Loaded | HardpointError:
-    """Check the reply to a load request, for a contract of so many methods. Raises FrameError if it is malformed."""
+def check_loaded(reply: Any, plugin: Plugin) -> Loaded | HardpointError:
+    """Check the reply to a load request. Raises FrameError if it is malformed."""
     if type(reply) is not list or [type(each) for each in reply] != [int, list, list, str]:
         raise FrameError("a malformed reply")
     failed, content, sandbox, binding = reply
     if failed:
-        return _error(content, path)
-    if [*map(type, content)] != [bool] * methods or {*map(type, sandbox)} - {str}:
+        return _error(content, plugin)
+    if [*map(type, content)] != [bool] * len(plugin.contract.methods) or {*map(type, sandbox)} - {str}:
         raise FrameError("a malformed reply")
     return Loaded(content, sandbox, binding)
 
@@ -82,7 +83,9 @@ _ERRORS = {
 }
 
 
-def _error(content: Any, path: str, connection: Connection | None = None) -> HardpointError:
+def _error(
+    content: Any, plugin: Plugin, method: str | None = None, connection: Connection | None = None
+) -> HardpointError:
     """The error in a reply; a long text of it is in the connection's shared memory."""
     if type(content) is list and len(content) == 4 and type(content[3]) is wire.ExtType and connection is not None:
         content[3] = str(bytes(_payload(content[3], connection)), "utf-8", "replace")
@@ -92,5 +95,5 @@ def _error(content: Any, path: str, connection: Connection | None = None) -> Har
     name, message, status, text = content
     error = _ERRORS[name]
     if issubclass(error, PluginError):
-        return error(message, path=path, status=status, text=text)
-    return error(message, path=path)
+        return error(message, status=status, text=text, **plugin.about(method or "create"))
+    return error(message, **plugin.about(method))

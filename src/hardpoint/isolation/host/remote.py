@@ -58,7 +58,7 @@ def _view(value: Any, kind: Kind, where: str) -> Any:
     try:
         view = memoryview(value)
         if not view.c_contiguous or (kind.writable and view.readonly):
-            raise BufferError("it is not contiguous, or cannot be written to")
+            raise BufferError("not contiguous, or read-only")
         return view if view.format == "B" and view.ndim == 1 else view.cast("B")
     except (TypeError, ValueError, BufferError) as error:
         raise wrong_type(where, kind, value) from error

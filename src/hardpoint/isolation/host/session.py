@@ -45,7 +45,7 @@ class Session:
         try:
             self._descriptor = own(os.dup, file.fd)
         except OSError as error:
-            raise failures.shortage(file.path, "loading", error) from error
+            raise failures.shortage(plugin, "loading", error) from error
         fd = self._descriptor.fileno()
         self._file = LibraryFile(file.path, fd, file.loader_path, os.fstat(fd), file.pinned)
         self.library = file.absolute
@@ -109,12 +109,12 @@ class Session:
             if not size:
                 raise GoneError
             reply = unpack(connection.view[:size])
-            result = check_reply(reply, method, self._plugin.path, connection, buffers)
+            result = check_reply(reply, method, self._plugin, connection, buffers)
         except BaseException as error:
             if connection is not None:
                 connection.close()  # the reply may still come, and must not be taken for another call's
             if isinstance(error, OSError) and failures.is_shortage(error):
-                raise failures.shortage(self._plugin.path, method.name, error) from error
+                raise failures.shortage(self._plugin, method.name, error) from error
             if worker is None:
                 raise
             if not isinstance(error, failures.LOST):
@@ -136,8 +136,8 @@ class Session:
         return CallError(
             f"{path}: {manifest.plugin} {manifest.release} does not have {method.text}; "
             "use a newer release of the plugin",
-            path=path,
             status=UNSUPPORTED,
+            **self._plugin.about(method.name),
         )
 
     def end(self) -> None:

@@ -65,8 +65,7 @@ class Workers:
             with self._lock:
                 worker, pause = self.running[number], 0.0
                 if worker is None and not (pause := self._pause(doing)):
-                    worker, self.loaded = self._start()
-                    self.running[number] = worker
+                    worker = self.running[number] = self._restart(doing)
             if worker is not None:
                 return worker
             time.sleep(pause)  # without the lock, which calls of the other workers want
@@ -79,26 +78,34 @@ class Workers:
             raise error(
                 f"{path}: {doing} cannot be called: the worker died before, and restart is 'never' ({message}); "
                 "load it again",
-                path=path,
+                **self._plugin.about(doing),
             )
         if len(self._failures) >= _TRIES and self._last_error is not None:
             raise CrashedError(
                 f"{path}: {doing} cannot be called: the plugin failed to start {_TRIES} times in a row, the last time "
                 f"with: {self._last_error[1]}; fix it, and load it again",
-                path=path,
+                **self._plugin.about(doing),
             )
         if not self._failures:
             return 0.0
         return max(0.0, self._failures[-1] + _PAUSE * 2.0 ** len(self._failures) - time.monotonic())
 
+    def _restart(self, doing: str) -> Worker:
+        try:
+            worker, self.loaded = self._start()
+        except HardpointError as error:
+            error.method = error.method or doing  # the call that needed it
+            raise
+        return worker
+
     def _start(self, *, again: bool = True) -> tuple[Worker, Loaded]:
         try:
             worker = Worker(self._plugin.manifest.plugin, self._isolation.timeout)
         except OSError as error:
-            raise failures.shortage(self._plugin.path, "loading", error) from error
+            raise failures.shortage(self._plugin, "loading", error) from error
         try:
             reply = worker.load(self._library, self._request)
-            loaded = check_loaded(reply, len(self._plugin.contract.methods), self._plugin.path)
+            loaded = check_loaded(reply, self._plugin)
             if isinstance(loaded, HardpointError):
                 raise loaded
         except failures.LOST as error:
@@ -111,7 +118,7 @@ class Workers:
         except BaseException as error:
             worker.kill()
             if isinstance(error, OSError) and failures.is_shortage(error):
-                raise failures.shortage(self._plugin.path, "loading", error) from error
+                raise failures.shortage(self._plugin, "loading", error) from error
             raise
         self._failures.clear()
         return worker, loaded
@@ -145,7 +152,7 @@ class Workers:
                 if not worker.end(max(0.0, until - time.monotonic())):
                     logger.warning("%s: destroy took too long, and the worker was killed", self._plugin.path)
                 elif worker.wait():
-                    error = failures.crashed(self._plugin.path, self._isolation, "destroy", worker)
+                    error = failures.crashed(self._plugin, self._isolation, "destroy", worker)
                     logger.warning("%s", error)
         finally:  # after a signal handler's exception, too
             for worker in running:
