@@ -245,7 +245,7 @@ def test_a_lock_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(hardpoint.HardpointError) as caught:
         hardpoint.Registry(allow=tmp_path)
     why = "give the path of a lock file that this user can read"
-    assert str(caught.value) == f"{tmp_path} cannot be read: Is a directory; {why}"
+    assert str(caught.value) == f"{tmp_path} cannot be read: it is a directory, not a regular file; {why}"
     assert caught.value.path == str(tmp_path)
     made = lock(tmp_path / "hardpoint.lock")
     made.chmod(0)

@@ -22,7 +22,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import CrashedError, HardpointError
+from ..errors import CrashedError, HardpointError, one_line, printable
 from ..isolation.options import Isolation, bytes_of
 from ..loading import close, info, load_contract, reload
 from .arguments import contracts_in, convert, find_method, find_plugin
@@ -131,7 +131,7 @@ class _Target:
             values = convert(self.path, method, self._words)
             result = getattr(self._plugin, method.name)(*values)
         except (TypeError, ValueError, OverflowError) as error:
-            raise UsageError(f"{self.path}: {error}") from error
+            raise UsageError(f"{self.path}: {error}", path=self.path) from error
         names = [parameter.name for parameter in method.parameters]
         changed = {key: value for key, value in zip(names, values, strict=True) if isinstance(value, bytearray)}
         return _Outcome(info(self._plugin).manifest.plugin, result, changed)
@@ -166,7 +166,7 @@ class _Target:
         if isolation is not None and self._arguments.verbose:
             warn(f"{self.path}: runs in process {', '.join(map(str, isolation.workers))}")
             for line in isolation.sandbox:
-                warn(f"{self.path}: {line}")
+                warn(one_line(f"{self.path}: {line}"))
 
     def close(self) -> None:
         """Close the plugin."""
@@ -207,16 +207,25 @@ def _message(error: Exception) -> str:
 
 
 def _show(outcome: _Outcome, *, many: bool) -> None:
+    """Print a result as it is, but on one line if there are many, and without control characters on a terminal."""
     for name, value in (("", outcome.result), *outcome.changed.items()):
         if value is None:
             continue
         label = f"{outcome.name}: " if many else ""
         label += f"{name}: " if name else ""
-        if isinstance(value, (bytes, bytearray)):
+        is_bytes = isinstance(value, (bytes, bytearray))
+        if many or sys.stdout.isatty():
+            text = value.decode(errors="backslashreplace") if is_bytes else _text(value)
+            print(label + (one_line(text) if many else printable(text)))
+        elif is_bytes:
             sys.stdout.flush()
             sys.stdout.buffer.write(label.encode() + value + b"\n")
         else:
-            print(f"{label}{str(value).lower() if isinstance(value, bool) else value}")
+            print(f"{label}{_text(value)}")
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _size(text: str) -> int:

@@ -6,7 +6,9 @@ Like the dynamic linker, the reader goes by the program headers, not by the sect
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from contextlib import contextmanager
 from functools import cached_property
 from itertools import takewhile
@@ -334,8 +336,10 @@ class ElfFile:
 @contextmanager
 def open_elf(path: str) -> Iterator[ElfFile]:
     """Open the file at a path for the length of a `with` block. OSError or ElfError if it cannot be read."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", path)
         yield ElfFile(fd)
     finally:
         os.close(fd)

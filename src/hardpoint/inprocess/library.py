@@ -7,7 +7,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from ..backend import Slots
-from ..errors import ContractBrokenError, HardpointError, HardpointWarning, LoadError, StaleError
+from ..errors import ContractBrokenError, HardpointError, HardpointWarning, LoadError, StaleError, one_line
 from ..ffi.abi import HEAD_SIZE
 from ..ffi.libc import ffi, libc
 from ..file import Identity, digest, open_library
@@ -114,7 +114,7 @@ def _dlopen(file: LibraryFile) -> tuple[Any, list[str]]:
     if handle != ffi.NULL:
         return handle, changed
     file.kept = False
-    words = ffi.string(reason).decode(errors="replace") if reason else "it gave no reason"
+    words = one_line(ffi.string(reason).decode(errors="replace")) if reason else "it gave no reason"
     fix = next((fix for sign, fix in _FIXES.items() if sign in words), "look at what `hardpoint inspect` says of it")
     message = f"{file.path} cannot be loaded: the dynamic loader says: {words}; {fix}"
     raise LoadError(message, path=file.path) from OSError(words)
@@ -136,7 +136,7 @@ def _warn(file: LibraryFile, changed: list[str], elf: ElfFile) -> None:
         note.owner == b"Go" for note in elf.notes()
     ):
         why = "Go's runtime does that in every plugin, and nothing is wrong with this one"
-    message = f"loading {file.path} changed {', '.join(changed)} of the process; this was put back. {why}"
+    message = f"loading {one_line(file.path)} changed {', '.join(changed)} of the process; this was put back. {why}"
     warnings.warn(HardpointWarning(message, path=file.path, changed=changed), stacklevel=7)
 
 

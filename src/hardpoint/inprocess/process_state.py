@@ -1,39 +1,79 @@
-"""Process state that loading a library may change: floating point, signal handlers, locale, working directory."""
+"""Process state that loading a library may change: saved before, compared after, and put back or at least named.
+
+Only the handlers of signals that are caught are asked for one by one, as sigaction(2) takes 1 us: of the others,
+proc(5)'s status says all.
+"""
 
 from __future__ import annotations
 
+import _signal
 import os
-from typing import Any
+import resource
+import time
+from typing import TYPE_CHECKING, Any
 
+from ..errors import one_line
 from ..ffi.libc import ffi, libc, libm
 from ..fields import Fields
+from . import process_status
+from .process_status import CANNOT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 _FENV_SIZE = 64  # fenv_t has 32 bytes on x86-64, 8 on AArch64
 _SIGACTION = 19  # words in struct sigaction on both: handler, mask (16 words, of which 1 is used), flags, restorer
-_SIGNALS = tuple(number for number in range(1, 32) if number not in {9, 19})  # SIGKILL and SIGSTOP cannot be changed
-_ACTIONS = tuple((number, _SIGACTION * index) for index, number in enumerate(_SIGNALS))
-_LC_ALL = 6
+_SIGCHLD, _LC_ALL = 17, 6
+_INTERNAL = 3 << 31
+"""Signals 32 and 33, which glibc keeps to itself."""
+_CAUGHT_IGNORED = (b"SigCgt", b"SigIgn")
+_STACK = 24  # bytes of stack_t
+_PR_GET_DUMPABLE, _PR_SET_DUMPABLE = 3, 4
 _X86 = os.uname().machine == "x86_64"
+_LIMITS = sorted(name for name in dir(resource) if name.startswith("RLIMIT_") and name != "RLIMIT_OFILE")
+_NUMBERS = [getattr(resource, name) for name in _LIMITS]
+_TIMERS = {"ITIMER_REAL": 0, "ITIMER_VIRTUAL": 1, "ITIMER_PROF": 2}
 FLOATING, HANDLER = "the floating-point mode", "the handler of signal"
+BY_GO = (HANDLER, "the limit RLIMIT_NOFILE")
+"""Starts of the names of what Go's runtime changes in every plugin."""
 
 
 class State(Fields):
-    """The state of the process; floating point is this thread's."""
+    """The state of the process; floating point, signal mask, name, affinity and niceness are this thread's."""
 
     floating: Any
-    signals: Any
+    status: dict[bytes, bytes]
+    """Lines of proc(5)'s status, by their names."""
+    actions: dict[int, Any]
+    """The struct sigaction of each signal that is caught."""
+    handlers: list[tuple[int, int, int]]
+    """Handler, mask and flags of each of them. The other words of a struct sigaction vary between calls."""
     locale: bytes
     folder: str | None
+    limits: list[tuple[int, int]]
+    """Soft and hard limit of each of _LIMITS."""
+    timers: tuple[tuple[float, float], ...]
+    """Seconds left, and the interval, of each."""
+    taken: float
+    environment: list[int]
+    """The addresses of its texts: glibc never frees one, and setenv(3) makes a new one."""
+    streams: tuple[tuple[int, int, bool] | None, ...]
+    """Device, inode and blocking mode of stdin, stdout and stderr; None for one that is closed."""
+    values: tuple[Any, ...]
+    """Of _VALUES."""
 
 
 def take() -> State:
     """Save the current state."""
     floating = ffi.new("char[]", _FENV_SIZE)
     libm.fegetenv(floating)
-    signals, sigaction, null = ffi.new("uint64_t[]", _SIGACTION * len(_SIGNALS)), libc.sigaction, ffi.NULL
-    for number, at in _ACTIONS:
-        sigaction(number, null, signals + at)
-    return State(floating, signals, ffi.string(libc.setlocale(_LC_ALL, ffi.NULL)), _folder())
+    status = process_status.read()
+    actions = _actions(int(status.get(b"SigCgt", b"7fffffff"), 16))
+    return State(
+        floating, status, actions, [(action[0], action[1], action[17] & 0xFFFFFFFF) for action in actions.values()],
+        ffi.string(libc.setlocale(_LC_ALL, ffi.NULL)), _folder(), [*map(resource.getrlimit, _NUMBERS)], (*map(_signal.getitimer, _TIMERS.values()),),
+        time.monotonic(), _environment(), (*map(_stream, range(3)),), (*(read() for read, _ in _VALUES.values()),),
+    )  # fmt: skip
 
 
 def restore(before: State) -> list[str]:
@@ -42,23 +82,38 @@ def restore(before: State) -> list[str]:
     if _modes(now.floating) != _modes(before.floating):
         libm.fesetenv(before.floating)
         changed.append(FLOATING)
-    actions, actions_before = _actions(now.signals), _actions(before.signals)
-    for index, (number, at) in enumerate(() if actions == actions_before else _ACTIONS):
-        if any(is_[index] != was[index] for is_, was in zip(actions, actions_before, strict=True)):
-            libc.sigaction(number, before.signals + at, ffi.NULL)
-            changed.append(f"{HANDLER} {number}")
+    if now.handlers != before.handlers or any(now.status.get(key) != before.status.get(key) for key in _CAUGHT_IGNORED):
+        changed += _restore_handlers(before, now)
     if now.locale != before.locale:
         libc.setlocale(_LC_ALL, before.locale)
         changed.append("the locale")
     if now.folder != before.folder:
-        changed.append("the working directory" + ("" if _enter(before.folder) else " (which cannot be put back)"))
+        changed.append("the working directory" + ("" if _enter(before.folder) else CANNOT))
+    changed += _restore_limits(before, now)
+    changed += _restore_timers(before, now)
+    if now.environment != before.environment:
+        changed += _restore_environment(before.environment, now.environment)
+    for number, (is_, was) in enumerate(zip(now.streams, before.streams, strict=True)):
+        if is_ != was:
+            changed.append(_restore_stream(number, is_, was))
+    for (name, (read, write)), is_, was in zip(_VALUES.items(), now.values, before.values, strict=True):
+        if is_ != was:
+            changed.append(_put_back(name, read, write, was))
+    # The signal mask is in it: it comes last, since a signal that waited is delivered at once.
+    if now.status != before.status:
+        changed += process_status.restore(before.status, now.status)
     return changed
 
 
-def _actions(signals: Any) -> list[list[int]]:
-    """All handlers, masks and flags. The other words of a struct sigaction vary between calls."""
-    words = memoryview(ffi.buffer(signals)).cast("Q")
-    return [words[at::_SIGACTION].tolist() for at in (0, 1, 17)]
+def _put_back(name: str, read: Callable[[], Any], write: Callable[[Any], Any], was: Any) -> str:
+    try:
+        write(was)
+    except OSError:
+        return name + CANNOT
+    return name if read() == was else name + CANNOT
+
+
+# -- floating point, signals -------------------------------------------------------------------------------------------
 
 
 def _modes(floating: Any) -> bytes:
@@ -67,6 +122,136 @@ def _modes(floating: Any) -> bytes:
     if _X86:  # the x87 control word, and MXCSR without its six status bits
         return raw[:2] + bytes([raw[28] & 0xC0]) + raw[29:32]
     return raw[:4]  # AArch64: FPCR
+
+
+def _signals(mask: int) -> Iterator[int]:
+    while mask:
+        number = (mask & -mask).bit_length()
+        yield number
+        mask &= mask - 1
+
+
+def _actions(caught: int) -> dict[int, Any]:
+    """The struct sigaction of caught signals; of SIGCHLD always, as its flags count without a handler."""
+    found = {}
+    for number in _signals(caught & ~_INTERNAL | 1 << _SIGCHLD - 1):
+        found[number] = ffi.new("uint64_t[]", _SIGACTION)
+        libc.sigaction(number, ffi.NULL, found[number])
+    return found
+
+
+def _restore_handlers(before: State, now: State) -> list[str]:
+    was, is_ = (
+        dict(zip(before.actions, before.handlers, strict=True)),
+        dict(zip(now.actions, now.handlers, strict=True)),
+    )
+    different = {number for number in was.keys() & is_.keys() if was[number] != is_[number]}
+    for key in _CAUGHT_IGNORED:
+        masks = [int(state.status.get(key, b"0"), 16) & ~_INTERNAL for state in (before, now)]
+        different.update(_signals(masks[0] ^ masks[1]))
+    for number in sorted(different):
+        action = before.actions.get(number)
+        if action is None:
+            is_ignored = int(before.status[b"SigIgn"], 16) >> number - 1 & 1
+            action = ffi.new("uint64_t[]", [int(is_ignored)] + [0] * (_SIGACTION - 1))  # SIG_IGN is 1, SIG_DFL is 0
+        libc.sigaction(number, action, ffi.NULL)
+    return [f"{HANDLER} {number}" for number in sorted(different)]
+
+
+# -- limits, timers, environment, streams ------------------------------------------------------------------------------
+
+
+def _restore_limits(before: State, now: State) -> list[str]:
+    changed = []
+    for name, number, was, is_ in zip(_LIMITS, _NUMBERS, before.limits, now.limits, strict=True):
+        if was != is_:
+            try:
+                resource.setrlimit(number, was)
+            except (OSError, ValueError):  # to raise a hard one takes CAP_SYS_RESOURCE
+                changed.append(f"the limit {name}{CANNOT}")
+            else:
+                changed.append(f"the limit {name}")
+    return changed
+
+
+def _restore_timers(before: State, now: State) -> list[str]:
+    elapsed, changed = now.taken - before.taken, []
+    for (name, which), (left, interval), (left_now, interval_now) in zip(
+        _TIMERS.items(), before.timers, now.timers, strict=True
+    ):
+        expired = left and not left_now and not interval and left <= elapsed
+        if interval != interval_now or (bool(left) != bool(left_now) and not expired) or left_now > max(left, interval):
+            _signal.setitimer(which, max(left - elapsed, 1e-6) if left else 0.0, interval)
+            changed.append(f"the timer {name}")
+    return changed
+
+
+def _environment() -> list[int]:
+    found, at = libc.environ, 0
+    if found == ffi.NULL:  # clearenv(3)
+        return []
+    while found[at]:
+        at += 1
+    return ffi.unpack(found, at)  # type: ignore[no-any-return]
+
+
+def _restore_environment(before: list[int], now: list[int]) -> list[str]:
+    """Undo changes, except those of this program's own threads, which os.environ has as well."""
+    was, is_ = _variables(before), _variables(now)
+    changed = [
+        name
+        for name in {**was, **is_}
+        if was.get(name) != is_.get(name) and is_.get(name) != os.environb.get(name)
+    ]  # fmt: skip
+    for name in changed:
+        if name in was:
+            libc.setenv(name, was[name], 1)
+        else:
+            libc.unsetenv(name)
+    return [f"the environment variable {one_line(os.fsdecode(name))}" for name in changed]
+
+
+def _variables(addresses: list[int]) -> dict[bytes, bytes]:
+    texts = (ffi.string(ffi.cast("char *", address)).partition(b"=") for address in reversed(addresses))
+    return {name: value for name, _, value in texts}  # of two with one name, getenv(3) finds the first
+
+
+def _stream(number: int) -> tuple[int, int, bool] | None:
+    try:
+        status = os.fstat(number)
+        return status.st_dev, status.st_ino, os.get_blocking(number)
+    except OSError:
+        return None
+
+
+def _restore_stream(number: int, now: tuple[int, int, bool] | None, before: tuple[int, int, bool] | None) -> str:
+    name = f"descriptor {number} ({('stdin', 'stdout', 'stderr')[number]})"
+    if now is None or before is None or now[:2] != before[:2]:
+        return name + CANNOT
+    os.set_blocking(number, before[2])
+    return name
+
+
+# -- single values -----------------------------------------------------------------------------------------------------
+
+
+def _alternate_stack() -> bytes:
+    stack = ffi.new("char[]", _STACK)
+    libc.sigaltstack(ffi.NULL, stack)
+    return ffi.buffer(stack)[:]  # type: ignore[no-any-return]
+
+
+_VALUES: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
+    "the niceness": (lambda: os.getpriority(0, 0), lambda was: os.setpriority(0, 0, was)),
+    "the CPU affinity": (lambda: os.sched_getaffinity(0), lambda was: os.sched_setaffinity(0, was)),
+    "the locale of the thread": (lambda: libc.uselocale(ffi.NULL), libc.uselocale),
+    "the alternate signal stack": (_alternate_stack, lambda was: libc.sigaltstack(was, ffi.NULL)),
+    "the dumpable attribute": (
+        lambda: libc.prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0),
+        lambda was: libc.prctl(_PR_SET_DUMPABLE, was, 0, 0, 0),
+    ),
+}
+"""How each is read and put back; OSError if it can't be."""
 
 
 def _enter(folder: str | None) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from ..definition.decorators import contract_of
-from ..errors import HardpointError, PluginNotFoundError
+from ..errors import HardpointError, PluginNotFoundError, one_line
 from ..table import counted
 from .discovery import given_places, read_places, usual_places
 from .found import FoundPlugin
@@ -193,7 +193,7 @@ class Registry:
             if version in fitting:
                 return found
         available = "".join(
-            f"\n  {found.release or 'without a release'}: {found.path or repr(found)}" for found in candidates
+            f"\n  {found.release or 'without a release'}: {one_line(found.path or repr(found))}" for found in candidates
         )
         raise PluginNotFoundError(f"no release of {name} for {contract} satisfies {release!r}; available:{available}")
 
@@ -251,11 +251,11 @@ def not_found(registry: Registry, name: str, contract: Contract | None = None) -
     if close:
         lines[0] += f"; did you mean {' or '.join(close)}?"
     lines += [
-        f"  {name} for {each.contract} {each.version}: {each.path or repr(each)}"
+        f"  {name} for {each.contract} {each.version}: {one_line(each.path or repr(each))}"
         for each in unshadowed
         if each.name == name
     ]
     if names:
         lines.append(f"  available: {', '.join(sorted(set(names)))}")
-    lines += [f"  searched {place.folder}: {what}" for place, what in registry.places]
+    lines += [one_line(f"  searched {place.folder}: {what}") for place, what in registry.places]
     return PluginNotFoundError("\n".join(lines))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ... import errors
-from ...errors import HardpointError, PluginError
+from ...errors import HardpointError, PluginError, one_line
 from ...fields import Fields
 from .. import wire
 from ..wire import FrameError
@@ -90,6 +90,7 @@ def _error(content: Any, path: str, connection: Connection | None = None) -> Har
     if shape != [str, str, int, str] or content[0] not in _ERRORS:
         raise FrameError("a malformed error")
     name, message, status, text = content
+    message = one_line(message)
     error = _ERRORS[name]
     if issubclass(error, PluginError):
         return error(message, path=path, status=status, text=text)
