@@ -54,7 +54,7 @@ def test_a_file_larger_than_any_library_is_not_hashed(sparse: Path, tmp_path: Pa
     )  # fmt: skip
     assert str(caught.value) == f"{sparse} cannot be hashed: {problem}"
     [found] = hardpoint.Registry([sparse.parent], allow=lock(tmp_path / "hardpoint.lock", sparse))
-    assert (found.status, found.problems) == ("refused", (problem,))
+    assert (found.status, found.problems) == ("does not fit", (problem,))
     plugin = hardpoint.load(sparse, Greeter)  # what is read of it is small
     assert (plugin.lang(), hardpoint.info(plugin).sha256) == ("English", None)
     isolated = hardpoint.load(sparse, Greeter, isolated=True)

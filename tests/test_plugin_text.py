@@ -28,7 +28,7 @@ CONTROLS = ("\x1b", "\x07", "\u202e", "\r")
 SAYS = r"""
 #include "greeter.h"
 static hp_status greet(void *self, const char *name, size_t name_len, hp_out *out) {
-    (void)self;
+    (void)self, (void)name;
     if (name_len > 1) {
         return hp_fail(out, HP_FAILED, TEXT);
     }
@@ -38,7 +38,7 @@ static hp_status lang(void *self, hp_out *out) { return (void)self, hp_puts(out,
 static const hp_host *host_of;
 static hp_status create(const hp_host *host, const char *config, size_t config_len, void **self, hp_out *out) {
     (void)config, (void)config_len, (void)out;
-    hp_log(host, HP_WARNING, TEXT "\n");
+    hp_log(host, HP_LOG_WARNING, "%s\n", TEXT);
     *self = &host_of;
     return HP_OK;
 }

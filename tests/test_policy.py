@@ -15,11 +15,15 @@ import hardpoint
 from hardpoint.contracts import Greeter
 from hardpoint.ffi.libc import libc
 from hardpoint.file import digest
+from hardpoint.registry.steps import steps
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from conftest import Compiler, Fresh, Way
+    from conftest import Compiler, Fresh, RunPython, Way
+
+    from hardpoint.registry.steps import Step
 
 pytestmark = pytest.mark.usefixtures("alone")
 _PR_SET_DUMPABLE = 4
@@ -383,24 +387,100 @@ def test_both_at_once(plugins: Path, tmp_path: Path) -> None:
     assert statuses(hardpoint.Registry([plugins], allow=hardpoint.Allow(made)))["spanish"] == "fits"
 
 
-def test_the_open_file_is_checked_and_not_its_path(
-    plugins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The file is replaced by an acceptable one during the check: the open file is no longer the one at the path."""
+def test_the_open_file_is_checked_and_not_its_path(plugins: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is replaced by an acceptable one before the check: the open file is no longer the one at the path."""
     registry = hardpoint.Registry([plugins], allow=hardpoint.Allow())
-    readlink = os.readlink
 
-    def swap(path: str) -> str:
-        found = readlink(path)
-        if found == str(plugins / "english.so"):
-            shutil.copy(plugins / "spanish.so", plugins / "new")
-            (plugins / "new").chmod(0o755)
-            os.replace(plugins / "new", plugins / "english.so")
-        return found
+    def swap(path: str) -> Iterator[Step]:
+        shutil.copy(plugins / "spanish.so", plugins / "new")
+        (plugins / "new").chmod(0o755)
+        os.replace(plugins / "new", plugins / "english.so")
+        return steps(path)
 
-    monkeypatch.setattr(os, "readlink", swap)
+    monkeypatch.setattr("hardpoint.registry.policy.steps", swap)
     with pytest.raises(hardpoint.IncompatibleError, match="replaced after it was opened"):
         registry.load("english", Greeter)
+
+
+LINKED = {
+    "a link in between": ("between/current", "{real}", "plugins"),
+    "a link to a link": ("between/current", "../other/link", "plugins"),
+    "a relative link": ("between/current", "../real/./plugins/", ""),
+    "a link to its own folder": ("between/here", ".", "../real/plugins"),
+}
+
+
+@pytest.mark.parametrize("name", LINKED)
+def test_every_folder_that_links_lead_through(plugins: Path, tmp_path: Path, name: str) -> None:
+    """Others could write to the one in between, and so lead the path elsewhere."""
+    where, target, rest = LINKED[name]
+    for folder in ("real", "between", "other"):
+        (tmp_path / folder).mkdir()
+    shutil.move(plugins, tmp_path / "real/plugins")
+    (tmp_path / "other/link").symlink_to("../real")
+    (tmp_path / where).symlink_to(target.format(real=tmp_path / "real"))
+    (tmp_path / "start").symlink_to(tmp_path / where)
+    registry = hardpoint.Registry([tmp_path / "start" / rest], allow=hardpoint.Allow())
+    assert statuses(registry)["english"] == "fits"
+    for mode in (0o777, 0o775):
+        (tmp_path / "between").chmod(mode)
+        [problem] = refused(hardpoint.Registry([tmp_path / "start" / rest], allow=hardpoint.Allow()))
+        assert problem[:3] == (
+            "trust-writable", "a folder that only its owner can write to", f"{tmp_path}/between with mode 0{mode:o}"
+        )  # fmt: skip
+    (tmp_path / "between").chmod(0o1777)  # there, only its owner can replace the link
+    assert statuses(hardpoint.Registry([tmp_path / "start" / rest], allow=hardpoint.Allow()))["english"] == "fits"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give links away")
+def test_a_link_of_another_owner(plugins: Path, tmp_path: Path) -> None:
+    """In a folder like /tmp, whoever owns a link can replace it."""
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o1777)
+    (tmp_path / "shared/current").symlink_to(plugins)
+    folders = [tmp_path / "shared/current"]
+    assert statuses(hardpoint.Registry(folders, allow=hardpoint.Allow()))["english"] == "fits"
+    os.chown(tmp_path / "shared/current", NOBODY, NOBODY, follow_symlinks=False)
+    [problem] = refused(hardpoint.Registry(folders, allow=hardpoint.Allow()))
+    assert problem.needs.startswith("a link that belongs to root")
+    assert problem.found == f"{tmp_path}/shared/current, which belongs to nobody"
+
+
+def test_a_link_that_changes_all_the_time(plugins: Path, tmp_path: Path, run_python: RunPython) -> None:
+    """Between a good folder and a bad one: whatever is checked is what is loaded, so the bad one never runs."""
+    bad = tmp_path / "bad"
+    shutil.copytree(plugins, bad)
+    shutil.copy(bad / "spanish.so", bad / "english.so")
+    bad.chmod(0o777)
+    code = f"""
+import os, threading, hardpoint
+from hardpoint.contracts import Greeter
+from hardpoint.registry.found import FoundPlugin
+os.symlink({str(plugins)!r}, "link")
+ended = []
+def flip():
+    while not ended:
+        for target in ({str(bad)!r}, {str(plugins)!r}):
+            os.symlink(target, "new")
+            os.rename("new", "link")
+thread = threading.Thread(target=flip)
+thread.start()
+seen = set()
+try:
+    for _ in range(100):
+        try:
+            for found in hardpoint.Registry(["link"], allow=hardpoint.Allow()):
+                if found.path == "link/english.so":
+                    seen.add(found.load(hardpoint.definition.decorators.contract_of(Greeter), None, None, False).lang())
+        except hardpoint.HardpointError:
+            pass
+finally:
+    ended.append(True)
+    thread.join()
+print(*seen)
+"""
+    done = run_python(f"import os; os.chdir({str(tmp_path)!r}); " + code.strip().replace("\n", "\n", 1))
+    assert done.stdout.split() in ([], ["English"])
 
 
 def test_an_isolated_one_is_reloaded_under_the_same_policy(plugins: Path) -> None:

@@ -37,9 +37,7 @@ class Library:
         self.sha256 = file.pinned
         self.binding: str | None = None
         """The binding that makes its calls; two in one process can deadlock over a lock of the plugin's."""
-        answer = ffi.new("struct link_map **")
-        libc.dlinfo(handle, _RTLD_DI_LINKMAP, answer)
-        self.base: int = answer[0].l_addr
+        self.base: int = _link_map(handle).l_addr
 
     def digest(self) -> str | None:
         """The SHA-256 of the file that was opened; None if the file at its path is gone or another."""
@@ -53,7 +51,13 @@ class Library:
         return self.sha256
 
 
-# Opened libraries by the path given to dlopen (glibc compares that first), by device and inode, and by digest.
+def _link_map(handle: Any) -> Any:
+    answer = ffi.new("struct link_map **")
+    libc.dlinfo(handle, _RTLD_DI_LINKMAP, answer)
+    return answer[0]
+
+
+# Opened libraries by their path (glibc compares that first), by device and inode, and by digest.
 _by_path: dict[str, Library] = {}
 _by_file: dict[tuple[int, int], Library] = {}
 _by_digest: dict[str, Library] = {}
@@ -70,9 +74,13 @@ def open_for_good(file: LibraryFile, fit: Fit) -> Library:
         if not file.pinned:
             _by_path[file.loader_path] = known
         return known
-    handle, changed = _dlopen(file)
+    name = _name(file, fit.elf)
+    _check_unchanged(file)
+    handle, changed = _dlopen(file, name)
     library = Library(file, handle)
-    if not _is_mapped(file, library.base + fit.elf.loads[0].address):
+    if name != file.loader_path:
+        _rename(handle, name, file.loader_path)
+    elif not _is_mapped(file, library.base + fit.elf.loads[0].address):
         raise _stale(file, "another part of the program had opened an older file of that name")
     if file.pinned:
         _by_digest[file.pinned] = library
@@ -103,18 +111,58 @@ def _stale(file: LibraryFile, why: str) -> StaleError:
     )
 
 
-def _dlopen(file: LibraryFile) -> tuple[Any, list[str]]:
+_PLACE = (b"ORIGIN", b"\0dladdr", b"\0dlopen\0", b"\0dlmopen\0", b"\0dlinfo\0")
+"""Parts of the string table of a library that needs the folder that it lies in, or can ask for it."""
+_names = [0]
+
+
+def _name(file: LibraryFile, elf: ElfFile) -> str:
+    """The name for dlopen: one of the open descriptor's, so that it opens what was checked; else the path.
+
+    A library that needs its own folder is opened by its path. glibc compares names before it opens a file, and numbers
+    of descriptors are used again, so each name is another one: the bits of a counter as `/` and `./`, which mean
+    nothing to the kernel. /proc/self would be a debugger's own, in a debugger.
+    """
+    if file.pinned or any(word in elf.strings for word in _PLACE):
+        return file.loader_path
+    _names[0] += 1
+    bits = f"{_names[0]:b}".replace("1", "./").replace("0", "/")
+    try:
+        name = f"/proc/{os.readlink('/proc/self')}/fd/{bits}{file.fd}"
+        status = os.stat(name)
+    except OSError:  # no /proc, or a closed one (PR_SET_DUMPABLE)
+        return file.loader_path
+    return name if (status.st_dev, status.st_ino) == file.identity[:2] else file.loader_path
+
+
+def _check_unchanged(file: LibraryFile) -> None:
+    """Raise StaleError if the file was rewritten since it was checked, before any of its code runs."""
+    if Identity.of(os.fstat(file.fd)) != file.identity:
+        raise _stale(file, "the file was rewritten while it was being loaded")
+
+
+def _rename(handle: Any, name: str, path: str) -> None:
+    """Have the dynamic linker call the library by its path, for dladdr(3), debuggers and sanitizers."""
+    link, size = _link_map(handle), len(os.fsencode(path)) + 1
+    if ffi.string(link.l_name) == name.encode():  # else it was open already
+        memory = libc.realloc(ffi.NULL, size)  # of malloc, as glibc's own
+        if memory != ffi.NULL:
+            libc.memcpy(memory, os.fsencode(path) + b"\0", size)
+            link.l_name = memory
+
+
+def _dlopen(file: LibraryFile, name: str) -> tuple[Any, list[str]]:
     """Call dlopen; return the handle, and the names of process state that loading changed (it is put back)."""
     before = process_state.take()
     file.kept = file.pinned is not None  # first, since a signal handler may raise right after dlopen
     libc.dlerror()
-    handle = libc.dlopen(os.fsencode(file.loader_path), os.RTLD_NOW | os.RTLD_LOCAL | os.RTLD_NODELETE)
+    handle = libc.dlopen(os.fsencode(name), os.RTLD_NOW | os.RTLD_LOCAL | os.RTLD_NODELETE)
     reason = libc.dlerror() if handle == ffi.NULL else ffi.NULL
     changed = process_state.restore(before)
     if handle != ffi.NULL:
         return handle, changed
     file.kept = False
-    words = one_line(ffi.string(reason).decode(errors="replace")) if reason else "it gave no reason"
+    words = one_line(os.fsdecode(ffi.string(reason)).replace(name, file.loader_path)) if reason else "it gave no reason"
     fix = next((fix for sign, fix in _FIXES.items() if sign in words), "look at what `hardpoint inspect` says of it")
     message = f"{file.path} cannot be loaded: the dynamic loader says: {words}; {fix}"
     raise LoadError(message, path=file.path) from OSError(words)
@@ -132,7 +180,7 @@ def _warn(file: LibraryFile, changed: list[str], elf: ElfFile) -> None:
     why = "Its start-up code should leave the process alone"
     if process_state.FLOATING in changed:
         why += " (gcc links such code in for -ffast-math)"
-    elif all(each.startswith(process_state.HANDLER) for each in changed) and any(
+    elif all(each.startswith(process_state.BY_GO) for each in changed) and any(
         note.owner == b"Go" for note in elf.notes()
     ):
         why = "Go's runtime does that in every plugin, and nothing is wrong with this one"

@@ -26,6 +26,7 @@ _SIGACTION = 19  # words in struct sigaction on both: handler, mask (16 words, o
 _SIGCHLD, _LC_ALL = 17, 6
 _INTERNAL = 3 << 31
 """Signals 32 and 33, which glibc keeps to itself."""
+_FLAGS = 0xFFFFFFFF & ~0x04000000  # without SA_RESTORER, which sigaction(2) adds
 _CAUGHT_IGNORED = (b"SigCgt", b"SigIgn")
 _STACK = 24  # bytes of stack_t
 _PR_GET_DUMPABLE, _PR_SET_DUMPABLE = 3, 4
@@ -33,6 +34,8 @@ _X86 = os.uname().machine == "x86_64"
 _LIMITS = sorted(name for name in dir(resource) if name.startswith("RLIMIT_") and name != "RLIMIT_OFILE")
 _NUMBERS = [getattr(resource, name) for name in _LIMITS]
 _TIMERS = {"ITIMER_REAL": 0, "ITIMER_VIRTUAL": 1, "ITIMER_PROF": 2}
+_ROUNDED = 0.1
+"""Seconds; the kernel rounds timers up to its ticks."""
 FLOATING, HANDLER = "the floating-point mode", "the handler of signal"
 BY_GO = (HANDLER, "the limit RLIMIT_NOFILE")
 """Starts of the names of what Go's runtime changes in every plugin."""
@@ -70,7 +73,7 @@ def take() -> State:
     status = process_status.read()
     actions = _actions(int(status.get(b"SigCgt", b"7fffffff"), 16))
     return State(
-        floating, status, actions, [(action[0], action[1], action[17] & 0xFFFFFFFF) for action in actions.values()],
+        floating, status, actions, [(action[0], action[1], action[17] & _FLAGS) for action in actions.values()],
         ffi.string(libc.setlocale(_LC_ALL, ffi.NULL)), _folder(), [*map(resource.getrlimit, _NUMBERS)], (*map(_signal.getitimer, _TIMERS.values()),),
         time.monotonic(), _environment(), (*map(_stream, range(3)),), (*(read() for read, _ in _VALUES.values()),),
     )  # fmt: skip
@@ -96,12 +99,12 @@ def restore(before: State) -> list[str]:
     for number, (is_, was) in enumerate(zip(now.streams, before.streams, strict=True)):
         if is_ != was:
             changed.append(_restore_stream(number, is_, was))
+    if now.status != before.status:
+        changed += process_status.restore(before.status, now.status)
+    # After the user, with whom the dumpable attribute goes.
     for (name, (read, write)), is_, was in zip(_VALUES.items(), now.values, before.values, strict=True):
         if is_ != was:
             changed.append(_put_back(name, read, write, was))
-    # The signal mask is in it: it comes last, since a signal that waited is delivered at once.
-    if now.status != before.status:
-        changed += process_status.restore(before.status, now.status)
     return changed
 
 
@@ -180,7 +183,11 @@ def _restore_timers(before: State, now: State) -> list[str]:
         _TIMERS.items(), before.timers, now.timers, strict=True
     ):
         expired = left and not left_now and not interval and left <= elapsed
-        if interval != interval_now or (bool(left) != bool(left_now) and not expired) or left_now > max(left, interval):
+        if (
+            interval != interval_now
+            or (bool(left) != bool(left_now) and not expired)
+            or left_now > max(left, interval) + _ROUNDED
+        ):
             _signal.setitimer(which, max(left - elapsed, 1e-6) if left else 0.0, interval)
             changed.append(f"the timer {name}")
     return changed

@@ -21,10 +21,13 @@ CANNOT = " (which cannot be put back)"
 def read() -> dict[bytes, bytes]:
     """Read the lines that matter, by their names; nothing where there is no /proc."""
     try:
-        with open("/proc/thread-self/status", "rb", buffering=0) as file:
-            text = file.readall()
+        fd = os.open("/proc/thread-self/status", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return {}
+    try:
+        text = os.read(fd, 1 << 14)
+    finally:
+        os.close(fd)
     lines = text.splitlines()
     if len(lines) not in _places:
         keys = [line.partition(b":")[0] for line in lines]

@@ -1,0 +1,211 @@
+"""Loading leaves the process as it was: what a constructor changes is put back and named, or at least named."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import hardpoint
+from hardpoint import conformance
+from hardpoint.contracts import Greeter
+from hardpoint.inprocess import process_state
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Compiler, Fresh, RunPython
+
+PUT_BACK = {
+    "mask": "the signal mask",
+    "handler": "the handler of signal 10",
+    "caught": "the handler of signal 2",
+    "ignored": "the handler of signal 13",
+    "real-time": f"the handler of signal {signal.SIGRTMIN + 3}",
+    "children": "the handler of signal 17",
+    "stack": "the alternate signal stack",
+    "alarm": "the timer ITIMER_REAL",
+    "timer": "the timer ITIMER_PROF",
+    "no timer": "the timer ITIMER_VIRTUAL",
+    "soft limit": "the limit RLIMIT_NOFILE",
+    "affinity": "the CPU affinity",
+    "umask": "the umask",
+    "name": "the name of the thread",
+    "locale": "the locale of the thread",
+    "dumpable": "the dumpable attribute",
+    "new variable": "the environment variable DISTURBED",
+    "putenv": "the environment variable DISTURBED",
+    "variable": "the environment variable HOME",
+    "no variable": "the environment variable HOME",
+}
+
+
+@pytest.fixture
+def disturb(compiler: Compiler, fresh: Fresh) -> Path:
+    compiler.header(Greeter)
+    return fresh(compiler.library("disturb.c"))
+
+
+def c_environment() -> dict[bytes, bytes]:
+    return process_state._variables(process_state._environment())
+
+
+@pytest.mark.parametrize("what", PUT_BACK)
+def test_a_change_is_put_back_and_named(disturb: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    monkeypatch.setenv("DISTURB", what)
+    if what == "affinity" and len(os.sched_getaffinity(0)) == 1:
+        pytest.skip("this process has one CPU already")
+    if what == "no timer":
+        signal.setitimer(signal.ITIMER_VIRTUAL, 1000)
+    try:
+        before, variables = process_state.take(), c_environment()
+        with pytest.warns(hardpoint.HardpointWarning) as caught:
+            assert hardpoint.load(disturb, Greeter).lang() == "English"
+        assert process_state.restore(before) == []
+        assert c_environment() == variables
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+    [warning] = caught
+    assert isinstance(warning.message, hardpoint.HardpointWarning)
+    assert warning.message.changed == (PUT_BACK[what],)
+    assert f"loading {disturb} changed {PUT_BACK[what]} of the process; this was put back" in str(warning.message)
+
+
+def test_ctrl_c_works_after_a_library_that_blocks_it(disturb: Path, run_python: RunPython) -> None:
+    code = f"""
+import hardpoint, os, signal, warnings
+from hardpoint.contracts import Greeter
+warnings.simplefilter("ignore")
+os.environ["DISTURB"] = "mask"
+hardpoint.load({str(disturb)!r}, Greeter)
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    signal.pause()
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    assert run_python(code).stdout == "interrupted\n"
+
+
+NAMED = {
+    "hard limit": ("the limit RLIMIT_CORE", True),
+    "niceness": ("the niceness", True),
+    "stdout": ("descriptor 1 (stdout)", False),
+    "stderr": ("descriptor 2 (stderr)", False),
+    "blocking": ("descriptor 0 (stdin)", True),
+    "privileges": ("the no_new_privs attribute", False),
+    "group": ("the process group or session", True),
+    "user": ("the user", True),
+    "no environment": ("the environment variable HOME", True),
+}
+"""And True if it was put back, where the process may do that."""
+
+
+@pytest.mark.parametrize("what", NAMED)
+def test_a_change_is_named(disturb: Path, what: str) -> None:
+    """In a process of its own, since not everything can be put back."""
+    name, back = NAMED[what]
+    if what == "user" and os.geteuid() != 0:
+        pytest.skip("only root can be another user for a while")
+    code = f"""
+import hardpoint, os, warnings
+from hardpoint.contracts import Greeter
+shown, changed = os.dup(1), []
+warnings.simplefilter("always")
+warnings.showwarning = lambda message, *_: changed.extend(message.changed)
+os.environ["DISTURB"] = {what!r}
+hardpoint.load({str(disturb)!r}, Greeter)
+os.write(shown, "\\n".join(changed).encode())
+"""
+    limit = (lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 1 << 20))) if what == "hard limit" else None
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, stdin=subprocess.PIPE, input="", check=True,
+        preexec_fn=limit,
+    )  # fmt: skip
+    cannot = f"{name} (which cannot be put back)"
+    found = done.stdout.splitlines()
+    assert (name if back and os.geteuid() == 0 else cannot) in found or (back and cannot in found and os.geteuid() != 0)
+    assert len(found) == 1 or what in {"no environment", "user"}  # with the user go the capabilities
+
+
+def test_changes_of_the_environment_by_this_program_are_left_alone(
+    disturb: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread may set a variable while a library is opened."""
+    monkeypatch.setenv("CHANGED_MEANWHILE", "before")
+    monkeypatch.delenv("NEW_MEANWHILE", raising=False)
+    take = process_state.take
+
+    def meanwhile() -> Any:
+        state = take()
+        monkeypatch.setenv("CHANGED_MEANWHILE", "after")
+        monkeypatch.setenv("NEW_MEANWHILE", "new")
+        monkeypatch.setattr(process_state, "take", take)
+        return state
+
+    monkeypatch.setattr(process_state, "take", meanwhile)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        hardpoint.load(disturb, Greeter)
+    assert c_environment()[b"CHANGED_MEANWHILE"] == b"after"
+    assert c_environment()[b"NEW_MEANWHILE"] == b"new"
+
+
+def test_timers_of_this_program_go_on(disturb: Path) -> None:
+    """One that expires meanwhile is no change."""
+    fired = threading.Event()
+    before = signal.signal(signal.SIGALRM, lambda *_: fired.set())
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 1e-4)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            hardpoint.load(disturb, Greeter)
+        assert fired.wait(10)
+        signal.setitimer(signal.ITIMER_PROF, 500, 1000)
+        state = process_state.take()
+        assert process_state.restore(state) == []
+        assert 400 < signal.getitimer(signal.ITIMER_PROF)[0] <= 500
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_a_quiet_library_is_not_warned_of(disturb: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DISTURB", raising=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        hardpoint.load(disturb, Greeter)
+
+
+@pytest.mark.parametrize(
+    ("what", "check", "detail"),
+    [
+        ("mask", "load.state", "changed the signal mask of the process"),
+        ("stdout", "load.state", "changed descriptor 1 (stdout) (which cannot be put back)"),
+        ("prints", "load.silent", "it wrote 'loaded\\n' to stdout; a plugin writes nothing there"),
+        ("writes", "load.silent", "it wrote 'loaded\\n' to stderr; a plugin writes nothing there"),
+    ],
+)
+@pytest.mark.parametrize("in_process", [False, True], ids=["apart", "in process"])
+def test_the_kit_reports_it(
+    disturb: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], what: str, check: str,
+    detail: str, in_process: bool,
+) -> None:  # fmt: skip
+    if in_process and what == "stdout":
+        pytest.skip("it would be this process's stdout")
+    monkeypatch.setenv("DISTURB", what)
+    [outcome] = conformance.run(disturb, Greeter, only=[check], in_process=in_process).outcomes
+    assert outcome.status == "failed"
+    assert detail in outcome.detail
+    assert capfd.readouterr() == ("", "")
+    monkeypatch.setenv("DISTURB", "nothing")
+    [outcome] = conformance.run(disturb, Greeter, only=[check]).outcomes
+    assert outcome.status == "passed"
