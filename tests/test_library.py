@@ -555,22 +555,28 @@ def test_a_file_that_is_exchanged_before_dlopen_does_not_run(
         hardpoint.load(path, Greeter)
 
 
-@pytest.mark.parametrize("words", [["-Wl,-rpath,$ORIGIN"], ["-DASK"]], ids=["$ORIGIN", "dladdr"])
+ASKS = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+int ask(void);
+int ask(void) {
+    Dl_info info = {0};
+    return dladdr(&info, &info);
+}
+"""
+
+
+@pytest.mark.parametrize("how", ["$ORIGIN", "dladdr"])
 def test_a_library_that_needs_its_folder_is_opened_by_its_path(
-    compiler: Compiler, spanish: Path, fresh: Fresh, monkeypatch: pytest.MonkeyPatch, words: list[str], tmp_path: Path
+    compiler: Compiler, spanish: Path, fresh: Fresh, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str
 ) -> None:
     """So one that takes its place in the last moment runs, and is noticed afterwards; a pinned one does not."""
-    ask = tmp_path / "ask.c"
-    ask.write_text(
-        "#define _GNU_SOURCE\n#include <dlfcn.h>\nint ask(void) { Dl_info info; return dladdr(&info, &info); }"
-    )
-    library = compiler.library(
-        "english/english.c", *words, *([str(ask), "-Wno-missing-prototypes"] if "-DASK" in words else [])
-    )
-    path, other = fresh(library), fresh(spanish, "other.so")
+    (tmp_path / "asks.c").write_text(ASKS)
+    more = "-Wl,-rpath,$ORIGIN" if how == "$ORIGIN" else str(tmp_path / "asks.c")
+    path, other = fresh(compiler.library("english/english.c", more)), fresh(spanish, "other.so")
     assert hardpoint.load(path, Greeter, sha256=sha256(path)).lang() == "English"
     swap_before_dlopen(monkeypatch, lambda: other.rename(path))
-    with pytest.raises(hardpoint.StaleError):
+    with pytest.raises(hardpoint.StaleError, match="opened an older file of that name|replaced"):
         hardpoint.load(path, Greeter)
 
 

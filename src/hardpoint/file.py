@@ -170,11 +170,16 @@ def read_small(path: str, most: int) -> bytes:
 def digest(file: LibraryFile) -> str:
     """Return the SHA-256 (FIPS 180-4) of the file's bytes, as 64 lower-case hexadecimal digits.
 
-    NotAPluginError if it is larger than any library.
+    NotAPluginError if it is larger than any library, or cannot be read.
     """
     if file.digest is None:
         _check_size(file)
-        file.digest = _copy(file, None)
+        try:
+            file.digest = _copy(file, None)
+        except OSError as error:
+            problem = Problem.of("file-unreadable", error.strerror or error)
+            message = f"{file.path} cannot be hashed: {problem}"
+            raise NotAPluginError(message, path=file.path, problems=[problem]) from error
     return file.digest
 
 
@@ -193,15 +198,15 @@ def pin(file: LibraryFile, sha256: str) -> LibraryFile:
     name = os.fsencode(os.path.basename(file.path))[:200]
     try:
         memory = os.memfd_create(os.fsdecode(name), os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            _check_digest(file, wanted, _copy(file, memory))
+            _seal(memory)
+            pinned = LibraryFile(file.path, memory, f"/proc/self/fd/{memory}", os.fstat(memory), wanted)
+        except BaseException:
+            os.close(memory)
+            raise
     except OSError as error:
         raise LoadError(f"{file.path} cannot be copied into memory: {error.strerror}", path=file.path) from error
-    try:
-        _check_digest(file, wanted, _copy(file, memory))
-        _seal(memory)
-        pinned = LibraryFile(file.path, memory, f"/proc/self/fd/{memory}", os.fstat(memory), wanted)
-    except BaseException:
-        os.close(memory)
-        raise
     pinned.absolute = file.absolute
     return pinned
 

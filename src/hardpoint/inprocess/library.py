@@ -184,7 +184,9 @@ def _warn(file: LibraryFile, changed: list[str], elf: ElfFile) -> None:
         note.owner == b"Go" for note in elf.notes()
     ):
         why = "Go's runtime does that in every plugin, and nothing is wrong with this one"
-    message = f"loading {one_line(file.path)} changed {', '.join(changed)} of the process; this was put back. {why}"
+    left = [each for each in changed if each.endswith(process_state.CANNOT)]
+    done = "this was put back" if not left else "the rest was put back" if len(left) < len(changed) else ""
+    message = f"loading {one_line(file.path)} changed {', '.join(changed)} of the process{done and '; '}{done}. {why}"
     warnings.warn(HardpointWarning(message, path=file.path, changed=changed), stacklevel=7)
 
 

@@ -77,7 +77,8 @@ class Allow:
         last = None
         try:
             for last in steps(file.absolute):
-                problems += self._check_status(last.kind, last.path, last.status, sticky=not last.is_last)
+                sticky = last.kind == "folder" and not last.is_last
+                problems += self._check_status(last.kind, last.path, last.status, sticky=sticky)
         except OSError as error:
             found = f"{file.path}, whose folders cannot be looked at: {error.strerror}"
             return [Problem.of("trust-owner", found, needs="a file with readable folders", fix="search again")]
