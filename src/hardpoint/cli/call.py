@@ -1,8 +1,9 @@
 """Call a method on each plugin.
 
 Arguments are converted by the method's signature; bool takes true or false, bytes and bytearray take text as UTF-8.
-Leading words that contain a slash or end in .so are files. With several files, each line is `name: result`. If the
-first word is not such a file, it is the name of a plugin, which is searched for where `hardpoint list` searches. With
+Leading words that contain a slash or end in .so are files. With several files, each line is `name: result`, with
+newlines and control characters escaped, as control characters are on a terminal in any case. If the first word is not
+such a file, it is the name of a plugin, which is searched for where `hardpoint list` searches. With
 --isolated, each plugin runs in a process of its own: its stdout and stderr are shown on stderr, and a crash or a
 time-out is an error, with exit status 5.
 

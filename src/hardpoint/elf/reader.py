@@ -15,6 +15,7 @@ from itertools import takewhile
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
+from ..errors import one_line
 from .constants import (
     DF_1_PIE,
     DT_DEBUG,
@@ -76,7 +77,7 @@ class ElfError(Exception):
     """The file is not a well-formed ELF64 shared object. The message is a problem's `found`, `code` its code."""
 
     def __init__(self, code: str, found: str) -> None:
-        super().__init__(found)
+        super().__init__(one_line(found))
         self.code = code
 
 

@@ -75,12 +75,15 @@ def open_for_good(file: LibraryFile, fit: Fit) -> Library:
             _by_path[file.loader_path] = known
         return known
     name = _name(file, fit.elf)
-    _check_unchanged(file)
+    if not _is_current(file, name):
+        raise _stale(file, "the file was replaced or rewritten while it was being loaded")
     handle, changed = _dlopen(file, name)
     library = Library(file, handle)
     if name != file.loader_path:
         _rename(handle, name, file.loader_path)
     elif not _is_mapped(file, library.base + fit.elf.loads[0].address):
+        if not _is_current(file, name):
+            raise _stale(file, "the file was replaced while it was being loaded")
         raise _stale(file, "another part of the program had opened an older file of that name")
     if file.pinned:
         _by_digest[file.pinned] = library
@@ -129,16 +132,18 @@ def _name(file: LibraryFile, elf: ElfFile) -> str:
     bits = f"{_names[0]:b}".replace("1", "./").replace("0", "/")
     try:
         name = f"/proc/{os.readlink('/proc/self')}/fd/{bits}{file.fd}"
-        status = os.stat(name)
+        os.stat(name)
     except OSError:  # no /proc, or a closed one (PR_SET_DUMPABLE)
         return file.loader_path
-    return name if (status.st_dev, status.st_ino) == file.identity[:2] else file.loader_path
+    return name
 
 
-def _check_unchanged(file: LibraryFile) -> None:
-    """Raise StaleError if the file was rewritten since it was checked, before any of its code runs."""
-    if Identity.of(os.fstat(file.fd)) != file.identity:
-        raise _stale(file, "the file was rewritten while it was being loaded")
+def _is_current(file: LibraryFile, name: str) -> bool:
+    """True if the file that dlopen will find by that name is the checked one, and was not rewritten."""
+    try:
+        return Identity.of(os.stat(name)) == file.identity
+    except OSError:
+        return False
 
 
 def _rename(handle: Any, name: str, path: str) -> None:

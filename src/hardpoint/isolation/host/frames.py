@@ -72,7 +72,7 @@ def check_loaded(reply: Any, methods: int, path: str) -> Loaded | HardpointError
         return _error(content, path)
     if [*map(type, content)] != [bool] * methods or {*map(type, sandbox)} - {str}:
         raise FrameError("a malformed reply")
-    return Loaded(content, sandbox, binding)
+    return Loaded(content, [*map(one_line, sandbox)], one_line(binding))
 
 
 _ERRORS = {
