@@ -86,7 +86,7 @@ def test_a_wrong_digest_takes_no_memory(english: Path, tmp_path: Path, monkeypat
     """It is compared before the file is copied into memory."""
     made: list[str] = []
     create = os.memfd_create
-    monkeypatch.setattr(os, "memfd_create", lambda name, flags: made.append(name) or create(name, flags))
+    monkeypatch.setattr(os, "memfd_create", lambda name, flags: (made.append(name), create(name, flags))[1])
     with pytest.raises(hardpoint.IncompatibleError, match="is another file"):
         hardpoint.load(english, Greeter, sha256="ab" * 32)
     assert made == []
@@ -101,7 +101,7 @@ ODD: dict[str, tuple[Callable[[Path], object], str]] = {
     "FIFO": (os.mkfifo, "it is a FIFO, not a regular file"),
     "zeros": (lambda path: path.symlink_to("/dev/zero"), "it is a character device, not a regular file"),
     "folder": (lambda path: path.mkdir(), "it is a directory, not a regular file"),
-    "sparse": (lambda path: (path.touch(), os.truncate(path, 12 * GIB)), "it is larger than 16777216 bytes"),
+    "sparse": (lambda path: path.open("wb").truncate(12 * GIB), "it is larger than 16777216 bytes"),
 }
 
 
@@ -177,15 +177,13 @@ def test_a_library_with_more_manifests_than_anybody_builds(english: Path, tmp_pa
     offset = len(data)
     headers, count = int.from_bytes(data[32:40], "little"), int.from_bytes(data[56:58], "little")
     base = 1 << 30
-    kinds = {}
+    kinds: dict[int, int] = {}
     for index in range(count):
-        kinds.setdefault(int.from_bytes(data[headers + 56 * index :][:4], "little"), []).append(headers + 56 * index)
+        kinds[int.from_bytes(data[headers + 56 * index :][:4], "little")] = headers + 56 * index
     offset += -offset % 4096
     data += bytes(offset - len(data)) + notes
-    loads, note_segments = kinds[1], kinds[4]
-    struct.pack_into("<IIQQQQQQ", data, note_segments[0], 4, 4, offset, base, base, len(notes), len(notes), 4)
-    assert loads
-    struct.pack_into("<IIQQQQQQ", data, kinds[0x6474E551][0], 1, 4, offset, base, base, len(notes), len(notes), 4096)
+    struct.pack_into("<IIQQQQQQ", data, kinds[4], 4, 4, offset, base, base, len(notes), len(notes), 4)
+    struct.pack_into("<IIQQQQQQ", data, kinds[0x6474E551], 1, 4, offset, base, base, len(notes), len(notes), 4096)
     (tmp_path / "many").mkdir()
     path = tmp_path / "many" / "many.so"
     path.write_bytes(data)

@@ -19,6 +19,8 @@ import hardpoint
 import hardpoint.inprocess.library
 from hardpoint.binding.instance import Instance
 from hardpoint.contracts import Greeter, Transformer
+from hardpoint.ffi.libc import ffi
+from hardpoint.inprocess import process_state
 from hardpoint.isolation.host.isolate import Isolated
 
 if TYPE_CHECKING:
@@ -459,7 +461,7 @@ def test_a_file_that_is_rewritten_while_it_is_loaded_is_refused(
     def rewrite(*_: Any) -> None:
         os.utime(path, (1, 1))
 
-    monkeypatch.setattr("hardpoint.inprocess.library._rename", rewrite)
+    monkeypatch.setattr("hardpoint.inprocess.library.rename", rewrite)
     with pytest.raises(hardpoint.StaleError, match="the file was rewritten while it was being loaded"):
         hardpoint.load(path, Greeter)
     monkeypatch.undo()
@@ -530,7 +532,7 @@ def test_a_python_without_its_gil(english: Path, monkeypatch: pytest.MonkeyPatch
 
 def swap_before_dlopen(monkeypatch: pytest.MonkeyPatch, swap: Any) -> None:
     """Do something between the last check of the file and dlopen."""
-    take = hardpoint.inprocess.process_state.take
+    take = process_state.take
 
     def late() -> Any:
         swap()
@@ -586,13 +588,13 @@ def test_a_file_that_is_rewritten_before_dlopen_does_not_run(
     """As far as its time shows."""
     path = fresh(compiler.library("broken.c", "-DTYPE=greeter_v1"))
     monkeypatch.setenv("HARDPOINT_RAN", str(tmp_path / "ran"))
-    name = hardpoint.inprocess.library._name
+    name = hardpoint.inprocess.library.loader_name
 
     def rewrite(file: Any, elf: Any) -> str:
         os.utime(path, (1, 1))
         return name(file, elf)
 
-    monkeypatch.setattr("hardpoint.inprocess.library._name", rewrite)
+    monkeypatch.setattr("hardpoint.inprocess.library.loader_name", rewrite)
     with pytest.raises(hardpoint.StaleError, match="the file was replaced or rewritten while it was being loaded"):
         hardpoint.load(path, Greeter)
     assert not (tmp_path / "ran").exists()
@@ -647,7 +649,7 @@ def test_its_symbols_are_its_own(compiler: Compiler, fresh: Fresh, tmp_path: Pat
     handle = hardpoint.inprocess.library._by_path[str(path)].handle
     dlclose = ctypes.CDLL(None).dlclose
     dlclose.argtypes = [ctypes.c_void_p]
-    number = int(hardpoint.inprocess.library.ffi.cast("uintptr_t", handle))
+    number = int(ffi.cast("uintptr_t", handle))
     assert [dlclose(number) for _ in range(2)] == [0, 0]
     assert mapped(path)
     assert plugin.lang() == "English"

@@ -110,11 +110,12 @@ def test_the_name_of_a_file(english: Path, needs_evil: Path, tmp_path: Path, sho
     shutil.copy(english, folder / f"good{EVIL}.so")
     shutil.copy(needs_evil, folder / f"bad{EVIL}.so")
     (folder / f"broken{EVIL}.so").write_bytes(b"\x7fELF")
-    for words in (
+    commands: list[list[str | Path]] = [
         ["list", folder], ["lock", folder], ["check", folder / f"good{EVIL}.so"], ["doctor", folder / f"bad{EVIL}.so"],
         ["inspect", folder / f"good{EVIL}.so"], ["call", folder / f"good{EVIL}.so", "nothing"],
         ["call", folder / f"broken{EVIL}.so", "lang"], ["test", folder / f"good{EVIL}.so", "--only", "file.fits"],
-    ):  # fmt: skip
+    ]  # fmt: skip
+    for words in commands:
         check(shown(*words))
     registry = hardpoint.Registry([folder])
     with pytest.raises(hardpoint.PluginNotFoundError) as caught:

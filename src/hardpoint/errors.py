@@ -73,8 +73,8 @@ class Problem(Fields):
         from .problems import ROWS  # 0.4 ms that only a host with problems pays
 
         row = ROWS[code]
-        texts = (needs or row.needs.format(**values), str(found), fix or row.fix.format(**values))
-        return cls(code, *map(one_line, texts), row.fatal)
+        needs, fix = needs or row.needs.format(**values), fix or row.fix.format(**values)
+        return cls(code, one_line(needs), one_line(str(found)), one_line(fix), row.fatal)
 
     def __str__(self) -> str:
         return f"needs {self.needs}, found {self.found}; {self.fix} [{self.code}]"

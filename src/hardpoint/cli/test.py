@@ -20,12 +20,12 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from .. import conformance
-from ..errors import one_line
+from ..errors import one_line, printable
 from ..registry.manifest_contracts import prefer_bundled
 from .arguments import contracts_in
 from .contracts import named
 from .options import cannot_write, check_writable, count, seconds
-from .output import coloured, print_json, printable, warn
+from .output import coloured, print_json, warn
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace

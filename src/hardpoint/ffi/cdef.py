@@ -39,7 +39,7 @@ struct procmap_query {
 };
 int ioctl(int fd, unsigned long request, ...);
 
-/* what a library may have changed: fenv(3), sigaction(2), setlocale(3), environ(7) */
+/* what a library may have changed: fenv(3), sigaction(2), setlocale(3), getrlimit(2), environ(7) */
 int fegetenv(void *environment);
 int fesetenv(const void *environment);
 int sigaction(int number, const void *action, void *old);
@@ -47,6 +47,8 @@ int pthread_sigmask(int how, const void *set, void *old);
 int sigaltstack(const void *stack, void *old);
 char *setlocale(int category, const char *locale);
 void *uselocale(void *locale);
+int getrlimit(int resource, void *limits);
+int setrlimit(int resource, const void *limits);
 int setenv(const char *name, const char *value, int overwrite);
 int unsetenv(const char *name);
 extern uintptr_t *environ;

@@ -11,7 +11,7 @@ from ..errors import ContractBrokenError, HardpointError, HardpointWarning, Load
 from ..ffi.abi import HEAD_SIZE
 from ..ffi.libc import ffi, libc
 from ..file import Identity, digest, open_library
-from . import process_state
+from .loader_name import is_current, loader_name, rename
 
 if TYPE_CHECKING:
     from ..elf.reader import ElfFile
@@ -37,7 +37,10 @@ class Library:
         self.sha256 = file.pinned
         self.binding: str | None = None
         """The binding that makes its calls; two in one process can deadlock over a lock of the plugin's."""
-        self.base: int = _link_map(handle).l_addr
+        answer = ffi.new("struct link_map **")
+        libc.dlinfo(handle, _RTLD_DI_LINKMAP, answer)
+        self.link: Any = answer[0]
+        self.base: int = self.link.l_addr
 
     def digest(self) -> str | None:
         """The SHA-256 of the file that was opened; None if the file at its path is gone or another."""
@@ -49,12 +52,6 @@ class Library:
             except (HardpointError, OSError):
                 return None
         return self.sha256
-
-
-def _link_map(handle: Any) -> Any:
-    answer = ffi.new("struct link_map **")
-    libc.dlinfo(handle, _RTLD_DI_LINKMAP, answer)
-    return answer[0]
 
 
 # Opened libraries by their path (glibc compares that first), by device and inode, and by digest.
@@ -74,15 +71,15 @@ def open_for_good(file: LibraryFile, fit: Fit) -> Library:
         if not file.pinned:
             _by_path[file.loader_path] = known
         return known
-    name = _name(file, fit.elf)
-    if not _is_current(file, name):
+    name = loader_name(file, fit.elf)
+    if not is_current(file, name):
         raise _stale(file, "the file was replaced or rewritten while it was being loaded")
     handle, changed = _dlopen(file, name)
     library = Library(file, handle)
     if name != file.loader_path:
-        _rename(handle, name, file.loader_path)
+        rename(library.link, name, file.loader_path)
     elif not _is_mapped(file, library.base + fit.elf.loads[0].address):
-        if not _is_current(file, name):
+        if not is_current(file, name):
             raise _stale(file, "the file was replaced while it was being loaded")
         raise _stale(file, "another part of the program had opened an older file of that name")
     if file.pinned:
@@ -114,50 +111,10 @@ def _stale(file: LibraryFile, why: str) -> StaleError:
     )
 
 
-_PLACE = (b"ORIGIN", b"\0dladdr", b"\0dlopen\0", b"\0dlmopen\0", b"\0dlinfo\0")
-"""Parts of the string table of a library that needs the folder that it lies in, or can ask for it."""
-_names = [0]
-
-
-def _name(file: LibraryFile, elf: ElfFile) -> str:
-    """The name for dlopen: one of the open descriptor's, so that it opens what was checked; else the path.
-
-    A library that needs its own folder is opened by its path. glibc compares names before it opens a file, and numbers
-    of descriptors are used again, so each name is another one: the bits of a counter as `/` and `./`, which mean
-    nothing to the kernel. /proc/self would be a debugger's own, in a debugger.
-    """
-    if file.pinned or any(word in elf.strings for word in _PLACE):
-        return file.loader_path
-    _names[0] += 1
-    bits = f"{_names[0]:b}".replace("1", "./").replace("0", "/")
-    try:
-        name = f"/proc/{os.readlink('/proc/self')}/fd/{bits}{file.fd}"
-        os.stat(name)
-    except OSError:  # no /proc, or a closed one (PR_SET_DUMPABLE)
-        return file.loader_path
-    return name
-
-
-def _is_current(file: LibraryFile, name: str) -> bool:
-    """True if the file that dlopen will find by that name is the checked one, and was not rewritten."""
-    try:
-        return Identity.of(os.stat(name)) == file.identity
-    except OSError:
-        return False
-
-
-def _rename(handle: Any, name: str, path: str) -> None:
-    """Have the dynamic linker call the library by its path, for dladdr(3), debuggers and sanitizers."""
-    link, size = _link_map(handle), len(os.fsencode(path)) + 1
-    if ffi.string(link.l_name) == name.encode():  # else it was open already
-        memory = libc.realloc(ffi.NULL, size)  # of malloc, as glibc's own
-        if memory != ffi.NULL:
-            libc.memcpy(memory, os.fsencode(path) + b"\0", size)
-            link.l_name = memory
-
-
 def _dlopen(file: LibraryFile, name: str) -> tuple[Any, list[str]]:
     """Call dlopen; return the handle, and the names of process state that loading changed (it is put back)."""
+    from . import process_state  # 1 ms, which hosts that load nothing do without
+
     before = process_state.take()
     file.kept = file.pinned is not None  # first, since a signal handler may raise right after dlopen
     libc.dlerror()
@@ -182,6 +139,9 @@ _FIXES = {
 
 
 def _warn(file: LibraryFile, changed: list[str], elf: ElfFile) -> None:
+    from . import process_state
+    from .process_status import CANNOT
+
     why = "Its start-up code should leave the process alone"
     if process_state.FLOATING in changed:
         why += " (gcc links such code in for -ffast-math)"
@@ -189,7 +149,7 @@ def _warn(file: LibraryFile, changed: list[str], elf: ElfFile) -> None:
         note.owner == b"Go" for note in elf.notes()
     ):
         why = "Go's runtime does that in every plugin, and nothing is wrong with this one"
-    left = [each for each in changed if each.endswith(process_state.CANNOT)]
+    left = [each for each in changed if each.endswith(CANNOT)]
     done = "this was put back" if not left else "the rest was put back" if len(left) < len(changed) else ""
     message = f"loading {one_line(file.path)} changed {', '.join(changed)} of the process{done and '; '}{done}. {why}"
     warnings.warn(HardpointWarning(message, path=file.path, changed=changed), stacklevel=7)

@@ -6,20 +6,21 @@ proc(5)'s status says all.
 
 from __future__ import annotations
 
-import _signal
 import os
-import resource
 import time
+from _signal import getitimer, setitimer  # type: ignore[import-not-found]  # pyright: ignore[reportMissingImports]
 from typing import TYPE_CHECKING, Any
 
-from ..errors import one_line
 from ..ffi.libc import ffi, libc, libm
 from ..fields import Fields
-from . import process_status
+from . import process_environment, process_status
 from .process_status import CANNOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import TypeAlias
+
+    _Stream: TypeAlias = tuple[int, int, bool] | None
 
 _FENV_SIZE = 64  # fenv_t has 32 bytes on x86-64, 8 on AArch64
 _SIGACTION = 19  # words in struct sigaction on both: handler, mask (16 words, of which 1 is used), flags, restorer
@@ -31,8 +32,9 @@ _CAUGHT_IGNORED = (b"SigCgt", b"SigIgn")
 _STACK = 24  # bytes of stack_t
 _PR_GET_DUMPABLE, _PR_SET_DUMPABLE = 3, 4
 _X86 = os.uname().machine == "x86_64"
-_LIMITS = sorted(name for name in dir(resource) if name.startswith("RLIMIT_") and name != "RLIMIT_OFILE")
-_NUMBERS = [getattr(resource, name) for name in _LIMITS]
+_LIMITS = ("CPU", "FSIZE", "DATA", "STACK", "CORE", "RSS", "NPROC", "NOFILE", "MEMLOCK", "AS", "LOCKS", "SIGPENDING",
+           "MSGQUEUE", "NICE", "RTPRIO", "RTTIME")  # fmt: skip
+"""By their numbers, which are the same on both. Importing the module resource would take 0.5 ms."""
 _TIMERS = {"ITIMER_REAL": 0, "ITIMER_VIRTUAL": 1, "ITIMER_PROF": 2}
 _ROUNDED = 0.1
 """Seconds; the kernel rounds timers up to its ticks."""
@@ -53,14 +55,13 @@ class State(Fields):
     """Handler, mask and flags of each of them. The other words of a struct sigaction vary between calls."""
     locale: bytes
     folder: str | None
-    limits: list[tuple[int, int]]
+    limits: list[int]
     """Soft and hard limit of each of _LIMITS."""
     timers: tuple[tuple[float, float], ...]
     """Seconds left, and the interval, of each."""
     taken: float
     environment: list[int]
-    """The addresses of its texts: glibc never frees one, and setenv(3) makes a new one."""
-    streams: tuple[tuple[int, int, bool] | None, ...]
+    streams: tuple[_Stream, ...]
     """Device, inode and blocking mode of stdin, stdout and stderr; None for one that is closed."""
     values: tuple[Any, ...]
     """Of _VALUES."""
@@ -74,8 +75,8 @@ def take() -> State:
     actions = _actions(int(status.get(b"SigCgt", b"7fffffff"), 16))
     return State(
         floating, status, actions, [(action[0], action[1], action[17] & _FLAGS) for action in actions.values()],
-        ffi.string(libc.setlocale(_LC_ALL, ffi.NULL)), _folder(), [*map(resource.getrlimit, _NUMBERS)], (*map(_signal.getitimer, _TIMERS.values()),),
-        time.monotonic(), _environment(), (*map(_stream, range(3)),), (*(read() for read, _ in _VALUES.values()),),
+        ffi.string(libc.setlocale(_LC_ALL, ffi.NULL)), _folder(), _limits(), (*map(getitimer, _TIMERS.values()),),
+        time.monotonic(), process_environment.read(), (*map(_stream, range(3)),), (*(read() for read, _ in _VALUES.values()),),
     )  # fmt: skip
 
 
@@ -92,28 +93,19 @@ def restore(before: State) -> list[str]:
         changed.append("the locale")
     if now.folder != before.folder:
         changed.append("the working directory" + ("" if _enter(before.folder) else CANNOT))
-    changed += _restore_limits(before, now)
-    changed += _restore_timers(before, now)
+    if now.limits != before.limits:
+        changed += _restore_limits(before.limits, now.limits)
+    if now.timers != before.timers:
+        changed += _restore_timers(before, now)
     if now.environment != before.environment:
-        changed += _restore_environment(before.environment, now.environment)
-    for number, (is_, was) in enumerate(zip(now.streams, before.streams, strict=True)):
-        if is_ != was:
-            changed.append(_restore_stream(number, is_, was))
+        changed += process_environment.restore(before.environment, now.environment)
+    if now.streams != before.streams:
+        changed += _restore_streams(before.streams, now.streams)
     if now.status != before.status:
         changed += process_status.restore(before.status, now.status)
-    # After the user, with whom the dumpable attribute goes.
-    for (name, (read, write)), is_, was in zip(_VALUES.items(), now.values, before.values, strict=True):
-        if is_ != was:
-            changed.append(_put_back(name, read, write, was))
+    if now.values != before.values:  # after the user, with whom the dumpable attribute goes
+        changed += _restore_values(before.values, now.values)
     return changed
-
-
-def _put_back(name: str, read: Callable[[], Any], write: Callable[[Any], Any], was: Any) -> str:
-    try:
-        write(was)
-    except OSError:
-        return name + CANNOT
-    return name if read() == was else name + CANNOT
 
 
 # -- floating point, signals -------------------------------------------------------------------------------------------
@@ -161,19 +153,27 @@ def _restore_handlers(before: State, now: State) -> list[str]:
     return [f"{HANDLER} {number}" for number in sorted(different)]
 
 
-# -- limits, timers, environment, streams ------------------------------------------------------------------------------
+# -- limits, timers, streams -------------------------------------------------------------------------------------------
 
 
-def _restore_limits(before: State, now: State) -> list[str]:
+_scratch = ffi.new("uint64_t[]", 2 * len(_LIMITS))
+_slots = [(index, ffi.cast("void *", _scratch + 2 * index)) for index in range(len(_LIMITS))]
+
+
+def _limits() -> list[int]:
+    getrlimit = libc.getrlimit
+    for index, slot in _slots:
+        getrlimit(index, slot)
+    return ffi.unpack(_scratch, 2 * len(_LIMITS))  # type: ignore[no-any-return]
+
+
+def _restore_limits(before: list[int], now: list[int]) -> list[str]:
     changed = []
-    for name, number, was, is_ in zip(_LIMITS, _NUMBERS, before.limits, now.limits, strict=True):
-        if was != is_:
-            try:
-                resource.setrlimit(number, was)
-            except (OSError, ValueError):  # to raise a hard one takes CAP_SYS_RESOURCE
-                changed.append(f"the limit {name}{CANNOT}")
-            else:
-                changed.append(f"the limit {name}")
+    for index, name in enumerate(_LIMITS):
+        was = before[2 * index : 2 * index + 2]
+        if was != now[2 * index : 2 * index + 2]:
+            failed = libc.setrlimit(index, ffi.new("uint64_t[2]", was))  # a hard one takes CAP_SYS_RESOURCE to raise
+            changed.append(f"the limit RLIMIT_{name}{CANNOT if failed else ''}")
     return changed
 
 
@@ -188,42 +188,12 @@ def _restore_timers(before: State, now: State) -> list[str]:
             or (bool(left) != bool(left_now) and not expired)
             or left_now > max(left, interval) + _ROUNDED
         ):
-            _signal.setitimer(which, max(left - elapsed, 1e-6) if left else 0.0, interval)
+            setitimer(which, max(left - elapsed, 1e-6) if left else 0.0, interval)
             changed.append(f"the timer {name}")
     return changed
 
 
-def _environment() -> list[int]:
-    found, at = libc.environ, 0
-    if found == ffi.NULL:  # clearenv(3)
-        return []
-    while found[at]:
-        at += 1
-    return ffi.unpack(found, at)  # type: ignore[no-any-return]
-
-
-def _restore_environment(before: list[int], now: list[int]) -> list[str]:
-    """Undo changes, except those of this program's own threads, which os.environ has as well."""
-    was, is_ = _variables(before), _variables(now)
-    changed = [
-        name
-        for name in {**was, **is_}
-        if was.get(name) != is_.get(name) and is_.get(name) != os.environb.get(name)
-    ]  # fmt: skip
-    for name in changed:
-        if name in was:
-            libc.setenv(name, was[name], 1)
-        else:
-            libc.unsetenv(name)
-    return [f"the environment variable {one_line(os.fsdecode(name))}" for name in changed]
-
-
-def _variables(addresses: list[int]) -> dict[bytes, bytes]:
-    texts = (ffi.string(ffi.cast("char *", address)).partition(b"=") for address in reversed(addresses))
-    return {name: value for name, _, value in texts}  # of two with one name, getenv(3) finds the first
-
-
-def _stream(number: int) -> tuple[int, int, bool] | None:
+def _stream(number: int) -> _Stream:
     try:
         status = os.fstat(number)
         return status.st_dev, status.st_ino, os.get_blocking(number)
@@ -231,12 +201,17 @@ def _stream(number: int) -> tuple[int, int, bool] | None:
         return None
 
 
-def _restore_stream(number: int, now: tuple[int, int, bool] | None, before: tuple[int, int, bool] | None) -> str:
-    name = f"descriptor {number} ({('stdin', 'stdout', 'stderr')[number]})"
-    if now is None or before is None or now[:2] != before[:2]:
-        return name + CANNOT
-    os.set_blocking(number, before[2])
-    return name
+def _restore_streams(before: tuple[_Stream, ...], now: tuple[_Stream, ...]) -> list[str]:
+    changed = []
+    for number, (was, is_) in enumerate(zip(before, now, strict=True)):
+        if was != is_:
+            name = f"descriptor {number} ({('stdin', 'stdout', 'stderr')[number]})"
+            if was is None or is_ is None or was[:2] != is_[:2]:
+                name += CANNOT
+            else:
+                os.set_blocking(number, was[2])
+            changed.append(name)
+    return changed
 
 
 # -- single values -----------------------------------------------------------------------------------------------------
@@ -250,7 +225,6 @@ def _alternate_stack() -> bytes:
 
 _VALUES: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "the niceness": (lambda: os.getpriority(0, 0), lambda was: os.setpriority(0, 0, was)),
-    "the CPU affinity": (lambda: os.sched_getaffinity(0), lambda was: os.sched_setaffinity(0, was)),
     "the locale of the thread": (lambda: libc.uselocale(ffi.NULL), libc.uselocale),
     "the alternate signal stack": (_alternate_stack, lambda was: libc.sigaltstack(was, ffi.NULL)),
     "the dumpable attribute": (
@@ -259,6 +233,19 @@ _VALUES: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     ),
 }
 """How each is read and put back; OSError if it can't be."""
+
+
+def _restore_values(before: tuple[Any, ...], now: tuple[Any, ...]) -> list[str]:
+    changed = []
+    for (name, (read, write)), was, is_ in zip(_VALUES.items(), before, now, strict=True):
+        if was != is_:
+            try:
+                write(was)
+            except OSError:
+                changed.append(name + CANNOT)
+            else:
+                changed.append(name if read() == was else name + CANNOT)
+    return changed
 
 
 def _enter(folder: str | None) -> bool:

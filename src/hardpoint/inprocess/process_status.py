@@ -44,12 +44,18 @@ def _set_name(was: bytes) -> None:
     del name
 
 
+def _set_affinity(was: bytes) -> None:
+    mask = int(was.replace(b",", b""), 16)
+    os.sched_setaffinity(0, {cpu for cpu in range(mask.bit_length()) if mask >> cpu & 1})
+
+
 def _cannot(_: bytes) -> None:
     raise OSError
 
 
 _LINES: dict[str, tuple[tuple[bytes, ...], Callable[[bytes], Any]]] = {
     "the umask": ((b"Umask",), lambda was: os.umask(int(was, 8))),
+    "the CPU affinity": ((b"Cpus_allowed",), _set_affinity),
     "the name of the thread": ((b"Name",), _set_name),
     "the user": ((b"Uid",), lambda was: os.setresuid(*map(int, was.split()[:3]))),
     "the group": ((b"Gid",), lambda was: os.setresgid(*map(int, was.split()[:3]))),
