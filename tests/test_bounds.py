@@ -86,7 +86,12 @@ def test_a_wrong_digest_takes_no_memory(english: Path, tmp_path: Path, monkeypat
     """It is compared before the file is copied into memory."""
     made: list[str] = []
     create = os.memfd_create
-    monkeypatch.setattr(os, "memfd_create", lambda name, flags: (made.append(name), create(name, flags))[1])
+
+    def remember(name: str, flags: int) -> int:
+        made.append(name)
+        return create(name, flags)
+
+    monkeypatch.setattr(os, "memfd_create", remember)
     with pytest.raises(hardpoint.IncompatibleError, match="is another file"):
         hardpoint.load(english, Greeter, sha256="ab" * 32)
     assert made == []
@@ -97,11 +102,17 @@ def test_a_wrong_digest_takes_no_memory(english: Path, tmp_path: Path, monkeypat
 
 # -- other files than libraries ----------------------------------------------------------------------------------------
 
+
+def make_sparse(path: Path) -> None:
+    path.touch()
+    os.truncate(path, 12 * GIB)
+
+
 ODD: dict[str, tuple[Callable[[Path], object], str]] = {
     "FIFO": (os.mkfifo, "it is a FIFO, not a regular file"),
     "zeros": (lambda path: path.symlink_to("/dev/zero"), "it is a character device, not a regular file"),
     "folder": (lambda path: path.mkdir(), "it is a directory, not a regular file"),
-    "sparse": (lambda path: path.open("wb").truncate(12 * GIB), "it is larger than 16777216 bytes"),
+    "sparse": (make_sparse, "it is larger than 16777216 bytes"),
 }
 
 

@@ -21,6 +21,7 @@ from hardpoint.binding.instance import Instance
 from hardpoint.contracts import Greeter, Transformer
 from hardpoint.ffi.libc import ffi
 from hardpoint.inprocess import process_state
+from hardpoint.inprocess.loader_name import loader_name
 from hardpoint.isolation.host.isolate import Isolated
 
 if TYPE_CHECKING:
@@ -588,11 +589,10 @@ def test_a_file_that_is_rewritten_before_dlopen_does_not_run(
     """As far as its time shows."""
     path = fresh(compiler.library("broken.c", "-DTYPE=greeter_v1"))
     monkeypatch.setenv("HARDPOINT_RAN", str(tmp_path / "ran"))
-    name = hardpoint.inprocess.library.loader_name
 
     def rewrite(file: Any, elf: Any) -> str:
         os.utime(path, (1, 1))
-        return name(file, elf)
+        return loader_name(file, elf)
 
     monkeypatch.setattr("hardpoint.inprocess.library.loader_name", rewrite)
     with pytest.raises(hardpoint.StaleError, match="the file was replaced or rewritten while it was being loaded"):
@@ -711,6 +711,7 @@ def test_a_child_forked_while_another_thread_loads_can_load(english: Path, fresh
 import hardpoint, os, threading
 from hardpoint.contracts import Greeter
 from hardpoint.inprocess import process_state
+from hardpoint.inprocess.loader_name import loader_name
 take, held, go = process_state.take, threading.Event(), threading.Event()
 def wait():
     held.set()

@@ -183,7 +183,10 @@ class ClosedError(HardpointError):
 
 
 class HardpointWarning(UserWarning):
-    """Loading a library changed the process, and the change was undone; `changed` lists what, `path` is the file."""
+    """Loading a library changed the process, and the change was undone; `changed` lists what, `path` is the file.
+
+    The name of what could not be undone ends in `(which cannot be put back)`.
+    """
 
     def __init__(self, message: str, *, path: str | None = None, changed: Sequence[str] = ()) -> None:
         super().__init__(message)
