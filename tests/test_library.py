@@ -630,7 +630,7 @@ def test_the_dynamic_linker_knows_a_library_by_its_path(compiler: Compiler, fres
 def test_numbers_of_descriptors_are_used_again_and_libraries_never_mixed(
     english: Path, spanish: Path, fresh: Fresh
 ) -> None:
-    for number in range(40):
+    for number in range(20):
         path = fresh((english, spanish)[number % 2], f"{number}.so")
         assert hardpoint.load(path, Greeter).lang() == ("English", "Español")[number % 2]
 
@@ -816,6 +816,7 @@ def test_two_reloads_at_once_never_mix(english: Path, fresh: Fresh, monkeypatch:
     hardpoint.close(plugin)
 
 
+@pytest.mark.long
 def test_a_child_forked_while_another_thread_reloads_can_reload(
     english: Path, fresh: Fresh, run_python: RunPython
 ) -> None:

@@ -35,6 +35,7 @@ KEPT: dict[str, tuple[str, ...]] = {
     # compilers and standards: the oldest C and the newest C++ that the headers promise
     "test_header.py::test_a_header_compiles_alone": ("-c11]", "-c++17]", "-c++20]"),
     "test_conformance.py::test_the_native_plugins_pass": ("[english]", "[english_cpp]"),
+    "test_process_state.py::test_the_kit_reports_it": ("[apart-mask", "[in process-prints", "[apart-writes"),
     "test_travel.py::test_a_million_strings_in_a_dask_cluster": (),
     "test_isolation_leaks.py::test_nothing_is_left_behind": ("[crash]", "[kill_zygote]"),
     "test_bindings.py::test_exceptions_at_any_point_leave_no_lock_and_no_instance_behind": ("[native]", "[cffi]"),
