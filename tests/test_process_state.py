@@ -97,6 +97,7 @@ NAMED = {
     "stdout": ("descriptor 1 (stdout)", False),
     "stderr": ("descriptor 2 (stderr)", False),
     "blocking": ("descriptor 0 (stdin)", True),
+    "terminal": ("the settings of the terminal", True),
     "privileges": ("the no_new_privs attribute", False),
     "group": ("the process group or session", True),
     "user": ("the user", True),
@@ -108,7 +109,7 @@ NAMED = {
 def test_a_change_is_named(disturb: Path, run_python: RunPython) -> None:
     """Each in a process of its own, since not everything can be put back."""
     code = f"""
-import hardpoint, os, resource, shutil, warnings
+import hardpoint, os, pty, resource, warnings
 from hardpoint.contracts import Greeter
 warnings.simplefilter("always")
 for number, what in enumerate({[*NAMED]!r}):
@@ -118,7 +119,7 @@ for number, what in enumerate({[*NAMED]!r}):
         continue
     resource.setrlimit(resource.RLIMIT_CORE, (0, 1 << 10))
     shown, changed = os.dup(1), []
-    os.dup2(os.pipe()[0], 0)
+    os.dup2(pty.openpty()[1], 0)
     warnings.showwarning = lambda message, *_: changed.extend(message.changed)
     os.environ["DISTURB"] = what
     hardpoint.load({str(disturb)!r}, Greeter)
@@ -191,6 +192,7 @@ def test_a_quiet_library_is_not_warned_of(disturb: Path, monkeypatch: pytest.Mon
     ("what", "check", "detail"),
     [
         ("mask", "load.state", "changed the signal mask of the process"),
+        ("other timer", "load.state", "it left a timer of timer_create(2)"),
         ("stdout", "load.state", "changed descriptor 1 (stdout) (which cannot be put back)"),
         ("prints", "load.silent", "it wrote 'loaded\\n' to stdout; a plugin writes nothing there"),
         ("writes", "load.silent", "it wrote 'loaded\\n' to stderr; a plugin writes nothing there"),

@@ -10,6 +10,8 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/time.h>
+#include <termios.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "greeter.h"
@@ -48,6 +50,9 @@ static void change_timers(const char *what) {
         alarm(1000);
     } else if (strcmp(what, "timer") == 0) {
         setitimer(ITIMER_PROF, &soon, NULL);
+    } else if (strcmp(what, "other timer") == 0) {
+        timer_t timer;
+        timer_create(CLOCK_MONOTONIC, NULL, &timer);
     } else if (strcmp(what, "no timer") == 0) {
         setitimer(ITIMER_VIRTUAL, &off, NULL);
     }
@@ -98,6 +103,11 @@ static void change_descriptors(const char *what) {
         close(2);
     } else if (strcmp(what, "blocking") == 0) {
         fcntl(0, F_SETFL, fcntl(0, F_GETFL) | O_NONBLOCK);
+    } else if (strcmp(what, "terminal") == 0) {
+        struct termios settings;
+        tcgetattr(0, &settings);
+        settings.c_lflag &= ~(tcflag_t)ECHO;
+        tcsetattr(0, TCSANOW, &settings);
     } else if (strcmp(what, "prints") == 0) {
         printf("loaded\n");
     } else if (strcmp(what, "writes") == 0) {

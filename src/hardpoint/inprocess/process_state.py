@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..ffi.libc import ffi, libc, libm
 from ..fields import Fields
-from . import process_environment, process_status
+from . import process_environment, process_status, process_values
 from .process_status import CANNOT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from typing import TypeAlias
 
     _Stream: TypeAlias = tuple[int, int, bool] | None
@@ -29,8 +29,6 @@ _INTERNAL = 3 << 31
 """Signals 32 and 33, which glibc keeps to itself."""
 _FLAGS = 0xFFFFFFFF & ~0x04000000  # without SA_RESTORER, which sigaction(2) adds
 _CAUGHT_IGNORED = (b"SigCgt", b"SigIgn")
-_STACK = 24  # bytes of stack_t
-_PR_GET_DUMPABLE, _PR_SET_DUMPABLE = 3, 4
 _X86 = os.uname().machine == "x86_64"
 _LIMITS = ("CPU", "FSIZE", "DATA", "STACK", "CORE", "RSS", "NPROC", "NOFILE", "MEMLOCK", "AS", "LOCKS", "SIGPENDING",
            "MSGQUEUE", "NICE", "RTPRIO", "RTTIME")  # fmt: skip
@@ -64,7 +62,7 @@ class State(Fields):
     streams: tuple[_Stream, ...]
     """Device, inode and blocking mode of stdin, stdout and stderr; None for one that is closed."""
     values: tuple[Any, ...]
-    """Of _VALUES."""
+    """Of process_values."""
 
 
 def take() -> State:
@@ -76,7 +74,7 @@ def take() -> State:
     return State(
         floating, status, actions, [(action[0], action[1], action[17] & _FLAGS) for action in actions.values()],
         ffi.string(libc.setlocale(_LC_ALL, ffi.NULL)), _folder(), _limits(), (*map(getitimer, _TIMERS.values()),),
-        time.monotonic(), process_environment.read(), (*map(_stream, range(3)),), (*(read() for read, _ in _VALUES.values()),),
+        time.monotonic(), process_environment.read(), (*map(_stream, range(3)),), process_values.read(),
     )  # fmt: skip
 
 
@@ -104,7 +102,7 @@ def restore(before: State) -> list[str]:
     if now.status != before.status:
         changed += process_status.restore(before.status, now.status)
     if now.values != before.values:  # after the user, with whom the dumpable attribute goes
-        changed += _restore_values(before.values, now.values)
+        changed += process_values.restore(before.values, now.values)
     return changed
 
 
@@ -211,40 +209,6 @@ def _restore_streams(before: tuple[_Stream, ...], now: tuple[_Stream, ...]) -> l
             else:
                 os.set_blocking(number, was[2])
             changed.append(name)
-    return changed
-
-
-# -- single values -----------------------------------------------------------------------------------------------------
-
-
-def _alternate_stack() -> bytes:
-    stack = ffi.new("char[]", _STACK)
-    libc.sigaltstack(ffi.NULL, stack)
-    return ffi.buffer(stack)[:]  # type: ignore[no-any-return]
-
-
-_VALUES: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
-    "the niceness": (lambda: os.getpriority(0, 0), lambda was: os.setpriority(0, 0, was)),
-    "the locale of the thread": (lambda: libc.uselocale(ffi.NULL), libc.uselocale),
-    "the alternate signal stack": (_alternate_stack, lambda was: libc.sigaltstack(was, ffi.NULL)),
-    "the dumpable attribute": (
-        lambda: libc.prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0),
-        lambda was: libc.prctl(_PR_SET_DUMPABLE, was, 0, 0, 0),
-    ),
-}
-"""How each is read and put back; OSError if it can't be."""
-
-
-def _restore_values(before: tuple[Any, ...], now: tuple[Any, ...]) -> list[str]:
-    changed = []
-    for (name, (read, write)), was, is_ in zip(_VALUES.items(), before, now, strict=True):
-        if was != is_:
-            try:
-                write(was)
-            except OSError:
-                changed.append(name + CANNOT)
-            else:
-                changed.append(name if read() == was else name + CANNOT)
     return changed
 
 

@@ -32,6 +32,7 @@ def opens(subject: Subject) -> None:
 def state(subject: Subject) -> None:
     """Loading leaves the process as it was: signals, limits, timers, environment, streams, locale and more."""
     _check_fresh(subject)
+    timers = _timers()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", HardpointWarning)
         _ = subject.opened
@@ -39,6 +40,17 @@ def state(subject: Subject) -> None:
     if warning is not None:
         by_go = all(each.startswith(BY_GO) for each in warning.changed)  # in every plugin; it was put back
         raise (WarnedError if by_go else FailedError)(str(warning))
+    if _timers() != timers:
+        raise FailedError("it left a timer of timer_create(2), whose signal ends a process that does not expect it")
+
+
+def _timers() -> str:
+    """The timers of timer_create(2), by proc(5); a kernel need not tell them."""
+    try:
+        with open("/proc/self/timers", encoding="ascii") as timers:
+            return timers.read()
+    except OSError:
+        return ""
 
 
 @check("load.silent", needs=("load.opens",))
