@@ -718,7 +718,7 @@ def wait():
     go.wait()
     return take()
 process_state.take = wait
-thread = threading.Thread(target=hardpoint.load, args=({str(fresh(english, "one.so"))!r}, Greeter))
+thread = threading.Thread(target=hardpoint.load, args=({str(fresh(english, "one.so"))!r}, Greeter), daemon=True)
 thread.start()
 held.wait()
 process_state.take = take
@@ -832,7 +832,7 @@ def wait(*arguments):
     go.wait()
     return exchange(*arguments)
 Instance.exchange = wait
-thread = threading.Thread(target=hardpoint.reload, args=(plugin,))
+thread = threading.Thread(target=hardpoint.reload, args=(plugin,), daemon=True)
 thread.start()
 held.wait()
 Instance.exchange = exchange
