@@ -83,10 +83,11 @@ def load(
     others.
 
     The file that was checked is the file that is opened, even if another one takes its place meanwhile. What is left:
-    a library that needs or may ask for its own folder ($ORIGIN, dladdr, dlopen, dlinfo), which the dynamic linker opens
-    by its path, so that one put there in the microseconds before runs, and StaleError comes after; a file that is
-    rewritten in place, before that or at any time later, which can also crash the process; and the libraries that it
-    needs. `sha256` closes the first two, as the copy has neither a path nor writers.
+    a library that needs or may ask for its own folder ($ORIGIN, dladdr, dlopen, dlinfo), and any library where /proc is
+    closed, which the dynamic linker opens by its path, so that one put there in the microseconds before runs, and
+    StaleError comes after; a file that is rewritten in place, before that or at any time later, which can also crash
+    the process; and the libraries that it needs. `sha256` closes the first two, as the copy has neither a path nor
+    writers.
 
     What loading changes in the process, such as signal handlers, the signal mask, limits, timers or the environment, is
     put back as far as possible, and named in a HardpointWarning.
