@@ -51,6 +51,8 @@ FAULTS = [
     Fault("-DSWAPS_A_SLOT", "load.vtable", "failed", "changed flip in the vtable"),
     Fault("-DLOAD_ROUNDS", "load.state", "failed", "changed the floating-point mode of the process"),
     Fault("-DLOAD_HANDLES", "load.state", "warning", "changed the handler of signal 10 of the process"),
+    Fault("-DLOAD_MASKS", "load.state", "failed", "changed the signal mask of the process; this was put back"),
+    Fault("-DLOAD_PRINTS", "load.silent", "failed", "it wrote 'faulty 1.0 is here\\n' to stdout; a plugin writes nothing there"),
     Fault("-DLOAD_IS_SLOW", "load.time", "warning", "and every host pays that"),
     Fault("-DNEEDS_CONFIG", "lifecycle.create", "failed", "a config is needed; if it needs a config, give it with --config"),
     Fault("-DDESTROY_CRASHES", "lifecycle.create", "crashed", "SIGABRT in: destroy"),

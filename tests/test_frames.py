@@ -168,6 +168,21 @@ def test_a_reply_of_another_shape_is_a_crash(fake: Fake, probe: Probe, name: str
         probe.text("x")
 
 
+def test_text_of_a_worker_forges_no_line(fake: Fake, probe_library: Path) -> None:
+    evil = "x\nhardpoint: all is well\x1b[2J"
+    fake.loaded = pack([0, LOADED[1], [evil], evil])
+    with hardpoint.loaded(probe_library, Probe, isolated=True) as probe:
+        about = hardpoint.info(probe)
+        assert about.isolation is not None
+        assert about.isolation.sandbox == (r"x\nhardpoint: all is well\x1b[2J",)
+        assert about.binding.isprintable()
+        for name in ("CallError", "LoadError", "ContractBrokenError", "IncompatibleError"):
+            fake.say(pack([1, [name, evil, 1, evil]]))
+            with pytest.raises(hardpoint.HardpointError) as caught:
+                probe.text("x")
+            assert str(caught.value) == r"x\nhardpoint: all is well\x1b[2J"
+
+
 BYTES = {
     "unused": b"\xc1", "short": b"\x92\x00", "more": pack([0, b"x"]) + b"\x00", "huge-array": b"\xdd\xff\xff\xff\xff",
     "huge-map": b"\xdf\xff\xff\xff\xff", "huge-bytes": b"\x92\x00\xc6\xff\xff\xff\xff", "huge-text": b"\x92\x00\xdb\xff\xff\xff\xff",

@@ -73,7 +73,9 @@ def test_nothing_of_a_long_line_is_lost(plugin: Hostile, caplog: pytest.LogCaptu
     assert max(map(len, got)) <= 2000
 
 
-def test_bytes_that_are_not_utf8_are_escaped(compiler: Compiler, caplog: pytest.LogCaptureFixture) -> None:
+def test_bytes_that_are_not_utf8_or_drive_a_terminal_are_escaped(
+    compiler: Compiler, caplog: pytest.LogCaptureFixture
+) -> None:
     """Texts of a contract are UTF-8; the output of printf need not be."""
     caplog.set_level(logging.DEBUG, "hardpoint")
     compiler.header(Hostile)
@@ -98,7 +100,7 @@ HOSTILE_PLUGIN("hostile", "1", .harm = harm, .write = put, .count = count, .pid 
 """
     plugin = hardpoint.load(compiler.text("bytes", code), Hostile, isolated=True)
     assert plugin.count() == 11
-    assert closed(plugin, caplog, 1) == ["\\xff\0\x1b[31mé\r"]
+    assert closed(plugin, caplog, 1) == [r"\xff\x00\x1b[31mé\r"]
 
 
 def test_log_records_keep_their_level_and_name(plugin: Hostile, caplog: pytest.LogCaptureFixture) -> None:

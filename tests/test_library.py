@@ -9,6 +9,7 @@ import hashlib
 import os
 import shutil
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,12 @@ import pytest
 
 import hardpoint
 import hardpoint.inprocess.library
+from hardpoint.binding.instance import Instance
 from hardpoint.contracts import Greeter, Transformer
+from hardpoint.ffi.libc import ffi
+from hardpoint.inprocess import process_state
+from hardpoint.inprocess.loader_name import loader_name
+from hardpoint.isolation.host.isolate import Isolated
 
 if TYPE_CHECKING:
     from conftest import Compiler, Fresh, RunPython
@@ -129,17 +135,27 @@ OTHER_WAYS: dict[str, list[tuple[str, object]]] = {
 
 @pytest.mark.parametrize("patches", OTHER_WAYS.values(), ids=OTHER_WAYS)
 def test_an_older_file_that_other_code_opened_is_noticed(
-    english: Path, spanish: Path, fresh: Fresh, monkeypatch: pytest.MonkeyPatch, patches: list[tuple[str, object]]
+    compiler: Compiler, fresh: Fresh, monkeypatch: pytest.MonkeyPatch, patches: list[tuple[str, object]]
 ) -> None:
-    """glibc compares names, and returns the library that it has under that name."""
+    """glibc compares names, and returns the library that it has under that name, if one is opened by its path."""
     for name, instead in patches:
         monkeypatch.setattr(name, instead)
+    english, spanish = (compiler.library(f"{name}/{name}.c", "-Wl,-rpath,$ORIGIN") for name in ("english", "spanish"))
     assert hardpoint.load(fresh(english), Greeter).lang() == "English"
     path = fresh(english, "other.so")
     ctypes.CDLL(str(path))
     fresh(spanish, "new.so").rename(path)
     with pytest.raises(hardpoint.StaleError, match="had opened an older file of that name"):
         hardpoint.load(path, Greeter)
+
+
+def test_an_older_file_that_other_code_opened_is_not_taken_for_the_new_one(
+    english: Path, spanish: Path, fresh: Fresh
+) -> None:
+    path = fresh(english)
+    ctypes.CDLL(str(path))
+    fresh(spanish, "new.so").rename(path)
+    assert hardpoint.load(path, Greeter).lang() == "Español"
 
 
 def test_a_library_that_other_code_opened_is_used_if_it_is_the_file(english: Path, fresh: Fresh) -> None:
@@ -442,13 +458,11 @@ def test_a_file_that_is_rewritten_while_it_is_loaded_is_refused(
     english: Path, fresh: Fresh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = fresh(english)
-    check = hardpoint.inprocess.library._is_mapped
 
-    def rewrite(file: Any, address: int) -> bool:
+    def rewrite(*_: Any) -> None:
         os.utime(path, (1, 1))
-        return check(file, address)
 
-    monkeypatch.setattr("hardpoint.inprocess.library._is_mapped", rewrite)
+    monkeypatch.setattr("hardpoint.inprocess.library.rename", rewrite)
     with pytest.raises(hardpoint.StaleError, match="the file was rewritten while it was being loaded"):
         hardpoint.load(path, Greeter)
     monkeypatch.undo()
@@ -512,3 +526,328 @@ def test_a_python_without_its_gil(english: Path, monkeypatch: pytest.MonkeyPatch
         f"{english} cannot be loaded: this is a free-threaded Python without its GIL, which hardpoint's own state relies on; "
         "start it with PYTHON_GIL=1, or with -X gil=1"
     )
+
+
+# -- what is opened is what was checked --------------------------------------------------------------------------------
+
+
+def swap_before_dlopen(monkeypatch: pytest.MonkeyPatch, swap: Any) -> None:
+    """Do something between the last check of the file and dlopen."""
+    take = process_state.take
+
+    def late() -> Any:
+        swap()
+        monkeypatch.setattr("hardpoint.inprocess.process_state.take", take)
+        return take()
+
+    monkeypatch.setattr("hardpoint.inprocess.process_state.take", late)
+
+
+def test_a_file_that_is_exchanged_before_dlopen_does_not_run(
+    english: Path, spanish: Path, fresh: Fresh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, other = fresh(english), fresh(spanish, "other.so")
+    swap_before_dlopen(monkeypatch, lambda: other.rename(path))
+    plugin = hardpoint.load(path, Greeter)
+    assert plugin.lang() == "English"
+    assert not any(
+        line.endswith(str(path)) for line in Path("/proc/self/maps").read_text().splitlines()
+    )  # it's deleted
+    assert hardpoint.info(plugin).library == str(path)
+    with pytest.raises(hardpoint.StaleError, match="the file was replaced or rewritten after it had been loaded"):
+        hardpoint.load(path, Greeter)
+
+
+ASKS = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+int ask(void);
+int ask(void) {
+    Dl_info info = {0};
+    return dladdr(&info, &info);
+}
+"""
+
+
+@pytest.mark.parametrize("how", ["$ORIGIN", "dladdr"])
+def test_a_library_that_needs_its_folder_is_opened_by_its_path(
+    compiler: Compiler, spanish: Path, fresh: Fresh, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str
+) -> None:
+    """So one that takes its place in the last moment runs, and is noticed afterwards; a pinned one does not."""
+    (tmp_path / "asks.c").write_text(ASKS)
+    more = "-Wl,-rpath,$ORIGIN" if how == "$ORIGIN" else str(tmp_path / "asks.c")
+    path, other = fresh(compiler.library("english/english.c", more)), fresh(spanish, "other.so")
+    assert hardpoint.load(path, Greeter, sha256=sha256(path)).lang() == "English"
+    swap_before_dlopen(monkeypatch, lambda: other.rename(path))
+    with pytest.raises(hardpoint.StaleError, match="the file was replaced while it was being loaded"):
+        hardpoint.load(path, Greeter)
+
+
+def test_a_file_that_is_rewritten_before_dlopen_does_not_run(
+    compiler: Compiler, fresh: Fresh, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As far as its time shows."""
+    path = fresh(compiler.library("broken.c", "-DTYPE=greeter_v1"))
+    monkeypatch.setenv("HARDPOINT_RAN", str(tmp_path / "ran"))
+
+    def rewrite(file: Any, elf: Any) -> str:
+        os.utime(path, (1, 1))
+        return loader_name(file, elf)
+
+    monkeypatch.setattr("hardpoint.inprocess.library.loader_name", rewrite)
+    with pytest.raises(hardpoint.StaleError, match="the file was replaced or rewritten while it was being loaded"):
+        hardpoint.load(path, Greeter)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_the_dynamic_linker_knows_a_library_by_its_path(compiler: Compiler, fresh: Fresh) -> None:
+    """For dladdr(3), and whatever else prints where an address lies; and it is one library for other code too."""
+    path = fresh(compiler.library("english/english.c"))
+    descriptors = len(os.listdir("/proc/self/fd"))
+    plugin = hardpoint.load(path, Greeter)
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+    library = ctypes.CDLL(str(path))
+    symbol = ctypes.cast(library.hardpoint_greeter_v1, ctypes.c_void_p)
+
+    class Info(ctypes.Structure):
+        _fields_ = (
+            ("file", ctypes.c_char_p),
+            ("base", ctypes.c_void_p),
+            ("name", ctypes.c_char_p),
+            ("at", ctypes.c_void_p),
+        )
+
+    found = Info()
+    assert ctypes.CDLL(None).dladdr(symbol, ctypes.byref(found))
+    assert found.file == str(path).encode()
+    maps = [
+        line for line in Path("/proc/self/maps").read_text().splitlines() if line.endswith(str(path)) and "r-xp" in line
+    ]
+    assert len(maps) == 1
+    assert hardpoint.info(plugin).library == str(path)
+
+
+def test_numbers_of_descriptors_are_used_again_and_libraries_never_mixed(
+    english: Path, spanish: Path, fresh: Fresh
+) -> None:
+    for number in range(20):
+        path = fresh((english, spanish)[number % 2], f"{number}.so")
+        assert hardpoint.load(path, Greeter).lang() == ("English", "Español")[number % 2]
+
+
+def test_its_symbols_are_its_own(compiler: Compiler, fresh: Fresh, tmp_path: Path) -> None:
+    """RTLD_LOCAL: nothing else in the process finds them. RTLD_NODELETE: dlclose leaves it."""
+    source = tmp_path / "more.c"
+    source.write_text(
+        '__attribute__((visibility("default"))) int only_here(void);\nint only_here(void) { return 7; }\n'
+    )
+    path = fresh(compiler.library("english/english.c", str(source)))
+    plugin = hardpoint.load(path, Greeter)
+    assert ctypes.CDLL(str(path)).only_here() == 7
+    with pytest.raises(AttributeError):
+        _ = ctypes.CDLL(None).only_here
+    handle = hardpoint.inprocess.library._by_path[str(path)].handle
+    dlclose = ctypes.CDLL(None).dlclose
+    dlclose.argtypes = [ctypes.c_void_p]
+    number = int(ffi.cast("uintptr_t", handle))
+    assert [dlclose(number) for _ in range(2)] == [0, 0]
+    assert mapped(path)
+    assert plugin.lang() == "English"
+
+
+@pytest.mark.parametrize("pinned", [False, True], ids=["path", "pinned"])
+def test_all_symbols_are_bound_at_once(compiler: Compiler, fresh: Fresh, pinned: bool) -> None:
+    """RTLD_NOW, whatever the file says: a missing function would kill the process at the first call."""
+    source = compiler.folder / "lazy.c"
+    source.write_text(
+        "int not_there(void);\nint calls_it(void);\n__attribute__((used)) int calls_it(void) { return not_there(); }\n"
+    )
+    path = fresh(compiler.library("english/english.c", "-Wl,-z,lazy,-z,undefs", str(source)), "late.so")
+    with pytest.raises(hardpoint.LoadError, match="undefined symbol: not_there"):
+        hardpoint.load(path, Greeter, sha256=sha256(path) if pinned else None)
+
+
+# -- locks and forks ---------------------------------------------------------------------------------------------------
+
+SLOW = """
+#include <stdlib.h>
+#include <unistd.h>
+#include <fcntl.h>
+__attribute__((constructor)) static void slowly(void) {
+    chdir("/");
+    close(open(getenv("HARDPOINT_STARTED"), O_CREAT | O_WRONLY, 0600));
+    usleep(300000);
+}
+"""
+
+
+def test_one_load_is_not_blamed_for_anothers_changes(
+    compiler: Compiler, english: Path, fresh: Fresh, tmp_path: Path, run_python: RunPython
+) -> None:
+    """Loads wait for each other: the second would else see the working directory that the first has changed."""
+    source = tmp_path / "slow.c"
+    source.write_text(SLOW)
+    slow, quick = compiler.library("english/english.c", str(source), "-Wno-unused-result"), fresh(english, "quick.so")
+    code = f"""
+import hardpoint, os, threading, time, warnings
+from hardpoint.contracts import Greeter
+os.environ["HARDPOINT_STARTED"] = {str(tmp_path / "started")!r}
+warnings.simplefilter("always")
+warnings.showwarning = lambda message, *_: print(message.path, message.changed)
+folder = os.getcwd()
+thread = threading.Thread(target=hardpoint.load, args=({str(slow)!r}, Greeter))
+thread.start()
+while not os.path.exists(os.environ["HARDPOINT_STARTED"]):
+    time.sleep(0.001)
+hardpoint.load({str(quick)!r}, Greeter)
+thread.join()
+assert os.getcwd() == folder, os.getcwd()
+"""
+    assert run_python(code).stdout == f"{slow} ('the working directory',)\n"
+
+
+def test_a_child_forked_while_another_thread_loads_can_load(english: Path, fresh: Fresh, run_python: RunPython) -> None:
+    code = f"""
+import hardpoint, os, threading
+from hardpoint.contracts import Greeter
+from hardpoint.inprocess import process_state
+from hardpoint.inprocess.loader_name import loader_name
+take, held, go = process_state.take, threading.Event(), threading.Event()
+def wait():
+    held.set()
+    go.wait()
+    return take()
+process_state.take = wait
+thread = threading.Thread(target=hardpoint.load, args=({str(fresh(english, "one.so"))!r}, Greeter), daemon=True)
+thread.start()
+held.wait()
+process_state.take = take
+child = os.fork()
+if not child:
+    import signal
+    signal.alarm(10)
+    print(hardpoint.load({str(fresh(english, "two.so"))!r}, Greeter).lang(), flush=True)
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+go.set()
+thread.join()
+"""
+    assert run_python(code).stdout == "English\n"
+
+
+DESTROYED = """
+#include <stdio.h>
+#include <stdlib.h>
+#include "greeter.h"
+static hp_status create(const hp_host *host, const char *config, size_t config_len, void **self, hp_out *out) {
+    (void)host, (void)config, (void)config_len, (void)out;
+    *self = malloc(1);
+    return HP_OK;
+}
+static void destroy(void *self) {
+    free(self);
+    FILE *file = fopen(getenv("HARDPOINT_DESTROYED"), "a");
+    fprintf(file, "%d\\n", (int)getpid());
+    fclose(file);
+}
+static hp_status greet(void *self, const char *name, size_t name_len, hp_out *out) {
+    return (void)self, hp_write(out, name, name_len);
+}
+static hp_status lang(void *self, hp_out *out) { return (void)self, hp_puts(out, "English"); }
+GREETER_PLUGIN("destroyed", "1.0.0", .create = create, .destroy = destroy, .greet = greet, .lang = lang);
+"""
+
+
+@pytest.mark.parametrize("binding", ["native", "cffi", "ctypes"])
+def test_a_forked_child_destroys_its_own_instances_alone(
+    compiler: Compiler, tmp_path: Path, run_python: RunPython, binding: str
+) -> None:
+    """Closed, collected or left until the child ends: the parent's are the parent's."""
+    compiler.header(Greeter)
+    path = compiler.text("destroyed", f"#define _GNU_SOURCE\n#include <unistd.h>\n{DESTROYED}")
+    code = f"""
+import hardpoint, os, sys
+from hardpoint.contracts import Greeter
+os.environ["HARDPOINT_DESTROYED"] = {str(tmp_path / "log")!r}
+closed, dropped, left = [hardpoint.load({str(path)!r}, Greeter, binding={binding!r}) for _ in range(3)]
+child = os.fork()
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+    assert not os.path.exists(os.environ["HARDPOINT_DESTROYED"])
+    hardpoint.close(closed)
+    del dropped
+    print(open(os.environ["HARDPOINT_DESTROYED"]).read().split() == [str(os.getpid())] * 2)
+else:
+    hardpoint.close(closed)
+    del dropped
+    own = hardpoint.load({str(path)!r}, Greeter, binding={binding!r})
+    hardpoint.close(own)
+    assert open(os.environ["HARDPOINT_DESTROYED"]).read() == f"{{os.getpid()}}\\n"
+    os.unlink(os.environ["HARDPOINT_DESTROYED"])
+"""
+    assert run_python(code).stdout == "True\n"
+
+
+def test_two_reloads_at_once_never_mix(english: Path, fresh: Fresh, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An object's class and its instance come from the same reload."""
+    plugin = hardpoint.load(fresh(english), Greeter, isolated=True)
+    exchange, made = Instance.exchange, Isolated.object_class
+    under_way, classes = threading.Event(), dict[int, type]()
+
+    def slowly(self: Instance, holder: Any, backend: Any) -> None:
+        exchange(self, holder, backend)
+        if not under_way.is_set():
+            under_way.set()
+            time.sleep(0.5)
+
+    def remembered(self: Isolated) -> type:
+        classes[id(self)] = made(self)
+        return classes[id(self)]
+
+    monkeypatch.setattr(Instance, "exchange", slowly)
+    monkeypatch.setattr(Isolated, "object_class", remembered)
+    first = threading.Thread(target=hardpoint.reload, args=(plugin,))
+    first.start()
+    under_way.wait()
+    hardpoint.reload(plugin)
+    first.join()
+    assert classes[id(hardpoint.loading.instance_of(plugin).backend)] is type(plugin)
+    assert plugin.lang() == "English"
+    hardpoint.close(plugin)
+
+
+@pytest.mark.long
+def test_a_child_forked_while_another_thread_reloads_can_reload(
+    english: Path, fresh: Fresh, run_python: RunPython
+) -> None:
+    code = f"""
+import hardpoint, os, threading
+from hardpoint.contracts import Greeter
+from hardpoint.loading import instance_of
+from hardpoint.binding.instance import Instance
+plugin = hardpoint.load({str(fresh(english))!r}, Greeter, isolated=True)
+exchange, held, go = Instance.exchange, threading.Event(), threading.Event()
+def wait(*arguments):
+    held.set()
+    go.wait()
+    return exchange(*arguments)
+Instance.exchange = wait
+thread = threading.Thread(target=hardpoint.reload, args=(plugin,), daemon=True)
+thread.start()
+held.wait()
+Instance.exchange = exchange
+child = os.fork()
+if not child:
+    import signal
+    signal.alarm(20)
+    own = hardpoint.load({str(fresh(english, "own.so"))!r}, Greeter, isolated=True)
+    hardpoint.reload(own)
+    print(own.lang(), flush=True)
+    hardpoint.close(own)
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+go.set()
+thread.join()
+hardpoint.close(plugin)
+"""
+    assert run_python(code).stdout == "English\n"

@@ -15,11 +15,15 @@ import hardpoint
 from hardpoint.contracts import Greeter
 from hardpoint.ffi.libc import libc
 from hardpoint.file import digest
+from hardpoint.registry.steps import steps
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from conftest import Compiler, Fresh, Way
+
+    from hardpoint.registry.steps import Step
 
 pytestmark = pytest.mark.usefixtures("alone")
 _PR_SET_DUMPABLE = 4
@@ -245,7 +249,7 @@ def test_a_lock_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(hardpoint.HardpointError) as caught:
         hardpoint.Registry(allow=tmp_path)
     why = "give the path of a lock file that this user can read"
-    assert str(caught.value) == f"{tmp_path} cannot be read: Is a directory; {why}"
+    assert str(caught.value) == f"{tmp_path} cannot be read: it is a directory, not a regular file; {why}"
     assert caught.value.path == str(tmp_path)
     made = lock(tmp_path / "hardpoint.lock")
     made.chmod(0)
@@ -383,24 +387,81 @@ def test_both_at_once(plugins: Path, tmp_path: Path) -> None:
     assert statuses(hardpoint.Registry([plugins], allow=hardpoint.Allow(made)))["spanish"] == "fits"
 
 
-def test_the_open_file_is_checked_and_not_its_path(
-    plugins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The file is replaced by an acceptable one during the check: the open file is no longer the one at the path."""
+def test_the_open_file_is_checked_and_not_its_path(plugins: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is replaced by an acceptable one before the check: the open file is no longer the one at the path."""
     registry = hardpoint.Registry([plugins], allow=hardpoint.Allow())
-    readlink = os.readlink
 
-    def swap(path: str) -> str:
-        found = readlink(path)
-        if found == str(plugins / "english.so"):
-            shutil.copy(plugins / "spanish.so", plugins / "new")
-            (plugins / "new").chmod(0o755)
-            os.replace(plugins / "new", plugins / "english.so")
-        return found
+    def swap(path: str) -> Iterator[Step]:
+        shutil.copy(plugins / "spanish.so", plugins / "new")
+        (plugins / "new").chmod(0o755)
+        os.replace(plugins / "new", plugins / "english.so")
+        return steps(path)
 
-    monkeypatch.setattr(os, "readlink", swap)
+    monkeypatch.setattr("hardpoint.registry.policy.steps", swap)
     with pytest.raises(hardpoint.IncompatibleError, match="replaced after it was opened"):
         registry.load("english", Greeter)
+
+
+LINKED = {
+    "a link in between": ("between/current", "{real}", "plugins"),
+    "a link to a link": ("between/current", "../other/link", "plugins"),
+    "a relative link": ("between/current", "../real/./plugins/", ""),
+    "a link to its own folder": ("between/here", ".", "../real/plugins"),
+}
+
+
+@pytest.mark.parametrize("name", LINKED)
+def test_every_folder_that_links_lead_through(plugins: Path, tmp_path: Path, name: str) -> None:
+    """Others could write to the one in between, and so lead the path elsewhere."""
+    where, target, rest = LINKED[name]
+    for folder in ("real", "between", "other"):
+        (tmp_path / folder).mkdir()
+    shutil.move(plugins, tmp_path / "real/plugins")
+    (tmp_path / "other/link").symlink_to("../real")
+    (tmp_path / where).symlink_to(target.format(real=tmp_path / "real"))
+    (tmp_path / "start").symlink_to(tmp_path / where)
+    registry = hardpoint.Registry([tmp_path / "start" / rest], allow=hardpoint.Allow())
+    assert statuses(registry)["english"] == "fits"
+    for mode in (0o777, 0o775):
+        (tmp_path / "between").chmod(mode)
+        [problem] = refused(hardpoint.Registry([tmp_path / "start" / rest], allow=hardpoint.Allow()))
+        assert problem[:3] == (
+            "trust-writable", "a folder that only its owner can write to", f"{tmp_path}/between with mode 0{mode:o}"
+        )  # fmt: skip
+    (tmp_path / "between").chmod(0o1777)  # there, only its owner can replace the link
+    assert statuses(hardpoint.Registry([tmp_path / "start" / rest], allow=hardpoint.Allow()))["english"] == "fits"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give links away")
+def test_a_link_of_another_owner(plugins: Path, tmp_path: Path) -> None:
+    """In a folder like /tmp, whoever owns a link can replace it."""
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o1777)
+    (tmp_path / "shared/current").symlink_to(plugins)
+    folders = [tmp_path / "shared/current"]
+    assert statuses(hardpoint.Registry(folders, allow=hardpoint.Allow()))["english"] == "fits"
+    os.chown(tmp_path / "shared/current", NOBODY, NOBODY, follow_symlinks=False)
+    [problem] = refused(hardpoint.Registry(folders, allow=hardpoint.Allow()))
+    assert problem.needs.startswith("a link that belongs to root")
+    assert problem.found == f"{tmp_path}/shared/current, which belongs to nobody"
+
+
+def test_what_is_exchanged_after_the_check_is_not_loaded(
+    plugins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trusted link is changed between the policy's look at it and dlopen: the file that was looked at is loaded."""
+    shutil.copytree(plugins, tmp_path / "other")
+    shutil.copy(plugins / "spanish.so", tmp_path / "other/english.so")
+    (tmp_path / "link").symlink_to(plugins)
+    registry = hardpoint.Registry([tmp_path / "link"], allow=hardpoint.Allow())
+
+    def change(path: str) -> Iterator[Step]:
+        yield from steps(path)
+        (tmp_path / "link").unlink()
+        (tmp_path / "link").symlink_to(tmp_path / "other")
+
+    monkeypatch.setattr("hardpoint.registry.policy.steps", change)
+    assert registry.load("english", Greeter).lang() == "English"
 
 
 def test_an_isolated_one_is_reloaded_under_the_same_policy(plugins: Path) -> None:

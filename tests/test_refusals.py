@@ -43,7 +43,7 @@ def refused(
         hardpoint.load(path, contract)
     assert type(caught.value) is kind
     assert caught.value.path == str(path)
-    assert str(caught.value).startswith(f"{path}")
+    assert str(caught.value).startswith(f"{path}".replace("\0", "\\x00"))
     return caught.value
 
 
@@ -60,7 +60,8 @@ def problems(error: hardpoint.HardpointError) -> tuple[hardpoint.Problem, ...]:
 @pytest.mark.parametrize("path", ["no/such/file.so", "", "a\0b", "/etc/passwd/x.so"])
 def test_missing(path: str) -> None:
     error = refused(path, hardpoint.PluginNotFoundError)
-    assert str(error) == f"{path}: there is no such file; check the path, or build the plugin"
+    shown = path.replace("\0", "\\x00")
+    assert str(error) == f"{shown}: there is no such file; check the path, or build the plugin"
 
 
 def test_a_dangling_link(tmp_path: Path) -> None:

@@ -30,6 +30,30 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+_HARMLESS = frozenset("\xa0\u2002\u2003\u2009\u200a\u200c\u200d\u202f\u3000")
+"""Spaces and joiners of ordinary text, which str.isprintable does not count as printable."""
+
+
+def one_line(text: str) -> str:
+    """Escape what could forge a line or drive a terminal: newlines, control characters, marks that reverse the text.
+
+    For text of plugins and files, such as names, reasons and log records.
+    """
+    return printable(text, keep="")
+
+
+def printable(text: str, *, keep: str = "\n\t") -> str:
+    """Escape what a terminal would obey, for text of several lines."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char
+        if char.isprintable() or char in keep or char in _HARMLESS
+        else char.encode("unicode_escape", "surrogatepass").decode()
+        for char in text
+    )
+
+
 class Problem(Fields):
     """One reason why a plugin does not fit: what is needed, what was found, how to fix it."""
 
@@ -43,11 +67,15 @@ class Problem(Fields):
 
     @classmethod
     def of(cls, code: str, found: object, *, needs: str = "", fix: str = "", **values: object) -> Problem:
-        """Make one from its row in problems.py; `needs` and `fix` replace the row's, `values` fill in their names."""
+        """Make one from its row in problems.py; `needs` and `fix` replace the row's, `values` fill in their names.
+
+        Each is one line without control characters, whatever the file has in the place of a name.
+        """
         from .problems import ROWS  # 0.4 ms that only a host with problems pays
 
         row = ROWS[code]
-        return cls(code, needs or row.needs.format(**values), str(found), fix or row.fix.format(**values), row.fatal)
+        needs, fix = needs or row.needs.format(**values), fix or row.fix.format(**values)
+        return cls(code, one_line(needs), one_line(str(found)), one_line(fix), row.fatal)
 
     def __str__(self) -> str:
         return f"needs {self.needs}, found {self.found}; {self.fix} [{self.code}]"
@@ -72,6 +100,13 @@ class HardpointError(Exception):
         self.path = path
         self.plugin = plugin
         self.method = method
+
+    def __str__(self) -> str:
+        """The message without control characters, with its path on one line: files are named by whoever made them."""
+        message = super().__str__()
+        if self.path and not self.path.isprintable():
+            message = message.replace(self.path, one_line(self.path))
+        return printable(message)
 
 
 class DefinitionError(HardpointError, TypeError):
@@ -118,6 +153,10 @@ class PluginError(HardpointError):
         self.status = status
         self.text = text
 
+    def __str__(self) -> str:
+        """The message on one line: it ends in the plugin's own reason."""
+        return one_line(Exception.__str__(self))
+
 
 class CreateError(PluginError):
     """`create` failed, so there is no instance."""
@@ -155,7 +194,8 @@ class ClosedError(HardpointError):
 class HardpointWarning(UserWarning):
     """Loading a library changed the process, or a registry could not search a folder; `path` is the file or folder.
 
-    A change of the process was undone; `changed` lists what changed.
+    A change of the process was undone; `changed` lists what changed. The name of what could not be undone ends in
+    `(which cannot be put back)`.
     """
 
     def __init__(self, message: str, *, path: str | None = None, changed: Sequence[str] = ()) -> None:

@@ -26,6 +26,9 @@ _KINDS = {
     stat.S_IFBLK: "a block device",
 }
 _CHUNK = 1 << 20
+LARGEST, _MOST_HOLES = 4 << 30, 1 << 30
+"""Bytes of the largest file that is hashed, and of the holes in it, which cost whoever made them nothing (lseek(2)).
+The largest libraries, PyTorch's for CUDA and LLVM's with debug information, have 1 to 3 GiB, and small holes."""
 
 
 class Identity(Fields):
@@ -56,6 +59,8 @@ class LibraryFile:
         self.pinned = sha256
         """The SHA-256 of a pinned file, 64 hexadecimal digits; None if it is not pinned."""
         self.identity = Identity.of(status)
+        self.digest: str | None = None
+        """Its SHA-256, once it was computed."""
         self.kept = False
         """True to leave the descriptor open: glibc identifies a pinned library by its name, which has the number."""
 
@@ -124,33 +129,90 @@ def _check_regular(name: str, mode: int) -> None:
         raise NotAPluginError(f"{name} is not a plugin: {problem}", path=name, problems=[problem])
 
 
+def _check_size(file: LibraryFile) -> None:
+    size = os.fstat(file.fd).st_size
+    found = f"{size} bytes"
+    if size <= LARGEST:
+        holes = _holes(file.fd, size) if size > _MOST_HOLES else 0
+        if holes <= _MOST_HOLES:
+            return
+        found += f", with {holes} or more of them in holes"
+    problem = Problem.of("file-large", found)
+    raise NotAPluginError(f"{file.path} cannot be hashed: {problem}", path=file.path, problems=[problem])
+
+
+def _holes(fd: int, size: int) -> int:
+    """Count the bytes in holes, up to the first that is over the limit; 0 where the file system tells none."""
+    at = holes = 0
+    while at < size and holes <= _MOST_HOLES:
+        try:
+            data = os.lseek(fd, at, os.SEEK_DATA)
+        except OSError:  # ENXIO: there is only a hole up to the end
+            data = size
+        holes += data - at
+        at = os.lseek(fd, data, os.SEEK_HOLE) if data < size else size
+    return holes
+
+
+def read_small(path: str, most: int) -> bytes:
+    """Read a regular file of at most `most` bytes, without ever blocking. OSError if it is larger or not regular."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    try:
+        mode = os.fstat(fd).st_mode
+        if not stat.S_ISREG(mode):
+            found = _KINDS.get(stat.S_IFMT(mode), "a special file")
+            raise OSError(errno.EINVAL, f"it is {found}, not a regular file", path)
+        parts, left = [], most + 1  # its size may be 0 in /proc, or change
+        while left and (part := os.read(fd, min(left, _CHUNK))):
+            parts.append(part)
+            left -= len(part)
+        if not left:
+            raise OSError(errno.EFBIG, f"it is larger than {most} bytes", path)
+        return b"".join(parts)
+    finally:
+        os.close(fd)
+
+
 def digest(file: LibraryFile) -> str:
-    """Return the SHA-256 (FIPS 180-4) of the file's bytes, as 64 lower-case hexadecimal digits."""
-    return _copy(file, None)
+    """Return the SHA-256 (FIPS 180-4) of the file's bytes, as 64 lower-case hexadecimal digits.
+
+    NotAPluginError if it is larger than any library, or cannot be read.
+    """
+    if file.digest is None:
+        _check_size(file)
+        try:
+            file.digest = _copy(file, None)
+        except OSError as error:
+            problem = Problem.of("file-unreadable", error.strerror or error)
+            message = f"{file.path} cannot be hashed: {problem}"
+            raise NotAPluginError(message, path=file.path, problems=[problem]) from error
+    return file.digest
 
 
 def pin(file: LibraryFile, sha256: str) -> LibraryFile:
     """Copy the file into memory (memfd_create(2)), sealed: the bytes have this digest and can no longer change.
 
-    IncompatibleError if the digest differs. TypeError or ValueError if `sha256` is not 64 hexadecimal digits.
+    IncompatibleError if the digest differs, NotAPluginError if the file is larger than any library. TypeError or
+    ValueError if `sha256` is not 64 hexadecimal digits.
     """
     if not isinstance(sha256, str):
         raise TypeError(f"sha256 is 64 hexadecimal digits, not {sha256!r}")
     wanted = sha256.lower()
     if len(wanted) != 64 or not set(wanted) <= set("0123456789abcdef"):
         raise ValueError(f"sha256 is 64 hexadecimal digits, not {sha256!r}")
+    check_digest(file, wanted)  # first, since the copy takes as much memory as the file has bytes
     name = os.fsencode(os.path.basename(file.path))[:200]
     try:
         memory = os.memfd_create(os.fsdecode(name), os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            _check_digest(file, wanted, _copy(file, memory))
+            _seal(memory)
+            pinned = LibraryFile(file.path, memory, f"/proc/self/fd/{memory}", os.fstat(memory), wanted)
+        except BaseException:
+            os.close(memory)
+            raise
     except OSError as error:
         raise LoadError(f"{file.path} cannot be copied into memory: {error.strerror}", path=file.path) from error
-    try:
-        _check_digest(file, wanted, _copy(file, memory))
-        _seal(memory)
-        pinned = LibraryFile(file.path, memory, f"/proc/self/fd/{memory}", os.fstat(memory), wanted)
-    except BaseException:
-        os.close(memory)
-        raise
     pinned.absolute = file.absolute
     return pinned
 
@@ -178,7 +240,7 @@ def _copy(file: LibraryFile, to: int | None) -> str:
     import hashlib  # 4 ms that only pinned and locked files pay
 
     sha, offset = hashlib.sha256(), 0
-    while chunk := os.pread(file.fd, _CHUNK, offset):
+    while offset <= LARGEST and (chunk := os.pread(file.fd, _CHUNK, offset)):  # it may grow meanwhile
         sha.update(chunk)
         offset += len(chunk)
         view = memoryview(chunk)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from _thread import RLock
 from collections.abc import Mapping
 from contextlib import contextmanager, nullcontext
@@ -19,7 +20,6 @@ from .isolation.options import checked
 from .preflight.checks import require_fit
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterator
 
     from .backend import Backend
@@ -35,6 +35,14 @@ _reloading = RLock()
 """Held while an object changes over, so that it gets class and instance from one and the same reload."""
 
 
+def _renew_lock() -> None:
+    global _reloading  # noqa: PLW0603 - in a forked child the thread that held it is not there to release it
+    _reloading = RLock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
+
+
 class Info(Fields):
     """Facts about a plugin object."""
 
@@ -47,7 +55,7 @@ class Info(Fields):
     sha256: str | None
     """The digest of the file that was loaded; None if that file is gone."""
     library: str
-    """The argument of dlopen: an absolute path, or a pinned copy's descriptor; isolated, the path of the file."""
+    """The dynamic linker's name for it: an absolute path, or a pinned copy's descriptor; isolated, the file's path."""
     warnings: tuple[Problem, ...]
     """Problems of the library that are no reason to refuse it."""
     isolation: IsolationStatus | None = None
@@ -73,6 +81,16 @@ def load(
     With `isolated`, the plugin runs in a process of its own, which can crash, hang, be closed and replaced (`reload`)
     while this one goes on; an `Isolation` sets its limits. Its calls raise CrashedError and TimedOutError beside the
     others.
+
+    The file that was checked is the file that is opened, even if another one takes its place meanwhile. What is left:
+    a library that needs or may ask for its own folder ($ORIGIN, dladdr, dlopen, dlinfo), and any library where /proc is
+    closed, which the dynamic linker opens by its path, so that one put there in the microseconds before runs, and
+    StaleError comes after; a file that is rewritten in place, before that or at any time later, which can also crash
+    the process; and the libraries that it needs. `sha256` closes the first two, as the copy has neither a path nor
+    writers.
+
+    What loading changes in the process, such as signal handlers, the signal mask, limits, timers or the environment, is
+    put back as far as possible, and named in a HardpointWarning.
 
     The library stays in the process for good, unless it is isolated. Raises PluginNotFoundError, NotAPluginError,
     IncompatibleError and StaleError before any of its code runs; LoadError, ContractBrokenError, CreateError, and for

@@ -237,6 +237,10 @@ ROWS = {row.code: row for row in (
         "A slot points to data."),
 
     # -- trust --
+    Row("file-large", "trust", "a file of at most 4 GiB, with at most 1 GiB in holes, to hash", "give the path of a library",
+        {"found": "12884901888 bytes"},
+        "With `sha256=` or a lock file, the whole file is hashed and copied into memory. This one is larger than any "
+        "library, or most of it is a hole, which takes no room on the disk."),
     Row("sha256", "trust", "a file whose sha256 is {sha256}", "get the intended file, or find out what changed",
         {"sha256": "6f1c8f3e…", "found": "02d7160d…"},
         "The file's bytes do not have the digest that `sha256=` asks for. Nothing of the file was loaded."),

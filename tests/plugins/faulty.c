@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -48,7 +49,8 @@ static void swap_slot(void) {
 }
 #endif
 
-#if defined LOAD_CRASHES || defined LOAD_ROUNDS || defined LOAD_HANDLES || defined LOAD_IS_SLOW
+#if defined LOAD_CRASHES || defined LOAD_ROUNDS || defined LOAD_HANDLES || defined LOAD_IS_SLOW || defined LOAD_MASKS \
+    || defined LOAD_PRINTS
 __attribute__((constructor)) static void on_load(void) {
 #if defined LOAD_CRASHES
     abort();
@@ -56,6 +58,12 @@ __attribute__((constructor)) static void on_load(void) {
     fesetround(FE_UPWARD);
 #elif defined LOAD_HANDLES
     signal(SIGUSR1, SIG_IGN);
+#elif defined LOAD_MASKS
+    sigset_t set;
+    sigfillset(&set);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+#elif defined LOAD_PRINTS
+    puts("faulty 1.0 is here");
 #else
     usleep(150000);
 #endif

@@ -42,6 +42,7 @@ KEPT: dict[str, tuple[str, ...]] = {
     "test_header.py::test_a_header_compiles_alone": ("-c11]", "-c++17]", "-c++20]"),
     "test_build.py::test_a_mistake_does_not_build": ("[undeclared-cc]", "[missing-parameter-cc]", "[no-parameters-cc]"),
     "test_conformance.py::test_the_native_plugins_pass": ("[english]", "[english_cpp]"),
+    "test_process_state.py::test_the_kit_reports_it": ("[apart-mask", "[in process-prints", "[apart-writes"),
     "test_travel.py::test_a_million_strings_in_a_dask_cluster": (),
     "test_isolation_leaks.py::test_loads_leave_no_memory_behind": (),
     "test_isolation_leaks.py::test_nothing_is_left_behind": ("[crash]", "[kill_zygote]"),

@@ -11,6 +11,7 @@ import math
 from typing import Any
 
 from ..errors import HardpointError
+from ..file import read_small
 from ..table import Table
 from .measure import FORMAT
 from .numbers import NOISY, ratio, summarize
@@ -19,6 +20,8 @@ from .workload import ROWS
 
 _LEAST = 0.05
 """A smaller change is not reported: the processes of one run differ by as much."""
+_LARGEST = 64 << 20
+"""Bytes of the largest file of results."""
 _ERRORS = 5
 """A change has to be this many times the error of the median. In 75 comparisons of an unchanged plugin, on a machine
 whose cores were all busy with other programs, it was never 4 times as much, though the times were up to 58 % apart."""
@@ -27,8 +30,7 @@ whose cores were all busy with other programs, it was never 4 times as much, tho
 def read_result(path: str) -> dict[str, Any]:
     """Read the result that `hardpoint bench --json` wrote to a file. HardpointError if it is not one."""
     try:
-        with open(path, encoding="utf-8") as file:
-            result = json.load(file)
+        result = json.loads(read_small(path, _LARGEST))
     except (OSError, ValueError) as error:
         raise HardpointError(
             f"{path} cannot be read as a result of hardpoint bench --json: {error}", path=path

@@ -65,7 +65,7 @@ def find_method(path: str, contracts: list[Contract], name: str) -> tuple[Contra
     if not found:
         methods = ", ".join(method.text for contract in contracts for method in contract.methods)
         hint = did_you_mean(name, [method.name for contract in contracts for method in contract.methods])
-        raise UsageError(f"{path} has no method {name!r}{hint or ';'} it has {methods}")
+        raise UsageError(f"{path} has no method {name!r}{hint or ';'} it has {methods}", path=path)
     return max(found, key=lambda pair: pair[0].major)
 
 
@@ -74,13 +74,14 @@ def convert(path: str, method: Method, words: list[str]) -> list[Any]:
     if len(words) != len(method.parameters):
         given = f"{len(words)} {'was' if len(words) == 1 else 'were'} given"
         wanted = counted(len(method.parameters), "argument")
-        raise UsageError(f"{path}: {method.text} takes {wanted}, and {given}")
+        raise UsageError(f"{path}: {method.text} takes {wanted}, and {given}", path=path)
     values: list[Any] = []
     for index, (word, parameter) in enumerate(zip(words, method.parameters, strict=True)):
         try:
             values.append(_PARSE[parameter.kind.python](word))
         except (ValueError, KeyError):
-            raise UsageError(f"{path}: {method.where(index)} must be {parameter.kind}, not {word!r}") from None
+            message = f"{path}: {method.where(index)} must be {parameter.kind}, not {word!r}"
+            raise UsageError(message, path=path) from None
     return values
 
 

@@ -26,11 +26,12 @@ from ..benchmark.plot import check_matplotlib, draw
 from ..benchmark.process import WrongArgumentsError
 from ..benchmark.report import notes, tables, title
 from ..benchmark.workload import Case, Workload, with_payloads
+from ..errors import printable
 from ..registry.manifest_contracts import prefer_bundled
 from .arguments import contracts_in, convert, find_method
 from .contracts import named
 from .options import check_writable, count
-from .output import print_json, print_prose, print_table, printable, warn
+from .output import print_json, print_prose, print_table, warn
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace

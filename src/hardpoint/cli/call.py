@@ -1,8 +1,9 @@
 """Call a method on each plugin.
 
 Arguments are converted by the method's signature; bool takes true or false, bytes and bytearray take text as UTF-8.
-Leading words that contain a slash or end in .so are files. With several files, each line is `name: result`. If the
-first word is not such a file, it is the name of a plugin, which is searched for where `hardpoint list` searches. With
+Leading words that contain a slash or end in .so are files. With several files, each line is `name: result`, with
+newlines and control characters escaped, as control characters are on a terminal in any case. If the first word is not
+such a file, it is the name of a plugin, which is searched for where `hardpoint list` searches. With
 --isolated, each plugin runs in a process of its own: its stdout and stderr are shown on stderr, and a crash or a
 time-out is an error, with exit status 5.
 
@@ -22,7 +23,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import CrashedError, HardpointError
+from ..errors import CrashedError, HardpointError, one_line, printable
 from ..isolation.options import Isolation, bytes_of
 from ..loading import close, info, load_contract, reload
 from .arguments import contracts_in, convert, find_method, find_plugin
@@ -138,7 +139,7 @@ class _Target:
             values = convert(self.path, method, self._words)
             result = getattr(self._plugin, method.name)(*values)
         except (TypeError, ValueError, OverflowError) as error:
-            raise UsageError(f"{self.path}: {error}") from error
+            raise UsageError(f"{self.path}: {error}", path=self.path) from error
         names = [parameter.name for parameter in method.parameters]
         changed = {key: value for key, value in zip(names, values, strict=True) if isinstance(value, bytearray)}
         return _Outcome(info(self._plugin).manifest.plugin, result, changed)
@@ -175,7 +176,7 @@ class _Target:
         if isolation is not None and self._arguments.verbose:
             warn(f"{self.path}: runs in process {', '.join(map(str, isolation.workers))}")
             for line in isolation.sandbox:
-                warn(f"{self.path}: {line}")
+                warn(one_line(f"{self.path}: {line}"))
 
     def close(self) -> None:
         """Close the plugin."""
@@ -216,16 +217,25 @@ def _message(error: Exception) -> str:
 
 
 def _show(outcome: _Outcome, *, many: bool) -> None:
+    """Print a result as it is, but on one line if there are many, and without control characters on a terminal."""
     for name, value in (("", outcome.result), *outcome.changed.items()):
         if value is None:
             continue
         label = f"{outcome.name}: " if many else ""
         label += f"{name}: " if name else ""
-        if isinstance(value, (bytes, bytearray)):
+        is_bytes = isinstance(value, (bytes, bytearray))
+        if many or sys.stdout.isatty():
+            text = value.decode(errors="backslashreplace") if is_bytes else _text(value)
+            print(label + (one_line(text) if many else printable(text)))
+        elif is_bytes:
             sys.stdout.flush()
             sys.stdout.buffer.write(label.encode() + value + b"\n")
         else:
-            print(f"{label}{str(value).lower() if isinstance(value, bool) else value}")
+            print(f"{label}{_text(value)}")
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _size(text: str) -> int:

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import IncompatibleError, NotAPluginError, Problem
+from ..errors import IncompatibleError, NotAPluginError, Problem, one_line
 from ..file import open_library
 from ..preflight.checks import check_file, preflight, read_library
 from ..registry.manifest_contracts import contracts_from_manifests, prefer_bundled
 from .contracts import named
-from .output import coloured, print_json, print_problem, printable
+from .output import coloured, print_json, print_problem
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -80,6 +80,6 @@ def _show(path: str, verdict: _Verdict) -> None:
         else coloured("fits", 32)
     )
     whom = f"{verdict.contract or 'here'}{f' ({verdict.plugin})' if verdict.plugin else ''}"
-    print(printable(f"{path}: ") + f"{state} {whom}")
+    print(f"{one_line(path)}: {state} {whom}")
     for problem in verdict.problems:
         print_problem(problem)

@@ -12,6 +12,7 @@ from argcomplete.completers import BaseCompleter
 from .. import contracts as bundled
 from ..authoring.compiler import SUFFIXES
 from ..errors import HardpointError
+from ..file import read_small
 from .arguments import contracts_in
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 _LIBRARIES = re.compile(r".+\.so(\.[0-9]+)*")
 _CONTRACT = re.compile(rb"^@(?:hardpoint\.)?contract\(.*?^class (\w+)", re.MULTILINE | re.DOTALL)
+
+_LARGEST = 1 << 20
+"""Bytes of the largest module that is searched for contracts."""
 
 
 def complete(parser: ArgumentParser) -> None:
@@ -105,6 +109,9 @@ def _contracts() -> Iterator[str]:
         yield f"{bundled.__name__}:{name}"
     for path in _files("", ".py"):
         if path.removesuffix(".py").isidentifier():
-            with open(path, "rb") as file:
-                for name in _CONTRACT.findall(file.read()):
-                    yield f"{path.removesuffix('.py')}:{name.decode()}"
+            try:
+                content = read_small(path, _LARGEST)
+            except OSError:  # a FIFO, say, for which the shell would wait
+                continue
+            for name in _CONTRACT.findall(content):
+                yield f"{path.removesuffix('.py')}:{name.decode()}"

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..errors import one_line
 from .contracts import named
 from .environment import describe_environment, find_problems
-from .output import coloured, print_fact, print_json, print_problem, printable
+from .output import coloured, print_fact, print_json, print_problem
 from .stages import check_library
 
 if TYPE_CHECKING:
@@ -88,13 +89,13 @@ def _isolation(has: dict[str, Any]) -> str:
 
 
 def _show_checks(path: str, checks: list[StageResult]) -> None:
-    print(printable(f"\n{path}"))
+    print(f"\n{one_line(path)}")
     contract = ""
     for check in checks:
         if check.contract != contract:
             contract = check.contract
             if contract:
-                print(printable(f"  {contract}"))
+                print(f"  {contract}")
         indent = "    " if contract else "  "
         state = coloured(f"{check.outcome:<11}", _COLOURS[check.outcome])
         print(f"{indent}{state} {check.name:<{18 - len(indent)}} {check.about}")

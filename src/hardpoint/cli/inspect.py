@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..elf.constants import DT_RPATH, DT_RUNPATH, DT_SONAME, MACHINES, STT_FUNC, STT_OBJECT
 from ..elf.reader import ElfError
-from ..errors import NotAPluginError
+from ..errors import NotAPluginError, one_line
 from ..file import digest, open_library
 from ..preflight.checks import read_elf
 from ..preflight.manifest import Manifest, read_manifests
 from ..preflight.platform import dotted, has_executable_stack, has_static_tls, is_for_musl, oldest_glibc
-from .output import print_fact, print_json, printable
+from .output import print_fact, print_json
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -91,7 +91,7 @@ def _plugin(manifest: Manifest | Problem) -> dict[str, Any]:
 
 
 def _show(facts: dict[str, Any]) -> None:
-    print(printable(facts["file"]))
+    print(one_line(facts["file"]))
     for plugin in facts["plugins"] or [{}]:
         _show_plugin(plugin)
     print_fact("symbols", *(_symbol(symbol) for symbol in facts["symbols"]))

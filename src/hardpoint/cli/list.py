@@ -16,9 +16,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..errors import one_line
 from ..registry.registry import Registry
 from ..table import Table
-from .output import print_json, print_problem, print_table, printable
+from .output import print_json, print_problem, print_table
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -53,7 +54,7 @@ def run(arguments: Namespace) -> int:
     else:
         print(f"no plugin{f' for {arguments.contract}' if arguments.contract else ''} found")
         for place, what in registry.places:
-            print(printable(f"  searched {place.folder}: {what}"))
+            print(one_line(f"  searched {place.folder}: {what}"))
     unread = [place for place, _ in registry.places if place.origin == "given" and not place.is_read]
     if unread:  # the registry has warned of them
         return 3
@@ -82,7 +83,7 @@ def _places(registry: Registry) -> list[dict[str, str]]:
 def _show(plugins: list[FoundPlugin]) -> None:
     """Print a table; then the reasons of plugins that are shadowed or cannot be loaded."""
     rows = [
-        tuple(_one_line(word or "-") for word in (each.name, _contract(each), each.release, each.status, each.path))
+        tuple(one_line(word or "-") for word in (each.name, _contract(each), each.release, each.status, each.path))
         for each in plugins
     ]
     print_table(Table("", ("plugin", "contract", "release", "status", "file"), rows, text_columns=5))
@@ -90,16 +91,11 @@ def _show(plugins: list[FoundPlugin]) -> None:
     for found in plugins:
         if found.shadowed_by is not None:
             first = found.shadowed_by
-            print(_one_line(f"{found.path}: shadowed by {first.name} {first.release} in {first.path}"))
+            print(one_line(f"{found.path}: shadowed by {first.name} {first.release} in {first.path}"))
         elif found.problems and found.status != "not a plugin":
-            print(_one_line(f"{found.path}: {found.status}"))
+            print(one_line(f"{found.path}: {found.status}"))
             for problem in found.problems:
                 print_problem(problem)
-
-
-def _one_line(text: str) -> str:
-    """Make the text printable, and a newline in a file name visible: it could forge a line of the output."""
-    return printable(text).replace("\n", "\\n")
 
 
 def _contract(found: FoundPlugin) -> str:

@@ -15,12 +15,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..errors import PluginNotFoundError
+from ..errors import NotAPluginError, PluginNotFoundError, one_line
 from ..registry.lockfile import lock_entry, read_lock, write_lock
 from ..table import counted
 from .list import search
 from .options import cannot_write
-from .output import printable, warn
+from .output import warn
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -47,13 +47,13 @@ def run(arguments: Namespace) -> int:
         status = _compare(read_lock(arguments.output), entries, arguments.output)
         return max(status, _warn_of_origin(arguments))
     if not entries:
-        searched = "".join(f"\n  searched {place.folder}: {what}" for place, what in registry.places)
+        searched = "".join(f"\n  searched {one_line(place.folder)}: {what}" for place, what in registry.places)
         raise PluginNotFoundError(f"no plugin found; {arguments.output} was not changed{searched}")
     try:
         write_lock(arguments.output, entries)
     except OSError as error:
         raise cannot_write(arguments.output, error.strerror) from error
-    print(printable(f"{arguments.output}: {counted(len(entries), 'plugin')}"))
+    print(one_line(f"{arguments.output}: {counted(len(entries), 'plugin')}"))
     return _warn_of_origin(arguments)
 
 
@@ -69,7 +69,7 @@ def _warn_of_origin(arguments: Namespace) -> int:
         if problem.code == "pinned-origin"
     ]
     for found, problem in uncovered:
-        warn(f"{found.path} cannot be loaded under a lock: {problem}")
+        warn(one_line(f"{found.path} cannot be loaded under a lock: {problem}"))
     return 1 if uncovered else 0
 
 
@@ -82,7 +82,10 @@ def _entries(registry: Registry) -> list[dict[str, str]]:
     for found in registry:
         if found.manifest is not None:
             with found.open() as file:
-                entries.add(tuple(lock_entry(file, found.manifest).items()))
+                try:
+                    entries.add(tuple(lock_entry(file, found.manifest).items()))
+                except NotAPluginError as error:
+                    warn(f"{error}; left out of the lock")
     return [dict(entry) for entry in sorted(entries)]
 
 
@@ -102,7 +105,7 @@ def _compare(locked: list[dict[str, str]], found: list[dict[str, str]], lock: st
             f"{word:<7}  {entry['contract']} {entry['plugin']} {entry['release']}  {entry['file']}  {entry['sha256']}"
         )
     for line in lines:
-        print(printable(line).replace("\n", "\\n"))
+        print(one_line(line))
     if not lines:
-        print(printable(f"{lock}: {counted(len(new), 'plugin')}, all as locked"))
+        print(one_line(f"{lock}: {counted(len(new), 'plugin')}, all as locked"))
     return 1 if lines else 0

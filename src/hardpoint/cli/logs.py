@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
-from .output import printable
+from ..errors import printable
 
 _PLUGINS = "hardpoint.plugin"
 

@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING
 from .. import contracts as bundled
 from ..authoring.scaffold import LANGUAGES, files
 from ..authoring.scaffold.project import Project
-from ..errors import HardpointError
+from ..errors import HardpointError, printable
 from ..preflight.manifest import is_plugin_name
 from .contracts import named
-from .output import UsageError, printable
+from .output import UsageError
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace

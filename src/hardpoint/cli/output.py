@@ -21,6 +21,8 @@ from ..errors import (
     PluginNotFoundError,
     StaleError,
     TimedOutError,
+    one_line,
+    printable,
 )
 from ..table import fits, plain, show
 
@@ -77,14 +79,6 @@ def own_stdout() -> None:
     sys.stdout = open(mine, "w", encoding=sys.stdout.encoding, errors="backslashreplace")  # noqa: SIM115 - for good
 
 
-def printable(text: str) -> str:
-    """Escape control characters, which a terminal would obey: names and reasons come from untrusted files."""
-    return "".join(
-        char if char.isprintable() or char == "\n" else char.encode("unicode_escape", "surrogatepass").decode()
-        for char in text
-    )
-
-
 def print_json(value: Any) -> None:
     """Print a result for a program on stdout, as JSON in ASCII. Bytes and infinity are encoded by `_as_json`."""
     print(json.dumps(_as_json(value), indent=2, allow_nan=False))
@@ -104,15 +98,15 @@ def _as_json(value: Any) -> Any:
 def print_fact(name: str, *values: str) -> None:
     """Print a name and its values, one a line in a column of their own; `none` if there are none."""
     first, *rest = values or ("none",)
-    print(printable(f"  {name:<9} {first}"))
+    print(one_line(f"  {name:<9} {first}"))
     for value in rest:
-        print(printable(f"  {'':<9} {value}"))
+        print(one_line(f"  {'':<9} {value}"))
 
 
 def print_problem(problem: Problem) -> None:
     """Print a problem or a warning, with its fix."""
     print(f"  {coloured('problem', 31) if problem.fatal else coloured('warning', 33)} {problem.code}")
-    print(printable(f"    needs  {problem.needs}\n    found  {problem.found}\n    do     {problem.fix}"))
+    print(f"    needs  {problem.needs}\n    found  {problem.found}\n    do     {problem.fix}")
 
 
 def output_width() -> int | None:

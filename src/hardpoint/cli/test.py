@@ -20,11 +20,12 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from .. import conformance
+from ..errors import one_line, printable
 from ..registry.manifest_contracts import prefer_bundled
 from .arguments import contracts_in
 from .contracts import named
 from .options import cannot_write, check_writable, count, seconds
-from .output import coloured, print_json, printable, warn
+from .output import coloured, print_json, warn
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -86,7 +87,7 @@ def _test(arguments: Namespace) -> list[Report]:
     reports: list[Report] = []
     for contract in [arguments.contract] if arguments.contract else prefer_bundled(here):
         if not arguments.json:
-            print(printable(f"{arguments.file}: {contract}"), flush=True)
+            print(one_line(f"{arguments.file}: {contract}"), flush=True)
         reports.append(
             conformance.run(
                 arguments.file, contract, config=arguments.config, only=arguments.only, skip=arguments.skip,
@@ -116,7 +117,7 @@ def _show(outcome: Outcome) -> None:
     bad = outcome.status not in {"passed", "skipped"}
     about = outcome.about.rstrip(".") + (f" ({outcome.detail})" if outcome.detail and not bad else "")
     state = coloured(f"{outcome.status:<9}", _COLOURS[outcome.status])
-    print(f"  {state} " + printable(f"{outcome.name:<{_WIDTH}} {about}"))
+    print(f"  {state} " + one_line(f"{outcome.name:<{_WIDTH}} {about}"))
     if bad:
         for line in outcome.detail.splitlines():
             print(printable(f"    {line}"))

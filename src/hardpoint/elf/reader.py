@@ -6,13 +6,16 @@ Like the dynamic linker, the reader goes by the program headers, not by the sect
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from contextlib import contextmanager
 from functools import cached_property
 from itertools import takewhile
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
+from ..errors import one_line
 from .constants import (
     DF_1_PIE,
     DT_DEBUG,
@@ -75,7 +78,7 @@ class ElfError(Exception):
     """The file is not a well-formed ELF64 shared object. The message is a problem's `found`, `code` its code."""
 
     def __init__(self, code: str, found: str) -> None:
-        super().__init__(found)
+        super().__init__(one_line(found))
         self.code = code
 
 
@@ -329,8 +332,10 @@ class ElfFile:
 @contextmanager
 def open_elf(path: str) -> Iterator[ElfFile]:
     """Open the file at a path for the length of a `with` block. OSError or ElfError if it cannot be read."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", path)
         yield ElfFile(fd)
     finally:
         os.close(fd)

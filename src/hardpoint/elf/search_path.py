@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from .reader import ElfFile
 
 _CACHE = "/etc/ld.so.cache"
+_LARGEST_CACHE = 64 << 20
+"""Bytes; a system with 5,000 libraries has 0.4 MB."""
 _MAGIC = b"glibc-ld.so.cache1.1"
 _ENTRY = struct.Struct("<IIIIQ")  # flags, key, value, OS version, hwcap
 _FLAGS = {EM_X86_64: 0x0303, EM_AARCH64: 0x0A03}  # FLAG_ELF_LIBC6, and the machine
@@ -62,6 +64,11 @@ def _expand(path: str, origin: str | None) -> list[str]:
     return [path.replace("${LIB}", lib).replace("$LIB", lib) for lib in (f"lib/{machine}-linux-gnu", "lib64", "lib")]
 
 
+def _without_blocking(path: str, flags: int) -> int:
+    """An opener that does not wait for a FIFO that was put in a file's place."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+
+
 def _library_path() -> str:
     """Return LD_LIBRARY_PATH as of the start of the process: ld.so ignores later changes."""
     try:
@@ -105,8 +112,8 @@ def _in_folders(name: str, folders: Iterator[str] | tuple[str, ...], machine: in
 def _is_for_another(path: str, machine: int) -> bool:
     """True if it is an ELF file for another processor: the dynamic linker skips those and continues."""
     try:
-        with open(path, "rb") as file:
-            start = file.read(20)
+        with open(path, "rb", buffering=0, opener=_without_blocking) as file:
+            start = file.read(20) or b""
     except OSError:
         return True
     return start.startswith(b"\x7fELF") and (start[4:6] != b"\2\1" or int.from_bytes(start[18:20], "little") != machine)
@@ -115,8 +122,8 @@ def _is_for_another(path: str, machine: int) -> bool:
 def _in_cache(name: str, machine: int) -> str | None:
     """Look in the cache of ldconfig(8), /etc/ld.so.cache, format 1.1: a header of 48 bytes, entries of 24, strings."""
     try:
-        with open(_CACHE, "rb") as file:
-            cache = file.read()
+        with open(_CACHE, "rb", opener=_without_blocking) as file:
+            cache = file.read(_LARGEST_CACHE)
     except OSError:
         return None
     key, start = b"\0" + name.encode() + b"\0", cache.find(_MAGIC)

@@ -39,11 +39,19 @@ struct procmap_query {
 };
 int ioctl(int fd, unsigned long request, ...);
 
-/* what a library may have changed: fenv(3), sigaction(2), setlocale(3) */
+/* what a library may have changed: fenv(3), sigaction(2), setlocale(3), getrlimit(2), environ(7) */
 int fegetenv(void *environment);
 int fesetenv(const void *environment);
 int sigaction(int number, const void *action, void *old);
+int pthread_sigmask(int how, const void *set, void *old);
+int sigaltstack(const void *stack, void *old);
 char *setlocale(int category, const char *locale);
+void *uselocale(void *locale);
+int getrlimit(int resource, void *limits);
+int setrlimit(int resource, const void *limits);
+int setenv(const char *name, const char *value, int overwrite);
+int unsetenv(const char *name);
+extern uintptr_t *environ;
 
 /* memory and sockets */
 void *realloc(void *memory, size_t size);

@@ -12,6 +12,7 @@ from _thread import RLock
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from ..errors import one_line
 from ..ffi.abi import ABI
 from ..ffi.libc import ffi, libc
 from ..version import __version__
@@ -41,12 +42,13 @@ def _host(dropped: Any, source: int, fd: int) -> Any:
 
 
 def record_of(datagram: bytes) -> tuple[int, int, str] | None:
-    """Parse a log record: source, level (1 to 50, as in logging) and text. None if it is malformed."""
+    """Parse a log record: source, level (1 to 50, as in logging) and text, on one line. None if it is malformed."""
     size = ffi.sizeof("hp_log_record")
     if len(datagram) < size:
         return None
     level = int.from_bytes(datagram[8:12], "little", signed=True)
-    return int.from_bytes(datagram[:8], "little"), min(max(level, 1), 50), datagram[size:].decode(errors="replace")
+    text = datagram[size:].decode(errors="replace").rstrip("\r\n")
+    return int.from_bytes(datagram[:8], "little"), min(max(level, 1), 50), one_line(text)
 
 
 def host_of(fd: int, dropped: int) -> Any:

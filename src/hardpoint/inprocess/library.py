@@ -7,11 +7,11 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from ..backend import Slots
-from ..errors import ContractBrokenError, HardpointError, HardpointWarning, LoadError, StaleError
+from ..errors import ContractBrokenError, HardpointError, HardpointWarning, LoadError, StaleError, one_line
 from ..ffi.abi import HEAD_SIZE
 from ..ffi.libc import ffi, libc
 from ..file import Identity, digest, open_library
-from . import process_state
+from .loader_name import is_current, loader_name, rename
 
 if TYPE_CHECKING:
     from ..elf.reader import ElfFile
@@ -39,7 +39,8 @@ class Library:
         """The binding that makes its calls; two in one process can deadlock over a lock of the plugin's."""
         answer = ffi.new("struct link_map **")
         libc.dlinfo(handle, _RTLD_DI_LINKMAP, answer)
-        self.base: int = answer[0].l_addr
+        self.link: Any = answer[0]
+        self.base: int = self.link.l_addr
 
     def digest(self) -> str | None:
         """The SHA-256 of the file that was opened; None if the file at its path is gone or another."""
@@ -53,7 +54,7 @@ class Library:
         return self.sha256
 
 
-# Opened libraries by the path given to dlopen (glibc compares that first), by device and inode, and by digest.
+# Opened libraries by their path (glibc compares that first), by device and inode, and by digest.
 _by_path: dict[str, Library] = {}
 _by_file: dict[tuple[int, int], Library] = {}
 _by_digest: dict[str, Library] = {}
@@ -70,9 +71,16 @@ def open_for_good(file: LibraryFile, fit: Fit) -> Library:
         if not file.pinned:
             _by_path[file.loader_path] = known
         return known
-    handle, changed = _dlopen(file)
+    name = loader_name(file, fit.elf)
+    if not is_current(file, name):
+        raise _stale(file, "the file was replaced or rewritten while it was being loaded")
+    handle, changed = _dlopen(file, name)
     library = Library(file, handle)
-    if not _is_mapped(file, library.base + fit.elf.loads[0].address):
+    if name != file.loader_path:
+        rename(library.link, name, file.loader_path)
+    elif not _is_mapped(file, library.base + fit.elf.loads[0].address):
+        if not is_current(file, name):
+            raise _stale(file, "the file was replaced while it was being loaded")
         raise _stale(file, "another part of the program had opened an older file of that name")
     if file.pinned:
         _by_digest[file.pinned] = library
@@ -103,21 +111,23 @@ def _stale(file: LibraryFile, why: str) -> StaleError:
     )
 
 
-def _dlopen(file: LibraryFile) -> tuple[Any, list[str]]:
+def _dlopen(file: LibraryFile, name: str) -> tuple[Any, list[str]]:
     """Call dlopen; return the handle, and the names of process state that loading changed (it is put back)."""
+    from . import process_state  # 1 ms, which hosts that load nothing do without
+
     if not os.access("/proc/self/maps", os.R_OK):  # what was loaded could not be compared with what was checked
         raise LoadError(f"{file.path} cannot be loaded: there is no /proc here, which tells what the dynamic linker "
                         "mapped; mount it (mount -t proc proc /proc)", path=file.path)  # fmt: skip
     before = process_state.take()
     file.kept = file.pinned is not None  # first, since a signal handler may raise right after dlopen
     libc.dlerror()
-    handle = libc.dlopen(os.fsencode(file.loader_path), os.RTLD_NOW | os.RTLD_LOCAL | os.RTLD_NODELETE)
+    handle = libc.dlopen(os.fsencode(name), os.RTLD_NOW | os.RTLD_LOCAL | os.RTLD_NODELETE)
     reason = libc.dlerror() if handle == ffi.NULL else ffi.NULL
     changed = process_state.restore(before)
     if handle != ffi.NULL:
         return handle, changed
     file.kept = False
-    words = ffi.string(reason).decode(errors="replace") if reason else "it gave no reason"
+    words = one_line(os.fsdecode(ffi.string(reason)).replace(name, file.loader_path)) if reason else "it gave no reason"
     fix = next((fix for sign, fix in _FIXES.items() if sign in words), "look at what `hardpoint inspect` says of it")
     message = f"{file.path} cannot be loaded: the dynamic loader says: {words}; {fix}"
     raise LoadError(message, path=file.path) from OSError(words)
@@ -132,14 +142,19 @@ _FIXES = {
 
 
 def _warn(file: LibraryFile, changed: list[str], elf: ElfFile) -> None:
+    from . import process_state
+    from .process_status import CANNOT
+
     why = "Its start-up code should leave the process alone"
     if process_state.FLOATING in changed:
         why += " (gcc links such code in for -ffast-math)"
-    elif all(each.startswith(process_state.HANDLER) for each in changed) and any(
+    elif all(each.startswith(process_state.BY_GO) for each in changed) and any(
         note.owner == b"Go" for note in elf.notes()
     ):
         why = "Go's runtime does that in every plugin, and nothing is wrong with this one"
-    message = f"loading {file.path} changed {', '.join(changed)} of the process; this was put back. {why}"
+    left = [each for each in changed if each.endswith(CANNOT)]
+    done = "this was put back" if not left else "the rest was put back" if len(left) < len(changed) else ""
+    message = f"loading {one_line(file.path)} changed {', '.join(changed)} of the process{done and '; '}{done}. {why}"
     warnings.warn(HardpointWarning(message, path=file.path, changed=changed), stacklevel=7)
 
 

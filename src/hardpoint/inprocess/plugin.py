@@ -55,7 +55,7 @@ class InProcess(Fields):
 
     @property
     def library_path(self) -> str:
-        """What dlopen was given."""
+        """The dynamic linker's name for the library."""
         return self.library.path
 
     def sha256(self) -> str | None:

@@ -1,39 +1,81 @@
-"""Process state that loading a library may change: floating point, signal handlers, locale, working directory."""
+"""Process state that loading a library may change: saved before, compared after, and put back or at least named.
+
+Only the handlers of signals that are caught are asked for one by one, as sigaction(2) takes 1 us: of the others,
+proc(5)'s status says all.
+"""
 
 from __future__ import annotations
 
 import os
-from typing import Any
+import time
+from _signal import getitimer, setitimer  # type: ignore[import-not-found]  # pyright: ignore[reportMissingImports]
+from typing import TYPE_CHECKING, Any
 
 from ..ffi.libc import ffi, libc, libm
 from ..fields import Fields
+from . import process_environment, process_status, process_values
+from .process_status import CANNOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import TypeAlias
+
+    _Stream: TypeAlias = tuple[int, int, bool] | None
 
 _FENV_SIZE = 64  # fenv_t has 32 bytes on x86-64, 8 on AArch64
 _SIGACTION = 19  # words in struct sigaction on both: handler, mask (16 words, of which 1 is used), flags, restorer
-_SIGNALS = tuple(number for number in range(1, 32) if number not in {9, 19})  # SIGKILL and SIGSTOP cannot be changed
-_ACTIONS = tuple((number, _SIGACTION * index) for index, number in enumerate(_SIGNALS))
-_LC_ALL = 6
+_SIGCHLD, _LC_ALL = 17, 6
+_INTERNAL = 3 << 31
+"""Signals 32 and 33, which glibc keeps to itself."""
+_FLAGS = 0xFFFFFFFF & ~0x04000000  # without SA_RESTORER, which sigaction(2) adds
+_CAUGHT_IGNORED = (b"SigCgt", b"SigIgn")
 _X86 = os.uname().machine == "x86_64"
+_LIMITS = ("CPU", "FSIZE", "DATA", "STACK", "CORE", "RSS", "NPROC", "NOFILE", "MEMLOCK", "AS", "LOCKS", "SIGPENDING",
+           "MSGQUEUE", "NICE", "RTPRIO", "RTTIME")  # fmt: skip
+"""By their numbers, which are the same on both. Importing the module resource would take 0.5 ms."""
+_TIMERS = {"ITIMER_REAL": 0, "ITIMER_VIRTUAL": 1, "ITIMER_PROF": 2}
+_ROUNDED = 0.1
+"""Seconds; the kernel rounds timers up to its ticks."""
 FLOATING, HANDLER = "the floating-point mode", "the handler of signal"
+BY_GO = (HANDLER, "the limit RLIMIT_NOFILE")
+"""Starts of the names of what Go's runtime changes in every plugin."""
 
 
 class State(Fields):
-    """The state of the process; floating point is this thread's."""
+    """The state of the process; floating point, signal mask, name, affinity and niceness are this thread's."""
 
     floating: Any
-    signals: Any
+    status: dict[bytes, bytes]
+    """Lines of proc(5)'s status, by their names."""
+    actions: dict[int, Any]
+    """The struct sigaction of each signal that is caught."""
+    handlers: list[tuple[int, int, int]]
+    """Handler, mask and flags of each of them. The other words of a struct sigaction vary between calls."""
     locale: bytes
     folder: str | None
+    limits: list[int]
+    """Soft and hard limit of each of _LIMITS."""
+    timers: tuple[tuple[float, float], ...]
+    """Seconds left, and the interval, of each."""
+    taken: float
+    environment: list[int]
+    streams: tuple[_Stream, ...]
+    """Device, inode and blocking mode of stdin, stdout and stderr; None for one that is closed."""
+    values: tuple[Any, ...]
+    """Of process_values."""
 
 
 def take() -> State:
     """Save the current state."""
     floating = ffi.new("char[]", _FENV_SIZE)
     libm.fegetenv(floating)
-    signals, sigaction, null = ffi.new("uint64_t[]", _SIGACTION * len(_SIGNALS)), libc.sigaction, ffi.NULL
-    for number, at in _ACTIONS:
-        sigaction(number, null, signals + at)
-    return State(floating, signals, ffi.string(libc.setlocale(_LC_ALL, ffi.NULL)), _folder())
+    status = process_status.read()
+    actions = _actions(int(status.get(b"SigCgt", b"7fffffff"), 16))
+    return State(
+        floating, status, actions, [(action[0], action[1], action[17] & _FLAGS) for action in actions.values()],
+        ffi.string(libc.setlocale(_LC_ALL, ffi.NULL)), _folder(), _limits(), (*map(getitimer, _TIMERS.values()),),
+        time.monotonic(), process_environment.read(), (*map(_stream, range(3)),), process_values.read(),
+    )  # fmt: skip
 
 
 def restore(before: State) -> list[str]:
@@ -42,23 +84,29 @@ def restore(before: State) -> list[str]:
     if _modes(now.floating) != _modes(before.floating):
         libm.fesetenv(before.floating)
         changed.append(FLOATING)
-    actions, actions_before = _actions(now.signals), _actions(before.signals)
-    for index, (number, at) in enumerate(() if actions == actions_before else _ACTIONS):
-        if any(is_[index] != was[index] for is_, was in zip(actions, actions_before, strict=True)):
-            libc.sigaction(number, before.signals + at, ffi.NULL)
-            changed.append(f"{HANDLER} {number}")
+    if now.handlers != before.handlers or any(now.status.get(key) != before.status.get(key) for key in _CAUGHT_IGNORED):
+        changed += _restore_handlers(before, now)
     if now.locale != before.locale:
         libc.setlocale(_LC_ALL, before.locale)
         changed.append("the locale")
     if now.folder != before.folder:
-        changed.append("the working directory" + ("" if _enter(before.folder) else " (which cannot be put back)"))
+        changed.append("the working directory" + ("" if _enter(before.folder) else CANNOT))
+    if now.limits != before.limits:
+        changed += _restore_limits(before.limits, now.limits)
+    if now.timers != before.timers:
+        changed += _restore_timers(before, now)
+    if now.environment != before.environment:
+        changed += process_environment.restore(before.environment, now.environment)
+    if now.streams != before.streams:
+        changed += _restore_streams(before.streams, now.streams)
+    if now.status != before.status:
+        changed += process_status.restore(before.status, now.status)
+    if now.values != before.values:  # after the user, with whom the dumpable attribute goes
+        changed += process_values.restore(before.values, now.values)
     return changed
 
 
-def _actions(signals: Any) -> list[list[int]]:
-    """All handlers, masks and flags. The other words of a struct sigaction vary between calls."""
-    words = memoryview(ffi.buffer(signals)).cast("Q")
-    return [words[at::_SIGACTION].tolist() for at in (0, 1, 17)]
+# -- floating point, signals -------------------------------------------------------------------------------------------
 
 
 def _modes(floating: Any) -> bytes:
@@ -67,6 +115,101 @@ def _modes(floating: Any) -> bytes:
     if _X86:  # the x87 control word, and MXCSR without its six status bits
         return raw[:2] + bytes([raw[28] & 0xC0]) + raw[29:32]
     return raw[:4]  # AArch64: FPCR
+
+
+def _signals(mask: int) -> Iterator[int]:
+    while mask:
+        number = (mask & -mask).bit_length()
+        yield number
+        mask &= mask - 1
+
+
+def _actions(caught: int) -> dict[int, Any]:
+    """The struct sigaction of caught signals; of SIGCHLD always, as its flags count without a handler."""
+    found = {}
+    for number in _signals(caught & ~_INTERNAL | 1 << _SIGCHLD - 1):
+        found[number] = ffi.new("uint64_t[]", _SIGACTION)
+        libc.sigaction(number, ffi.NULL, found[number])
+    return found
+
+
+def _restore_handlers(before: State, now: State) -> list[str]:
+    was, is_ = (
+        dict(zip(before.actions, before.handlers, strict=True)),
+        dict(zip(now.actions, now.handlers, strict=True)),
+    )
+    different = {number for number in was.keys() & is_.keys() if was[number] != is_[number]}
+    for key in _CAUGHT_IGNORED:
+        masks = [int(state.status.get(key, b"0"), 16) & ~_INTERNAL for state in (before, now)]
+        different.update(_signals(masks[0] ^ masks[1]))
+    for number in sorted(different):
+        action = before.actions.get(number)
+        if action is None:
+            is_ignored = int(before.status[b"SigIgn"], 16) >> number - 1 & 1
+            action = ffi.new("uint64_t[]", [int(is_ignored)] + [0] * (_SIGACTION - 1))  # SIG_IGN is 1, SIG_DFL is 0
+        libc.sigaction(number, action, ffi.NULL)
+    return [f"{HANDLER} {number}" for number in sorted(different)]
+
+
+# -- limits, timers, streams -------------------------------------------------------------------------------------------
+
+
+_scratch = ffi.new("uint64_t[]", 2 * len(_LIMITS))
+_slots = [(index, ffi.cast("void *", _scratch + 2 * index)) for index in range(len(_LIMITS))]
+
+
+def _limits() -> list[int]:
+    getrlimit = libc.getrlimit
+    for index, slot in _slots:
+        getrlimit(index, slot)
+    return ffi.unpack(_scratch, 2 * len(_LIMITS))  # type: ignore[no-any-return]
+
+
+def _restore_limits(before: list[int], now: list[int]) -> list[str]:
+    changed = []
+    for index, name in enumerate(_LIMITS):
+        was = before[2 * index : 2 * index + 2]
+        if was != now[2 * index : 2 * index + 2]:
+            failed = libc.setrlimit(index, ffi.new("uint64_t[2]", was))  # a hard one takes CAP_SYS_RESOURCE to raise
+            changed.append(f"the limit RLIMIT_{name}{CANNOT if failed else ''}")
+    return changed
+
+
+def _restore_timers(before: State, now: State) -> list[str]:
+    elapsed, changed = now.taken - before.taken, []
+    for (name, which), (left, interval), (left_now, interval_now) in zip(
+        _TIMERS.items(), before.timers, now.timers, strict=True
+    ):
+        expired = left and not left_now and not interval and left <= elapsed
+        if (
+            interval != interval_now
+            or (bool(left) != bool(left_now) and not expired)
+            or left_now > max(left, interval) + _ROUNDED
+        ):
+            setitimer(which, max(left - elapsed, 1e-6) if left else 0.0, interval)
+            changed.append(f"the timer {name}")
+    return changed
+
+
+def _stream(number: int) -> _Stream:
+    try:
+        status = os.fstat(number)
+        return status.st_dev, status.st_ino, os.get_blocking(number)
+    except OSError:
+        return None
+
+
+def _restore_streams(before: tuple[_Stream, ...], now: tuple[_Stream, ...]) -> list[str]:
+    changed = []
+    for number, (was, is_) in enumerate(zip(before, now, strict=True)):
+        if was != is_:
+            name = f"descriptor {number} ({('stdin', 'stdout', 'stderr')[number]})"
+            if was is None or is_ is None or was[:2] != is_[:2]:
+                name += CANNOT
+            else:
+                os.set_blocking(number, was[2])
+            changed.append(name)
+    return changed
 
 
 def _enter(folder: str | None) -> bool:

@@ -18,6 +18,8 @@ OWNER, TYPE = b"hardpoint", 1
 """Of the notes to read. The type is the ABI's major."""
 MAX_DEPTH = 32
 """Levels of objects and arrays in a manifest: deeper ones are left to no JSON reader's own limit."""
+MOST = 256
+"""Manifests in one library, each of which is a plugin to check: more than anybody builds into one."""
 _LOWER, _DIGITS = "abcdefghijklmnopqrstuvwxyz", "0123456789"
 
 
@@ -42,7 +44,11 @@ class Manifest(Fields):
 
 def read_manifests(elf: ElfFile) -> list[Manifest | Problem]:
     """Read every manifest in the library, in order, with a Problem in place of each malformed one."""
-    return [_read(note.description) for note in elf.notes() if note.owner == OWNER and note.type == TYPE]
+    found = [note.description for note in elf.notes() if note.owner == OWNER and note.type == TYPE]
+    if len(found) > MOST:
+        needs, fix = f"at most {MOST} manifests in a library", "build its plugins into several libraries"
+        return [Problem.of("manifest-malformed", f"{len(found)}", needs=needs, fix=fix)]
+    return [_read(description) for description in found]
 
 
 class _MalformedError(Exception):

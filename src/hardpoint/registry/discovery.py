@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import HardpointError, IncompatibleError, NotAPluginError, PluginNotFoundError, Problem, reasons
 from ..fields import Fields
-from ..file import open_library, path_of
+from ..file import open_library, path_of, read_small
 from ..preflight.checks import read_library
 from ..preflight.manifest import Manifest
 
@@ -41,6 +41,8 @@ _SAME = "the same folder as"
 _SUBFOLDER = os.path.join("hardpoint", "plugins")
 _MODULE_SUFFIXES = (*(suffix for suffix in EXTENSION_SUFFIXES if suffix != ".so"), ".abi3.so")
 """Of CPython's extension modules."""
+_LARGEST = 1 << 20
+"""Bytes of the largest entry_points.txt that is read."""
 
 
 class Place(Fields):
@@ -130,9 +132,8 @@ def _names_group(folder: str) -> bool:
         return False
     for name in names:
         try:
-            with open(os.path.join(folder, name, "entry_points.txt"), "rb") as file:
-                if GROUP.encode() in file.read():
-                    return True
+            if GROUP.encode() in read_small(os.path.join(folder, name, "entry_points.txt"), _LARGEST):
+                return True
         except OSError:
             continue
     return False

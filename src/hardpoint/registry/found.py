@@ -14,6 +14,7 @@ from ..errors import (
     PluginNotFoundError,
     Problem,
     StaleError,
+    one_line,
     reasons,
 )
 from ..file import open_library, pin
@@ -168,4 +169,4 @@ class FoundPlugin:
         return file
 
     def __repr__(self) -> str:
-        return f"<{self.name or 'no plugin'} {self.release or ''} of {self.path}>"
+        return f"<{self.name or 'no plugin'} {self.release or ''} of {one_line(self.path or '')}>"

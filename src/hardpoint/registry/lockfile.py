@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ..errors import HardpointError
-from ..file import digest, tilde_hint
+from ..file import digest, read_small, tilde_hint
 from ..preflight.manifest import without_duplicates
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 FIELDS = ("contract", "plugin", "release", "file", "sha256")
+_LARGEST = 16 << 20
+"""Bytes of the largest lock file: 60,000 plugins."""
 
 
 def lock_entry(file: LibraryFile, manifest: Manifest) -> dict[str, str]:
@@ -31,8 +33,7 @@ def read_lock(path: str) -> list[dict[str, str]]:
     import json  # 3 ms, for hosts with a lock alone
 
     try:
-        with open(path, encoding="utf-8") as file:
-            content = json.load(file, object_pairs_hook=without_duplicates)
+        content = json.loads(read_small(path, _LARGEST).decode(), object_pairs_hook=without_duplicates)
     except FileNotFoundError:
         raise HardpointError(
             f"{path}: lock file not found; write it with `hardpoint lock`{tilde_hint(path)}", path=path
@@ -75,13 +76,12 @@ def write_lock(path: str, entries: Sequence[dict[str, str]]) -> None:
 
     text = json.dumps({"hardpoint-lock": FORMAT, "plugins": list(entries)}, indent=2)
     new = f"{path}.{os.getpid()}"
-    try:
-        with open(new, "w", encoding="ascii") as file:
+    with open(new, "x", encoding="ascii") as file:  # in a folder like /tmp, others may have put a link or a FIFO there
+        try:
             file.write(text + "\n")
             file.flush()
             os.fsync(file.fileno())
-        os.replace(new, path)
-    except BaseException:
-        if os.path.exists(new):
+            os.replace(new, path)
+        except BaseException:
             os.unlink(new)
-        raise
+            raise

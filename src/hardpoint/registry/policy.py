@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from ..errors import Problem
 from ..file import digest, path_of
 from .lockfile import read_lock
+from .steps import steps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from ..file import LibraryFile
 
@@ -26,8 +27,10 @@ class Allow:
     With `lock`, the path of a file written by `hardpoint lock`: only files whose SHA-256 it lists for that contract and
     plugin. Exactly the bytes that were hashed are loaded. With `owners`, user names or ids, or with neither: only files
     that belong to one of them or to root (by default: to this process's user or to root) and that neither group nor
-    others can write to. The same holds for all folders up to the root, except that a folder above the file's own may be
-    writable by all if it has the sticky bit, as /tmp has. These are the rules of OpenSSH's StrictModes.
+    others can write to. The same holds for every step on the way from the root to the file: for each folder, also those
+    that symbolic links lead through, and each link's owner. These are the rules of OpenSSH's StrictModes, with links,
+    and with one exception: a folder in which neither the file nor a link to it stands may be writable by others if it
+    has the sticky bit, as /tmp has, since only its owner can replace what stands there.
 
     Raises HardpointError for a lock file that is missing or malformed, ValueError for an unknown user, and TypeError
     for something that is neither a user name nor an id.
@@ -69,25 +72,21 @@ class Allow:
         return [Problem.of("trust-digest", found, fix=fix, plugin=plugin, contract=contract, lock=self.lock)]
 
     def _check_owners(self, file: LibraryFile) -> list[Problem]:
-        """Check the open file, not the one now at its path; then the folders, where others could replace it."""
+        """Check every step to the file, and that they lead to the open file and not to one that took its place."""
+        problems: list[Problem] = []
+        last = None
         try:
-            path = os.readlink(f"/proc/self/fd/{file.fd}")
-            again = os.stat(path)
+            for last in steps(file.absolute):
+                sticky = last.kind == "folder" and not last.is_last
+                problems += self._check_status(last.kind, last.path, last.status, sticky=sticky)
         except OSError as error:
-            found = f"{file.path}, whose folder is unknown: {error.strerror}"
+            found = f"{file.path}, whose folders cannot be looked at: {error.strerror}"
             return [Problem.of("trust-owner", found, needs="a file with readable folders", fix="search again")]
         status = os.fstat(file.fd)
-        if (again.st_dev, again.st_ino) != (status.st_dev, status.st_ino):
-            found = f"{path}, replaced after it was opened"
+        if last is None or (last.status.st_dev, last.status.st_ino) != (status.st_dev, status.st_ino):
+            found = f"{file.path}, replaced after it was opened"
             return [Problem.of("trust-owner", found, needs="a file that stays at its path", fix="search again")]
-        problems = self._check_status("file", path, status, sticky=False)
-        for folder, own in _folders(path, file.loader_path):
-            try:
-                problems += self._check_status("folder", folder, os.stat(folder), sticky=not own)
-            except OSError as error:
-                found = f"{folder}: {error.strerror}"
-                problems.append(Problem.of("trust-owner", found, needs="readable folders", fix="check its permissions"))
-        return problems
+        return [*dict.fromkeys(reversed(problems))]
 
     def _check_status(self, what: str, path: str, status: os.stat_result, *, sticky: bool) -> list[Problem]:
         assert self._owners is not None  # noqa: S101 - the caller checks it
@@ -97,7 +96,7 @@ class Allow:
             found = f"{path}, which belongs to {_user_name(status.st_uid)}"
             problems.append(Problem.of("trust-owner", found, kind=what, owners=owners))
         mode = stat.S_IMODE(status.st_mode)
-        if mode & _WRITABLE_BY_OTHERS and not (sticky and mode & stat.S_ISVTX):
+        if what != "link" and mode & _WRITABLE_BY_OTHERS and not (sticky and mode & stat.S_ISVTX):
             problems.append(Problem.of("trust-writable", f"{path} with mode {mode:04o}", kind=what, path=path))
         return problems
 
@@ -109,17 +108,6 @@ def policy(allow: Allow | str | os.PathLike[str] | None) -> Allow | None:
     if not isinstance(allow, (str, bytes, os.PathLike)):
         raise TypeError(f"allow is an Allow or the path of a lock file, not {allow!r}")
     return Allow(allow)
-
-
-def _folders(*paths: str) -> Iterator[tuple[str, bool]]:
-    """The folders above the paths, up to the root; each with True if it is the parent of one of the paths."""
-    own = dict.fromkeys(os.path.dirname(path) for path in paths)
-    above: dict[str, None] = {}
-    for folder in own:
-        while folder != (folder := os.path.dirname(folder)):
-            above[folder] = None
-    yield from ((folder, True) for folder in own)
-    yield from ((folder, False) for folder in above if folder not in own)
 
 
 def _user_ids(owners: Iterable[str | int]) -> list[int]:

@@ -6,7 +6,7 @@ import warnings
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from ..definition.decorators import contract_of
-from ..errors import HardpointError, HardpointWarning, PluginNotFoundError
+from ..errors import HardpointError, HardpointWarning, PluginNotFoundError, one_line
 from ..file import tilde_hint
 from ..table import counted
 from .discovery import NAMED, PATH, given_places, read_places, usual_places
@@ -198,7 +198,7 @@ class Registry:
             if version in fitting:
                 return found
         available = "".join(
-            f"\n  {found.release or 'without a release'}: {found.path or repr(found)}" for found in candidates
+            f"\n  {found.release or 'without a release'}: {one_line(found.path or repr(found))}" for found in candidates
         )
         raise PluginNotFoundError(
             f"no release of {name} for {contract} satisfies {release!r}; available:{available}", plugin=name
@@ -209,7 +209,7 @@ def _warn(place: Place) -> None:
     """Say that a folder which somebody named was not read; the usual ones need not exist."""
     origin = " of $HARDPOINT_PATH" if place.origin == PATH else ""
     message = (
-        f"{place.folder}{origin} was not searched for plugins: {place.state}; check the path{tilde_hint(place.folder)}"
+        f"{one_line(place.folder)}{origin} was not searched for plugins: {place.state}; check the path{tilde_hint(place.folder)}"
     )
     warnings.warn(HardpointWarning(message, path=place.folder), stacklevel=4)
 
@@ -267,11 +267,11 @@ def not_found(registry: Registry, name: str, contract: Contract | None = None) -
     if close:
         lines[0] += f"; did you mean {' or '.join(close)}?"
     lines += [
-        f"  {name} for {each.contract} {each.version}: {each.path or repr(each)}"
+        f"  {name} for {each.contract} {each.version}: {one_line(each.path or repr(each))}"
         for each in unshadowed
         if each.name == name
     ]
     if names:
         lines.append(f"  available: {', '.join(sorted(set(names)))}")
-    lines += [f"  searched {place.folder}: {what}" for place, what in registry.places]
+    lines += [one_line(f"  searched {place.folder}: {what}") for place, what in registry.places]
     return PluginNotFoundError("\n".join(lines), plugin=name)

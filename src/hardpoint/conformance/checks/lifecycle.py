@@ -128,7 +128,7 @@ def query(subject: Subject) -> None:
 
 @check("lifecycle.state")
 def state(subject: Subject) -> None:
-    """Calls do not change floating-point mode, signal handlers, locale or working directory."""
+    """Calls leave the process as it was: signals, limits, timers, environment, streams, locale and more."""
     _ = subject.opened
     before = process.take()
     holders = [subject.create()]

@@ -1,7 +1,10 @@
-"""Loading the library: it opens, leaves the process state alone, and is fast."""
+"""Loading the library: it opens, leaves the process state alone, writes nothing, and is fast."""
 
 from __future__ import annotations
 
+import ctypes
+import os
+import sys
 import time
 import warnings
 from typing import TYPE_CHECKING
@@ -10,7 +13,7 @@ from ...elf.integrity import examine
 from ...elf.relocations import NOWHERE
 from ...errors import HardpointWarning
 from ...file import open_library
-from ...inprocess.process_state import HANDLER
+from ...inprocess.process_state import BY_GO
 from ...preflight.checks import require_fit
 from ..check import FailedError, SkippedError, WarnedError, check
 
@@ -55,16 +58,61 @@ def vtable(subject: Subject) -> None:
 
 @check("load.state", needs=("load.opens",))
 def state(subject: Subject) -> None:
-    """Loading does not change floating-point mode, signal handlers, locale or working directory."""
+    """Loading leaves the process as it was: signals, limits, timers, environment, streams, locale and more."""
     _check_fresh(subject)
+    timers = _timers()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", HardpointWarning)
         _ = subject.opened
     warning = next((each.message for each in caught if isinstance(each.message, HardpointWarning)), None)
     if warning is not None:
-        # The Go runtime always installs signal handlers; the loader restores the host's.
-        only_handlers = all(each.startswith(HANDLER) for each in warning.changed)
-        raise (WarnedError if only_handlers else FailedError)(str(warning))
+        by_go = all(each.startswith(BY_GO) for each in warning.changed)  # in every plugin; it was put back
+        raise (WarnedError if by_go else FailedError)(str(warning))
+    if _timers() != timers:
+        raise FailedError("it left a timer of timer_create(2), whose signal ends a process that does not expect it")
+
+
+def _timers() -> str:
+    """The timers of timer_create(2), by proc(5); a kernel need not tell them."""
+    try:
+        with open("/proc/self/timers", encoding="ascii") as timers:
+            return timers.read()
+    except OSError:
+        return ""
+
+
+@check("load.silent", needs=("load.opens",))
+def silent(subject: Subject) -> None:
+    """Loading writes nothing to stdout or stderr."""
+    _check_fresh(subject)
+    _flush()
+    written = {name: os.memfd_create(f"hardpoint-{name}", os.MFD_CLOEXEC) for name in ("stdout", "stderr")}
+    kept = [os.dup(1), os.dup(2)]
+    try:
+        for number, fd in enumerate(written.values(), start=1):
+            os.dup2(fd, number)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", HardpointWarning)
+            _ = subject.opened
+        _flush()
+    finally:
+        for number, fd in enumerate(kept, start=1):
+            os.dup2(fd, number)
+            os.close(fd)
+    found = {name: os.pread(fd, 200, 0).decode(errors="replace") for name, fd in written.items()}
+    for fd in written.values():
+        os.close(fd)
+    for name, text in found.items():
+        if text:
+            raise FailedError(
+                f"it wrote {text!r} to {name}; a plugin writes nothing there: use hp_log, in create or later"
+            )
+
+
+def _flush() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    ctypes.CDLL(None).fflush(None)
 
 
 @check("load.time", needs=("load.opens",))

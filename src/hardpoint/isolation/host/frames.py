@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ... import errors
-from ...errors import HardpointError, PluginError
+from ...errors import HardpointError, PluginError, one_line
 from ...fields import Fields
 from .. import wire
 from ..wire import FrameError
@@ -73,7 +73,7 @@ def check_loaded(reply: Any, plugin: Plugin) -> Loaded | HardpointError:
         return _error(content, plugin)
     if [*map(type, content)] != [bool] * len(plugin.contract.methods) or {*map(type, sandbox)} - {str}:
         raise FrameError("a malformed reply")
-    return Loaded(content, sandbox, binding)
+    return Loaded(content, [*map(one_line, sandbox)], one_line(binding))
 
 
 _ERRORS = {
@@ -93,6 +93,7 @@ def _error(
     if shape != [str, str, int, str] or content[0] not in _ERRORS:
         raise FrameError("a malformed error")
     name, message, status, text = content
+    message = one_line(message)
     error = _ERRORS[name]
     if issubclass(error, PluginError):
         return error(message, status=status, text=text, **plugin.about(method or "create"))

@@ -19,6 +19,7 @@ from _thread import RLock
 from collections import deque
 from typing import Any
 
+from ...errors import one_line
 from ...inprocess.host_log import LONGEST, Drops, record_of
 from ..descriptors import own_pair
 from ..shared import memory
@@ -82,7 +83,7 @@ class Output:
         for piece in [*(piece for line in lines for piece in _pieces(line)), *whole]:
             text = piece.decode(errors="backslashreplace")
             self.lines.append(text)
-            self._lines_to.info("%s", text)
+            self._lines_to.info("%s", one_line(text))
         return bool(data)
 
     def read_records(self, most: int = _TURN) -> None:

@@ -80,8 +80,11 @@ class Session:
         return self._workers.loaded.present
 
     def sha256(self) -> str | None:
-        """The SHA-256 of the file, in hexadecimal."""
-        return self._file.pinned or digest(self._file)
+        """The SHA-256 of the file, in hexadecimal; None if it is too large to be hashed."""
+        try:
+            return self._file.pinned or digest(self._file)
+        except HardpointError:
+            return None
 
     def in_force(self) -> IsolationStatus:
         """The options, and what the workers gave up."""

@@ -1,0 +1,91 @@
+"""What /proc/thread-self/status says of this process and thread, and how each of it is put back (proc(5)).
+
+One read has it all, and takes 20 us.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from ..ffi.libc import ffi, libc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_SIG_SETMASK, _PR_SET_NAME = 2, 15
+CANNOT = " (which cannot be put back)"
+"""The end of the name of what could not be put back."""
+
+
+def read() -> dict[bytes, bytes]:
+    """Read the lines that matter, by their names; nothing where there is no /proc."""
+    try:
+        fd = os.open("/proc/thread-self/status", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return {}
+    try:
+        text = os.read(fd, 1 << 14)
+    finally:
+        os.close(fd)
+    lines = text.splitlines()
+    if len(lines) not in _places:
+        keys = [line.partition(b":")[0] for line in lines]
+        _places[len(lines)] = [(key, keys.index(key), len(key) + 2) for key in _KEYS if key in keys]
+    return {key: lines[index][start:] for key, index, start in _places[len(lines)]}
+
+
+def _set_mask(was: bytes) -> None:
+    libc.pthread_sigmask(_SIG_SETMASK, ffi.new("uint64_t[16]", [int(was, 16)]), ffi.NULL)
+
+
+def _set_name(was: bytes) -> None:
+    libc.prctl(_PR_SET_NAME, int(ffi.cast("uintptr_t", name := ffi.new("char[]", was))), 0, 0, 0)
+    del name
+
+
+def _set_affinity(was: bytes) -> None:
+    mask = int(was.replace(b",", b""), 16)
+    os.sched_setaffinity(0, {cpu for cpu in range(mask.bit_length()) if mask >> cpu & 1})
+
+
+def _cannot(_: bytes) -> None:
+    raise OSError
+
+
+_LINES: dict[str, tuple[tuple[bytes, ...], Callable[[bytes], Any]]] = {
+    "the umask": ((b"Umask",), lambda was: os.umask(int(was, 8))),
+    "the CPU affinity": ((b"Cpus_allowed",), _set_affinity),
+    "the name of the thread": ((b"Name",), _set_name),
+    "the user": ((b"Uid",), lambda was: os.setresuid(*map(int, was.split()[:3]))),
+    "the group": ((b"Gid",), lambda was: os.setresgid(*map(int, was.split()[:3]))),
+    "the supplementary groups": ((b"Groups",), lambda was: os.setgroups([*map(int, was.split())])),
+    "the capabilities": ((b"CapInh", b"CapPrm", b"CapEff", b"CapBnd", b"CapAmb"), _cannot),
+    "the no_new_privs attribute": ((b"NoNewPrivs",), _cannot),
+    "the seccomp filter": ((b"Seccomp", b"Seccomp_filters"), _cannot),
+    "the process group or session": ((b"NSpgid", b"NSsid"), lambda was: os.setpgid(0, int(was.split()[-1]))),
+    "the signal mask": ((b"SigBlk",), _set_mask),
+}
+"""The lines of each, and how the first is put back; OSError if it can't be."""
+_KEYS = [*(key for lines, _ in _LINES.values() for key in lines), b"SigCgt", b"SigIgn"]
+_places: dict[int, list[tuple[bytes, int, int]]] = {}
+"""By the number of lines, which one kernel does not change: each key, the index of its line, and its value's start."""
+
+
+def restore(before: dict[bytes, bytes], now: dict[bytes, bytes]) -> list[str]:
+    """Put back what differs; return its names."""
+    different = {
+        name: write
+        for name, (lines, write) in _LINES.items()
+        if any(before.get(line) != now.get(line) for line in lines)
+    }
+    for name, write in different.items():
+        try:
+            write(before[_LINES[name][0][0]])
+        except (OSError, KeyError):
+            continue
+    after = read()
+    return [
+        name + ("" if all(before.get(line) == after.get(line) for line in _LINES[name][0]) else CANNOT)
+        for name in different
+    ]
