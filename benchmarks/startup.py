@@ -85,7 +85,7 @@ def time_elf(path: str) -> float:
         [manifest] = read_manifests(elf)
         filled = examine(elf)
         assert isinstance(manifest, Manifest), manifest
-        _, problems = find_vtable(elf, manifest, contract, filled)
+        _, problems = find_vtable(elf, manifest, contract, filled, None)
         taken = perf_counter() - start
     finally:
         os.close(fd)

@@ -22,8 +22,8 @@ GROUPS = (
     Group(
         "The file",
         "file elf path",
-        "Raised as `NotAPluginError`, but for three: `file-missing` is a `PluginNotFoundError`, and has this code only in "
-        "`hardpoint doctor`; `elf-class` and `path-token` are an `IncompatibleError`.",
+        "Raised as `NotAPluginError`, but for four: `file-missing` is a `PluginNotFoundError`, and has this code only in "
+        "`hardpoint doctor`; `elf-class`, `path-token` and `noexec` are an `IncompatibleError`.",
     ),
     Group(
         "The manifest",
@@ -33,8 +33,9 @@ GROUPS = (
     ),
     Group(
         "This machine",
-        "host machine libc dependencies memory",
-        "Raised as `IncompatibleError`. `hardpoint doctor FILE` shows which of these checks a library passes.",
+        "host machine libc dependencies linking memory",
+        "Raised as `IncompatibleError`; as `LoadError` what only the dynamic linker knows. `hardpoint check` asks it in a process "
+        "of its own, and `load` calls dlopen. `hardpoint doctor FILE` shows which of these checks a library passes.",
     ),
     Group(
         "The contract",

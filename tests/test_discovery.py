@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from conftest import open_parents
 from forge import Forge
+from test_refusals import REMOVED
 
 import hardpoint
 
@@ -266,7 +267,7 @@ def test_odd_files_stay_with_their_problems_and_stop_nothing(
         "null": "a character device",
         "short": f"5000 bytes, while the table of section headers would end at {english.stat().st_size}",
         "socket": "a socket",
-        "stripped": "none, though it has the symbol hardpoint_greeter_v1",
+        "stripped": f"none, though it has the symbol hardpoint_greeter_v1: {REMOVED}",
         "text": "a file that starts with b'GROUP ( '",
     }
     for each in found.values():

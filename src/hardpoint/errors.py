@@ -6,7 +6,7 @@
     ├── NotAPluginError         the file is not a plugin library: choose another      .problems
     ├── IncompatibleError       a plugin, but not for this host or contract: rebuild  .problems
     ├── StaleError              the file changed since it was loaded or found: restart, or search again
-    ├── LoadError               the dynamic linker refused the file: its message is quoted
+    ├── LoadError               the dynamic linker refused the file: its message is quoted    .problems
     ├── ContractBrokenError     the plugin violated the ABI: report it to its author
     ├── PluginError             the plugin reported a failure                         .status .text
     │   ├── CreateError         ... when an instance was created
@@ -138,7 +138,14 @@ class StaleError(HardpointError):
 
 
 class LoadError(HardpointError):
-    """The dynamic linker refused the file, or the requested binding cannot be used."""
+    """The dynamic linker refused the file, or the requested binding cannot be used.
+
+    `problems` has the reasons of the dynamic linker, as `hardpoint check` finds them; it is empty in other cases.
+    """
+
+    def __init__(self, message: str, *, path: str | None = None, problems: Sequence[Problem] = ()) -> None:
+        super().__init__(message, path=path)
+        self.problems = tuple(problems)
 
 
 class ContractBrokenError(HardpointError):

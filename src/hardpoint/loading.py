@@ -13,6 +13,7 @@ from .binding.convert import to_text
 from .binding.instance import Instance
 from .binding.methods import make_object
 from .definition.decorators import contract_of
+from .errors import LoadError, reasons
 from .fields import Fields
 from .file import open_library, path_of, pin
 from .inprocess.plugin import check_binding, open_in_process
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from .errors import Problem
     from .file import Examine, LibraryFile
     from .isolation.options import Isolation, IsolationStatus
+    from .preflight.checks import Fit
     from .preflight.manifest import Manifest
 
 T = TypeVar("T")
@@ -127,13 +129,33 @@ def load_file(file: LibraryFile, request: Request, allow: Examine | None = None)
         with nullcontext(file) if request.sha256 is None else pin(file, request.sha256) as pinned:
             fit = require_fit(pinned, request.contract)
             backend: Backend
-            if request.isolation is None:
-                backend = open_in_process(pinned, fit, request)
-            else:
-                from .isolation.host.isolate import isolate  # 9 ms, and few ask for it
+            try:
+                if request.isolation is None:
+                    backend = open_in_process(pinned, fit, request)
+                else:
+                    from .isolation.host.isolate import isolate  # 9 ms, and few ask for it
 
-                backend = isolate(pinned, fit, request, allow)
+                    backend = isolate(pinned, _in_worker(fit), request, allow)
+            except LoadError as error:
+                raise _explained(error, pinned, fit) from error.__cause__
     return make_object(backend)
+
+
+def _in_worker(fit: Fit) -> Fit:
+    """Leave out the warnings of libraries that this process has loaded: a worker has loaded none."""
+    return fit._replace(problems=tuple(problem for problem in fit.problems if problem.code != "soname-loaded"))
+
+
+def _explained(error: LoadError, file: LibraryFile, fit: Fit) -> LoadError:
+    """Ask the dynamic linker who needs what, after it refused the file: dlopen names the first symbol alone."""
+    if "[loader-refused]" not in str(error):
+        return error
+    from .preflight.loader import ask  # 15 ms with subprocess, for the error alone
+
+    problems = [problem for problem in ask(file, fit.elf) if problem.fatal]
+    if not problems:
+        return error
+    return LoadError(f"{file.path} cannot be loaded{reasons(problems)}", path=file.path, problems=problems)
 
 
 def encode(config: str | Mapping[str, Any] | None) -> bytes | None:

@@ -74,6 +74,18 @@ ROWS = {row.code: row for row in (
         {"found": "/srv/plugins/$PLATFORM/english.so"},
         "`dlopen` replaces `$ORIGIN`, `$LIB` and `$PLATFORM` in a path, and so would open another file than the one "
         "that was checked."),
+    Row("noexec", "path", "a file system from which code may be mapped",
+        "copy it to a file system that is not mounted noexec, or remount that one",
+        {"found": "/mnt/usb/english.so on one that is mounted noexec"},
+        "The library, or one that it needs, lies on a file system that is mounted with `noexec`, as `/tmp` and `/dev/shm` "
+        "are on some machines. The dynamic linker says of that: failed to map segment from shared object."),
+    Row("elf-header", "linking", "an ELF header that the dynamic linker takes", "build it for Linux, or copy it again",
+        {"found": "a library for FreeBSD (e_ident, OS/ABI 9)"},
+        "A field of the header is not one that `ld.so` takes: another system's OS/ABI, an unknown version, bytes that "
+        "have to be zero."),
+    Row("no-dlopen", "linking", "a library that dlopen may open", "link it without -z nodlopen",
+        {"found": "one that was linked with -z nodlopen (DF_1_NOOPEN)"},
+        "The library was linked with a flag that forbids `dlopen`."),
 
     # -- the manifest --
     Row("manifest-missing", "manifest", "a manifest (an ELF note with the owner 'hardpoint')", REBUILD,
@@ -109,6 +121,11 @@ ROWS = {row.code: row for row in (
         {"size": 16384, "found": "ones for smaller pages"},
         "The kernel's pages are larger than the library was linked for: on AArch64 they have 4, 16 (a Raspberry Pi "
         "5) or 64 KiB. By default, linkers make libraries that fit all of these."),
+    Row("cpu-level", "machine", "a processor of {level}{whose}",
+        "compile it for this processor (-march=x86-64), or run it on a newer one",
+        {"level": "x86-64-v4", "whose": "", "found": "one without avx512f, avx512dq, avx512cd, avx512bw, avx512vl"},
+        "The library was compiled for a level of x86-64 (`-march=x86-64-v4`) that this processor does not have, and says "
+        "so in its `.note.gnu.property` (`-z x86-64-v4`)."),
     Row("libc-musl", "libc", "a library built for glibc",
         "build it on a system with glibc, such as debian:bookworm, not on Alpine and not with musl-gcc",
         {"found": "one built for musl (it needs libc.musl-x86_64.so.1)"},
@@ -141,6 +158,29 @@ ROWS = {row.code: row for row in (
         "-fsanitize",
         {"name": "libasan.so.8", "found": "one started without it"},
         "The plugin was built with -fsanitize, whose runtime ends every process that it was not started with."),
+    Row("soname-loaded", "dependencies", "the library {path}",
+        "give one of the two another soname, or run one of the plugins isolated, in a process of its own",
+        {"path": "/srv/b/libhelper.so.1",
+         "found": "/srv/a/libhelper.so.1, which is loaded before it under the same name, libhelper.so.1"},
+        "A library that the plugin needs lies on its search path, and the process has loaded another one of the same "
+        "name (soname), such as for another plugin. The dynamic linker takes the loaded one: a process has one library "
+        "of each soname.",
+        fatal=False),
+    Row("undefined-symbol", "linking", "a definition of {symbols}, which {who} uses",
+        "link the plugin with what it needs (-Wl,-z,defs finds that when linking)",
+        {"symbols": "cblas_ddot", "who": "english.so", "found": "in the dynamic linker's words: undefined symbol: cblas_ddot"},
+        "Neither the host nor any library that the plugin needs defines a function or a variable that is used. C and "
+        "C++ linkers accept that in a library unless they are told not to (`-Wl,-z,defs`). Often a library is missing "
+        "on the linker's command line (`-lfoo`), or is another version than the header."),
+    Row("loader-refused", "linking", "a library that the dynamic linker loads", "look at what `hardpoint inspect` says of it",
+        {"found": "in the dynamic linker's words: libhelper.so (needed by english.so): invalid ELF header"},
+        "The dynamic linker refuses the library, or one that it needs, for another reason. Its own words are quoted."),
+    Row("loader-unasked", "linking", "the dynamic linker's own verdict",
+        "load it to see: undefined symbols are not known before",
+        {"found": "none: [Errno 1] Operation not permitted"},
+        "`hardpoint check` asks `ld.so` in a process of its own, and could not start it or did not get an answer. All "
+        "other checks were made.",
+        fatal=False),
     Row("executable-stack", "memory", "a non-executable stack",
         "link it with -z noexecstack (assembler sources need a .note.GNU-stack section)",
         {"found": "a library that asks for an executable one"},
@@ -151,6 +191,12 @@ ROWS = {row.code: row for row in (
         {"found": "static TLS"},
         "The library takes thread-local storage from a small reserve that all libraries of the process share. It may "
         "run out.",
+        fatal=False),
+    Row("text-relocations", "memory", "code that is position-independent",
+        "compile all of it with -fPIC, assembler sources too",
+        {"found": "code that the dynamic linker has to change (DT_TEXTREL)"},
+        "Addresses in the library's code are filled in when it is loaded, so the code is writable for a moment and not "
+        "shared between processes. SELinux and MemoryDenyWriteExecute forbid that.",
         fatal=False),
 
     # -- the contract --
@@ -210,6 +256,10 @@ ROWS = {row.code: row for row in (
     Row("vtable-size", "vtable", "a vtable whose size field is {size}", REBUILD,
         {"size": 64, "found": "56"},
         "The size in the vtable's first field is not that of the symbol."),
+    Row("vtable-relocated", "vtable", "constants for size, ABI and flags in {symbol}",
+        "initialise them with numbers, not with addresses",
+        {"symbol": "hardpoint_greeter_v1", "found": "a relocation of its flags"},
+        "The dynamic linker would write an address over one of the vtable's numbers."),
     Row("vtable-abi", "vtable", "a vtable of the manifest's ABI", REBUILD,
         {"found": "3.0, while its manifest says 1.0"},
         "The vtable was compiled for another ABI than the manifest says."),
@@ -234,7 +284,7 @@ ROWS = {row.code: row for row in (
         "left out."),
     Row("slot-not-code", "vtable", "a function for {method}", REBUILD,
         {"method": _GREET, "found": "a pointer to something else"},
-        "A slot points to data."),
+        "A slot points to data, in the library or in another one."),
 
     # -- trust --
     Row("file-large", "trust", "a file of at most 4 GiB, with at most 1 GiB in holes, to hash", "give the path of a library",

@@ -43,6 +43,13 @@ KEPT: dict[str, tuple[str, ...]] = {
     "test_build.py::test_a_mistake_does_not_build": ("[undeclared-cc]", "[missing-parameter-cc]", "[no-parameters-cc]"),
     "test_conformance.py::test_the_native_plugins_pass": ("[english]", "[english_cpp]"),
     "test_process_state.py::test_the_kit_reports_it": ("[apart-mask", "[in process-prints", "[apart-writes"),
+    # each is built, and checked by eight commands
+    "test_verdicts.py::test_every_command_gives_the_same_verdict": ("[an undefined variable]", "[a second", "[flags"),
+    "test_loader.py::test_a_linker_that_gives_no_answer": ("[dies]", "[hangs]"),
+    "test_loader.py::test_the_level_of_the_processor_is_compared_as_by_the_linker": ("[16]",),
+    "test_loader.py::test_names_with_spaces_and_colons": ("[a dir: b/a b:c.so]",),
+    "test_loader.py::test_a_note_that_lost_its_place": ("[bfd-tool0]",),
+    "test_loader.py::test_a_file_system_that_is_mounted_noexec": (),
     "test_travel.py::test_a_million_strings_in_a_dask_cluster": (),
     "test_isolation_leaks.py::test_loads_leave_no_memory_behind": (),
     "test_isolation_leaks.py::test_nothing_is_left_behind": ("[crash]", "[kill_zygote]"),

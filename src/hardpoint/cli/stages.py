@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ..errors import IncompatibleError, NotAPluginError, PluginNotFoundError, Problem
 from ..file import open_library
-from ..preflight.checks import check_file, preflight, read_elf, read_library
+from ..preflight.checks import ask_loader, check, check_file, read_elf, read_library
 from ..problems import ROWS
 from ..registry.manifest_contracts import contracts_from_manifests, prefer_bundled
 
@@ -39,11 +39,12 @@ _STEPS = {
 """The checks whose failure ends the rest, in order."""
 _LIBRARY = {
     "host": "hardpoint runs on this machine and its libc",
-    "path": "the dynamic linker opens its path unchanged",
-    "machine": "it is for this machine, and for pages of this kernel's size",
+    "path": "the dynamic linker opens its path unchanged, and may map its code",
+    "machine": "it is for this machine, its processor's level and pages of this kernel's size",
     "libc": "it was built for this glibc or an older one",
-    "memory": "it needs neither an executable stack nor static thread-local storage",
+    "memory": "it needs no executable stack, writable code or static thread-local storage",
     "dependencies": "the libraries that it needs are here, and have the versions that it needs",
+    "linking": "the dynamic linker takes it, and finds every symbol; asked in a process of its own",
 }
 _PLUGIN = {
     "contract": "it has one plugin for the contract",
@@ -68,21 +69,23 @@ def check_library(path: str, contract: Contract | None) -> list[StageResult]:
             contracts, malformed = contracts_from_manifests(manifests)
             wanted = [contract] if contract else prefer_bundled(contracts)
             if not wanted:
-                return _without_contract(passed, malformed, check_file(file, elf))
+                return _without_contract(passed, malformed, [*check_file(file, elf), *ask_loader(file, elf)])
             passed.append("manifest")
-            fits = [preflight(file, each) for each in wanted]
+            fits = check(file, wanted)
     except PluginNotFoundError:
         return _stopped(passed, [Problem.of("file-missing", "none")])
     except (NotAPluginError, IncompatibleError) as error:
         return _stopped(passed, error.problems)
-    return _in_order(fits, malformed)
+    return _in_order(fits, [] if contract else malformed)
 
 
 def _in_order(fits: Sequence[Fit | Misfit], malformed: list[Problem]) -> list[StageResult]:
     problems = [*malformed, *(problem for problem in fits[0].problems if problem not in malformed)]
     foreign = {"elf-machine", "host-machine"} & {problem.code for problem in problems}
     # The dependencies and slots of a library for another machine cannot be checked.
-    checks = _spread({**_STEPS, **_LIBRARY}, problems, {"dependencies"} if foreign else set())
+    refused = {ROWS[problem.code].stage for problem in problems if problem.fatal}
+    unreached = {"linking"} if refused & _LIBRARY.keys() else set[str]()  # unless it has problems itself
+    checks = _spread({**_STEPS, **_LIBRARY}, problems, unreached | ({"dependencies"} if foreign else set()))
     for fit in fits:
         unreached = {"vtable"} if foreign else set[str]()
         if not fit.plugin:

@@ -6,14 +6,12 @@ import os
 from typing import TYPE_CHECKING
 
 from ..fields import Fields
-from .constants import GLIBC, SYSTEM_FOLDERS
+from .constants import GLIBC
 from .reader import ElfError, ElfFile, open_elf
-from .search_path import find
+from .search_path import find, find_hidden, is_system, loaded_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-_SYSTEM = tuple(f"{folder}/" for folder in SYSTEM_FOLDERS)
 
 
 class Needed(Fields):
@@ -30,6 +28,8 @@ class Needed(Fields):
     is one of the system's, which are trusted and not read."""
     error: ElfError | OSError | None
     """Why it cannot be read."""
+    hidden: str | None = None
+    """Another file of that name that its search path leads to: the process has loaded the one at `path` already."""
 
     @property
     def is_system(self) -> bool:
@@ -52,13 +52,30 @@ def needed(elf: ElfFile, origin: str | None) -> Iterator[Needed]:
             seen.add(name)
             path = next(filter(None, (find(name, by, folder) for by, folder in chain)), None)
             direct = len(chain) == 1
-            if path is None or os.path.realpath(path).startswith(_SYSTEM):
-                yield Needed(name, path, direct, None, None)
+            hidden = path and _hidden(name, path, chain)
+            if path is None or is_system(path):
+                yield Needed(name, path, direct, None, None, hidden)
                 continue
             try:
                 with open_elf(path) as library:
-                    yield Needed(name, path, direct, library, None)
+                    yield Needed(name, path, direct, library, None, hidden)
             except (ElfError, OSError) as error:
                 yield Needed(name, path, direct, None, error)
             else:
                 chains.append(((library, os.path.dirname(path)), *chain))
+
+
+def _hidden(name: str, path: str, chain: tuple[tuple[ElfFile, str | None], ...]) -> str | None:
+    if "/" in name or loaded_path(name) != path:
+        return None
+    return next(filter(None, (find_hidden(name, path, by, folder) for by, folder in chain)), None)
+
+
+def libraries(elf: ElfFile, origin: str | None) -> Iterator[tuple[str, str]]:
+    """Yield name and path of each library that is found, those of the C library too."""
+    for name in elf.needed:
+        if name in GLIBC and (path := find(name, elf, origin)):
+            yield name, path
+    for library in needed(elf, origin):
+        if library.path is not None:
+            yield library.name, library.path

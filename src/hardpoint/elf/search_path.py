@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from .constants import DT_RPATH, DT_RUNPATH, DT_SONAME, EM_AARCH64, EM_X86_64, SYSTEM_FOLDERS
+from ..ffi.libc import ffi, libc
+from .constants import DT_RPATH, DT_RUNPATH, EM_AARCH64, EM_X86_64, SYSTEM_FOLDERS
 from .reader import ElfError, open_elf
 
 if TYPE_CHECKING:
@@ -14,12 +15,14 @@ if TYPE_CHECKING:
 
     from .reader import ElfFile
 
+_RTLD_DI_LINKMAP = 2
 _CACHE = "/etc/ld.so.cache"
 _LARGEST_CACHE = 64 << 20
 """Bytes; a system with 5,000 libraries has 0.4 MB."""
 _MAGIC = b"glibc-ld.so.cache1.1"
 _ENTRY = struct.Struct("<IIIIQ")  # flags, key, value, OS version, hwcap
 _FLAGS = {EM_X86_64: 0x0303, EM_AARCH64: 0x0A03}  # FLAG_ELF_LIBC6, and the machine
+_SYSTEM = tuple(f"{folder}/" for folder in SYSTEM_FOLDERS)
 _DEFAULTS = (
     *SYSTEM_FOLDERS,
     *(f"{folder}/{machine}-linux-gnu" for machine in ("x86_64", "aarch64") for folder in ("/lib", "/usr/lib")),
@@ -34,7 +37,7 @@ def find(name: str, elf: ElfFile, origin: str | None) -> str | None:
     if "/" in name:
         return next((path for path in _expand(name, origin) if os.path.isfile(path)), None)
     return (
-        _loaded(name)
+        loaded_path(name)
         or _in_folders(name, _folders(elf, origin), elf.machine)
         or _in_cache(name, elf.machine)
         or _in_folders(name, _DEFAULTS, elf.machine)
@@ -42,14 +45,29 @@ def find(name: str, elf: ElfFile, origin: str | None) -> str | None:
     )
 
 
+def find_hidden(name: str, loaded: str, elf: ElfFile, origin: str | None) -> str | None:
+    """Return the path where `elf` would find `name` if the process had not `loaded` another file of that name.
+
+    The libraries of the program itself, such as Conda's, come before the system's everywhere: those are not meant.
+    """
+    path = _in_folders(name, _folders(elf, origin), elf.machine)
+    if path is None and not is_system(loaded):
+        path = _in_cache(name, elf.machine) or _in_folders(name, _DEFAULTS, elf.machine)
+        if path is not None and _in_folders(name, _host_folders(), elf.machine) is not None:
+            return None
+    # A variant for this processor lies in a folder below (glibc-hwcaps).
+    same = path is None or loaded.startswith(f"{os.path.dirname(path)}/") or not os.path.exists(loaded)
+    return None if same or os.path.samefile(path or "", loaded) else path
+
+
+def is_system(path: str) -> bool:
+    """True if the file lies in one of the system's folders."""
+    return os.path.realpath(path).startswith(_SYSTEM)
+
+
 def uses_origin(elf: ElfFile) -> bool:
     """True if its search path depends on the folder that it lies in."""
     return any("ORIGIN" in text for text in [elf.text(DT_RPATH) or "", elf.text(DT_RUNPATH) or "", *elf.needed])
-
-
-def is_loaded(name: str) -> bool:
-    """True if the process has already loaded a library of that name."""
-    return _loaded(name) is not None
 
 
 def _expand(path: str, origin: str | None) -> list[str]:
@@ -69,19 +87,20 @@ def _without_blocking(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
-def _library_path() -> str:
-    """Return LD_LIBRARY_PATH as of the start of the process: ld.so ignores later changes."""
+def at_start(name: str) -> str:
+    """Return an environment variable as of the start of the process, "" if unset: ld.so ignores later changes."""
     try:
         with open("/proc/self/environ", "rb") as file:
             entries = file.read().split(b"\0")
     except OSError:
         return ""
-    return next((os.fsdecode(entry[16:]) for entry in entries if entry.startswith(b"LD_LIBRARY_PATH=")), "")
+    start = os.fsencode(f"{name}=")
+    return next((os.fsdecode(entry[len(start) :]) for entry in entries if entry.startswith(start)), "")
 
 
 def _folders(elf: ElfFile, origin: str | None) -> Iterator[str]:
     runpath = elf.text(DT_RUNPATH)
-    listed = [elf.text(DT_RPATH) if runpath is None else None, _library_path(), runpath]
+    listed = [elf.text(DT_RPATH) if runpath is None else None, at_start("LD_LIBRARY_PATH"), runpath]
     for folder in ":".join(text for text in listed if text).split(":"):
         if folder:
             yield from _expand(folder, origin)
@@ -138,26 +157,24 @@ def _in_cache(name: str, machine: int) -> str | None:
     return None
 
 
-def _loaded(name: str) -> str | None:
-    """Return the path of a library of that name that is already loaded: the dynamic linker takes that one."""
-    stem = "/" + name.partition(".so")[0]  # libstdc++.so.6 may be mapped as libstdc++.so.6.0.30
-    try:
-        with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:
-            paths = {line[line.index("/") :].rstrip("\n") for line in maps if stem in line}
-    except OSError:
+def loaded_path(name: str) -> str | None:
+    """Return the path of the library that dlopen would take for `name` (or a path) because it is loaded already.
+
+    glibc is asked, since it goes by every name under which a library was ever requested, and not by its file's.
+    """
+    handle = libc.dlopen(os.fsencode(name), os.RTLD_LAZY | os.RTLD_NOLOAD) if name else ffi.NULL
+    if handle == ffi.NULL:
         return None
-    for path in paths:
-        if os.path.basename(path) == name or _soname(path) == name:
-            return path
-    return None
+    path = os.fsdecode(ffi.string(link_map(handle).l_name))
+    libc.dlclose(handle)
+    return path
 
 
-def _soname(path: str) -> str | None:
-    try:
-        with open_elf(path) as elf:
-            return elf.text(DT_SONAME)
-    except (ElfError, OSError):
-        return None
+def link_map(handle: Any) -> Any:
+    """Return glibc's entry for an open library (dlinfo(3)); the first is the program's."""
+    answer = ffi.new("struct link_map **")
+    libc.dlinfo(handle, _RTLD_DI_LINKMAP, answer)
+    return answer[0]
 
 
 def versions_of(path: str) -> set[str] | None:

@@ -30,6 +30,7 @@ struct link_map { uintptr_t l_addr; char *l_name; void *l_ld; struct link_map *l
 void *dlopen(const char *path, int flags);
 void *dlsym(void *handle, const char *name);
 char *dlerror(void);
+int dlclose(void *handle);
 int dlinfo(void *handle, int request, void *answer);
 
 /* linux/fs.h: what is mapped at an address */

@@ -7,7 +7,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from ..backend import Slots
-from ..errors import ContractBrokenError, HardpointError, HardpointWarning, LoadError, StaleError, one_line
+from ..errors import ContractBrokenError, HardpointError, HardpointWarning, LoadError, Problem, StaleError, one_line
 from ..ffi.abi import HEAD_SIZE
 from ..ffi.libc import ffi, libc
 from ..file import Identity, digest, open_library
@@ -91,6 +91,9 @@ def open_for_good(file: LibraryFile, fit: Fit) -> Library:
         raise _stale(file, "the file was rewritten while it was being loaded")
     if changed:
         _warn(file, changed, fit.elf)
+    for problem in fit.problems:
+        if problem.code == "soname-loaded":
+            warnings.warn(HardpointWarning(f"{file.path} {problem}", path=file.path), stacklevel=6)
     return library
 
 
@@ -128,9 +131,9 @@ def _dlopen(file: LibraryFile, name: str) -> tuple[Any, list[str]]:
         return handle, changed
     file.kept = False
     words = one_line(os.fsdecode(ffi.string(reason)).replace(name, file.loader_path)) if reason else "it gave no reason"
-    fix = next((fix for sign, fix in _FIXES.items() if sign in words), "look at what `hardpoint inspect` says of it")
-    message = f"{file.path} cannot be loaded: the dynamic loader says: {words}; {fix}"
-    raise LoadError(message, path=file.path) from OSError(words)
+    fix = next((fix for sign, fix in _FIXES.items() if sign in words), "")
+    problem = Problem.of("loader-refused", f"in the dynamic linker's words: {words}", fix=fix)
+    raise LoadError(f"{file.path} cannot be loaded: {problem}", path=file.path, problems=[problem]) from OSError(words)
 
 
 _FIXES = {
@@ -206,8 +209,9 @@ def live_slots(file: LibraryFile, library: Library, fit: Fit) -> Slots:
 
     def broken(what: str) -> ContractBrokenError:
         return ContractBrokenError(
-            f"{file.path}: {what}, which the file did not show: code that ran while it was loaded changed it, and a "
-            f"vtable is a constant; report it to the author of {manifest.plugin}",
+            f"{file.path}: {what}, which the file did not show: code that ran while it was loaded changed it, or a "
+            f"symbol of the same name took its place, and a vtable is a constant; report it to the author of "
+            f"{manifest.plugin}",
             path=file.path,
         )
 

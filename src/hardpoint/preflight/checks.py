@@ -11,10 +11,12 @@ from ..errors import IncompatibleError, NotAPluginError, Problem, reasons
 from ..ffi.abi import ABI
 from ..fields import Fields
 from .manifest import OWNER, Manifest, read_manifests
-from .platform import check_host, check_system, dotted
-from .vtable import Vtable, find_vtable
+from .platform import check_host, check_system, dotted, maps_code
+from .vtable import Vtable, find_vtable, not_exported
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ..definition.model import Contract, Method
     from ..file import LibraryFile
 
@@ -71,7 +73,11 @@ def read_library(file: LibraryFile) -> tuple[ElfFile, list[Manifest | Problem]]:
     try:
         manifests = read_manifests(elf)
         missing = None if manifests else _without_manifest(file, elf)
-    except (ElfError, OSError) as error:
+    except ElfError as error:
+        from .missing_manifest import is_note_lost  # for the error alone
+
+        raise _without_manifest(file, elf) if is_note_lost(elf) else _unreadable(file, error) from error
+    except OSError as error:
         raise _unreadable(file, error) from error
     if missing:
         raise missing
@@ -91,12 +97,9 @@ def _without_manifest(file: LibraryFile, elf: ElfFile) -> NotAPluginError | Inco
     if later := max([note.type for note in elf.notes() if note.owner == OWNER], default=0):
         problem = Problem.of("abi-major", f"only notes of ABI {later}", major=ABI[0])
         return IncompatibleError(f"{file.path} does not fit this host: {problem}", path=file.path, problems=[problem])
-    found = "none"
-    if elf.symbols("PyInit_"):
-        found = "a Python extension module, which is imported, not loaded"
-    elif names := [symbol.name for symbol in elf.symbols("hardpoint_")]:
-        found = f"none, though it has the symbol {names[0]}"
-    problem = Problem.of("manifest-missing", found)
+    from .missing_manifest import missing_manifest  # for the error alone
+
+    problem = missing_manifest(elf)
     return NotAPluginError(f"{file.path} is not a plugin: {problem}", path=file.path, problems=[problem])
 
 
@@ -118,13 +121,13 @@ def preflight(file: LibraryFile, contract: Contract) -> Fit | Misfit:
     elf, manifests = read_library(file)
     try:
         filled = examine(elf)
-        problems = [*check_file(file, elf), *(each for each in manifests if isinstance(each, Problem))]
+        problems = [*check_file(file, elf), *_malformed(manifests, contract)]
         manifest = _choose([each for each in manifests if isinstance(each, Manifest)], contract, problems)
         if manifest is None:
             return Misfit(elf, contract, "", tuple(problems))
-        problems += _check_abi(manifest)
+        problems += check_abi(manifest)
         problems += _check_methods(manifest, contract)
-        vtable, more = find_vtable(elf, manifest, contract, filled)
+        vtable, more = find_vtable(elf, manifest, contract, filled, origin_of(file))
     except (ElfError, OSError) as error:
         raise _unreadable(file, error) from error
     problems += more
@@ -133,17 +136,72 @@ def preflight(file: LibraryFile, contract: Contract) -> Fit | Misfit:
     return Fit(elf, contract, manifest, vtable, tuple(problems))
 
 
+def check(file: LibraryFile, contracts: list[Contract]) -> list[Fit | Misfit]:
+    """Check a file as `preflight` does, against each contract, and ask the dynamic linker as well.
+
+    For tools that say whether a file fits: `load` leaves the question to dlopen itself, which takes no process.
+    """
+    fits = [preflight(file, contract) for contract in contracts]
+    problems = ask_loader(file, fits[0].elf) if fits else []
+    return [_with(fit, [*_check_export(fit), *problems]) for fit in fits]
+
+
+def _check_export(fit: Fit | Misfit) -> list[Problem]:
+    """Check that the hash table leads to the vtable's symbol, which dlsym itself says when a library is loaded."""
+    from ..elf.lookup import lookup  # for tools alone
+
+    name = fit.contract.symbol
+    return [not_exported(name)] if isinstance(fit, Fit) and lookup(fit.elf, name) is None else []
+
+
+def ask_loader(file: LibraryFile, elf: ElfFile) -> list[Problem]:
+    """Ask the dynamic linker for its verdict on a file, unless it is plain already that it refuses the file."""
+    if any(problem.fatal for problem in check_file(file, elf)):
+        return []
+    from .loader import ask  # 15 ms with subprocess, which `load` does without
+
+    return ask(file, elf)
+
+
+def _with(fit: Fit | Misfit, problems: list[Problem]) -> Fit | Misfit:
+    every = (*fit.problems, *problems)
+    if isinstance(fit, Misfit) or not any(problem.fatal for problem in problems):
+        return fit._replace(problems=every)
+    return Misfit(fit.elf, fit.contract, fit.plugin, every)
+
+
+def _malformed(manifests: list[Manifest | Problem], contract: Contract) -> Iterator[Problem]:
+    """Yield the problems of malformed manifests, those for other contracts too, which tools cannot describe."""
+    texts = [method.text for method in contract.methods]
+    for manifest in manifests:
+        if isinstance(manifest, Problem):
+            yield manifest
+        elif [*manifest.methods] != texts[: len(manifest.methods)]:  # else they are the contract's own
+            from .describe import describe  # 1 ms, for libraries with several plugins
+
+            described = describe(manifest)
+            if isinstance(described, Problem) and not check_abi(manifest):  # a newer ABI may have other types
+                yield described
+
+
 def check_file(file: LibraryFile, elf: ElfFile) -> list[Problem]:
     """Check whether the library can be loaded here, whatever plugins it has."""
-    origin = None if file.pinned else os.path.dirname(file.loader_path)
-    return [*check_host(), *_check_path(file), *check_system(elf, origin)]
+    return [*check_host(), *_check_path(file), *check_system(elf, origin_of(file))]
+
+
+def origin_of(file: LibraryFile) -> str | None:
+    """Return the folder that $ORIGIN stands for in the file; None if it is pinned, since a copy in memory has none."""
+    return None if file.pinned else os.path.dirname(file.loader_path)
 
 
 def _check_path(file: LibraryFile) -> list[Problem]:
     """Refuse $ORIGIN, $LIB and $PLATFORM in the path: dlopen would expand them and open an unchecked file."""
-    if "$" not in file.loader_path or not any(token in file.loader_path for token in _TOKENS):
-        return []
-    return [Problem.of("path-token", file.loader_path)]
+    problems: list[Problem] = []
+    if "$" in file.loader_path and any(token in file.loader_path for token in _TOKENS):
+        problems.append(Problem.of("path-token", file.loader_path))
+    if not maps_code(file.fd):
+        problems.append(Problem.of("noexec", f"{file.absolute} on one that is mounted noexec"))
+    return problems
 
 
 def _choose(manifests: list[Manifest], contract: Contract, problems: list[Problem]) -> Manifest | None:
@@ -162,7 +220,8 @@ def _choose(manifests: list[Manifest], contract: Contract, problems: list[Proble
     return None
 
 
-def _check_abi(manifest: Manifest) -> list[Problem]:
+def check_abi(manifest: Manifest) -> list[Problem]:
+    """Check that this host knows the ABI that the manifest says it needs."""
     major, minor = manifest.abi
     if major != ABI[0]:
         fix = "rebuild it with this host's hardpoint.h" if major < ABI[0] else ""

@@ -12,7 +12,8 @@ from ..elf.integrity import examine
 from ..elf.needed import needed
 from ..elf.reader import ElfError
 from ..errors import Problem
-from .platform import fits_pages
+from .cpu_level import check_level
+from .platform import fits_pages, maps_code
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,13 +31,20 @@ def check_needed(elf: ElfFile, origin: str | None) -> list[Problem]:
         if library.direct:  # of what the others lack, the dynamic linker says more
             problems += _check_direct(library, elf, origin)
         problems += _check_contents(library)
+        if library.hidden:
+            problems.append(loaded_before(library.name, library.hidden, str(library.path)))
     return problems
+
+
+def loaded_before(name: str, path: str, first: str) -> Problem:
+    """Make the warning that `path`, which a plugin needs by `name`, is not loaded, since `first` is before it."""
+    return Problem.of("soname-loaded", f"{first}, which is loaded before it under the same name, {name}", path=path)
 
 
 def _check_direct(library: Needed, elf: ElfFile, origin: str | None) -> Iterator[Problem]:
     name, path = library.name, library.path
     if _SANITIZER.fullmatch(name):
-        if not search_path.is_loaded(name):  # it would end the process from within dlopen
+        if search_path.loaded_path(name) is None:  # it would end the process from within dlopen
             yield Problem.of("sanitizer", "one started without it", fix=_sanitize(name, elf), name=name)
     elif path is not None:
         yield from _check_versions(name, path, elf)
@@ -83,6 +91,10 @@ def _check_contents(library: Needed) -> Iterator[Problem]:
         yield Problem.of("needed-damaged", f"{path}: {error.strerror}", needs=f"a readable library {name}", fix=fix)
     elif error is not None:
         yield Problem.of("needed-damaged", f"{path} with {error}", name=name)
+    elif library.path is not None and not maps_code(library.path):
+        yield Problem.of("noexec", f"{path} on one that is mounted noexec")
+    elif library.elf is not None and (levels := check_level(library.elf, name)):
+        yield from levels
     elif library.elf is not None and not fits_pages(library.elf, PAGE):
         needs = f"the library {name} with segments for this kernel's pages of {PAGE} bytes"
         fix = "link it with -Wl,-z,max-page-size=65536, or install one for this kernel"

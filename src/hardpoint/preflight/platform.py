@@ -8,17 +8,23 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from ..elf.constants import (
+    DF_1_NOOPEN,
     DF_STATIC_TLS,
+    DF_TEXTREL,
     DT_FLAGS,
+    DT_FLAGS_1,
     DT_RELA,
     DT_RELASZ,
+    DT_TEXTREL,
     EM_AARCH64,
     EM_X86_64,
     GLIBC,
     MACHINES,
     PAGE,
     PF_X,
+    PT_GNU_PROPERTY,
     PT_GNU_STACK,
+    PT_NOTE,
     R_AARCH64_TLS_TPREL,
 )
 from ..elf.reader import ElfError
@@ -27,6 +33,11 @@ from ..errors import Problem
 if TYPE_CHECKING:
     from ..elf.reader import ElfFile
 
+_USUAL, _VERSION = b"\1" + bytes(9), b"\1\0\0\0"
+"""The end of e_ident from EI_VERSION on, System V's ABI and padding, and e_version (gABI, "ELF Header")."""
+_NOTES = {PT_NOTE, PT_GNU_PROPERTY}
+_FEWER_RULES = (2, 36)
+"""The first glibc that does not compare the note of the oldest kernel."""
 _NEWER_GLIBC = {"GLIBC_ABI_DT_RELR": (2, 36)}
 
 
@@ -64,10 +75,37 @@ def check_host() -> list[Problem]:
 
 def check_system(elf: ElfFile, origin: str | None) -> list[Problem]:
     """Check whether the library can be loaded on this system. `origin` is the folder for $ORIGIN, or None."""
-    problems = [*_check_machine(elf), *_check_libc(elf), *_check_flags(elf)]
+    problems = [*_check_machine(elf), *_check_header(elf), *_check_libc(elf), *_check_flags(elf)]
     if elf.machine == host_machine():  # the libraries here are not the other machine's
-        problems += [*_check_pages(elf), *_check_needed(elf, origin)]
+        problems += [*_check_level(elf), *_check_pages(elf), *_check_needed(elf, origin)]
     return problems
+
+
+def _check_header(elf: ElfFile) -> list[Problem]:
+    start, glibc = elf.read(6, 18, "the ELF header"), host_glibc()
+    usual = start.startswith(_USUAL) and start.endswith(_VERSION)
+    flags = elf.dynamic.get(DT_FLAGS, 0) & DF_TEXTREL or elf.dynamic.get(DT_FLAGS_1, 0) & DF_1_NOOPEN
+    if usual and not flags and DT_TEXTREL not in elf.dynamic and (glibc is None or glibc >= _FEWER_RULES):
+        return []
+    from .header import check_header  # 0.4 ms, and most headers are like this one
+
+    return check_header(elf, glibc)
+
+
+def _check_level(elf: ElfFile) -> list[Problem]:
+    if not any(segment.align == 8 and segment.type in _NOTES for segment in elf.segments):
+        return []
+    from .cpu_level import check_level  # 0.3 ms, and few compilers write the note
+
+    return check_level(elf)
+
+
+def maps_code(target: int | str) -> bool:
+    """True unless the file, a descriptor or a path, lies on a file system that is mounted noexec."""
+    try:
+        return not os.statvfs(target).f_flag & os.ST_NOEXEC
+    except OSError:
+        return True
 
 
 def _check_needed(elf: ElfFile, origin: str | None) -> list[Problem]:
@@ -105,22 +143,18 @@ def fits_pages(elf: ElfFile, size: int) -> bool:
     return True
 
 
-def oldest_glibc(elf: ElfFile) -> tuple[int, int] | None:
+def oldest_glibc(elf: ElfFile) -> tuple[int, ...] | None:
     """Return the oldest glibc that has every symbol version the library needs; None if it needs none of glibc's."""
-    newest: tuple[int, int] | None = None
-    for need in elf.versions_needed():
-        number = None if need.weak else _glibc_of(need.version)
-        if number and (newest is None or number > newest):
-            newest = number
-    return newest
+    numbers = (None if need.weak else _glibc_of(need.version) for need in elf.versions_needed())
+    return max(filter(None, numbers), default=None)
 
 
-def _glibc_of(version: str) -> tuple[int, int] | None:
-    """Return the first glibc with a symbol version, (2, 2) for GLIBC_2.2.5; None if the name does not tell."""
+def _glibc_of(version: str) -> tuple[int, ...] | None:
+    """Return the first glibc with a symbol version, (2, 2, 5) for GLIBC_2.2.5; None if the name does not tell."""
     library, _, release = version.partition("_")
-    numbers = release.split(".")[:2]
-    if library == "GLIBC" and len(numbers) == 2 and release.isascii() and all(map(str.isdigit, numbers)):
-        return int(numbers[0]), int(numbers[1])
+    numbers = release.split(".")
+    if library == "GLIBC" and len(numbers) > 1 and release.isascii() and all(map(str.isdigit, numbers)):
+        return tuple(map(int, numbers))
     return _NEWER_GLIBC.get(version)
 
 
@@ -136,14 +170,14 @@ def _check_libc(elf: ElfFile) -> list[Problem]:
     here, newest = host_glibc(), oldest_glibc(elf)
     if musl := is_for_musl(elf):
         return [Problem.of("libc-musl", f"one built for musl (it needs {musl})")]
-    if newest and here and newest > here:
+    if newest and here and newest[:2] > here:
         return [Problem.of("glibc-version", f"symbols of glibc {dotted(newest)}", version=dotted(here))]
     return []
 
 
-def dotted(version: tuple[int, int]) -> str:
+def dotted(version: tuple[int, ...]) -> str:
     """(2, 36) as "2.36"."""
-    return f"{version[0]}.{version[1]}"
+    return ".".join(map(str, version))
 
 
 def _check_flags(elf: ElfFile) -> list[Problem]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from ..elf.constants import PT_NOTE, STT_OBJECT
+from ..elf.constants import DT_VERDEF, PT_NOTE, SHN_ABS, STB_GNU_UNIQUE, STT_OBJECT
 from ..elf.integrity import is_code
 from ..elf.reader import ElfError
+from ..elf.relocations import NOWHERE
 from ..errors import Problem
 from ..ffi.abi import HEAD_SIZE, SERIAL
 from ..fields import Fields
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 _HEAD = struct.Struct("<IHH8xQ")  # size, ABI major and minor, (manifest) flags
 _MUST_KNOW = 0xFFFFFFFF_00000000 & ~SERIAL
 _OPTIONAL_SLOTS = {24: "create", 32: "destroy", 40: "query"}
+_EMPTY = "an empty slot"
+_NUMBERS = {0: "size and ABI", 16: "flags"}
 
 
 class Vtable(Fields):
@@ -36,9 +39,9 @@ class Vtable(Fields):
 
 
 def find_vtable(
-    elf: ElfFile, manifest: Manifest, contract: Contract, filled: Filled
+    elf: ElfFile, manifest: Manifest, contract: Contract, filled: Filled, origin: str | None
 ) -> tuple[Vtable | None, list[Problem]]:
-    """Find the vtable that the library exports for the contract, and check it."""
+    """Find the vtable that the library exports for the contract, and check it. `origin` is the folder for $ORIGIN."""
     problems: list[Problem] = []
     symbol = _find_symbol(elf, manifest, contract, problems)
     if symbol is None:
@@ -53,7 +56,8 @@ def find_vtable(
     problems += _check_numbers(vtable, symbol, manifest)
     if elf.machine == host_machine():  # else its relocations were not read
         problems += _check_manifest_copy(elf, symbol, manifest, filled)
-        problems += _check_slots(elf, symbol, contract, filled, data)
+        problems += _check_constants(symbol, filled)
+        problems += _check_slots(elf, symbol, contract, manifest, filled, data, origin)
     return vtable, problems
 
 
@@ -71,9 +75,22 @@ def _check_numbers(vtable: Vtable, symbol: Symbol, manifest: Manifest) -> list[P
     return problems
 
 
+def _check_constants(symbol: Symbol, filled: Filled) -> list[Problem]:
+    """Refuse relocations of the numbers: in memory they would differ from what was checked here."""
+    changed = [what for offset, what in _NUMBERS.items() if symbol.address + offset in filled]
+    return [Problem.of("vtable-relocated", f"a relocation of its {what}", symbol=symbol.name) for what in changed]
+
+
 def _find_symbol(elf: ElfFile, manifest: Manifest, contract: Contract, problems: list[Problem]) -> Symbol | None:
     symbols, wanted = elf.symbols("hardpoint_"), contract.symbol
     symbol = next((symbol for symbol in symbols if symbol.name == wanted), None)
+    if symbol and DT_VERDEF in elf.dynamic:  # of several versions, or none that is the default
+        from ..elf.lookup import lookup  # 0.3 ms, and few libraries define versions
+
+        symbol = lookup(elf, wanted)
+        if symbol is None:
+            problems.append(not_exported(wanted))
+            return None
     methods = len(manifest.methods)
     size = HEAD_SIZE + 8 * methods
     if symbol is None:
@@ -82,8 +99,12 @@ def _find_symbol(elf: ElfFile, manifest: Manifest, contract: Contract, problems:
     elif not symbol.section:
         fix = "define it in this library"
         problems.append(Problem.of("symbol-missing", "an undefined symbol", fix=fix, symbol=wanted))
-    elif symbol.type != STT_OBJECT:
+    elif symbol.type != STT_OBJECT or symbol.section == SHN_ABS:
         problems.append(Problem.of("symbol-type", "a symbol of another type", symbol=wanted))
+    elif symbol.binding == STB_GNU_UNIQUE:
+        found = "a unique one (STB_GNU_UNIQUE), of which a process has one for all its libraries"
+        fix = "make it a plain global variable, not an inline one or one of a template"
+        problems.append(Problem.of("symbol-type", found, fix=fix, symbol=wanted))
     elif symbol.size != size:
         problems.append(Problem.of("symbol-size", symbol.size, symbol=wanted, size=size, methods=methods))
     else:
@@ -91,33 +112,52 @@ def _find_symbol(elf: ElfFile, manifest: Manifest, contract: Contract, problems:
     return None
 
 
+def not_exported(name: str) -> Problem:
+    """Make the problem of a symbol that is in the table of symbols, but that dlsym(3) does not find."""
+    found = "one that dlsym does not find: its version is not the default, or the hash table leaves it out"
+    fix = f"export it without a version, or as {name}@@VERSION, from a file that the linker wrote"
+    return Problem.of("symbol-missing", found, fix=fix, symbol=name)
+
+
 def _check_manifest_copy(elf: ElfFile, symbol: Symbol, manifest: Manifest, filled: Filled) -> list[Problem]:
     copy = filled.get(symbol.address + 8, 0)
-    if copy is None:  # set through a symbol: compared once the library is loaded
-        return []
-    try:
+    try:  # None is an address in another library
         text = elf.read_at(copy, len(manifest.text) + 1, "the manifest") if copy else b""
     except ElfError:
         text = b""
     if text != manifest.text + b"\0":
         return [Problem.of("vtable-manifest", "another text")]
     notes = (segment for segment in elf.segments if segment.type == PT_NOTE)
-    if any(note.address <= copy < note.address + note.memory_size for note in notes):
+    if copy and any(note.address <= copy < note.address + note.memory_size for note in notes):
         return [Problem.of("manifest-not-copied", "a pointer to the note itself")]
     return []
 
 
-def _check_slots(elf: ElfFile, symbol: Symbol, contract: Contract, filled: Filled, data: bytes) -> list[Problem]:
+def _check_slots(
+    elf: ElfFile, symbol: Symbol, contract: Contract, manifest: Manifest, filled: Filled, data: bytes,
+    origin: str | None,
+) -> list[Problem]:  # fmt: skip
+    """Check every slot, also those of methods that a newer plugin has and this host's contract has not."""
     problems: list[Problem] = []
-    names = {HEAD_SIZE + 8 * index: method.text for index, method in enumerate(contract.methods)}
-    for offset, name in (_OPTIONAL_SLOTS | names).items():
-        target = filled.get(symbol.address + offset, 0)
-        empty = target == 0 and not any(data[offset : offset + 8])
-        optional = offset < HEAD_SIZE or contract.methods[(offset - HEAD_SIZE) // 8].since
-        if offset >= len(data) or (empty and optional):
+    methods = [method.text for method in contract.methods]
+    methods += manifest.methods[len(methods) :]
+    names = _OPTIONAL_SLOTS | {HEAD_SIZE + 8 * index: text for index, text in enumerate(methods)}
+    required = {HEAD_SIZE + 8 * index for index, method in enumerate(contract.methods) if not method.since}
+    for offset, name in names.items():
+        if offset >= len(data):
             continue
-        if empty:
-            problems.append(Problem.of("slot-empty", "an empty slot", method=name))
+        target = filled.get(symbol.address + offset, 0)
+        found = ""
+        if target == 0 and not any(data[offset : offset + 8]):
+            found = _EMPTY
+        elif target is None or target == NOWHERE:
+            from .outside import misfit_outside  # 1 ms, and compilers write no such slots
+
+            found = misfit_outside(elf, symbol.address + offset, origin)
         elif not is_code(elf, target):
-            problems.append(Problem.of("slot-not-code", "a pointer to something else", method=name))
+            found = "a pointer to something else"
+        if found.startswith(_EMPTY):
+            problems += [Problem.of("slot-empty", found, method=name)] if offset in required else []
+        elif found:
+            problems.append(Problem.of("slot-not-code", found, method=name))
     return problems

@@ -21,7 +21,7 @@ from ..file import open_library, pin
 from ..inprocess.plugin import check_binding
 from ..isolation.options import checked
 from ..loading import encode, load_file
-from ..preflight.checks import preflight
+from ..preflight.checks import check
 from ..preflight.platform import dotted
 from .manifest_contracts import contracts_from_manifests, prefer_bundled
 
@@ -41,7 +41,8 @@ Status = Literal["fits", "does not fit", "refused", "shadowed", "broken", "not a
 class FoundPlugin:
     """A plugin that a registry found, or a file without one and the reason.
 
-    Nothing but its manifest is read until `status` or `problems` is asked for. Those run none of its code either.
+    Nothing but its manifest is read until `status` or `problems` is asked for. Those run none of its code either; they
+    ask the dynamic linker in a process of its own, which takes some milliseconds.
     """
 
     __slots__ = ("_absolute", "_allow", "_checked", "_identity", "contract", "error", "manifest", "name", "path",
@@ -116,7 +117,7 @@ class FoundPlugin:
                 if refused:
                     return [*refused, *problems]
                 with pin(file, sha256) if sha256 else nullcontext(file) as checked:
-                    fits = [preflight(checked, each) for each in prefer_bundled(contracts)]
+                    fits = check(checked, prefer_bundled(contracts))
                 return problems + [problem for fit in fits for problem in fit.problems]
         except (NotAPluginError, IncompatibleError) as error:
             return [*error.problems]

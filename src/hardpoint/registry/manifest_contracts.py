@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import contracts as bundled
-from ..definition.canonical_text import contract_from_texts
 from ..definition.decorators import contract_of
 from ..errors import Problem
-from ..preflight.platform import dotted
+from ..preflight.checks import check_abi
+from ..preflight.describe import describe
 
 if TYPE_CHECKING:
     from ..definition.model import Contract
@@ -29,9 +29,9 @@ def contracts_from_manifests(manifests: list[Manifest | Problem]) -> tuple[list[
         if isinstance(manifest, Problem):
             problems.append(manifest)
             continue
-        try:
-            contracts.append(contract_from_texts(manifest.contract, dotted(manifest.version), manifest.methods))
-        except ValueError as error:
-            needs = "a manifest that describes its methods"
-            problems.append(Problem.of("manifest-malformed", error, needs=needs))
+        described = describe(manifest)
+        if isinstance(described, Problem):
+            problems += check_abi(manifest) or [described]  # a newer ABI may have other types
+        else:
+            contracts.append(described)
     return contracts, problems

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from ...elf.constants import DT_FLAGS, DT_FLAGS_1, DT_RPATH, DT_RUNPATH, PT_GNU_RELRO
 from ...ffi.abi import SERIAL
 from ...file import open_library
-from ...preflight.checks import Misfit, preflight, read_library, require_fit
+from ...preflight.checks import Misfit, read_library, require_fit
+from ...preflight.checks import check as check_file_and_loader
 from ...preflight.manifest import Manifest
 from ...preflight.platform import dotted, oldest_glibc
 from ..check import FailedError, WarnedError, check
@@ -27,7 +28,7 @@ _LINKERS = {"_init", "_fini", "_edata", "_end", "__bss_start"}
 def fits(subject: Subject) -> str:
     """It fits its contract and this machine: everything that `hardpoint check` looks at."""
     with open_library(subject.path) as file:
-        fit = preflight(file, subject.contract)
+        [fit] = check_file_and_loader(file, [subject.contract])
         stripped = "not " * any(kind == _SHT_SYMTAB for kind, *_ in fit.elf.sections) + "stripped"
         size = -(-fit.elf.size // 1024)
     if isinstance(fit, Misfit):
