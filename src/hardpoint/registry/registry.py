@@ -208,9 +208,7 @@ class Registry:
 def _warn(place: Place) -> None:
     """Say that a folder which somebody named was not read; the usual ones need not exist."""
     origin = " of $HARDPOINT_PATH" if place.origin == PATH else ""
-    message = (
-        f"{one_line(place.folder)}{origin} was not searched for plugins: {place.state}; check the path{tilde_hint(place.folder)}"
-    )
+    message = f"{one_line(place.folder)}{origin} was not searched for plugins: {place.state}; check the path{tilde_hint(place.folder)}"
     warnings.warn(HardpointWarning(message, path=place.folder), stacklevel=4)
 
 
