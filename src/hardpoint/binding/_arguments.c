@@ -71,13 +71,10 @@ Bytes argument_buffer(const NativeMethod *method, Py_ssize_t index, PyObject *va
     return bytes.data != NULL ? bytes : argument_refuse(method, index, value);
 }
 
-PyObject *argument_truth(const NativeMethod *method, Py_ssize_t index, PyObject *value) {
+int argument_truth(const NativeMethod *method, Py_ssize_t index, PyObject *value) {
     PyObject *converted = convert_in_python(method, index, value);
-    if (converted == NULL) {
-        return NULL;
-    }
-    PyObject *truth = converted == Py_True ? Py_True : Py_False; /* `to_bool` returns one of the two */
-    Py_DECREF(converted);
+    const int truth = converted == NULL ? -1 : converted == Py_True; /* `to_bool` returns True or False */
+    Py_XDECREF(converted);
     return truth;
 }
 

@@ -30,8 +30,8 @@ int64_t argument_integer(const NativeMethod *method, Py_ssize_t index, PyObject 
 /* Slow path of a float: whatever has __float__ or __index__. -1 with an error set, or for the number -1. */
 double argument_number(const NativeMethod *method, Py_ssize_t index, PyObject *value);
 
-/* Slow path of a bool: NumPy's. Py_True or Py_False, borrowed; NULL with an error set. */
-PyObject *argument_truth(const NativeMethod *method, Py_ssize_t index, PyObject *value);
+/* Slow path of a bool: NumPy's. -1 with an error set. */
+int argument_truth(const NativeMethod *method, Py_ssize_t index, PyObject *value);
 
 /* Raises the TypeError for an argument of the wrong type. */
 Bytes argument_refuse(const NativeMethod *method, Py_ssize_t index, PyObject *value);

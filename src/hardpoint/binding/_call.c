@@ -67,8 +67,13 @@ HP_HOT int prepare(const NativeMethod *method, void *self, PyObject *const *valu
             }
             continue;
         case '?':
-            if (value != Py_True && value != Py_False && (value = argument_truth(method, index, value)) == NULL) {
-                return -1;
+            if (value != Py_True && value != Py_False) {
+                const int truth = argument_truth(method, index, value);
+                if (truth < 0) {
+                    return -1;
+                }
+                *word++ = (uint64_t)truth;
+                continue;
             }
             *word++ = value == Py_True;
             continue;

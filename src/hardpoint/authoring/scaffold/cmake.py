@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..compiler import CXX, C
 from .common import shipped_file
 
 if TYPE_CHECKING:
     from .project import Project
 
 _CONFIG = "cmake/hardpointConfig.cmake"
+_FLAGS = {"C": ("-xc", *C.flags), "CXX": ("-xc++", *CXX.flags)}
 
 
 def cmake_lists(project: Project, languages: str, body: str) -> str:
@@ -36,21 +38,6 @@ install(TARGETS plugin LIBRARY DESTINATION .)
         "compile_flags.txt": "\n".join([*_FLAGS[language], "-Wall", "-Wextra", "-Icontract", ""]),
         f"contract/{_CONFIG}": shipped_file(_CONFIG),
     }
-
-
-# As `hardpoint build` and hardpointConfig.cmake have them; a test compares.
-_MISTAKES = (
-    "implicit-function-declaration",
-    "implicit-int",
-    "int-conversion",
-    "incompatible-pointer-types",
-    "return-type",
-    "strict-prototypes",
-)
-_FLAGS = {
-    "C": ("-xc", "-std=gnu11", *(f"-Werror={mistake}" for mistake in _MISTAKES)),
-    "CXX": ("-xc++", "-std=gnu++17", "-Werror=return-type"),
-}
 
 
 def built_by(project: Project, commands: str, *names: str) -> str:
