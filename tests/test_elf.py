@@ -16,7 +16,7 @@ from elftools.elf.elffile import ELFFile
 
 import hardpoint
 from hardpoint.contracts import Greeter
-from hardpoint.elf import reader as elf_module
+from hardpoint.elf import image as elf_module
 from hardpoint.elf.constants import DT_RPATH, DT_RUNPATH, DT_SONAME, EM_AARCH64
 from hardpoint.elf.integrity import examine
 from hardpoint.elf.reader import ElfError, ElfFile

@@ -6,7 +6,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from ..elf.constants import PT_NOTE, STT_OBJECT
-from ..elf.integrity import is_code
+from ..elf.integrity import is_code, is_function
 from ..elf.reader import ElfError
 from ..errors import Problem
 from ..ffi.abi import HEAD_SIZE, SERIAL
@@ -120,4 +120,6 @@ def _check_slots(elf: ElfFile, symbol: Symbol, contract: Contract, filled: Fille
             problems.append(Problem.of("slot-empty", "an empty slot", method=name))
         elif not is_code(elf, target):
             problems.append(Problem.of("slot-not-code", "a pointer to something else", method=name))
+        elif not is_function(elf, target):
+            problems.append(Problem.of("slot-not-code", "a pointer into the middle of a function", method=name))
     return problems
