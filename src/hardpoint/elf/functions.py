@@ -94,10 +94,7 @@ def _is_plt(elf: ElfFile, address: int) -> bool:
 
 
 def unwound(elf: ElfFile, address: int) -> tuple[int, int]:
-    """Return the bounds of the last function in the unwinding table that starts by an address; 0, 0 if none.
-
-    If it starts there, its end is left out.
-    """
+    """Return the bounds of the last function in the unwinding table that starts by an address; 0, 0 if none."""
     try:
         base, table = elf.unwinding
         starts = memoryview(table).cast("i")[::2]
@@ -106,7 +103,7 @@ def unwound(elf: ElfFile, address: int) -> tuple[int, int]:
             return 0, 0
         start = base + starts[index]
         (place,) = struct.unpack_from("<i", table, 8 * index + 4)
-        return start, start if start == address else start + _length(elf, base + place)
+        return start, start + _length(elf, base + place)
     except ElfError:
         return 0, 0
 

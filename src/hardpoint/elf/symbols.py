@@ -73,7 +73,7 @@ def _check_each(elf: ElfFile) -> None:
             info >> 4 == STB_LOCAL and info & 15 in _EXPORTED
         ):  # of any visibility: gold and ld export some that are hidden
             damaged(f"a symbol {elf.string(name)} of binding {info >> 4}")
-        elif sections <= section != SHN_ABS:
+        elif sections <= section != SHN_ABS and value:  # without: of a section that strip took (rustc's metadata)
             damaged(f"a symbol {elf.string(name)} in section {section} of {sections}")
         elif info & 15 == STT_TLS:
             if tls is None or value + size > tls.memory_size:
@@ -132,11 +132,13 @@ def check_bindings(elf: ElfFile, own: set[int], referred: set[int]) -> None:
         number = kinds.find(_OPTIONAL, number + 1)
     table = GnuHash(elf) if own and DT_GNU_HASH in elf.dynamic else None
     for number in islice(own, _MOST_BINDINGS):
-        name, info, other, section, value, _ = SYMBOL.unpack_from(elf.symbol_table, SYMBOL.size * number)
+        name, info, other, section, value, size = SYMBOL.unpack_from(elf.symbol_table, SYMBOL.size * number)
         if info & 15 == STT_FUNC:
             start, end = unwound(elf, value)
-            if start < value < end or not is_code(elf, value):
+            if start < value < end or not is_code(elf, value) or section == SHN_ABS:
                 damaged(f"a function {elf.string(name)} at {value:#x}, where none starts")
+            if start == value and size and end not in {start, start + size}:
+                damaged(f"a function {elf.string(name)} of {size} bytes, where one of {end - start} is")
         if table and info >> 4 == STB_WEAK and not other & 3 and not table.has(name):
             damaged(f"a weak symbol {elf.string(name)} that is not in the hash table")
 
