@@ -51,9 +51,9 @@ def opened(path: Path | str) -> Iterator[int]:
 EVERY = pytest.mark.parametrize("share", [20, pytest.param(1, marks=pytest.mark.long)], ids=["one-in-20", "every"])
 
 
-def libraries(share: int) -> Iterator[tuple[Path, BinaryIO, ElfFile]]:
-    """Yield one in `share` of the shared objects under /usr/lib; not links, programs, object files or debug files."""
-    for folder, _, names in os.walk("/usr/lib"):
+def libraries(share: int, *roots: str) -> Iterator[tuple[Path, BinaryIO, ElfFile]]:
+    """Yield one in `share` of the shared objects in /usr/lib, or in `roots`; not links, programs, .o or debug files."""
+    for folder, _, names in (each for root in roots or ("/usr/lib",) for each in os.walk(root)):
         for path in (Path(folder, name) for name in names):
             if crc32(os.fsencode(path)) % share or path.is_symlink() or not path.is_file():
                 continue

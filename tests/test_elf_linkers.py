@@ -218,7 +218,7 @@ def damage(elf: ElfFile) -> ElfError | None:
 def test_what_ld_so_takes_is_not_damaged(share: int) -> None:
     """Over the libraries of the machine; the other way round, it takes what crashes later."""
     compared = 0
-    for path, _, ours in libraries(share * 4):
+    for path, _, ours in libraries(share, "/usr/lib", os.path.expanduser("~/.rustup")):
         if ours.executable:
             continue
         if damage(ours) is None:

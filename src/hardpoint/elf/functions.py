@@ -61,7 +61,12 @@ def is_exact(elf: ElfFile, address: int) -> bool:
     if not is_function(elf, address) or not elf.sections:
         return is_function(elf, address)
     known = any(start == address for start, _ in elf.code) or unwound(elf, address)[0] == address
-    return known or _named(elf, address, address) is True
+    return known or _named(elf, address, address) is True or _has_prologue(elf, address)
+
+
+def _has_prologue(elf: ElfFile, address: int) -> bool:
+    """True if the code there is that of .init and .fini, which BOLT moves; on AArch64, nothing tells."""
+    return elf.machine == EM_AARCH64 or elf.read_at(address, min(elf.room_at(address), 4), "code") in _X86_STARTS
 
 
 def is_function(elf: ElfFile, address: int | None) -> bool:

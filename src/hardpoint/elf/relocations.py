@@ -188,8 +188,10 @@ class Relocations:
         type_ = info_ & 15
         slots = self.slots.get(kind)
         if slots is not None:
-            # On x86-64, ld.so ignores the addend, in which -z mark-plt keeps the function's address in the PLT.
-            if address & 7 or number in slots or (addend and self.elf.machine == EM_AARCH64):
+            # On x86-64, ld.so ignores the addend, in which -z mark-plt keeps the function's address in the PLT. lld's
+            # --icf gives two words to one symbol, but not in the PLT.
+            twice = number in slots and kind == types.jump_slot
+            if address & 7 or twice or (addend and self.elf.machine == EM_AARCH64):
                 damaged(f"a relocation of {address:#x} that is misaligned or repeats another")
             slots[number] = address
         if (slots is not None or kind == types.address) and number and type_ != STT_TLS:
