@@ -16,7 +16,7 @@ from elftools.elf.elffile import ELFFile
 
 import hardpoint
 from hardpoint.contracts import Greeter
-from hardpoint.elf import reader as elf_module
+from hardpoint.elf import image as elf_module
 from hardpoint.elf.constants import DT_RPATH, DT_RUNPATH, DT_SONAME, EM_AARCH64
 from hardpoint.elf.integrity import examine
 from hardpoint.elf.reader import ElfError, ElfFile
@@ -51,9 +51,9 @@ def opened(path: Path | str) -> Iterator[int]:
 EVERY = pytest.mark.parametrize("share", [20, pytest.param(1, marks=pytest.mark.long)], ids=["one-in-20", "every"])
 
 
-def libraries(share: int) -> Iterator[tuple[Path, BinaryIO, ElfFile]]:
-    """Yield one in `share` of the shared objects under /usr/lib; not links, programs, object files or debug files."""
-    for folder, _, names in os.walk("/usr/lib"):
+def libraries(share: int, *roots: str) -> Iterator[tuple[Path, BinaryIO, ElfFile]]:
+    """Yield one in `share` of the shared objects in /usr/lib, or in `roots`; not links, programs, .o or debug files."""
+    for folder, _, names in (each for root in roots or ("/usr/lib",) for each in os.walk(root)):
         for path in (Path(folder, name) for name in names):
             if crc32(os.fsencode(path)) % share or path.is_symlink() or not path.is_file():
                 continue

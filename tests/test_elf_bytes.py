@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import struct
 import tracemalloc
@@ -19,6 +20,9 @@ from hardpoint.elf.reader import ElfError, ElfFile
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+MACHINE = {"x86_64": 62, "aarch64": 183}[os.uname().machine]
 
 
 @contextmanager
@@ -95,15 +99,25 @@ def test_random_flips_give_a_result_or_an_error(english: Path, tmp_path: Path, e
     hold()
 
 
-def _crafted(tmp_path: Path, tags: list[tuple[int, int]], body: bytes) -> Path:
-    """A library of one segment: a dynamic section at 0x200, and `body` from 0x1000 on."""
-    size = 0x1000 + len(body)
-    header = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 3, 62, 1, 0, 64, 0, 0, 64, 56, 2, 0, 0, 0)
+def _crafted(
+    tmp_path: Path, tags: list[tuple[int, int]], body: bytes, *, sparse: int = 0, symbols: int | None = None
+) -> Path:
+    """A library of one segment: a dynamic section at 0x200, and `body` from 0x1000 on, up to its end.
+
+    `sparse` is the size of the file, most of it a hole; `symbols` the number that a section header gives.
+    """
+    size = max(0x1000 + len(body), sparse)
+    sections = 0 if symbols is None else 2
+    header = struct.pack(
+        "<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 3, MACHINE, 1, 0, 64, 0x400, 0, 64, 56, 2, 64, sections, 0
+    )
     load = struct.pack("<IIQQQQQQ", 1, 7, 0, 0, 0, size, size, 0x1000)
     table = b"".join(struct.pack("<QQ", *tag) for tag in [*tags, (0, 0)])
     dynamic = struct.pack("<IIQQQQQQ", 2, 6, 0x200, 0x200, 0, len(table), len(table), 8)
     target = tmp_path / "crafted.so"
+    table = table.ljust(0x240, b"\0") + struct.pack("<4xIQQQQ24x", 11, 0, dict(tags).get(6, 0), 0, 24 * (symbols or 0))
     target.write_bytes((header + load + dynamic).ljust(0x200, b"\0") + table.ljust(0xE00, b"\0") + body)
+    os.truncate(target, size)
     return target
 
 
@@ -142,3 +156,69 @@ def test_symbols_that_share_a_name_of_half_a_mebibyte(tmp_path: Path) -> None:
         ours = ElfFile(fd)
         with pytest.raises(ElfError, match="too many overlapping names in a string table of 500001 bytes"):
             ours.symbols("hardpoint_")
+
+
+SPARSE = 2_000_000_000
+STRINGS, SYMBOLS, HASH, GNU_HASH = (5, 0x1000), (6, 0x1100), (4, 0x1800), (0x6FFFFEF5, 0x1800)
+PLAIN = [STRINGS, SYMBOLS, (10, 9), HASH]
+ONE_SYMBOL = struct.pack("<II", 1, 1).rjust(0x808, b"\0")
+
+
+@pytest.mark.parametrize(
+    ("tags", "body", "symbols"),
+    [
+        ([STRINGS, SYMBOLS, (10, 1_900_000_000), HASH], ONE_SYMBOL, None),
+        ([*PLAIN, (7, 0x2000), (8, 1_900_000_032), (9, 24)], ONE_SYMBOL, None),
+        ([*PLAIN, (23, 0x2000), (2, 1_900_000_032), (20, 7)], ONE_SYMBOL, None),
+        ([*PLAIN, (36, 0x2000), (35, 1_900_000_000), (37, 8)], ONE_SYMBOL, None),
+        (PLAIN, ONE_SYMBOL, 70_000_000),
+        (PLAIN, struct.pack("<II", 1, 70_000_000).rjust(0x808, b"\0"), None),
+        (PLAIN, struct.pack("<II", 400_000_000, 1).rjust(0x808, b"\0"), None),
+        ([STRINGS, SYMBOLS, (10, 9), GNU_HASH], struct.pack("<IIII", 400_000_000, 1, 1, 1).rjust(0x810, b"\0"), None),
+        ([STRINGS, SYMBOLS, (10, 9), GNU_HASH], struct.pack("<IIII", 1, 1, 1 << 27, 1).rjust(0x810, b"\0"), 1),
+        ([STRINGS, SYMBOLS, (10, 9), GNU_HASH], struct.pack("<IIIIQI", 1, 1, 1, 1, 0, 1).rjust(0x81C, b"\0"), None),
+        ([*PLAIN, *[(1, 1)] * 3, *[(0x7FFFFFFD, 1)] * 200, *[(1, 1)] * 400], ONE_SYMBOL, None),
+    ],
+    ids=[
+        *("strings", "RELASZ", "PLTRELSZ", "RELRSZ", "symbols-by-section", "symbols-by-hash", "buckets", "gnu-buckets"),
+        *("gnu-filter", "gnu-chain", "needed"),
+    ],
+)
+def test_a_sparse_file_is_refused_without_being_read(
+    tmp_path: Path, tags: list[tuple[int, int]], body: bytes, symbols: int | None
+) -> None:
+    """20 KiB on disk, and tables of gigabytes: more than those of LLVM's or PyTorch's libraries by far."""
+    target = _crafted(tmp_path, tags, body, sparse=SPARSE, symbols=symbols)
+    assert target.stat().st_blocks * 512 < 32768
+    with bounded(5, 16 << 20), opened(target) as fd, pytest.raises(ElfError) as caught:
+        examine(ElfFile(fd))
+    assert caught.value.code == "elf-too-large", caught.value
+    assert re.fullmatch(r"[0-9]+ .*, where at most [0-9]+ are read", str(caught.value))
+
+
+def test_notes_of_gigabytes(tmp_path: Path) -> None:
+    target = _crafted(tmp_path, PLAIN, ONE_SYMBOL, sparse=SPARSE)
+    with target.open("r+b") as file:
+        file.seek(64 + 112)
+        file.write(struct.pack("<IIQQQQQQ", 4, 4, 0x2000, 0x2000, 0, 1_900_000_000, 1_900_000_000, 4))
+        file.seek(56)
+        file.write(struct.pack("<H", 3))
+    with bounded(5, 16 << 20), opened(target) as fd, pytest.raises(ElfError, match="bytes of notes"):
+        ElfFile(fd).notes()
+
+
+@pytest.mark.parametrize(("last", "fits"), [(4, True), (5, False)])
+def test_a_gnu_hash_table_without_room_for_its_last_symbol(tmp_path: Path, last: int, fits: bool) -> None:
+    """ld.so takes it to have a word for each symbol from the first on, though a chain ends before."""
+    symbols = bytes(24) + struct.pack("<IBBHQQ", 0, 0x12, 0, 0, 0, 0) * 4
+    table = struct.pack("<IIIIQI", 1, 1, 1, 1, 0, 1) + struct.pack("<II", 1, 1) + bytes(4)
+    body = bytes(0x100) + symbols.ljust(0x700, b"\0") + table
+    target = _crafted(tmp_path, [STRINGS, SYMBOLS, (10, 9), GNU_HASH], body, symbols=last)
+    with opened(target) as fd:
+        ours = ElfFile(fd)
+        assert ours.symbol_count == last
+        if fits:
+            examine(ours)
+        else:
+            with pytest.raises(ElfError, match=r"^a GNU hash table that points out of its segment$"):
+                examine(ours)

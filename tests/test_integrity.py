@@ -76,6 +76,19 @@ def _probe(compiler: Compiler) -> Path:
     return compiler.library("probe.c", "-pthread")
 
 
+def _linked(source: str, linker: str, *words: str) -> Callable[[Compiler], Path]:
+    """Build a greeter with another linker; skip where it is missing."""
+
+    def make(compiler: Compiler) -> Path:
+        from test_elf_linkers import link  # which imports this module
+
+        folder = compiler.folder / f"{source}-{linker}"
+        folder.mkdir(exist_ok=True)
+        return link(folder, source, linker, ("-O2", *words))
+
+    return make
+
+
 LIBRARIES: dict[str, tuple[Callable[[Compiler], Path], str]] = {
     "plain": (lambda compiler: compiler.library("english/english.c"), GREETER),
     "sysv-hash": (lambda compiler: compiler.library("english/english.c", "-Wl,--hash-style=sysv"), GREETER),
@@ -86,13 +99,33 @@ LIBRARIES: dict[str, tuple[Callable[[Compiler], Path], str]] = {
 }
 
 
-@pytest.mark.parametrize("count", [80, pytest.param(800, marks=pytest.mark.long)])
-@pytest.mark.parametrize("name", LIBRARIES)
+LINKED = {
+    f"{source}-{linker}": (_linked(source, linker, *words), GREETER)
+    for source, words in {
+        "c": (),
+        "thread-local": ("-mtls-dialect=gnu2",) if os.uname().machine == "x86_64" else (),
+        "indirect": ("-s",),
+        "c++": (),
+        "large-c++": ("-s",),
+    }.items()
+    for linker in ("bfd", "gold", "lld", "mold")
+}
+MUTATIONS = int(os.environ.get("HARDPOINT_MUTATIONS", "800"))
+"""For each library, in long tests; with 4000, more than 100,000 in all."""
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        *((name, 80) for name in LIBRARIES),
+        *(pytest.param(name, MUTATIONS, marks=pytest.mark.long) for name in (*LIBRARIES, *LINKED)),
+    ],
+)
 def test_a_damaged_library_never_kills_the_process(compiler: Compiler, tmp_path: Path, name: str, count: int) -> None:
-    make, contract = LIBRARIES[name]
+    make, contract = (LIBRARIES | LINKED)[name]
     library = make(compiler)
     words = [sys.executable, str(SUPPORT / "damage.py"), str(library), contract, "20", str(count)]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["deaths"] == []
@@ -202,7 +235,7 @@ def test_a_dynamic_section_without_an_end(forge: Forge) -> None:
         ("RELASZ", 25, "a dynamic entry 0x8 of 25, not a multiple of 24"),
         ("RELASZ", 24, "relocations at 0x[0-9a-f]+ missing from the dynamic section"),
         ("INIT_ARRAYSZ", 0, "a section at 0x[0-9a-f]+ that the dynamic entry 0x19 contradicts"),
-        ("INIT", 1, "a start or end function at 0x1, outside of the code"),
+        ("INIT", 1, "a start or end function at 0x1, where no function starts"),
         ("GNU_HASH", 0x238, "a section at 0x[0-9a-f]+ that the dynamic entry 0x6ffffef5 contradicts"),
         ("SYMTAB", 8, "a section at 0x[0-9a-f]+ that the dynamic entry 0x6 contradicts"),
         ("RELACOUNT", 4000, "4000 relative relocations in a shorter table"),
@@ -226,7 +259,8 @@ def test_a_dynamic_entry_with_a_wrong_value(forge: Forge, entry: str, value: int
         ("VERSYM", 0x6FFFFEF0, "a section at 0x[0-9a-f]+ that the dynamic entry 0x6ffffff0 contradicts"),
         ("FINI", 17, r"relocations of a kind \(DT_REL\) that 64-bit machines do not have"),
         ("FINI", 32, r"start functions of a kind \(DT_PREINIT_ARRAY\) that only programs have"),
-        ("FINI", 0x7FFFFFFF, r"a filter \(DT_FILTER, DT_AUXILIARY\), which resolves symbols in another library"),
+        ("FINI", 0x7FFFFFFF, "a name at [0-9]+ in a string table of [0-9]+ bytes"),
+        ("FINI", 0x7FFFFFFD, "a name at [0-9]+ in a string table of [0-9]+ bytes"),
         ("FINI", 1, "a name at [0-9]+ in a string table of [0-9]+ bytes"),
         ("FINI", 14, "a name at [0-9]+ in a string table of [0-9]+ bytes"),
         ("VERNEED", 0x6FFFFEF0, "a section at 0x[0-9a-f]+ that the dynamic entry 0x6ffffffe contradicts"),
@@ -273,7 +307,7 @@ def test_segments_that_overlap(forge: Forge) -> None:
 
 def test_a_segment_of_other_bytes_of_the_file(forge: Forge) -> None:
     forge.segment("PT_LOAD", 8, 0, index=1)
-    _refused(forge.write(), "^a section at 0x1000 outside of every segment$")
+    _refused(forge.write(), "^segments that share bytes of the file, at offset 0x0$")
 
 
 @pytest.mark.parametrize(
@@ -282,7 +316,7 @@ def test_a_segment_of_other_bytes_of_the_file(forge: Forge) -> None:
         ((0, 6, 1, 6), "a GNU hash table of 0 buckets and 1 filter words"),
         ((1, 6, 0, 6), "a GNU hash table of 1 buckets and 0 filter words"),
         ((1, 6, 3, 6), "a GNU hash table of 1 buckets and 3 filter words"),
-        ((1 << 31, 6, 1, 6), "the GNU hash table at address 0x[0-9a-f]+, outside of the file"),
+        ((1 << 20, 6, 1, 6), "the GNU hash table at address 0x[0-9a-f]+, outside of the file"),
         ((2, 7, 1, 6), "a GNU hash table that points (before its first|past the last) symbol"),
     ],
 )
@@ -321,9 +355,9 @@ def test_a_hash_table_with_a_circle(compiler: Compiler, tmp_path: Path) -> None:
         (4, "<B", 0x02, r"an undefined symbol \w+ that is marked as defined"),
         (5, "<B", 3, r"an undefined symbol \w+ that is marked as defined"),
         (8, "<Q", 0x1000, r"an undefined symbol \w+ that is marked as defined"),
-        (4, "<IQ", 0x0001000A, "an indirect function at 0x0, outside of the code"),
+        (4, "<IQ", 0x0001001A, "an indirect function at 0x0, where none starts"),
         (4, "<IQ", 0x00010006, r"a thread-local variable \w* outside of the thread-local storage"),
-        (4, "<IQ", 0x00010052, r"an exported symbol \w+ with an invalid binding or visibility"),
+        (4, "<IQ", 0x00010052, r"a symbol \w+ of binding 5"),
     ],
 )
 def test_a_damaged_symbol(forge: Forge, field: int, layout: str, value: int, sentence: str) -> None:
@@ -364,7 +398,7 @@ def test_a_version_of_a_library_that_is_not_needed(forge: Forge) -> None:
             "a relocation of type [0-9]+ by a symbol of type [0-9]+, which no linker writes",
         ),
         (-1, 8, "<Q", THREAD_LOCAL_OFFSET, "a relocation of missing thread-local storage"),
-        (-1, 8, "<Q", INDIRECT, "an indirect function at 0x0, outside of the code"),
+        (-1, 8, "<Q", INDIRECT, "an indirect function at 0x0, where none starts"),
         (-1, 12, "<I", 900, "a relocation by symbol 900 of [0-9]+"),
         (0, 16, "<Q", 8, "a start or end function that is not in the file, listed at 0x[0-9a-f]+"),
     ],
@@ -384,7 +418,7 @@ def test_a_relocation_of_the_dynamic_section(forge: Forge) -> None:
 def test_two_relocations_of_one_word(forge: Forge) -> None:
     at = forge.sizes[".rela.dyn"] - 24
     forge.put(".rela.dyn", at, "<Q", forge.get(".rela.dyn", at - 24, "<Q"))
-    _refused(forge.write(), "^a relocation of 0x[0-9a-f]+ that is misaligned or overlaps another$")
+    _refused(forge.write(), "^two relocations of one address$")
 
 
 def test_packed_relocations_that_go_back_and_out(compiler: Compiler, tmp_path: Path) -> None:
@@ -393,7 +427,7 @@ def test_packed_relocations_that_go_back_and_out(compiler: Compiler, tmp_path: P
     if ".relr.dyn" not in forge.sections:
         pytest.skip("the linker packs no relocations")
     forge.put(".relr.dyn", 8, "<Q", 0x10)
-    _refused(forge.write(), "^packed relocations out of order, at 0x10$")
+    _refused(forge.write(), "^a relocation of 0x10, which is not writable$")
     forge.put(".relr.dyn", 8, "<Q", (1 << 64) - 1)
     _refused(forge.write(), "^a relocation")
 

@@ -184,6 +184,20 @@ def test_a_library_of_constants_alone(compiler: Compiler, tmp_path: Path) -> Non
     )
 
 
+def test_a_library_with_more_than_is_read(english: Path, tmp_path: Path) -> None:
+    data = bytearray(english.read_bytes())
+    data[60:62] = (5000).to_bytes(2, "little")
+    (tmp_path / "x.so").write_bytes(data)
+    [problem] = problems(refused(tmp_path / "x.so", hardpoint.NotAPluginError))
+    assert problem == (
+        "elf-too-large",
+        "tables within the limits of the ELF reader",
+        "5000 section headers, where at most 4096 are read",
+        "link it with fewer symbols (-fvisibility=hidden), or report it if a linker wrote it so",
+        True,
+    )
+
+
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
 def test_a_truncated_download(english: Path, tmp_path: Path, share: float) -> None:
     data = english.read_bytes()

@@ -63,6 +63,12 @@ ROWS = {row.code: row for row in (
         {"found": "an unterminated GNU hash table"},
         "Something in the file contradicts the ELF standard or the rest of the file, in a way that could kill the "
         "process in `dlopen`: an offset out of range, a table without an end, a relocation outside of the library."),
+    Row("elf-too-large", "elf", "tables within the limits of the ELF reader",
+        "link it with fewer symbols (-fvisibility=hidden), or report it if a linker wrote it so",
+        {"found": "1900000032 bytes in the relocations, where at most 67108864 are read"},
+        "A table in the file, such as its strings, symbols or relocations, is many times larger than those of the "
+        "largest known libraries (LLVM's, PyTorch's). So neither time nor memory depends on what a small sparse file "
+        "says of itself."),
     Row("elf-debug", "elf", "a library with its code", "give the library itself, not its .debug companion",
         {"found": "debug information without the code"},
         "It is the companion that `objcopy --only-keep-debug` wrote: the headers of the library without its code."),
@@ -284,7 +290,7 @@ ROWS = {row.code: row for row in (
         "left out."),
     Row("slot-not-code", "vtable", "a function for {method}", REBUILD,
         {"method": _GREET, "found": "a pointer to something else"},
-        "A slot points to data, in the library or in another one."),
+        "A slot points to data, in the library or in another one, or into the middle of a function."),
 
     # -- trust --
     Row("file-large", "trust", "a file of at most 4 GiB, with at most 1 GiB in holes, to hash", "give the path of a library",

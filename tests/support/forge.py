@@ -20,6 +20,8 @@ class Forge:
             elf: Any = ELFFile(file)
             self.sections = {section.name: int(section["sh_offset"]) for section in elf.iter_sections()}
             self.sizes = {section.name: int(section["sh_size"]) for section in elf.iter_sections()}
+            self.addresses = {section.name: int(section["sh_addr"]) for section in elf.iter_sections()}
+            self.symbols = [symbol.name for symbol in elf.get_section_by_name(".dynsym").iter_symbols()]
             self.locals = int(elf.get_section_by_name(".dynsym")["sh_info"])
             self.segments = [str(segment["p_type"]) for segment in elf.iter_segments()]
             self.tags = [str(tag.entry["d_tag"]) for tag in elf.get_section_by_name(".dynamic").iter_tags()]
@@ -45,6 +47,23 @@ class Forge:
         """
         at = 64 + 56 * [number for number, found in enumerate(self.segments) if found == kind][index]
         struct.pack_into("<I" if field < 8 else "<Q", self.data, at + field, value)
+
+    def field(self, kind: str, field: int, *, index: int = 0) -> int:
+        """Read a field of 8 bytes of the index-th segment of a type."""
+        at = 64 + 56 * [number for number, found in enumerate(self.segments) if found == kind][index]
+        return int(struct.unpack_from("<Q", self.data, at + field)[0])
+
+    def relocation(self, section: str, kind: int, symbol: int | None = None) -> int:
+        """Return the offset within the section of the first relocation of a type, or also by a symbol."""
+        return next(
+            at
+            for at in range(0, self.sizes[section], 24)
+            if self.get(section, at + 8, "<I") == kind and symbol in {None, self.get(section, at + 12, "<I")}
+        )
+
+    def vtable(self) -> int:
+        """Return the address of the vtable of the greeter."""
+        return self.get(".dynsym", 24 * self.symbols.index("hardpoint_greeter_v1") + 8, "<Q")
 
     def without_section_headers(self) -> None:
         struct.pack_into("<Q", self.data, 40, 0)

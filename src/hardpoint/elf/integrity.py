@@ -7,15 +7,15 @@ file is free to choose: which code is the start function, what a relocation adds
 
 from __future__ import annotations
 
-import struct
 from typing import TYPE_CHECKING
 
 from .constants import (
-    DT_AUXILIARY,
+    DT_FINI,
     DT_FINI_ARRAY,
     DT_FINI_ARRAYSZ,
     DT_GNU_HASH,
     DT_HASH,
+    DT_INIT,
     DT_INIT_ARRAY,
     DT_INIT_ARRAYSZ,
     DT_JMPREL,
@@ -34,7 +34,6 @@ from .constants import (
     DT_VERDEF,
     DT_VERNEED,
     DT_VERSYM,
-    GNU_HASH,
     PF_R,
     PF_W,
     PT_DYNAMIC,
@@ -58,27 +57,19 @@ from .constants import (
     SHT_NOBITS,
     SHT_RELA,
     SHT_RELR,
-    STB_GLOBAL,
-    STB_GNU_UNIQUE,
-    STB_LOCAL,
-    STB_WEAK,
-    STT_GNU_IFUNC,
-    STT_TLS,
-    STV_HIDDEN,
-    STV_INTERNAL,
-    SYMBOL,
+    Segment,
 )
-from .relocations import RELOCATION_TYPES, TABLES, Filled, Relocations, check_code_pointers, damaged, inside, is_code
+from .functions import is_code, is_exact, is_function
+from .image import damaged
+from .relocations import NOWHERE, RELOCATION_TYPES, SIZES, TABLES, Filled, Relocations
+from .symbols import check_bindings, check_symbols, check_versions
 
 if TYPE_CHECKING:
     from .constants import Segment
     from .reader import ElfFile
 
-__all__ = ["Filled", "examine", "is_code"]
+__all__ = ["Filled", "examine", "is_code", "is_function"]
 
-_LOW_BITS = 0x7FFFFFFF
-_BINDINGS = {STB_LOCAL, STB_GLOBAL, STB_WEAK, STB_GNU_UNIQUE}
-_HIDDEN = {STV_INTERNAL, STV_HIDDEN}
 _COMPANIONS = {
     DT_RELA: (DT_RELASZ, DT_RELAENT),
     DT_JMPREL: (DT_PLTRELSZ, DT_PLTREL),
@@ -116,12 +107,14 @@ def examine(elf: ElfFile) -> Filled:
     _check_dynamic(elf)
     if elf.machine in RELOCATION_TYPES:  # others are refused anyway
         _check_sections(elf)
-    _check_symbols(elf)
-    _check_versions(elf)
+    check_symbols(elf)
+    check_versions(elf)
     if elf.machine not in RELOCATION_TYPES:
         return {}
-    filled = Relocations(elf).read()
-    check_code_pointers(elf, filled)
+    relocations = Relocations(elf)
+    filled = relocations.read()
+    check_bindings(elf, relocations.symbols, relocations.referred)
+    _check_code_pointers(elf, filled)
     return filled
 
 
@@ -138,6 +131,7 @@ def _check_segments(elf: ElfFile) -> None:
         end = -(-(load.address + load.memory_size) // _PAGE) * _PAGE
     if end >= _ADDRESS_LIMIT:
         damaged(f"segments that reach to {end:#x}, more than an address space holds")
+    _check_overlap(elf)
     once = [segment.type for segment in elf.segments if segment.type in _ONCE]
     if len(set(once)) < len(once):
         damaged(f"more than one program header of type {max(once, key=once.count):#x}")
@@ -147,6 +141,15 @@ def _check_segments(elf: ElfFile) -> None:
         elif segment.type == PT_TLS:
             _check_tls(elf, segment)
     elf.notes(PT_GNU_PROPERTY)  # ld.so reads these, and trusts their sizes
+
+
+def _check_overlap(elf: ElfFile) -> None:
+    """Require that each byte of the file is in one segment: what is written to one would not show in the other."""
+    end = 0
+    for offset, size in sorted((load.offset, load.file_size) for load in elf.loads if load.file_size):
+        if offset < end:
+            damaged(f"segments that share bytes of the file, at offset {offset:#x}")
+        end = offset + size
 
 
 def _check_home(elf: ElfFile, segment: Segment) -> None:
@@ -179,8 +182,13 @@ def _check_tls(elf: ElfFile, segment: Segment) -> None:
     aligned = segment.align & (segment.align - 1) == 0 and 0 < segment.align <= _TLS_ALIGN_LIMIT
     if not aligned or not segment.file_size <= segment.memory_size <= _TLS_LIMIT:
         damaged(f"thread-local storage of {segment.memory_size} bytes aligned to {segment.align}")
-    if segment.file_size and not any(inside(load, segment.address, segment.file_size) for load in elf.loads):
+    if segment.file_size and not any(_inside(load, segment) for load in elf.loads):
         damaged("thread-local storage that points out of the file's segments")
+
+
+def _inside(load: Segment, segment: Segment) -> bool:
+    start, end = segment.address, segment.address + segment.file_size
+    return load.address <= start and end <= load.address + load.file_size
 
 
 def _check_sections(elf: ElfFile) -> None:
@@ -215,7 +223,7 @@ def _spans(segments: list[Segment]) -> list[tuple[int, int, int, int]]:
     return [(s.address, s.address + s.memory_size, s.offset - s.address, s.offset + s.file_size) for s in segments]
 
 
-# -- the dynamic section, symbols, versions --------------------------------------------------------------------------
+# -- the dynamic section ---------------------------------------------------------------------------------------------
 
 
 def _check_dynamic(elf: ElfFile) -> None:
@@ -232,77 +240,18 @@ def _check_dynamic(elf: ElfFile) -> None:
             damaged(f"a dynamic entry {tag:#x} of {dynamic[tag]}, not a multiple of {unit}")
     for tag in _STRANGE.keys() & dynamic.keys():
         damaged(_STRANGE[tag])
-    # glibc compares only the low 31 bits of these tags, and ends the process if a filter's library is missing.
-    if max(map(_LOW_BITS.__and__, dynamic)) >= DT_AUXILIARY:
-        damaged("a filter (DT_FILTER, DT_AUXILIARY), which resolves symbols in another library")
     if not elf.strings.endswith(b"\0"):
         damaged("an unterminated string table")
 
 
-def _check_symbols(elf: ElfFile) -> None:
-    if DT_GNU_HASH in elf.dynamic:
-        _check_gnu_hash(elf, elf.dynamic[DT_GNU_HASH])
-    elif DT_HASH in elf.dynamic:
-        _check_hash(elf, elf.dynamic[DT_HASH])
-    strings, tls = len(elf.strings), elf.tls
-    if any(elf.symbol_table[: SYMBOL.size]):
-        damaged("a non-empty first symbol")
-    for name, info, other, section, value, size in SYMBOL.iter_unpack(elf.symbol_table[SYMBOL.size :]):
-        if name >= strings:
-            damaged(f"a symbol whose name is at {name} of {strings} bytes of strings")
-        if not section:
-            # ld.so takes one that is local, hidden or has a value as defined here, at that value.
-            if info >> 4 == STB_LOCAL or other & 3 or value:
-                damaged(f"an undefined symbol {elf.string(name)} that is marked as defined")
-        elif info >> 4 not in _BINDINGS or other & 3 in _HIDDEN:
-            damaged(f"an exported symbol {elf.string(name)} with an invalid binding or visibility")
-        elif info & 15 == STT_TLS:
-            if tls is None or value + size > tls.memory_size:
-                damaged(f"a thread-local variable {elf.string(name)} outside of the thread-local storage")
-        elif info & 15 == STT_GNU_IFUNC and not is_code(elf, value):
-            damaged(f"an indirect function at {value:#x}, outside of the code")
-
-
-def _check_gnu_hash(elf: ElfFile, table: int) -> None:
-    buckets, first, blooms, _ = GNU_HASH.unpack(elf.read_at(table, GNU_HASH.size, "the GNU hash table"))
-    if not buckets or not blooms or blooms & (blooms - 1):
-        damaged(f"a GNU hash table of {buckets} buckets and {blooms} filter words")
-    count = elf.count_by_gnu_hash(table)
-    if count > elf.symbol_count:
-        damaged("a GNU hash table that points past the last symbol")
-    size = 16 + 8 * blooms + 4 * buckets
-    starts = memoryview(elf.read_at(table, size, "the GNU hash table")[-4 * buckets :]).cast("I")
-    if min(filter(None, starts), default=first) < first:
-        damaged("a GNU hash table that points before its first symbol")
-    if elf.room_at(table) < size + 4 * (count - first):  # ld.so takes it as contiguous
-        damaged("a GNU hash table that points out of its segment")
-
-
-def _check_hash(elf: ElfFile, table: int) -> None:
-    buckets, count = struct.unpack("<II", elf.read_at(table, 8, "the hash table"))
-    links = memoryview(elf.read_at(table + 8, 4 * (buckets + count), "the hash table")).cast("I")
-    if not buckets or max(links) >= min(count, elf.symbol_count):
-        damaged("a hash table that points past the last symbol")
-    chains, seen = links[buckets:], bytearray(count)
-    for at in links[:buckets]:
-        while at:
-            if seen[at]:  # each symbol has one name, so it is in one chain
-                damaged("a hash table with a circular chain")
-            seen[at] = 1
-            at = chains[at]  # noqa: PLW2901 - follow the chain
-
-
-def _check_versions(elf: ElfFile) -> None:
-    dynamic, size = elf.dynamic, 2 * elf.symbol_count
-    if DT_VERSYM not in dynamic:
-        if DT_VERNEED in dynamic or DT_VERDEF in dynamic:
-            damaged("symbol versions without the table that uses them")
-        return
-    needed, libraries = elf.versions_needed(), set(elf.needed)
-    for version in needed:
-        if version.file not in libraries:
-            damaged(f"a version {version.version} of {version.file}, which is not among the needed libraries")
-    known = max([0, *(need.number for need in needed), *(own.number for own in elf.versions_defined())])
-    numbers = memoryview(elf.read_at(dynamic[DT_VERSYM], size, "the symbols' versions")).cast("H")
-    if max((number & 0x7FFF for number in numbers), default=0) > known:
-        damaged("a symbol of a version that is not in the table of versions")
+def _check_code_pointers(elf: ElfFile, filled: Filled) -> None:
+    """Refuse a library whose start or end functions are not code."""
+    for tag in (DT_INIT, DT_FINI):
+        if tag in elf.dynamic and not is_exact(elf, elf.dynamic[tag]):
+            damaged(f"a start or end function at {elf.dynamic[tag]:#x}, where no function starts")
+    for table in (DT_INIT_ARRAY, DT_FINI_ARRAY):
+        if table in elf.dynamic:
+            start, size = elf.dynamic[table], elf.dynamic[SIZES[table]]
+            for address in range(start, start + size // 8 * 8, 8):
+                if not is_function(elf, filled.get(address, NOWHERE)):
+                    damaged(f"a start or end function that is not in the file, listed at {address:#x}")

@@ -46,11 +46,14 @@ def needed(elf: ElfFile, origin: str | None) -> Iterator[Needed]:
     seen: set[str] = set()
     chains: list[tuple[tuple[ElfFile, str | None], ...]] = [((elf, origin),)]
     for chain in chains:  # which grows meanwhile
-        for name in chain[0][0].needed:
+        by = chain[0][0]
+        for name in (*by.needed, *by.filters, *by.auxiliary):
             if name in seen or name in GLIBC or name.startswith("libc.musl-") or name == "libc.so":
                 continue
             seen.add(name)
-            path = next(filter(None, (find(name, by, folder) for by, folder in chain)), None)
+            path = next(filter(None, (find(name, each, folder) for each, folder in chain)), None)
+            if path is None and name in by.auxiliary:  # as ld.so does
+                continue
             direct = len(chain) == 1
             hidden = path and _hidden(name, path, chain)
             if path is None or is_system(path):

@@ -1,7 +1,6 @@
 """Read an open file as an ELF64 shared object: it is never mapped or run, and no offset in it is trusted.
 
 The standards are the ELF gABI (chapters 4 and 5), the LSB for symbol versions, and the psABIs of x86-64 and AArch64.
-Like the dynamic linker, the reader goes by the program headers, not by the sections.
 """
 
 from __future__ import annotations
@@ -15,10 +14,11 @@ from itertools import takewhile
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from ..errors import one_line
 from .constants import (
     DF_1_PIE,
+    DT_AUXILIARY,
     DT_DEBUG,
+    DT_FILTER,
     DT_FLAGS_1,
     DT_GNU_HASH,
     DT_HASH,
@@ -36,20 +36,12 @@ from .constants import (
     ET_EXEC,
     FILE_TYPES,
     GNU_HASH,
-    HEADER,
-    MACHINES,
-    MAGICS,
     NOTE,
-    PF_X,
     PT_DYNAMIC,
-    PT_LOAD,
+    PT_GNU_EH_FRAME,
     PT_NOTE,
-    PT_TLS,
-    SECTION,
-    SEGMENT,
-    SHF_EXECINSTR,
     SHT_DYNSYM,
-    SHT_NOBITS,
+    SHT_SYMTAB,
     SYMBOL,
     VER_FLG_WEAK,
     VERDAUX,
@@ -57,94 +49,47 @@ from .constants import (
     VERNAUX,
     VERNEED,
     Note,
-    Segment,
     Symbol,
     VersionDefined,
     VersionNeeded,
 )
+from .image import ElfError, Image, limit
 
 if TYPE_CHECKING:
     import struct
     from collections.abc import Iterator
 
-WHOLE = 1 << 16
-"""Files up to this many bytes are read at once, larger ones in parts as needed: with 1 << 20, reading 500 manifests
-from files of 0.9 MB took twice the time, and all checks of a library in between a tenth more."""
+__all__ = ["ElfError", "ElfFile", "open_elf"]
+
 # Limits that no linker reaches: each bounds the work that a small crafted file can cause.
-_MOST_SEGMENTS, _MOST_ENTRIES, _MOST_VERSIONS, _MOST_NOTES = 128, 4096, 0x7FFF, 1 << 20
+_MOST_ENTRIES, _MOST_NEEDED, _MOST_VERSIONS, _MOST_NOTES = 4096, 512, 0x7FFF, 1 << 20
+_MOST_NAMED, _MOST_SYMBOLS = 1 << 26, 1 << 21
+_MOST_LOCAL = 1 << 16
+"""Symbols up to which a table is searched for functions, in 10 ms; larger libraries are judged without it."""
+_UNWINDING = bytes((1, 0x1B, 0x03, 0x3B))
+"""Version and encodings of .eh_frame_hdr that linkers write: 32-bit numbers, and a sorted table."""
 
 
-class ElfError(Exception):
-    """The file is not a well-formed ELF64 shared object. The message is a problem's `found`, `code` its code."""
-
-    def __init__(self, code: str, found: str) -> None:
-        super().__init__(one_line(found))
-        self.code = code
-
-
-class ElfFile:
-    """A shared object or a program, else ElfError. `fd` must stay open while the object is used."""
+class ElfFile(Image):
+    """The dynamic section of a shared object or a program, and what it leads to; else ElfError."""
 
     def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self.size = os.fstat(fd).st_size
-        self._whole = os.pread(fd, self.size, 0) if self.size <= WHOLE else b""
-        header = HEADER.unpack(self._identify())
-        self.type: int = header[1]
-        self.machine: int = header[2]
-        if self.type not in {ET_EXEC, ET_DYN}:
-            raise ElfError("elf-type", FILE_TYPES.get(self.type, f"an ELF file of type {self.type}"))
-        self.headers_at: int = header[5]
-        segments, sections = header[10], header[12]
-        if (segments and header[9] != SEGMENT.size) or (sections and header[11] != SECTION.size):
-            raise ElfError("elf-damaged", "an ELF header whose tables have entries of another size than the ABI's")
-        if segments > _MOST_SEGMENTS:  # the loader copies them to its stack
-            raise ElfError("elf-damaged", f"{segments} program headers")
-        data = self.read(header[6], SECTION.size * sections, "the table of section headers")
-        self.sections = list(SECTION.iter_unpack(data))
-        """Type, flags, address, offset, size of each (gABI, Elf64_Shdr). A library works without any."""
-        data = self.read(self.headers_at, SEGMENT.size * segments, "the table of program headers")
-        self.segments = list(map(Segment._make, SEGMENT.iter_unpack(data)))
-        self.loads = [segment for segment in self.segments if segment.type == PT_LOAD]
-        self.tls = next((segment for segment in self.segments if segment.type == PT_TLS and segment.memory_size), None)
-        """The segment of thread-local storage, or None; an empty one is ignored, as by the dynamic linker."""
-        self.code = self._code()
-        """The address ranges of code."""
-        self._check_code()  # before the segments: those of a .debug companion may lie beyond the end of the file
-        for load in self.loads:
-            self._within(load.offset, load.file_size, "a segment")
+        super().__init__(fd)
         self.dynamic: dict[int, int] = {}
         """The dynamic section's entries by tag; of two with one tag the last counts, as for the dynamic linker."""
         self._names: dict[int, str] = {}
         self._named = 0
-        self.needed = [self.string(offset) for offset in self._read_dynamic()]
+        entries = self._read_dynamic()
+        self.needed = [self.string(offset) for tag, offset in entries if tag == DT_NEEDED]
+        self.filters = [self.string(offset) for tag, offset in entries if tag == DT_FILTER]
+        """Names of libraries in which its symbols are looked up first; they are needed, too."""
+        self.auxiliary = [self.string(offset) for tag, offset in entries if tag == DT_AUXILIARY]
+        """The same of libraries that may be missing (NVIDIA's libnvtx3interop names one that nobody has)."""
         for tag in (DT_SONAME, DT_RPATH, DT_RUNPATH):  # which then cannot raise later
             self.text(tag)
         self._versions_needed = self._read_versions_needed()
-
-    # -- bytes ---------------------------------------------------------------------------------------------------------
-
-    def read(self, offset: int, size: int, what: str) -> bytes:
-        """Read `size` bytes at `offset` of the file. ElfError naming `what` if the file ends before that."""
-        self._within(offset, size, what)
-        data = self._whole[offset : offset + size] if self._whole else os.pread(self._fd, size, offset)
-        if len(data) != size:
-            raise ElfError("elf-truncated", f"a file that ends within {what}")
-        return data
-
-    def read_at(self, address: int, size: int, what: str) -> bytes:
-        """Read the `size` bytes that the file maps at `address`. ElfError naming `what` if it maps none there."""
-        for load in self.loads:
-            if load.address <= address and address + size <= load.address + load.file_size:
-                return self.read(load.offset + address - load.address, size, what)
-        raise ElfError("elf-damaged", f"{what} at address {address:#x}, outside of the file")
-
-    def room_at(self, address: int) -> int:
-        """Count the bytes that the file maps from `address` to the end of its segment."""
-        for load in self.loads:
-            if load.address <= address < load.address + load.file_size:
-                return load.address + load.file_size - address
-        return 0
+        self.named = set(self._names)
+        """Offsets of the strings that are not symbols' names."""
 
     @cached_property
     def strings(self) -> bytes:
@@ -160,52 +105,14 @@ class ElfFile:
             if end < 0:
                 raise ElfError("elf-damaged", f"a name at {offset} in a string table of {len(strings)} bytes")
             self._named += end - offset
-            if self._named > 8 * len(strings):  # linkers share ends of names ("bar" in "foobar") only now and then
+            # Linkers share ends of names ("bar" in "foobar") only now and then.
+            if self._named > min(8 * len(strings), _MOST_NAMED):
                 raise ElfError("elf-damaged", f"too many overlapping names in a string table of {len(strings)} bytes")
             name = self._names[offset] = strings[offset:end].decode("utf-8", "backslashreplace")
         return name
 
-    def _within(self, offset: int, size: int, what: str) -> None:
-        if offset + size > self.size:
-            raise ElfError("elf-truncated", f"{self.size} bytes, while {what} would end at {offset + size}")
-
-    # -- the parts -----------------------------------------------------------------------------------------------------
-
-    def _identify(self) -> bytes:
-        start = self._whole[: HEADER.size] if self._whole else os.pread(self._fd, HEADER.size, 0)
-        if not start:
-            raise ElfError("elf-magic", "an empty file")
-        if not start.startswith(b"\x7fELF"):
-            raise ElfError("elf-magic", _describe(start))
-        if len(start) < HEADER.size:
-            raise ElfError("elf-truncated", f"an ELF file of {len(start)} bytes, shorter than its own header")
-        machine = int.from_bytes(start[18:20], "big" if start[5] == 2 else "little")
-        if start[4:6] != b"\x02\x01":
-            bits, order = {1: "32-bit", 2: "64-bit"}.get(start[4], "?"), {1: "little", 2: "big"}.get(start[5], "?")
-            raise ElfError(
-                "elf-class", f"a {bits} {order}-endian ELF file for {MACHINES.get(machine, f'machine {machine}')}"
-            )
-        return start
-
-    def _code(self) -> list[tuple[int, int]]:
-        """Return the executable sections, or else segments: on AArch64, these also hold constants."""
-        segments = [(load.address, load.address + load.memory_size) for load in self.loads if load.flags & PF_X]
-        sections = [(address, address + size) for _, flags, address, _, size in self.sections if flags & SHF_EXECINSTR]
-        if not sections:
-            return segments
-        if len(sections) > _MOST_SEGMENTS:  # each function is looked for in all of them
-            raise ElfError("elf-damaged", f"{len(sections)} sections of code")
-        return [(at, to) for at, to in sections if any(start <= at and to <= end for start, end in segments)]
-
-    def _check_code(self) -> None:
-        """Refuse a file without code, such as a .debug companion (objcopy --only-keep-debug): only headers."""
-        if {kind for kind, flags, _, _, _ in self.sections if flags & SHF_EXECINSTR} == {SHT_NOBITS}:
-            raise ElfError("elf-debug", "debug information without the code")
-        if not any(load.flags & PF_X and load.file_size for load in self.loads):
-            raise ElfError("elf-no-code", "a shared object without any code")
-
-    def _read_dynamic(self) -> list[int]:
-        """Fill `dynamic`, and return the offsets of the names of the needed libraries."""
+    def _read_dynamic(self) -> list[tuple[int, int]]:
+        """Fill `dynamic`, and return its entries in order."""
         tables = [segment for segment in self.segments if segment.type == PT_DYNAMIC]
         if not tables:
             raise (
@@ -221,7 +128,8 @@ class ElfFile:
         self.dynamic.update(entries)
         if DT_STRTAB not in self.dynamic or DT_SYMTAB not in self.dynamic:
             raise ElfError("elf-damaged", "a dynamic section without strings or symbols")
-        return [value for tag, value in entries if tag == DT_NEEDED]
+        limit("needed libraries", sum(tag in {DT_NEEDED, DT_FILTER, DT_AUXILIARY} for tag, _ in entries), _MOST_NEEDED)
+        return entries
 
     def text(self, tag: int) -> str | None:
         """Return the string of a dynamic entry (DT_SONAME, DT_RPATH, DT_RUNPATH), or None."""
@@ -248,6 +156,11 @@ class ElfFile:
     @cached_property
     def symbol_count(self) -> int:
         """The number of dynamic symbols, from their section or else from the hash table that ld.so uses."""
+        count = self._count_symbols()
+        limit("symbols", count, _MOST_SYMBOLS)
+        return count
+
+    def _count_symbols(self) -> int:
         for kind, _, address, _, size in self.sections:
             if kind == SHT_DYNSYM and address == self.dynamic[DT_SYMTAB]:
                 return int(size) // SYMBOL.size
@@ -265,12 +178,14 @@ class ElfFile:
         """
         what = "the GNU hash table"
         buckets, first, blooms, _ = GNU_HASH.unpack(self.read_at(table, GNU_HASH.size, what))
+        limit("buckets in the GNU hash table", buckets, _MOST_SYMBOLS)
         start = table + 16 + 8 * blooms
         last = max(memoryview(self.read_at(start, 4 * buckets, what)).cast("I"), default=0)
         if last < first:
             return int(first)
         chain = start + 4 * (buckets + last - first)
         while room := self.room_at(chain) // 4:
+            limit("symbols", last, _MOST_SYMBOLS)
             hashes = self.read_at(chain, 4 * min(room, 64), what)[::4]
             for index, byte in enumerate(hashes):
                 if byte & 1:
@@ -282,6 +197,31 @@ class ElfFile:
     def symbol_table(self) -> bytes:
         """The bytes of the dynamic symbols, 24 for each."""
         return self.read_at(self.dynamic[DT_SYMTAB], SYMBOL.size * self.symbol_count, "the symbol table")
+
+    @cached_property
+    def function_symbols(self) -> list[bytes]:
+        """The tables of symbols that may name functions, each unless it is large: the dynamic symbols, and .symtab."""
+        local = [
+            self.read(offset, size // SYMBOL.size * SYMBOL.size, "the symbol table")
+            for kind, _, _, offset, size in self.sections
+            if kind == SHT_SYMTAB and size <= _MOST_LOCAL * SYMBOL.size
+        ]
+        return [self.symbol_table if self.symbol_count <= _MOST_LOCAL else b"", *local]
+
+    @cached_property
+    def unwinding(self) -> tuple[int, bytes]:
+        """The address of .eh_frame_hdr and its sorted table, empty if it has none.
+
+        The table has 32-bit offsets of each function's start and of its entry in .eh_frame, from that address.
+        """
+        segment = next((segment for segment in self.segments if segment.type == PT_GNU_EH_FRAME), None)
+        if segment is None or segment.file_size < 12:
+            return 0, b""
+        head = self.read_at(segment.address, 12, "the unwinding table")
+        count = int.from_bytes(head[8:], "little")
+        if head[:4] != _UNWINDING or 12 + 8 * count > segment.file_size:
+            return 0, b""
+        return segment.address, self.read_at(segment.address + 12, 8 * count, "the unwinding table")
 
     def symbols(self, prefix: str = "") -> list[Symbol]:
         """Return the dynamic symbols whose name starts with `prefix`, in order, without the empty first one."""
@@ -356,11 +296,3 @@ def _split_notes(data: bytes, step: int) -> Iterator[Note]:
         offset = -(-(start + size) // step) * step
     if any(data[offset:]):
         raise ElfError("elf-damaged", f"{len(data) - offset} bytes after the last note that are not 0")
-
-
-def _describe(start: bytes) -> str:
-    """Name the format of a file that is not ELF, by its first bytes."""
-    for magic, name in MAGICS.items():
-        if start.startswith(magic):
-            return name
-    return f"a file that starts with {start[:8]!r}"

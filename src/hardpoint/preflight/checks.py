@@ -64,6 +64,8 @@ def read_elf(file: LibraryFile) -> ElfFile:
         raise _unreadable(file, error) from error
     if elf.executable:
         raise _unreadable(file, ElfError("elf-type", "an executable"))
+    if not elf.has_code:
+        raise _unreadable(file, ElfError("elf-no-code", "a shared object without any code"))
     return elf
 
 

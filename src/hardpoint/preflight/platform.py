@@ -109,7 +109,7 @@ def maps_code(target: int | str) -> bool:
 
 
 def _check_needed(elf: ElfFile, origin: str | None) -> list[Problem]:
-    if GLIBC.issuperset(elf.needed):
+    if GLIBC.issuperset([*elf.needed, *elf.filters, *elf.auxiliary]):
         return []
     from .dependencies import check_needed  # 1 ms, and most plugins need no other library
 

@@ -6,7 +6,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from ..elf.constants import DT_VERDEF, PT_NOTE, SHN_ABS, STB_GNU_UNIQUE, STT_OBJECT
-from ..elf.integrity import is_code
+from ..elf.integrity import is_code, is_function
 from ..elf.reader import ElfError
 from ..elf.relocations import NOWHERE
 from ..errors import Problem
@@ -156,6 +156,8 @@ def _check_slots(
             found = misfit_outside(elf, symbol.address + offset, origin)
         elif not is_code(elf, target):
             found = "a pointer to something else"
+        elif not is_function(elf, target):
+            found = "a pointer into the middle of a function"
         if found.startswith(_EMPTY):
             problems += [Problem.of("slot-empty", found, method=name)] if offset in required else []
         elif found:
