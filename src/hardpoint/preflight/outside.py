@@ -7,9 +7,9 @@ import struct
 from typing import TYPE_CHECKING
 
 from ..elf.constants import SHN_ABS, STB_WEAK, STT_FUNC, STT_GNU_IFUNC, SYMBOL
+from ..elf.functions import is_code
 from ..elf.lookup import lookup
 from ..elf.needed import libraries
-from ..elf.functions import is_code
 from ..elf.reader import ElfError, open_elf
 from ..elf.relocations import TABLES
 from ..ffi.libc import ffi, libc
