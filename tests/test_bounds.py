@@ -55,7 +55,7 @@ def test_sizes(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "MiB", "1.5GiB", "-1", "64 Mi", "64mibb", "0x4000000", "1e9", "64kk"])
 def test_no_sizes(text: str) -> None:
-    with pytest.raises(ValueError, match="a number of bytes, or a size such as '256MiB'"):
+    with pytest.raises(ValueError, match="a number of bytes, a size such as '256MiB', or None"):
         bytes_of(text)
 
 

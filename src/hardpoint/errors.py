@@ -143,8 +143,8 @@ class LoadError(HardpointError):
     `problems` has the reasons of the dynamic linker, as `hardpoint check` finds them; it is empty in other cases.
     """
 
-    def __init__(self, message: str, *, path: str | None = None, problems: Sequence[Problem] = ()) -> None:
-        super().__init__(message, path=path)
+    def __init__(self, message: str, *, problems: Sequence[Problem] = (), **about: str | None) -> None:
+        super().__init__(message, **about)
         self.problems = tuple(problems)
 
 

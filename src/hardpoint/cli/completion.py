@@ -46,7 +46,7 @@ class _Completer(BaseCompleter):
             return [check.name for check in choose([], [])]
         if metavar == "SRC":
             return list(_files(prefix, SUFFIXES))
-        if action.dest == "file":
+        if action.dest in {"file", "files"} and metavar == "FILE":
             return _libraries(prefix)
         if action.dest == "words":
             return _call(prefix, getattr(parsed_args, "words", None) or [], by_name="NAME" in metavar)
