@@ -1,6 +1,6 @@
 """What /proc/thread-self/status says of this process and thread, and how each of it is put back (proc(5)).
 
-One read has it all, and takes 20 us.
+One read has it all, and takes 15 us.
 """
 
 from __future__ import annotations
@@ -18,21 +18,41 @@ CANNOT = " (which cannot be put back)"
 """The end of the name of what could not be put back."""
 
 
-def read() -> dict[bytes, bytes]:
-    """Read the lines that matter, by their names; nothing where there is no /proc."""
+def read() -> bytes:
+    """Read it; nothing where there is no /proc."""
     try:
         fd = os.open("/proc/thread-self/status", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return {}
+        return b""
     try:
-        text = os.read(fd, 1 << 14)
+        return os.read(fd, 1 << 14)
     finally:
         os.close(fd)
-    lines = text.splitlines()
-    if len(lines) not in _places:
-        keys = [line.partition(b":")[0] for line in lines]
-        _places[len(lines)] = [(key, keys.index(key), len(key) + 2) for key in _KEYS if key in keys]
-    return {key: lines[index][start:] for key, index, start in _places[len(lines)]}
+
+
+def caught(text: bytes) -> int:
+    """The mask of the signals that are caught; of all where there is no /proc."""
+    at = text.find(b"\nSigCgt:\t")
+    return int(text[at + 9 : at + 25], 16) if at >= 0 else 0x7FFFFFFF
+
+
+def steady(text: bytes) -> list[bytes]:
+    """The parts without what always changes, such as the memory in use: comparing them is faster than all lines."""
+    parts, at = [], 0
+    for start, end in _SPANS:
+        at = text.find(start, at)
+        to = text.find(end, at)
+        if at < 0 or to < 0:  # another kernel's
+            return [text]
+        parts.append(text[at:to])
+        at = to
+    return parts
+
+
+def lines_of(text: bytes) -> dict[bytes, bytes]:
+    """The lines that matter, by their names."""
+    lines = dict(line.split(b":\t", 1) for line in text.splitlines() if b":\t" in line)
+    return {key: lines[key] for key in _KEYS if key in lines}
 
 
 def _set_mask(was: bytes) -> None:
@@ -68,8 +88,8 @@ _LINES: dict[str, tuple[tuple[bytes, ...], Callable[[bytes], Any]]] = {
 }
 """The lines of each, and how the first is put back; OSError if it can't be."""
 _KEYS = [*(key for lines, _ in _LINES.values() for key in lines), b"SigCgt", b"SigIgn"]
-_places: dict[int, list[tuple[bytes, int, int]]] = {}
-"""By the number of lines, which one kernel does not change: each key, the index of its line, and its value's start."""
+_SPANS = ((b"Name:", b"FDSize:"), (b"Groups:", b"VmPeak:"), (b"SigBlk:", b"Mems_allowed:"))
+"""Starts of the first line of each part that matters, and of the first one behind it."""
 
 
 def restore(before: dict[bytes, bytes], now: dict[bytes, bytes]) -> list[str]:
@@ -84,7 +104,7 @@ def restore(before: dict[bytes, bytes], now: dict[bytes, bytes]) -> list[str]:
             write(before[_LINES[name][0][0]])
         except (OSError, KeyError):
             continue
-    after = read()
+    after = lines_of(read())
     return [
         name + ("" if all(before.get(line) == after.get(line) for line in _LINES[name][0]) else CANNOT)
         for name in different

@@ -16,16 +16,17 @@ _TCGETS, _TCSETS = 0x5401, 0x5402
 _PR_GET_DUMPABLE, _PR_SET_DUMPABLE = 3, 4
 
 
+_stack, _settings = ffi.new("char[]", _STACK), ffi.new("char[]", _TERMIOS)
+
+
 def _alternate_stack() -> bytes:
-    stack = ffi.new("char[]", _STACK)
-    libc.sigaltstack(ffi.NULL, stack)
-    return ffi.buffer(stack)[:]  # type: ignore[no-any-return]
+    libc.sigaltstack(ffi.NULL, _stack)
+    return ffi.buffer(_stack)[:]  # type: ignore[no-any-return]
 
 
 def _terminal() -> bytes | None:
     """The settings of the terminal that stdin is (termios(3)); None if it is none."""
-    settings = ffi.new("char[]", _TERMIOS)
-    return None if libc.ioctl(0, _TCGETS, settings) < 0 else ffi.buffer(settings)[:]
+    return None if libc.ioctl(0, _TCGETS, _settings) < 0 else ffi.buffer(_settings)[:]
 
 
 def _set_terminal(was: bytes | None) -> None:
@@ -44,11 +45,12 @@ VALUES: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     ),
 }
 """How each is read and put back; OSError if it can't be."""
+_GETTERS = [get for get, _ in VALUES.values()]
 
 
 def read() -> tuple[Any, ...]:
     """Read each."""
-    return (*(get() for get, _ in VALUES.values()),)
+    return (*[get() for get in _GETTERS],)
 
 
 def restore(before: tuple[Any, ...], now: tuple[Any, ...]) -> list[str]:
