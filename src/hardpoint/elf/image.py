@@ -75,6 +75,8 @@ class Image:
             raise ElfError("elf-debug", "debug information without the code")
         for load in self.loads:
             self._within(load.offset, load.file_size, "a segment")
+        self._mapped = [(load.address, load.address + load.file_size, load.offset - load.address) for load in self.loads]
+        """Where the bytes of the file are in memory: start, end, and the difference to their offset in the file."""
 
     @property
     def has_code(self) -> bool:
@@ -93,16 +95,17 @@ class Image:
 
     def read_at(self, address: int, size: int, what: str) -> bytes:
         """Read the `size` bytes that the file maps at `address`. ElfError naming `what` if it maps none there."""
-        for load in self.loads:
-            if load.address <= address and address + size <= load.address + load.file_size:
-                return self.read(load.offset + address - load.address, size, what)
+        for start, end, shift in self._mapped:
+            if start <= address and address + size <= end:
+                at = address + shift
+                return self._whole[at : at + size] if self._whole else self.read(at, size, what)
         raise ElfError("elf-damaged", f"{what} at address {address:#x}, outside of the file")
 
     def room_at(self, address: int) -> int:
         """Count the bytes that the file maps from `address` to the end of its segment."""
-        for load in self.loads:
-            if load.address <= address < load.address + load.file_size:
-                return load.address + load.file_size - address
+        for start, end, _ in self._mapped:
+            if start <= address < end:
+                return end - address
         return 0
 
     def _within(self, offset: int, size: int, what: str) -> None:

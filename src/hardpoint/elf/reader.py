@@ -79,6 +79,10 @@ class ElfFile(Image):
         """The dynamic section's entries by tag; of two with one tag the last counts, as for the dynamic linker."""
         self._names: dict[int, str] = {}
         self._named = 0
+        self.unwound: dict[int, tuple[int, int]] = {}
+        """Bounds of functions that were looked up in the unwinding table, by the addresses they were looked up for."""
+        self.lengths: dict[int, tuple[int, str]] = {}
+        """Bytes and format of a function's length in the entries of .eh_frame, by their common entry's address."""
         entries = self._read_dynamic()
         self.needed = [self.string(offset) for tag, offset in entries if tag == DT_NEEDED]
         self.filters = [self.string(offset) for tag, offset in entries if tag == DT_FILTER]
@@ -209,19 +213,21 @@ class ElfFile(Image):
         return [self.symbol_table if self.symbol_count <= _MOST_LOCAL else b"", *local]
 
     @cached_property
-    def unwinding(self) -> tuple[int, bytes]:
+    def unwinding(self) -> tuple[int, memoryview]:
         """The address of .eh_frame_hdr and its sorted table, empty if it has none.
 
         The table has 32-bit offsets of each function's start and of its entry in .eh_frame, from that address.
         """
+        nothing = 0, memoryview(b"").cast("i")
         segment = next((segment for segment in self.segments if segment.type == PT_GNU_EH_FRAME), None)
         if segment is None or segment.file_size < 12:
-            return 0, b""
+            return nothing
         head = self.read_at(segment.address, 12, "the unwinding table")
         count = int.from_bytes(head[8:], "little")
         if head[:4] != _UNWINDING or 12 + 8 * count > segment.file_size:
-            return 0, b""
-        return segment.address, self.read_at(segment.address + 12, 8 * count, "the unwinding table")
+            return nothing
+        table = self.read_at(segment.address + 12, 8 * count, "the unwinding table")
+        return segment.address, memoryview(table).cast("i")
 
     def symbols(self, prefix: str = "") -> list[Symbol]:
         """Return the dynamic symbols whose name starts with `prefix`, in order, without the empty first one."""
