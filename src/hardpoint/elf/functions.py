@@ -18,6 +18,8 @@ from .constants import (
 from .image import ElfError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .reader import ElfFile
 
 _X86_ENDS = tuple(map(bytes.fromhex, (
@@ -87,9 +89,9 @@ def is_function(elf: ElfFile, address: int | None) -> bool:
         return True
     if not is_code(elf, address):
         return False
-    start, end = unwound(elf, address)
     if _is_section(elf, address):
         return not _is_plt(elf, address)
+    start, end = unwound(elf, address)
     if start == address:
         return True
     named = _named(elf, address, end)
@@ -120,17 +122,23 @@ def unwound(elf: ElfFile, address: int) -> tuple[int, int]:
 
 def _unwound(elf: ElfFile, address: int) -> tuple[int, int]:
     base, table = elf.unwinding
-    low, high, offset = 0, len(table) // 2, address - base
-    while low < high:  # not the module bisect, which takes 0.2 ms to import
+    count = rank(table[::2], address - base + 1)
+    if not count:
+        return 0, 0
+    start = base + table[2 * count - 2]
+    return start, start + _length(elf, base + table[2 * count - 1])
+
+
+def rank(numbers: Sequence[int], limit: int) -> int:
+    """Count the sorted numbers that are below a limit, as bisect_left, whose module takes 0.2 ms to import."""
+    low, high = 0, len(numbers)
+    while low < high:
         middle = (low + high) // 2
-        if table[2 * middle] <= offset:
+        if numbers[middle] < limit:
             low = middle + 1
         else:
             high = middle
-    if not low:
-        return 0, 0
-    start = base + table[2 * low - 2]
-    return start, start + _length(elf, base + table[2 * low - 1])
+    return low
 
 
 def _length(elf: ElfFile, entry: int) -> int:
@@ -174,9 +182,9 @@ def _named(elf: ElfFile, address: int, behind: int) -> bool | None:
     One without a size, such as the compiler's own functions have, ends where the next symbol or function begins, or its
     section. `behind` is the end of the last function before the address that the unwinding table has.
     """
-    section = max((start for start, end in elf.code if start <= address < end), default=0)
     if behind <= address and _is_named(elf, address):
         return True
+    section = max((start for start, end in elf.code if start <= address < end), default=0)
     nearest = (max(section, behind) - 1, 0)
     for table in elf.function_symbols:
         values, low = memoryview(table).cast("Q")[1::3].tolist(), nearest[0]

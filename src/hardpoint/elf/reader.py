@@ -79,6 +79,7 @@ class ElfFile(Image):
         """The dynamic section's entries by tag; of two with one tag the last counts, as for the dynamic linker."""
         self._names: dict[int, str] = {}
         self._named = 0
+        self._symbols: dict[str, list[Symbol]] = {}
         self.unwound: dict[int, tuple[int, int]] = {}
         """Bounds of functions that were looked up in the unwinding table, by the addresses they were looked up for."""
         self.lengths: dict[int, tuple[int, str]] = {}
@@ -231,7 +232,13 @@ class ElfFile(Image):
 
     def symbols(self, prefix: str = "") -> list[Symbol]:
         """Return the dynamic symbols whose name starts with `prefix`, in order, without the empty first one."""
-        strings, text = self.strings, prefix.encode()
+        found = self._symbols.get(prefix)
+        if found is None:
+            found = self._symbols[prefix] = self._find_symbols(prefix.encode())
+        return found
+
+    def _find_symbols(self, text: bytes) -> list[Symbol]:
+        strings = self.strings
         if text not in strings:
             return []
         return [
