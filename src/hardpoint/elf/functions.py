@@ -38,8 +38,8 @@ _AARCH64_ENDS = ((0xFFFFFC1F, 0xD65F0000), (0xFC000000, 0x14000000), (0xFFFFFC1F
                  (0xFFE0001F, 0xD4200000))  # fmt: skip
 """Mask and value: ret, b, br, nop, padding, brk."""
 _ENTRY = struct.Struct("<II")  # of .eh_frame: size, distance to its common entry
-_FORMATS = {0x0B: (4, "<I"), 0x03: (4, "<I"), 0x0C: (8, "<Q"), 0x04: (8, "<Q"), 0: (8, "<Q")}
-"""Bytes and format of a length, by the encoding of addresses."""
+_WIDTHS = {0x0B: 4, 0x03: 4, 0x0C: 8, 0x04: 8, 0: 8}
+"""Bytes of a length, by the encoding of addresses."""
 _NAMING = {STT_FUNC, STT_GNU_IFUNC}
 
 
@@ -62,7 +62,7 @@ def is_exact(elf: ElfFile, address: int) -> bool:
     """
     if not is_function(elf, address):
         return False
-    if not elf.sections or _is_section(elf, address) or unwound(elf, address)[0] == address:
+    if _is_section(elf, address) or not elf.sections or unwound(elf, address)[0] == address:
         return True
     return _named(elf, address, address) is True or _has_prologue(elf, address)
 
@@ -148,19 +148,18 @@ def _length(elf: ElfFile, entry: int) -> int:
     if not size or size == 0xFFFFFFFF:
         return 0
     common = entry + 4 - back
-    known = elf.lengths.get(common)
-    if known is None:
-        known = elf.lengths[common] = _format(elf, common)
-    width = known[0]
-    return int(struct.unpack(known[1], elf.read_at(entry + 8 + width, width, what))[0]) if width else 0
+    width = elf.widths.get(common)
+    if width is None:
+        width = elf.widths[common] = _width(elf, common)
+    return int.from_bytes(elf.read_at(entry + 8 + width, width, what), "little") if width else 0
 
 
-def _format(elf: ElfFile, common: int) -> tuple[int, str]:
-    """Return the bytes and the format of lengths in the entries that have this common entry; 0 bytes if unknown."""
+def _width(elf: ElfFile, common: int) -> int:
+    """Return the bytes of a length in the entries that have this common entry; 0 if unknown."""
     data = elf.read_at(common, min(elf.room_at(common), 64), "an unwinding entry")
     end = data.find(b"\0", 9)
     if end < 0 or not data.startswith(b"z", 9):
-        return 0, ""
+        return 0
     letters, at = data[9:end].decode("latin-1"), end + 1
     for _ in range(4):  # code and data alignment, return register, length: LEB128
         while at < len(data) and data[at] & 0x80:
@@ -168,12 +167,12 @@ def _format(elf: ElfFile, common: int) -> tuple[int, str]:
         at += 1
     for letter in letters[1:]:
         if letter == "R":
-            return _FORMATS.get(data[at] & 15 if at < len(data) else 15, (0, ""))
+            return _WIDTHS.get(data[at] & 15 if at < len(data) else 15, 0)
         if letter == "L":
             at += 1
         elif letter == "P":
             at += 1 + {0x0B: 4, 0x03: 4}.get(data[at] & 15 if at < len(data) else 0, 8)
-    return 0, ""
+    return 0
 
 
 def _named(elf: ElfFile, address: int, behind: int) -> bool | None:

@@ -6,7 +6,7 @@ Like the dynamic linker, it goes by the program headers, not by the sections.
 from __future__ import annotations
 
 import os
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import one_line
 from .constants import (
@@ -26,6 +26,9 @@ from .constants import (
     Segment,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 WHOLE = 1 << 16
 """Files up to this many bytes are read at once, larger ones in parts as needed: with 1 << 20, reading 500 manifests
 from files of 0.9 MB took twice the time, and all checks of a library in between a tenth more."""
@@ -39,6 +42,23 @@ class ElfError(Exception):
     def __init__(self, code: str, found: str) -> None:
         super().__init__(one_line(found))
         self.code = code
+
+
+class _Cached:
+    """functools.cached_property without the lock that it has until Python 3.11, which takes 1 us."""
+
+    def __init__(self, get: Callable[[Any], Any]) -> None:
+        self.get, self.__doc__ = get, get.__doc__
+
+    def __get__(self, owner: Any, kind: type) -> Any:
+        value = owner.__dict__[self.get.__name__] = self.get(owner)
+        return value
+
+
+if TYPE_CHECKING:
+    from functools import cached_property
+else:
+    cached_property = _Cached
 
 
 class Image:
@@ -75,7 +95,9 @@ class Image:
             raise ElfError("elf-debug", "debug information without the code")
         for load in self.loads:
             self._within(load.offset, load.file_size, "a segment")
-        self._mapped = [(load.address, load.address + load.file_size, load.offset - load.address) for load in self.loads]
+        self._mapped = [
+            (load.address, load.address + load.file_size, load.offset - load.address) for load in self.loads
+        ]
         """Where the bytes of the file are in memory: start, end, and the difference to their offset in the file."""
 
     @property

@@ -9,7 +9,6 @@ import errno
 import os
 import stat
 from contextlib import contextmanager
-from functools import cached_property
 from itertools import takewhile
 from operator import itemgetter
 from typing import TYPE_CHECKING
@@ -53,7 +52,7 @@ from .constants import (
     VersionDefined,
     VersionNeeded,
 )
-from .image import ElfError, Image, limit
+from .image import ElfError, Image, cached_property, limit
 
 if TYPE_CHECKING:
     import struct
@@ -82,8 +81,8 @@ class ElfFile(Image):
         self._symbols: dict[str, list[Symbol]] = {}
         self.unwound: dict[int, tuple[int, int]] = {}
         """Bounds of functions that were looked up in the unwinding table, by the addresses they were looked up for."""
-        self.lengths: dict[int, tuple[int, str]] = {}
-        """Bytes and format of a function's length in the entries of .eh_frame, by their common entry's address."""
+        self.widths: dict[int, int] = {}
+        """Bytes of a function's length in the entries of .eh_frame, by their common entry's address."""
         entries = self._read_dynamic()
         self.needed = [self.string(offset) for tag, offset in entries if tag == DT_NEEDED]
         self.filters = [self.string(offset) for tag, offset in entries if tag == DT_FILTER]
@@ -220,15 +219,14 @@ class ElfFile(Image):
         The table has 32-bit offsets of each function's start and of its entry in .eh_frame, from that address.
         """
         nothing = 0, memoryview(b"").cast("i")
-        segment = next((segment for segment in self.segments if segment.type == PT_GNU_EH_FRAME), None)
-        if segment is None or segment.file_size < 12:
-            return nothing
-        head = self.read_at(segment.address, 12, "the unwinding table")
-        count = int.from_bytes(head[8:], "little")
-        if head[:4] != _UNWINDING or 12 + 8 * count > segment.file_size:
-            return nothing
-        table = self.read_at(segment.address + 12, 8 * count, "the unwinding table")
-        return segment.address, memoryview(table).cast("i")
+        for segment in self.segments:
+            if segment.type == PT_GNU_EH_FRAME and segment.file_size >= 12:
+                data = self.read_at(segment.address, segment.file_size, "the unwinding table")
+                end = 12 + 8 * int.from_bytes(data[8:12], "little")
+                if not data.startswith(_UNWINDING) or end > len(data):
+                    return nothing
+                return segment.address, memoryview(data)[12:end].cast("i")
+        return nothing
 
     def symbols(self, prefix: str = "") -> list[Symbol]:
         """Return the dynamic symbols whose name starts with `prefix`, in order, without the empty first one."""

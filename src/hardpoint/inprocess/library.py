@@ -146,7 +146,7 @@ _FIXES = {
 
 def _warn(file: LibraryFile, changed: list[str], elf: ElfFile) -> None:
     from . import process_state
-    from .process_status import CANNOT
+    from .process_values import CANNOT
 
     why = "Its start-up code should leave the process alone"
     if process_state.FLOATING in changed:

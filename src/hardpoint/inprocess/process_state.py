@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..ffi.libc import ffi, libc, libm
 from ..fields import Fields
-from . import process_environment, process_status, process_values
-from .process_status import CANNOT
+from . import process_values
+from .process_values import CANNOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     _Stream: TypeAlias = tuple[int, int, bool] | None
 
-_FENV_SIZE = 64  # fenv_t has 32 bytes on x86-64, 8 on AArch64
+_FENV = ffi.typeof("char[64]")  # fenv_t has 32 bytes on x86-64, 8 on AArch64
 _SIGACTION = 19  # words in struct sigaction on both: handler, mask (16 words, of which 1 is used), flags, restorer
 _ACTION = ffi.typeof("uint64_t[19]")
 _SIGCHLD, _LC_ALL = 17, 6
@@ -68,14 +68,14 @@ class State(Fields):
 
 def take() -> State:
     """Save the current state."""
-    floating = ffi.new("char[]", _FENV_SIZE)
+    floating = ffi.new(_FENV)
     libm.fegetenv(floating)
-    status = process_status.read()
-    actions = _actions(process_status.caught(status))
+    status = process_values.read_status()
+    actions = _actions(process_values.caught(status))
     return State(
         floating, status, actions, [(action[0], action[1], action[17] & _FLAGS) for action in actions.values()],
         ffi.string(libc.setlocale(_LC_ALL, ffi.NULL)), _folder(), _limits(), (getitimer(0), getitimer(1), getitimer(2)),
-        time.monotonic(), process_environment.read(), (_stream(0), _stream(1), _stream(2)), process_values.read(),
+        time.monotonic(), process_values.read_environment(), (_stream(0), _stream(1), _stream(2)), process_values.read_values(),
     )  # fmt: skip
 
 
@@ -86,8 +86,8 @@ def restore(before: State) -> list[str]:
         libm.fesetenv(before.floating)
         changed.append(FLOATING)
     was = is_ = dict[bytes, bytes]()
-    if process_status.steady(now.status) != process_status.steady(before.status):
-        was, is_ = process_status.lines_of(before.status), process_status.lines_of(now.status)
+    if process_values.steady(now.status) != process_values.steady(before.status):
+        was, is_ = process_values.lines_of(before.status), process_values.lines_of(now.status)
     if now.handlers != before.handlers or any(is_.get(key) != was.get(key) for key in _CAUGHT_IGNORED):
         changed += _restore_handlers(before, now)
     if now.locale != before.locale:
@@ -100,13 +100,13 @@ def restore(before: State) -> list[str]:
     if now.timers != before.timers:
         changed += _restore_timers(before, now)
     if now.environment != before.environment:
-        changed += process_environment.restore(before.environment, now.environment)
+        changed += process_values.restore_environment(before.environment, now.environment)
     if now.streams != before.streams:
         changed += _restore_streams(before.streams, now.streams)
     if was != is_:
-        changed += process_status.restore(was, is_)
+        changed += process_values.restore_status(was, is_)
     if now.values != before.values:  # after the user, with whom the dumpable attribute goes
-        changed += process_values.restore(before.values, now.values)
+        changed += process_values.restore_values(before.values, now.values)
     return changed
 
 
@@ -128,10 +128,18 @@ def _signals(mask: int) -> Iterator[int]:
         mask &= mask - 1
 
 
+_numbers: dict[int, list[int]] = {}
+"""Signals by their masks, of which a process has few."""
+
+
 def _actions(caught: int) -> dict[int, Any]:
     """The struct sigaction of caught signals; of SIGCHLD always, as its flags count without a handler."""
     found = {}
-    for number in _signals(caught & ~_INTERNAL | 1 << _SIGCHLD - 1):
+    mask = caught & ~_INTERNAL | 1 << _SIGCHLD - 1
+    numbers = _numbers.get(mask)
+    if numbers is None:
+        numbers = _numbers[mask] = [*_signals(mask)]
+    for number in numbers:
         found[number] = ffi.new(_ACTION)
         libc.sigaction(number, ffi.NULL, found[number])
     return found
@@ -143,7 +151,7 @@ def _restore_handlers(before: State, now: State) -> list[str]:
         dict(zip(now.actions, now.handlers, strict=True)),
     )
     different = {number for number in was.keys() & is_.keys() if was[number] != is_[number]}
-    lines = [process_status.lines_of(state.status) for state in (before, now)]
+    lines = [process_values.lines_of(state.status) for state in (before, now)]
     for key in _CAUGHT_IGNORED:
         masks = [int(each.get(key, b"0"), 16) & ~_INTERNAL for each in lines]
         different.update(_signals(masks[0] ^ masks[1]))
