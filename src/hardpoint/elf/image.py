@@ -44,7 +44,7 @@ class ElfError(Exception):
         self.code = code
 
 
-class _Cached:
+class Cached:
     """functools.cached_property without the lock that it has until Python 3.11, which takes 1 us."""
 
     def __init__(self, get: Callable[[Any], Any]) -> None:
@@ -53,12 +53,6 @@ class _Cached:
     def __get__(self, owner: Any, kind: type) -> Any:
         value = owner.__dict__[self.get.__name__] = self.get(owner)
         return value
-
-
-if TYPE_CHECKING:
-    from functools import cached_property
-else:
-    cached_property = _Cached
 
 
 class Image:

@@ -52,11 +52,14 @@ from .constants import (
     VersionDefined,
     VersionNeeded,
 )
-from .image import ElfError, Image, cached_property, limit
+from .image import Cached, ElfError, Image, limit
 
 if TYPE_CHECKING:
     import struct
     from collections.abc import Iterator
+    from functools import cached_property
+else:
+    cached_property = Cached
 
 __all__ = ["ElfError", "ElfFile", "open_elf"]
 
