@@ -86,7 +86,7 @@ def restore(before: State) -> list[str]:
         libm.fesetenv(before.floating)
         changed.append(FLOATING)
     was = is_ = dict[bytes, bytes]()
-    if process_values.steady(now.status) != process_values.steady(before.status):
+    if not process_values.is_same(before.status, now.status):
         was, is_ = process_values.lines_of(before.status), process_values.lines_of(now.status)
     if now.handlers != before.handlers or any(is_.get(key) != was.get(key) for key in _CAUGHT_IGNORED):
         changed += _restore_handlers(before, now)

@@ -40,17 +40,19 @@ def caught(text: bytes) -> int:
     return int(text[at + 9 : at + 25], 16) if at >= 0 else 0x7FFFFFFF
 
 
-def steady(text: bytes) -> list[bytes]:
-    """The parts without what always changes, such as the memory in use: comparing them is faster than all lines."""
-    parts, at = [], 0
+def is_same(before: bytes, now: bytes) -> bool:
+    """True if all lines that matter are the same, in the same places, which is faster than to compare each.
+
+    False if it does not tell: the lines between them, such as the memory in use, can get longer.
+    """
+    at = 0
     for start, end in _SPANS:
-        at = text.find(start, at)
-        to = text.find(end, at)
-        if at < 0 or to < 0:  # another kernel's
-            return [text]
-        parts.append(text[at:to])
+        at = before.find(start, at)
+        to = before.find(end, at)
+        if at < 0 or to < 0 or before[at:to] != now[at:to]:
+            return False
         at = to
-    return parts
+    return True
 
 
 def lines_of(text: bytes) -> dict[bytes, bytes]:
