@@ -65,6 +65,7 @@ __all__ = ["ElfError", "ElfFile", "open_elf"]
 
 # Limits that no linker reaches: each bounds the work that a small crafted file can cause.
 _MOST_ENTRIES, _MOST_NEEDED, _MOST_VERSIONS, _MOST_NOTES = 4096, 512, 0x7FFF, 1 << 20
+_LIBRARIES = {DT_NEEDED, DT_FILTER, DT_AUXILIARY}
 _MOST_NAMED, _MOST_SYMBOLS = 1 << 26, 1 << 21
 _MOST_LOCAL = 1 << 16
 """Symbols up to which a table is searched for functions, in 10 ms; larger libraries are judged without it."""
@@ -135,7 +136,7 @@ class ElfFile(Image):
         self.dynamic.update(entries)
         if DT_STRTAB not in self.dynamic or DT_SYMTAB not in self.dynamic:
             raise ElfError("elf-damaged", "a dynamic section without strings or symbols")
-        limit("needed libraries", sum(tag in {DT_NEEDED, DT_FILTER, DT_AUXILIARY} for tag, _ in entries), _MOST_NEEDED)
+        limit("needed libraries", len([tag for tag, _ in entries if tag in _LIBRARIES]), _MOST_NEEDED)
         return entries
 
     def text(self, tag: int) -> str | None:

@@ -54,6 +54,8 @@ SIZES = {DT_INIT_ARRAY: DT_INIT_ARRAYSZ, DT_FINI_ARRAY: DT_FINI_ARRAYSZ}
 _RELA = struct.Struct("<QQQ")  # offset, symbol << 32 | type, addend
 _ALIGNED = bytes(range(0, 256, 8))
 """Lowest bytes of aligned addresses."""
+_FEW = 32
+"""Relative relocations that a loop checks faster than _read_relative does."""
 _CALLABLE = {STT_NOTYPE, STT_FUNC, STT_GNU_IFUNC}
 _VTABLE_LIMIT, _WANTED_LIMIT, _TLS_LIMIT, _MOST_OFFSETS = 4096, 1 << 20, 1 << 30, 1 << 22
 
@@ -130,7 +132,7 @@ class Relocations:
         low, high = self.bounds
         if relative_first * _RELA.size > len(data):
             damaged(f"{relative_first} relative relocations in a shorter table")
-        done = self._read_relative(data, relative_first)
+        done = self._read_relative(data, relative_first) if relative_first > _FEW else 0
         rest = memoryview(data)[done * _RELA.size :]
         for index, (address, info, addend) in enumerate(_RELA.iter_unpack(rest), start=done):
             value = addend

@@ -82,7 +82,7 @@ def take() -> State:
 def restore(before: State) -> list[str]:
     """Restore the saved state; return the names of what had changed."""
     now, changed = take(), []
-    if _modes(now.floating) != _modes(before.floating):
+    if ffi.buffer(now.floating) != ffi.buffer(before.floating) and _modes(now.floating) != _modes(before.floating):
         libm.fesetenv(before.floating)
         changed.append(FLOATING)
     was = is_ = dict[bytes, bytes]()
