@@ -13,7 +13,7 @@ import pytest
 import hardpoint
 from hardpoint import conformance
 from hardpoint.contracts import Greeter
-from hardpoint.inprocess import process_environment, process_state
+from hardpoint.inprocess import process_state, process_values
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,7 +51,7 @@ def disturb(compiler: Compiler, fresh: Fresh) -> Path:
 
 
 def c_environment() -> dict[bytes, bytes]:
-    return process_environment.variables(process_environment.read())
+    return process_values.variables(process_values.read_environment())
 
 
 @pytest.mark.parametrize("what", PUT_BACK)

@@ -9,7 +9,6 @@ import errno
 import os
 import stat
 from contextlib import contextmanager
-from functools import cached_property
 from itertools import takewhile
 from operator import itemgetter
 from typing import TYPE_CHECKING
@@ -53,16 +52,20 @@ from .constants import (
     VersionDefined,
     VersionNeeded,
 )
-from .image import ElfError, Image, limit
+from .image import Cached, ElfError, Image, limit
 
 if TYPE_CHECKING:
     import struct
     from collections.abc import Iterator
+    from functools import cached_property
+else:
+    cached_property = Cached
 
 __all__ = ["ElfError", "ElfFile", "open_elf"]
 
 # Limits that no linker reaches: each bounds the work that a small crafted file can cause.
 _MOST_ENTRIES, _MOST_NEEDED, _MOST_VERSIONS, _MOST_NOTES = 4096, 512, 0x7FFF, 1 << 20
+_LIBRARIES = {DT_NEEDED, DT_FILTER, DT_AUXILIARY}
 _MOST_NAMED, _MOST_SYMBOLS = 1 << 26, 1 << 21
 _MOST_LOCAL = 1 << 16
 """Symbols up to which a table is searched for functions, in 10 ms; larger libraries are judged without it."""
@@ -79,6 +82,11 @@ class ElfFile(Image):
         """The dynamic section's entries by tag; of two with one tag the last counts, as for the dynamic linker."""
         self._names: dict[int, str] = {}
         self._named = 0
+        self._symbols: dict[str, list[Symbol]] = {}
+        self.unwound: dict[int, tuple[int, int]] = {}
+        """Bounds of functions that were looked up in the unwinding table, by the addresses they were looked up for."""
+        self.widths: dict[int, int] = {}
+        """Bytes of a function's length in the entries of .eh_frame, by their common entry's address."""
         entries = self._read_dynamic()
         self.needed = [self.string(offset) for tag, offset in entries if tag == DT_NEEDED]
         self.filters = [self.string(offset) for tag, offset in entries if tag == DT_FILTER]
@@ -128,7 +136,7 @@ class ElfFile(Image):
         self.dynamic.update(entries)
         if DT_STRTAB not in self.dynamic or DT_SYMTAB not in self.dynamic:
             raise ElfError("elf-damaged", "a dynamic section without strings or symbols")
-        limit("needed libraries", sum(tag in {DT_NEEDED, DT_FILTER, DT_AUXILIARY} for tag, _ in entries), _MOST_NEEDED)
+        limit("needed libraries", len([tag for tag, _ in entries if tag in _LIBRARIES]), _MOST_NEEDED)
         return entries
 
     def text(self, tag: int) -> str | None:
@@ -209,23 +217,30 @@ class ElfFile(Image):
         return [self.symbol_table if self.symbol_count <= _MOST_LOCAL else b"", *local]
 
     @cached_property
-    def unwinding(self) -> tuple[int, bytes]:
+    def unwinding(self) -> tuple[int, memoryview]:
         """The address of .eh_frame_hdr and its sorted table, empty if it has none.
 
         The table has 32-bit offsets of each function's start and of its entry in .eh_frame, from that address.
         """
-        segment = next((segment for segment in self.segments if segment.type == PT_GNU_EH_FRAME), None)
-        if segment is None or segment.file_size < 12:
-            return 0, b""
-        head = self.read_at(segment.address, 12, "the unwinding table")
-        count = int.from_bytes(head[8:], "little")
-        if head[:4] != _UNWINDING or 12 + 8 * count > segment.file_size:
-            return 0, b""
-        return segment.address, self.read_at(segment.address + 12, 8 * count, "the unwinding table")
+        nothing = 0, memoryview(b"").cast("i")
+        for segment in self.segments:
+            if segment.type == PT_GNU_EH_FRAME and segment.file_size >= 12:
+                data = self.read_at(segment.address, segment.file_size, "the unwinding table")
+                end = 12 + 8 * int.from_bytes(data[8:12], "little")
+                if not data.startswith(_UNWINDING) or end > len(data):
+                    return nothing
+                return segment.address, memoryview(data)[12:end].cast("i")
+        return nothing
 
     def symbols(self, prefix: str = "") -> list[Symbol]:
         """Return the dynamic symbols whose name starts with `prefix`, in order, without the empty first one."""
-        strings, text = self.strings, prefix.encode()
+        found = self._symbols.get(prefix)
+        if found is None:
+            found = self._symbols[prefix] = self._find_symbols(prefix.encode())
+        return found
+
+    def _find_symbols(self, text: bytes) -> list[Symbol]:
+        strings = self.strings
         if text not in strings:
             return []
         return [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from bisect import bisect_left, bisect_right
 from itertools import pairwise
 from operator import lt
 from typing import TYPE_CHECKING
@@ -41,7 +40,7 @@ from .constants import (
     STT_TLS,
     SYMBOL,
 )
-from .functions import is_function
+from .functions import is_function, rank
 from .image import damaged, limit
 
 if TYPE_CHECKING:
@@ -53,6 +52,10 @@ TABLES = ((DT_RELA, DT_RELASZ), (DT_JMPREL, DT_PLTRELSZ))
 """Dynamic entries with the address and size in bytes of relocations with addends."""
 SIZES = {DT_INIT_ARRAY: DT_INIT_ARRAYSZ, DT_FINI_ARRAY: DT_FINI_ARRAYSZ}
 _RELA = struct.Struct("<QQQ")  # offset, symbol << 32 | type, addend
+_ALIGNED = bytes(range(0, 256, 8))
+"""Lowest bytes of aligned addresses."""
+_FEW = 32
+"""Relative relocations that a loop checks faster than _read_relative does."""
 _CALLABLE = {STT_NOTYPE, STT_FUNC, STT_GNU_IFUNC}
 _VTABLE_LIMIT, _WANTED_LIMIT, _TLS_LIMIT, _MOST_OFFSETS = 4096, 1 << 20, 1 << 30, 1 << 22
 
@@ -129,7 +132,7 @@ class Relocations:
         low, high = self.bounds
         if relative_first * _RELA.size > len(data):
             damaged(f"{relative_first} relative relocations in a shorter table")
-        done = self._read_relative(data, relative_first)
+        done = self._read_relative(data, relative_first) if relative_first > _FEW else 0
         rest = memoryview(data)[done * _RELA.size :]
         for index, (address, info, addend) in enumerate(_RELA.iter_unpack(rest), start=done):
             value = addend
@@ -162,11 +165,11 @@ class Relocations:
         """
         words = memoryview(data)[: count * _RELA.size].cast("Q")
         places, infos, addends = (words[at::3].tolist() for at in range(3))
-        home = sum(bisect_right(places, end - 8) - bisect_left(places, start) for start, end in self.homes)
+        home = sum([rank(places, end - 7) - rank(places, start) for start, end in self.homes])
         if (
             not places
             or set(infos) != {self.types.relative}
-            or any(byte & 7 for byte in set(data[: count * _RELA.size : _RELA.size]))
+            or data[: count * _RELA.size : _RELA.size].translate(None, _ALIGNED)
             or not all(map(lt, places, places[1:]))
             or home != count
             or not self.bounds[0] <= min(addends) <= max(addends) <= self.bounds[1]
@@ -174,7 +177,7 @@ class Relocations:
             return 0
         self.sorted = places
         for place in self.wanted.intersection(places):
-            self._keep(place, addends[bisect_left(places, place)])
+            self._keep(place, addends[rank(places, place)])
         return count
 
     def _symbolic(self, address: int, info: int, addend: int) -> int | None:
@@ -285,11 +288,16 @@ class Relocations:
             if any(place + by in others or place + by in self.sorted for by in range(-7, 8) if by):
                 damaged(f"a relocation of {place:#x} that overlaps another")
         slots = self.slots[self.types.data_slot].values()
+        if not slots:
+            return
+        low, high = min(slots), max(slots)
         # Without a relocation: ld.so's own three words, and the first of the table, which mold leaves empty.
         header = self.elf.dynamic.get(DT_PLTGOT, 0)
         filled = others | self.pairs | {header, header + 8, header + 16}
-        for kind, flags, start, _, size in self.elf.sections if slots else ():
-            if flags & SHF_WRITE and kind != SHT_NOBITS and any(start <= slot < start + size for slot in slots):
+        for kind, flags, start, _, size in self.elf.sections:
+            if not flags & SHF_WRITE or kind == SHT_NOBITS or high < start or low >= start + size:
+                continue
+            if any(start <= slot < start + size for slot in slots):
                 limit("bytes in the global offset table", size, _MOST_OFFSETS)
                 table = self.elf.read_at(start, size, "the global offset table")
                 for word in set(range(start + 8, start + size - 7, 8)).difference(filled, self.sorted):

@@ -72,7 +72,7 @@ def open_for_good(file: LibraryFile, fit: Fit) -> Library:
             _by_path[file.loader_path] = known
         return known
     name = loader_name(file, fit.elf)
-    if not is_current(file, name):
+    if name == file.loader_path and not is_current(file, name):
         raise _stale(file, "the file was replaced or rewritten while it was being loaded")
     handle, changed = _dlopen(file, name)
     library = Library(file, handle)
@@ -146,7 +146,7 @@ _FIXES = {
 
 def _warn(file: LibraryFile, changed: list[str], elf: ElfFile) -> None:
     from . import process_state
-    from .process_status import CANNOT
+    from .process_values import CANNOT
 
     why = "Its start-up code should leave the process alone"
     if process_state.FLOATING in changed:

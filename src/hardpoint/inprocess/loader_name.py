@@ -30,10 +30,9 @@ def loader_name(file: LibraryFile, elf: ElfFile) -> str:
     bits = f"{_names[0]:b}".replace("1", "./").replace("0", "/")
     try:
         name = f"/proc/{os.readlink('/proc/self')}/fd/{bits}{file.fd}"
-        os.stat(name)
-    except OSError:  # no /proc, or a closed one (PR_SET_DUMPABLE)
+    except OSError:  # no /proc
         return file.loader_path
-    return name
+    return name if is_current(file, name) else file.loader_path  # /proc may be closed (PR_SET_DUMPABLE)
 
 
 def is_current(file: LibraryFile, name: str) -> bool:

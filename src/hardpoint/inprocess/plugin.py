@@ -13,7 +13,6 @@ from ..binding.methods import make_class
 from ..errors import CreateError, LoadError
 from ..ffi.abi import SERIAL, UNSUPPORTED
 from ..fields import Fields
-from .library import Library, live_slots, open_for_good
 
 if TYPE_CHECKING:
     from ..backend import Request
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from ..errors import Problem
     from ..file import LibraryFile
     from ..preflight.checks import Fit
+    from .library import Library
 
 BINDINGS = ("native", "cffi", "ctypes")
 
@@ -113,6 +113,8 @@ def check_binding(path: str | os.PathLike[str], binding: str | None) -> None:
 
 def open_in_process(file: LibraryFile, fit: Fit, request: Request) -> InProcess:
     """Open the library of a file that fits, for good, and choose its binding."""
+    from .library import live_slots, open_for_good  # 1 ms, which hosts that load nothing do without
+
     with _loading:
         _require_binding(file, request.binding or default_binding())
         library = open_for_good(file, fit)

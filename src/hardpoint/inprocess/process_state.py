@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..ffi.libc import ffi, libc, libm
 from ..fields import Fields
-from . import process_environment, process_status, process_values
-from .process_status import CANNOT
+from . import process_values
+from .process_values import CANNOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
     _Stream: TypeAlias = tuple[int, int, bool] | None
 
-_FENV_SIZE = 64  # fenv_t has 32 bytes on x86-64, 8 on AArch64
+_FENV = ffi.typeof("char[64]")  # fenv_t has 32 bytes on x86-64, 8 on AArch64
 _SIGACTION = 19  # words in struct sigaction on both: handler, mask (16 words, of which 1 is used), flags, restorer
+_ACTION = ffi.typeof("uint64_t[19]")
 _SIGCHLD, _LC_ALL = 17, 6
 _INTERNAL = 3 << 31
 """Signals 32 and 33, which glibc keeps to itself."""
@@ -45,15 +46,15 @@ class State(Fields):
     """The state of the process; floating point, signal mask, name, affinity and niceness are this thread's."""
 
     floating: Any
-    status: dict[bytes, bytes]
-    """Lines of proc(5)'s status, by their names."""
+    status: bytes
+    """The text of proc(5)'s status."""
     actions: dict[int, Any]
     """The struct sigaction of each signal that is caught."""
     handlers: list[tuple[int, int, int]]
     """Handler, mask and flags of each of them. The other words of a struct sigaction vary between calls."""
     locale: bytes
     folder: str | None
-    limits: list[int]
+    limits: bytes
     """Soft and hard limit of each of _LIMITS."""
     timers: tuple[tuple[float, float], ...]
     """Seconds left, and the interval, of each."""
@@ -67,24 +68,27 @@ class State(Fields):
 
 def take() -> State:
     """Save the current state."""
-    floating = ffi.new("char[]", _FENV_SIZE)
+    floating = ffi.new(_FENV)
     libm.fegetenv(floating)
-    status = process_status.read()
-    actions = _actions(int(status.get(b"SigCgt", b"7fffffff"), 16))
+    status = process_values.read_status()
+    actions = _actions(process_values.caught(status))
     return State(
         floating, status, actions, [(action[0], action[1], action[17] & _FLAGS) for action in actions.values()],
-        ffi.string(libc.setlocale(_LC_ALL, ffi.NULL)), _folder(), _limits(), (*map(getitimer, _TIMERS.values()),),
-        time.monotonic(), process_environment.read(), (*map(_stream, range(3)),), process_values.read(),
+        ffi.string(libc.setlocale(_LC_ALL, ffi.NULL)), _folder(), _limits(), (getitimer(0), getitimer(1), getitimer(2)),
+        time.monotonic(), process_values.read_environment(), (_stream(0), _stream(1), _stream(2)), process_values.read_values(),
     )  # fmt: skip
 
 
 def restore(before: State) -> list[str]:
     """Restore the saved state; return the names of what had changed."""
     now, changed = take(), []
-    if _modes(now.floating) != _modes(before.floating):
+    if ffi.buffer(now.floating) != ffi.buffer(before.floating) and _modes(now.floating) != _modes(before.floating):
         libm.fesetenv(before.floating)
         changed.append(FLOATING)
-    if now.handlers != before.handlers or any(now.status.get(key) != before.status.get(key) for key in _CAUGHT_IGNORED):
+    was = is_ = dict[bytes, bytes]()
+    if not process_values.is_same(before.status, now.status):
+        was, is_ = process_values.lines_of(before.status), process_values.lines_of(now.status)
+    if now.handlers != before.handlers or any(is_.get(key) != was.get(key) for key in _CAUGHT_IGNORED):
         changed += _restore_handlers(before, now)
     if now.locale != before.locale:
         libc.setlocale(_LC_ALL, before.locale)
@@ -92,17 +96,17 @@ def restore(before: State) -> list[str]:
     if now.folder != before.folder:
         changed.append("the working directory" + ("" if _enter(before.folder) else CANNOT))
     if now.limits != before.limits:
-        changed += _restore_limits(before.limits, now.limits)
+        changed += _restore_limits(*(memoryview(limits).cast("Q").tolist() for limits in (before.limits, now.limits)))
     if now.timers != before.timers:
         changed += _restore_timers(before, now)
     if now.environment != before.environment:
-        changed += process_environment.restore(before.environment, now.environment)
+        changed += process_values.restore_environment(before.environment, now.environment)
     if now.streams != before.streams:
         changed += _restore_streams(before.streams, now.streams)
-    if now.status != before.status:
-        changed += process_status.restore(before.status, now.status)
+    if was != is_:
+        changed += process_values.restore_status(was, is_)
     if now.values != before.values:  # after the user, with whom the dumpable attribute goes
-        changed += process_values.restore(before.values, now.values)
+        changed += process_values.restore_values(before.values, now.values)
     return changed
 
 
@@ -124,11 +128,19 @@ def _signals(mask: int) -> Iterator[int]:
         mask &= mask - 1
 
 
+_numbers: dict[int, list[int]] = {}
+"""Signals by their masks, of which a process has few."""
+
+
 def _actions(caught: int) -> dict[int, Any]:
     """The struct sigaction of caught signals; of SIGCHLD always, as its flags count without a handler."""
     found = {}
-    for number in _signals(caught & ~_INTERNAL | 1 << _SIGCHLD - 1):
-        found[number] = ffi.new("uint64_t[]", _SIGACTION)
+    mask = caught & ~_INTERNAL | 1 << _SIGCHLD - 1
+    numbers = _numbers.get(mask)
+    if numbers is None:
+        numbers = _numbers[mask] = [*_signals(mask)]
+    for number in numbers:
+        found[number] = ffi.new(_ACTION)
         libc.sigaction(number, ffi.NULL, found[number])
     return found
 
@@ -139,13 +151,14 @@ def _restore_handlers(before: State, now: State) -> list[str]:
         dict(zip(now.actions, now.handlers, strict=True)),
     )
     different = {number for number in was.keys() & is_.keys() if was[number] != is_[number]}
+    lines = [process_values.lines_of(state.status) for state in (before, now)]
     for key in _CAUGHT_IGNORED:
-        masks = [int(state.status.get(key, b"0"), 16) & ~_INTERNAL for state in (before, now)]
+        masks = [int(each.get(key, b"0"), 16) & ~_INTERNAL for each in lines]
         different.update(_signals(masks[0] ^ masks[1]))
     for number in sorted(different):
         action = before.actions.get(number)
         if action is None:
-            is_ignored = int(before.status[b"SigIgn"], 16) >> number - 1 & 1
+            is_ignored = int(lines[0][b"SigIgn"], 16) >> number - 1 & 1
             action = ffi.new("uint64_t[]", [int(is_ignored)] + [0] * (_SIGACTION - 1))  # SIG_IGN is 1, SIG_DFL is 0
         libc.sigaction(number, action, ffi.NULL)
     return [f"{HANDLER} {number}" for number in sorted(different)]
@@ -155,14 +168,12 @@ def _restore_handlers(before: State, now: State) -> list[str]:
 
 
 _scratch = ffi.new("uint64_t[]", 2 * len(_LIMITS))
-_slots = [(index, ffi.cast("void *", _scratch + 2 * index)) for index in range(len(_LIMITS))]
+_slots = [ffi.cast("void *", _scratch + 2 * index) for index in range(len(_LIMITS))]
 
 
-def _limits() -> list[int]:
-    getrlimit = libc.getrlimit
-    for index, slot in _slots:
-        getrlimit(index, slot)
-    return ffi.unpack(_scratch, 2 * len(_LIMITS))  # type: ignore[no-any-return]
+def _limits() -> bytes:
+    any(map(libc.getrlimit, range(len(_LIMITS)), _slots))  # each returns 0
+    return ffi.buffer(_scratch)[:]  # type: ignore[no-any-return]
 
 
 def _restore_limits(before: list[int], now: list[int]) -> list[str]:

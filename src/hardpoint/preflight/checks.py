@@ -76,9 +76,7 @@ def read_library(file: LibraryFile) -> tuple[ElfFile, list[Manifest | Problem]]:
         manifests = read_manifests(elf)
         missing = None if manifests else _without_manifest(file, elf)
     except ElfError as error:
-        from .missing_manifest import is_note_lost  # for the error alone
-
-        raise _without_manifest(file, elf) if is_note_lost(elf) else _unreadable(file, error) from error
+        raise _lost_note(file, elf) or _unreadable(file, error) from error
     except OSError as error:
         raise _unreadable(file, error) from error
     if missing:
@@ -102,6 +100,19 @@ def _without_manifest(file: LibraryFile, elf: ElfFile) -> NotAPluginError | Inco
     from .missing_manifest import missing_manifest  # for the error alone
 
     problem = missing_manifest(elf)
+    return NotAPluginError(f"{file.path} is not a plugin: {problem}", path=file.path, problems=[problem])
+
+
+def _lost_note(file: LibraryFile, elf: ElfFile) -> NotAPluginError | None:
+    """Make the error of a note that cannot be read since its section was removed; None if that is not why."""
+    from .missing_manifest import is_note_lost, missing_manifest  # for the error alone
+
+    try:
+        problem = missing_manifest(elf) if is_note_lost(elf) else None
+    except ElfError:  # the symbols cannot be read, either
+        problem = None
+    if problem is None:
+        return None
     return NotAPluginError(f"{file.path} is not a plugin: {problem}", path=file.path, problems=[problem])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..definition.model import MAX_MANIFEST, parse_version
@@ -11,6 +12,7 @@ from ..fields import Fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from json import JSONDecoder
 
     from ..elf.reader import ElfFile
 
@@ -67,19 +69,15 @@ def _read(description: bytes) -> Manifest | Problem:
 
 
 def _parse(description: bytes) -> dict[str, Any]:
-    import json  # 1 ms that only a host that loads something pays
-
     if len(description) > MAX_MANIFEST:
         raise _MalformedError(f"{len(description)}", f"a manifest of at most {MAX_MANIFEST} bytes")
     if not description.endswith(b"\0"):
         raise _MalformedError("one without it", "a manifest that ends in a NUL")
     try:
-        fields = json.loads(
-            description[:-1].decode(),
-            object_pairs_hook=without_duplicates,
-            parse_constant=_without_constants,
-            parse_int=float,  # int refuses as many digits as the program was told to (sys.set_int_max_str_digits)
-        )
+        text = description[:-1].decode()
+        if text.startswith("\ufeff"):
+            raise _MalformedError("a byte order mark")
+        fields = _decoder().decode(text)
     except RecursionError:
         raise _MalformedError("lists or objects that are nested too deeply") from None
     except ValueError as error:
@@ -89,8 +87,21 @@ def _parse(description: bytes) -> dict[str, Any]:
     if description.count(b"[") + description.count(b"{") > MAX_DEPTH and (depth := _depth(fields)) > MAX_DEPTH:
         raise _MalformedError(f"{depth}", f"a manifest of at most {MAX_DEPTH} levels of objects and arrays")
     if b"\\ud" in description.lower():
+        import json
+
         _check_surrogates(json.dumps(fields, ensure_ascii=False))
     return fields
+
+
+@cache
+def _decoder() -> JSONDecoder:
+    from json import JSONDecoder  # 1 ms that only a host that loads something pays
+
+    return JSONDecoder(
+        object_pairs_hook=without_duplicates,
+        parse_constant=_without_constants,
+        parse_int=float,  # int refuses as many digits as the program was told to (sys.set_int_max_str_digits)
+    )
 
 
 def _depth(value: object) -> int:

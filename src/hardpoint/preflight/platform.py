@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 from ..elf.constants import (
@@ -149,6 +149,7 @@ def oldest_glibc(elf: ElfFile) -> tuple[int, ...] | None:
     return max(filter(None, numbers), default=None)
 
 
+@lru_cache(256)
 def _glibc_of(version: str) -> tuple[int, ...] | None:
     """Return the first glibc with a symbol version, (2, 2, 5) for GLIBC_2.2.5; None if the name does not tell."""
     library, _, release = version.partition("_")
