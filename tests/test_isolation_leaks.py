@@ -253,10 +253,12 @@ with hardpoint.loaded({str(hostile_library)!r}, Hostile, isolated=True) as plugi
     assert run_python(code).stdout == "1 {'LoadError'}\n"
 
 
-def test_a_reference_cycle_is_collected_without_a_word(run_python: RunPython, english: Path) -> None:
-    """The collector finalizes older objects first, such as the descriptors of a process that was forked ahead."""
+@pytest.mark.parametrize("often", [700, 5])
+def test_a_reference_cycle_is_collected_without_a_word(run_python: RunPython, english: Path, often: int) -> None:
+    """The collector finalizes older objects first, and those that it has looked at before in any order."""
     run_python(f"""
 import gc, warnings
+gc.set_threshold({often}, 2, 2)
 import hardpoint
 from hardpoint.contracts import Greeter
 warnings.simplefilter("always")

@@ -17,12 +17,30 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_SOCKET = partial(_socket.socket, -1, -1, -1)
+
+class _File(FileIO):
+    """A file that is closed without a ResourceWarning.
+
+    The garbage collector may finalize it before the object that would close it: in a cycle, no order is promised.
+    """
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class _Socket(_socket.socket):
+    """A socket that is closed without a ResourceWarning, for the same reason."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
+_SOCKET = partial(_Socket, -1, -1, -1)
 
 
 def own(opens: Callable[..., int], *arguments: Any) -> FileIO:
     """Call a function in C that opens a descriptor."""
-    return next(map(FileIO, map(opens, *zip(arguments))))
+    return next(map(_File, map(opens, *zip(arguments))))
 
 
 def own_socket(fd: int) -> _socket.socket:
@@ -32,9 +50,15 @@ def own_socket(fd: int) -> _socket.socket:
     return sock
 
 
+def own_sockets(first: _socket.socket, second: _socket.socket) -> tuple[_socket.socket, _socket.socket]:
+    """Take the descriptors of two sockets."""
+    first, second = map(_SOCKET, map(_socket.socket.detach, (first, second)))
+    return first, second
+
+
 def own_pair(opens: Callable[..., tuple[int, int]], *arguments: Any) -> tuple[FileIO, FileIO]:
     """Call a function in C that opens two descriptors."""
-    first, second = map(FileIO, chain.from_iterable(map(opens, *zip(arguments))))
+    first, second = map(_File, chain.from_iterable(map(opens, *zip(arguments))))
     return first, second
 
 

@@ -24,6 +24,7 @@ from ..fields import Fields
 from ..file import Identity
 from ..preflight.manifest import Manifest
 from ..preflight.vtable import Vtable
+from .descriptors import own_sockets
 
 INLINE = 1 << 14
 """Bytes of the largest argument or result that travels in the frame."""
@@ -106,7 +107,7 @@ def buffer() -> mmap.mmap:
 
 def pair() -> tuple[_socket.socket, _socket.socket]:
     """Two connected sockets that keep the boundaries of frames."""
-    ends = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    ends = own_sockets(*_socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET))
     for end in ends:
         end.setblocking(True)  # socket.setdefaulttimeout would make it otherwise, for the other process as well
     return ends

@@ -21,7 +21,7 @@ from typing import Any
 
 from ...errors import one_line
 from ...inprocess.host_log import LONGEST, Drops, record_of
-from ..descriptors import own_pair
+from ..descriptors import own_pair, own_sockets
 from ..shared import memory
 
 _CHUNK = 1 << 16
@@ -59,7 +59,9 @@ class Output:
         self._rest = b""
         self.pipe, pipe = own_pair(os.pipe2, os.O_CLOEXEC)
         os.set_blocking(self.pipe.fileno(), False)
-        self.records, records = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_NONBLOCK)
+        self.records, records = own_sockets(
+            *_socket.socketpair(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_NONBLOCK)
+        )
         counter = memory("hardpoint-dropped")
         os.ftruncate(counter.fileno(), mmap.PAGESIZE)
         dropped = mmap.mmap(counter.fileno(), mmap.PAGESIZE)
