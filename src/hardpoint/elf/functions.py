@@ -230,6 +230,7 @@ def _looks_like_a_start(elf: ElfFile, address: int) -> bool:
         return True
     if elf.machine == EM_X86_64:
         jumps = any(before.startswith(jump, 8 - by) for by, jump in _X86_JUMPS)
-        return before.endswith(_X86_ENDS) or jumps or after in _X86_STARTS
+        padded = address % 16 == 0 and before.endswith(b"\0\0")  # as mold fills the room between two files
+        return before.endswith(_X86_ENDS) or jumps or padded or after in _X86_STARTS
     instruction = int.from_bytes(before[4:], "little")
     return any(instruction & mask == value for mask, value in _AARCH64_ENDS)
