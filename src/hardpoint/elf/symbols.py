@@ -33,6 +33,8 @@ from .image import damaged
 if TYPE_CHECKING:
     from .reader import ElfFile
 
+_STARTING = {"__gmon_start__", "__cxa_finalize", "_ITM_registerTMCloneTable", "_ITM_deregisterTMCloneTable"}
+"""Weak symbols that crti.o and crtbeginS.o call."""
 _MOST_BINDINGS = 1024
 """References to own symbols that are checked: 5 to 10 us each."""
 _BLOCK = 64
@@ -118,8 +120,8 @@ def _check_shared(elf: ElfFile, ends: set[int]) -> None:
 def check_bindings(elf: ElfFile, own: set[int], referred: set[int]) -> None:
     """Check the symbols of its own that relocations refer to, by number: their values, and that ld.so finds them.
 
-    Of those of others, require that a relocation refers to each that may be missing, such as `__gmon_start__`: the
-    compiler's start functions call what is in its place.
+    Of those of others, require that a relocation refers to each that the compiler's start functions call if it is not
+    0, such as `__gmon_start__`. Linkers leave other weak symbols in the table without a use, as mold does for Rust.
 
     One that is weak and not found is 0, without an error. Libraries with many are not plugins, and checked in part.
     """
@@ -127,7 +129,7 @@ def check_bindings(elf: ElfFile, own: set[int], referred: set[int]) -> None:
     number = kinds.find(_OPTIONAL)
     while number > 0:
         name, _, _, section, _, _ = SYMBOL.unpack_from(elf.symbol_table, SYMBOL.size * number)
-        if not section and number not in referred:
+        if not section and number not in referred and elf.string(name) in _STARTING:
             damaged(f"a weak symbol {elf.string(name)} of another library that nothing refers to")
         number = kinds.find(_OPTIONAL, number + 1)
     table = GnuHash(elf) if own and DT_GNU_HASH in elf.dynamic else None
