@@ -106,7 +106,7 @@ def _check_reason(method: Method, values: Values, answer: Answer, whole: Answer)
         )
 
 
-@check("out.thread", after=_AFTER)
+@check("out.thread", needs=("calls.tiny", "out.moved"), after=_AFTER)
 def thread(subject: Subject) -> str:
     """No method calls grow on another thread than its own."""
     holders, out = [subject.create()], MovingOut()
