@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from forge import Forge
 from test_refusals import NO_MANIFEST, problems, refused
 
 import hardpoint
@@ -217,8 +218,8 @@ def unasked(check: Check, path: Path) -> str:
 LINKERS = {
     "ends": ("return 0;", "none: it said nothing"),
     "fails": ('return puts("no such thing"), 1;', "none: no such thing"),
-    "dies": ("abort();", "none: ld.so was killed by signal 6"),
-    "hangs": ("pause();", "none: ld.so was killed by signal 9"),
+    "is killed": ("raise(9);", "none: ld.so was killed by signal 9"),
+    "hangs": ("pause();", "none: ld.so did not answer in 0.5 s"),
     "never ends": ("for (;;) { puts(words); }", "none: ld.so wrote more than 1048576 bytes"),
 }
 
@@ -228,12 +229,34 @@ def test_a_linker_that_gives_no_answer(
     compiler: Compiler, english: Path, tmp_path: Path, check: Check, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     code, why = LINKERS[name]
-    main_c = f"#include <stdio.h>\n#include <stdlib.h>\n#include <unistd.h>\nint main(int n, char **words) {{ {code} }}"
+    main_c = f"#include <signal.h>\n#include <stdio.h>\n#include <stdlib.h>\n#include <unistd.h>\nint main(int n, char **words) {{ {code} }}"
     (tmp_path / "ld.c").write_text(main_c.replace("puts(words)", "puts(words[n - 1])"))
     compiler.run("-static", str(tmp_path / "ld.c"), "-o", str(tmp_path / "ld.so"))  # else it would be traced itself
     monkeypatch.setattr(loader, "program", lambda: (str(tmp_path / "ld.so"), sys.executable))
     monkeypatch.setattr(loader, "_SECONDS", 0.5 if name == "hangs" else 60)
     assert unasked(check, english) == why
+
+
+@pytest.mark.parametrize(("code", "why"), [
+    ("raise(11);", "ld.so was killed by signal 11"),
+    ("raise(7);", "ld.so was killed by signal 7"),
+    ('return puts("Inconsistency detected by ld.so: dl-version.c: 205: Assertion failed!"), 127;',
+     "in the dynamic linker's words: Inconsistency detected by ld.so: dl-version.c: 205: Assertion failed!"),
+])  # fmt: skip
+def test_a_linker_that_dies_as_the_host_would(
+    compiler: Compiler,
+    english: Path,
+    tmp_path: Path,
+    check: Check,
+    monkeypatch: pytest.MonkeyPatch,
+    code: str,
+    why: str,
+) -> None:
+    (tmp_path / "ld.c").write_text(f"#include <signal.h>\n#include <stdio.h>\nint main(void) {{ {code} }}")
+    compiler.run("-static", str(tmp_path / "ld.c"), "-o", str(tmp_path / "ld.so"))
+    monkeypatch.setattr(loader, "program", lambda: (str(tmp_path / "ld.so"), sys.executable))
+    status, outcome = check(english)
+    assert (status, found(outcome)) == (1, [("loader-refused", why)])
 
 
 def test_no_process_for_the_linker(english: Path, check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -431,3 +454,13 @@ def test_a_note_that_lost_its_place(
     assert (problem.code, problem.found, problem.fix) == ("manifest-missing", told, fix)
     assert main(["list", str(tmp_path)]) == 1
     assert "broken" in capsys.readouterr().out
+
+
+def test_notes_that_are_too_large(english: Path, tmp_path: Path) -> None:
+    """Not the same as notes that lost their place, even if they have none either."""
+    forge = Forge(english, tmp_path / "x.so")
+    forge.segment("PT_NOTE", 16, 1 << 50)  # the address
+    forge.segment("PT_NOTE", 32, 1 << 40)  # the size in the file
+    forge.write()
+    [problem] = problems(refused(tmp_path / "x.so", hardpoint.NotAPluginError))
+    assert (problem.code, problem.found) == ("elf-too-large", "more than 1048576 bytes of notes")

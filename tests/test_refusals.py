@@ -193,7 +193,7 @@ def test_a_library_with_more_than_is_read(english: Path, tmp_path: Path) -> None
         "elf-too-large",
         "tables within the limits of the ELF reader",
         "5000 section headers, where at most 4096 are read",
-        "link it with fewer symbols (-fvisibility=hidden), or report it if a linker wrote it so",
+        "link it with fewer symbols (-fvisibility=hidden) or notes, or report it if a linker wrote it so",
         True,
     )
 

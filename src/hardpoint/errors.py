@@ -54,6 +54,11 @@ def printable(text: str, *, keep: str = "\n\t") -> str:
     )
 
 
+def shortened(name: str, most: int = 200) -> str:
+    """Cut a name that is longer than any file's: in a crafted file it can have kilobytes."""
+    return name if len(name) <= most else f"{name[:most]}… ({len(name)} characters)"
+
+
 class Problem(Fields):
     """One reason why a plugin does not fit: what is needed, what was found, how to fix it."""
 

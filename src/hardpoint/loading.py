@@ -137,8 +137,14 @@ def load_file(file: LibraryFile, request: Request, allow: Examine | None = None)
 
                     backend = isolate(pinned, _in_worker(fit), request, allow)
             except LoadError as error:
-                raise _explained(error, pinned, fit) from error.__cause__
+                raise _explained(error, pinned, fit, request) from error.__cause__
     return make_object(backend)
+
+
+_ONLY_HOST = (
+    "this process could load it, and the plugin's own, which starts without the libraries that this one has loaded, could "
+    "not: link the plugin with every library that it uses"
+)
 
 
 def _in_worker(fit: Fit) -> Fit:
@@ -146,13 +152,17 @@ def _in_worker(fit: Fit) -> Fit:
     return fit._replace(problems=tuple(problem for problem in fit.problems if problem.code != "soname-loaded"))
 
 
-def _explained(error: LoadError, file: LibraryFile, fit: Fit) -> LoadError:
+def _explained(error: LoadError, file: LibraryFile, fit: Fit, request: Request) -> LoadError:
     """Ask the dynamic linker who needs what, after it refused the file: dlopen names the first symbol alone."""
     if "[loader-refused]" not in str(error):
         return error
     from .preflight.loader import ask  # 15 ms with subprocess, for the error alone
 
     problems = [problem for problem in ask(file, fit.elf) if problem.fatal]
+    if request.isolation is not None and not problems:
+        return LoadError(f"{error}; {_ONLY_HOST}", path=file.path, problems=error.problems)
+    if request.isolation is None and (hidden := [each for each in fit.problems if each.code == "soname-loaded"]):
+        problems = [*(problems or error.problems), *hidden]
     if not problems:
         return error
     return LoadError(f"{file.path} cannot be loaded{reasons(problems)}", path=file.path, problems=problems)

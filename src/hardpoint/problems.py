@@ -64,7 +64,7 @@ ROWS = {row.code: row for row in (
         "Something in the file contradicts the ELF standard or the rest of the file, in a way that could kill the "
         "process in `dlopen`: an offset out of range, a table without an end, a relocation outside of the library."),
     Row("elf-too-large", "elf", "tables within the limits of the ELF reader",
-        "link it with fewer symbols (-fvisibility=hidden), or report it if a linker wrote it so",
+        "link it with fewer symbols (-fvisibility=hidden) or notes, or report it if a linker wrote it so",
         {"found": "1900000032 bytes in the relocations, where at most 67108864 are read"},
         "A table in the file, such as its strings, symbols or relocations, is many times larger than those of the "
         "largest known libraries (LLVM's, PyTorch's). So neither time nor memory depends on what a small sparse file "
@@ -140,6 +140,13 @@ ROWS = {row.code: row for row in (
         "build it on a system with glibc {version} or older, or run the host on a newer one",
         {"version": "2.36", "found": "symbols of glibc 2.39"},
         "The library was built on a newer system, and needs symbols that this glibc does not have."),
+    Row("soname-glibc", "libc", "a soname of its own", "link it with another -soname, or with none",
+        {"found": "libc.so.6, a library of glibc"},
+        "The library has the name (DT_SONAME) of one of glibc's. Other libraries that need glibc's could get this one."),
+    Row("relr-version", "libc", "the symbol version GLIBC_ABI_DT_RELR", "link it with -z pack-relative-relocs, or unpacked",
+        {"found": "packed relocations (DT_RELR) without it"},
+        "The library has packed relocations and does not say that it needs a glibc that knows them, which `ld.so` demands "
+        "since 2.36. Linkers say so with `-z pack-relative-relocs`, and not with `--pack-dyn-relocs=relr`."),
     Row("needed-missing", "dependencies", "the library {name}",
         "install it (apt-file search finds the package), or add its folder to the plugin's RUNPATH",
         {"name": "libhelper.so.7", "found": "none on the dynamic linker's search path"},
@@ -198,6 +205,12 @@ ROWS = {row.code: row for row in (
         "The library takes thread-local storage from a small reserve that all libraries of the process share. It may "
         "run out.",
         fatal=False),
+    Row("static-tls-size", "memory", "at most {most} bytes of static thread-local storage (TLS)",
+        "compile it without -ftls-model=initial-exec, or start the host with a larger "
+        "GLIBC_TUNABLES=glibc.rtld.optional_static_tls",
+        {"most": 2048, "found": "1048576 bytes of static TLS"},
+        "The library takes more static thread-local storage than glibc keeps in reserve for libraries that are loaded "
+        "later: `dlopen` says that it cannot allocate memory in static TLS block."),
     Row("text-relocations", "memory", "code that is position-independent",
         "compile all of it with -fPIC, assembler sources too",
         {"found": "code that the dynamic linker has to change (DT_TEXTREL)"},

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from ..definition.model import Method
 
-_FILE = re.compile(r".*/.*|.+\.so(\.[0-9]+)*")
+_FILE = re.compile(r".*/.*|.+\.so(\.[0-9]+)*", re.DOTALL)
 
 
 class _Outcome(NamedTuple):

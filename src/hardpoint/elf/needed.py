@@ -48,7 +48,7 @@ def needed(elf: ElfFile, origin: str | None) -> Iterator[Needed]:
     for chain in chains:  # which grows meanwhile
         by = chain[0][0]
         for name in (*by.needed, *by.filters, *by.auxiliary):
-            if name in seen or name in GLIBC or name.startswith("libc.musl-") or name == "libc.so":
+            if not name or name in seen or name in GLIBC or name.startswith("libc.musl-") or name == "libc.so":
                 continue
             seen.add(name)
             path = next(filter(None, (find(name, each, folder) for each, folder in chain)), None)
@@ -56,7 +56,7 @@ def needed(elf: ElfFile, origin: str | None) -> Iterator[Needed]:
                 continue
             direct = len(chain) == 1
             hidden = path and _hidden(name, path, chain)
-            if path is None or is_system(path):
+            if path is None or (is_system(path) and os.path.isfile(path)):
                 yield Needed(name, path, direct, None, None, hidden)
                 continue
             try:

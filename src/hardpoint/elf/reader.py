@@ -152,7 +152,7 @@ class ElfFile(Image):
         """Return the notes of all segments of this type. ElfError if one is cut short or not where it can be found."""
         segments = [segment for segment in self.segments if segment.type == kind and segment.file_size]
         if sum([segment.file_size for segment in segments]) > _MOST_NOTES:
-            raise ElfError("elf-damaged", f"more than {_MOST_NOTES} bytes of notes")
+            raise ElfError("elf-too-large", f"more than {_MOST_NOTES} bytes of notes")
         found: list[Note] = []
         for segment in segments:
             if kind == PT_NOTE and (segment.align not in {4, 8} or segment.address % segment.align):

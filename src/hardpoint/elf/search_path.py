@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import struct
+import stat
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ..ffi.libc import ffi, libc
-from .constants import DT_RPATH, DT_RUNPATH, EM_AARCH64, EM_X86_64, SYSTEM_FOLDERS
+from .constants import DT_RPATH, DT_RUNPATH, SYSTEM_FOLDERS
+from .linker_cache import cached, without_blocking
+from .processor import older_variants, variants
 from .reader import ElfError, open_elf
 
 if TYPE_CHECKING:
@@ -16,12 +20,8 @@ if TYPE_CHECKING:
     from .reader import ElfFile
 
 _RTLD_DI_LINKMAP = 2
-_CACHE = "/etc/ld.so.cache"
-_LARGEST_CACHE = 64 << 20
-"""Bytes; a system with 5,000 libraries has 0.4 MB."""
-_MAGIC = b"glibc-ld.so.cache1.1"
-_ENTRY = struct.Struct("<IIIIQ")  # flags, key, value, OS version, hwcap
-_FLAGS = {EM_X86_64: 0x0303, EM_AARCH64: 0x0A03}  # FLAG_ELF_LIBC6, and the machine
+_SKIPPED = {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ENAMETOOLONG}
+"""Errors of open(2) after which ld.so looks on (after ENAMETOOLONG it says that there is no such library)."""
 _SYSTEM = tuple(f"{folder}/" for folder in SYSTEM_FOLDERS)
 _DEFAULTS = (
     *SYSTEM_FOLDERS,
@@ -35,7 +35,7 @@ def find(name: str, elf: ElfFile, origin: str | None) -> str | None:
     `origin` is the folder that $ORIGIN stands for; with None, paths with $ORIGIN are ignored.
     """
     if "/" in name:
-        return next((path for path in _expand(name, origin) if os.path.isfile(path)), None)
+        return next((path for path in _expand(name, origin) if _is_taken(path)), None)
     return (
         loaded_path(name)
         or _in_folders(name, _folders(elf, origin), elf.machine)
@@ -56,8 +56,9 @@ def find_hidden(name: str, loaded: str, elf: ElfFile, origin: str | None) -> str
         if path is not None and _in_folders(name, _host_folders(), elf.machine) is not None:
             return None
     # A variant for this processor lies in a folder below (glibc-hwcaps).
-    same = path is None or loaded.startswith(f"{os.path.dirname(path)}/") or not os.path.exists(loaded)
-    return None if same or os.path.samefile(path or "", loaded) else path
+    below = os.path.join(os.path.dirname(path or ""), "" if is_system(loaded) else "glibc-hwcaps/")
+    same = path is None or loaded.startswith(below) or not os.path.exists(loaded)
+    return None if same or (os.path.exists(path or "") and os.path.samefile(path or "", loaded)) else path
 
 
 def is_system(path: str) -> bool:
@@ -82,11 +83,7 @@ def _expand(path: str, origin: str | None) -> list[str]:
     return [path.replace("${LIB}", lib).replace("$LIB", lib) for lib in (f"lib/{machine}-linux-gnu", "lib64", "lib")]
 
 
-def _without_blocking(path: str, flags: int) -> int:
-    """An opener that does not wait for a FIFO that was put in a file's place."""
-    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
-
-
+@cache
 def at_start(name: str) -> str:
     """Return an environment variable as of the start of the process, "" if unset: ld.so ignores later changes."""
     try:
@@ -100,10 +97,9 @@ def at_start(name: str) -> str:
 
 def _folders(elf: ElfFile, origin: str | None) -> Iterator[str]:
     runpath = elf.text(DT_RUNPATH)
-    listed = [elf.text(DT_RPATH) if runpath is None else None, at_start("LD_LIBRARY_PATH"), runpath]
-    for folder in ":".join(text for text in listed if text).split(":"):
-        if folder:
-            yield from _expand(folder, origin)
+    listed = [elf.text(DT_RPATH) if runpath is None else None, at_start("LD_LIBRARY_PATH").replace(";", ":"), runpath]
+    for folder in ":".join(text for text in listed if text).split(":") if any(listed) else ():
+        yield from _expand(folder, origin) if folder else ["."]
 
 
 def _host_folders() -> Iterator[str]:
@@ -118,43 +114,43 @@ def _host_folders() -> Iterator[str]:
 
 def _in_folders(name: str, folders: Iterator[str] | tuple[str, ...], machine: int) -> str | None:
     for folder in folders:
-        candidates = [os.path.join(folder, name)]
-        variants = os.path.join(folder, "glibc-hwcaps")
-        if os.path.isdir(variants):
-            candidates += [os.path.join(variants, variant, name) for variant in os.listdir(variants)]
-        for candidate in candidates:
-            if os.path.isfile(candidate) and not _is_for_another(candidate, machine):
+        special = os.path.join(folder, "glibc-hwcaps")
+        subfolders = [os.path.join(special, variant) for variant in variants()] if os.path.isdir(special) else []
+        subfolders += _older(folder)
+        for each in (*subfolders, folder):
+            candidate = os.path.join(each, name)
+            if _is_taken(candidate) and not _is_for_another(candidate, machine):
                 return candidate
     return None
+
+
+def _older(folder: str) -> list[str]:
+    names = older_variants()
+    there = {name for name in names if "/" not in name and os.path.isdir(os.path.join(folder, name))}
+    return [os.path.join(folder, name) for name in names if name.partition("/")[0] in there]
+
+
+def _is_taken(path: str) -> bool:
+    """True if the dynamic linker would open this path and look no further, be it a library or not."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        return error.errno not in _SKIPPED
+    return stat.S_ISREG(mode) or os.access(path, os.R_OK)
 
 
 def _is_for_another(path: str, machine: int) -> bool:
     """True if it is an ELF file for another processor: the dynamic linker skips those and continues."""
     try:
-        with open(path, "rb", buffering=0, opener=_without_blocking) as file:
+        with open(path, "rb", buffering=0, opener=without_blocking) as file:
             start = file.read(20) or b""
-    except OSError:
-        return True
+    except OSError as error:
+        return error.errno in _SKIPPED
     return start.startswith(b"\x7fELF") and (start[4:6] != b"\2\1" or int.from_bytes(start[18:20], "little") != machine)
 
 
 def _in_cache(name: str, machine: int) -> str | None:
-    """Look in the cache of ldconfig(8), /etc/ld.so.cache, format 1.1: a header of 48 bytes, entries of 24, strings."""
-    try:
-        with open(_CACHE, "rb", opener=_without_blocking) as file:
-            cache = file.read(_LARGEST_CACHE)
-    except OSError:
-        return None
-    key, start = b"\0" + name.encode() + b"\0", cache.find(_MAGIC)
-    if start < 0 or key not in cache:
-        return None
-    count = int.from_bytes(cache[start + 20 : start + 24], "little")
-    for flags, at, value, _, _ in _ENTRY.iter_unpack(cache[start + 48 : start + 48 + 24 * count]):
-        if flags == _FLAGS.get(machine) and cache.startswith(key[1:], start + at):
-            path = cache[start + value : cache.find(b"\0", start + value)].decode("utf-8", "surrogateescape")
-            if os.path.isfile(path):
-                return path
-    return None
+    return next(filter(_is_taken, cached(name, machine)), None)
 
 
 def loaded_path(name: str) -> str | None:
@@ -162,12 +158,26 @@ def loaded_path(name: str) -> str | None:
 
     glibc is asked, since it goes by every name under which a library was ever requested, and not by its file's.
     """
-    handle = libc.dlopen(os.fsencode(name), os.RTLD_LAZY | os.RTLD_NOLOAD) if name else ffi.NULL
+    if not name or _would_block(name):
+        return None
+    handle = libc.dlopen(os.fsencode(name), os.RTLD_LAZY | os.RTLD_NOLOAD)
     if handle == ffi.NULL:
         return None
     path = os.fsdecode(ffi.string(link_map(handle).l_name))
     libc.dlclose(handle)
     return path
+
+
+def _would_block(name: str) -> bool:
+    """True if dlopen would find a FIFO or the like by this name: it opens what it finds, even for RTLD_NOLOAD."""
+    if "/" in name:
+        return os.path.exists(name) and not os.path.isfile(name)
+    listed = at_start("LD_LIBRARY_PATH").replace(";", ":")
+    for folder in listed.split(":") if listed else ():
+        path = os.path.join(folder or ".", name)
+        if os.path.exists(path):
+            return not os.path.isfile(path)
+    return False
 
 
 def link_map(handle: Any) -> Any:

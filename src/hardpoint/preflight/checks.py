@@ -76,7 +76,8 @@ def read_library(file: LibraryFile) -> tuple[ElfFile, list[Manifest | Problem]]:
         manifests = read_manifests(elf)
         missing = None if manifests else _without_manifest(file, elf)
     except ElfError as error:
-        raise _lost_note(file, elf) or _unreadable(file, error) from error
+        lost = None if error.code == "elf-too-large" else _lost_note(file, elf)
+        raise lost or _unreadable(file, error) from error
     except OSError as error:
         raise _unreadable(file, error) from error
     if missing:

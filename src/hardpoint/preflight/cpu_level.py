@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import struct
-from functools import cache
 from typing import TYPE_CHECKING
 
 from ..elf.constants import EM_X86_64, PT_GNU_PROPERTY, PT_NOTE
+from ..elf.processor import LEVELS, missing_features
 from ..elf.reader import ElfError
 from ..errors import Problem
-from ..ffi.libc import ffi, libc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,17 +17,6 @@ if TYPE_CHECKING:
 
 _PROPERTIES, _ISA_NEEDED = 5, 0xC0008002  # NT_GNU_PROPERTY_TYPE_0, GNU_PROPERTY_X86_ISA_1_NEEDED (x86-64 psABI)
 _ENTRY = struct.Struct("<II")  # type, size of the data
-_FEATURES: tuple[dict[str, tuple[int, int, int]], ...] = (
-    {},
-    {"sse3": (0, 2, 0), "ssse3": (0, 2, 9), "cx16": (0, 2, 13), "sse4.1": (0, 2, 19), "sse4.2": (0, 2, 20),
-     "popcnt": (0, 2, 23), "lahf": (2, 2, 0)},
-    {"fma": (0, 2, 12), "movbe": (0, 2, 22), "avx": (0, 2, 28), "f16c": (0, 2, 29), "bmi1": (1, 1, 3),
-     "avx2": (1, 1, 5), "bmi2": (1, 1, 8), "lzcnt": (2, 2, 5)},
-    {"avx512f": (1, 1, 16), "avx512dq": (1, 1, 17), "avx512cd": (1, 1, 28), "avx512bw": (1, 1, 30),
-     "avx512vl": (1, 1, 31)},
-)  # fmt: skip
-"""The processor's features that each level adds: leaf, register and bit in <sys/platform/x86.h>. Every x86-64 processor
-has the first level."""
 
 
 def needed_levels(elf: ElfFile) -> int:
@@ -59,23 +47,6 @@ def _properties(data: bytes) -> Iterator[tuple[int, int]]:
         offset += 8 + -(-size // 8) * 8
 
 
-@cache
-def missing_features() -> tuple[tuple[str, ...], ...] | None:
-    """Return each level's features that this process cannot use; None where glibc does not say (before 2.33).
-
-    glibc is asked, not cpuid: the kernel or GLIBC_TUNABLES may have disabled some, and ld.so goes by the rest.
-    """
-    address = libc.dlsym(ffi.NULL, b"__x86_get_cpuid_feature_leaf")
-    if address == ffi.NULL:
-        return None
-    leaf_at = ffi.cast("uint32_t *(*)(uint32_t)", address)
-    leaves = [list(leaf_at(leaf)[4:8]) for leaf in range(3)]
-    return tuple(
-        tuple(name for name, (leaf, register, bit) in level.items() if not leaves[leaf][register] >> bit & 1)
-        for level in _FEATURES
-    )
-
-
 def check_level(elf: ElfFile, name: str = "") -> list[Problem]:
     """Check that the processor has the level that the library needs; `name` is that of one that a plugin needs."""
     needed = needed_levels(elf)
@@ -84,7 +55,7 @@ def check_level(elf: ElfFile, name: str = "") -> list[Problem]:
         return []
     level = needed.bit_length()
     lacking = [feature for features in missing[:level] for feature in features]
-    if level <= len(_FEATURES) and not lacking:
+    if level <= len(LEVELS) and not lacking:
         return []
     found = f"one without {', '.join(lacking)}" if lacking else "one whose levels end at v4"
     whose = f", for which {name} was compiled" if name else ""

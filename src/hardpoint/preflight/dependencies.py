@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from typing import TYPE_CHECKING
 
 from ..elf import search_path
-from ..elf.constants import PAGE
+from ..elf.constants import DF_1_NOOPEN, DT_FLAGS_1, PAGE
 from ..elf.integrity import examine
 from ..elf.needed import needed
-from ..elf.reader import ElfError
-from ..errors import Problem
+from ..elf.reader import ElfError, open_elf
+from ..errors import Problem, shortened
 from .cpu_level import check_level
-from .platform import fits_pages, maps_code
+from .platform import check_static_tls, fits_pages, has_executable_stack, maps_code
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,13 +33,26 @@ def check_needed(elf: ElfFile, origin: str | None) -> list[Problem]:
             problems += _check_direct(library, elf, origin)
         problems += _check_contents(library)
         if library.hidden:
-            problems.append(loaded_before(library.name, library.hidden, str(library.path)))
+            first = f"{library.path}{_damage_of(library.hidden)}"
+            problems.append(loaded_before(library.name, library.hidden, first))
     return problems
 
 
 def loaded_before(name: str, path: str, first: str) -> Problem:
     """Make the warning that `path`, which a plugin needs by `name`, is not loaded, since `first` is before it."""
     return Problem.of("soname-loaded", f"{first}, which is loaded before it under the same name, {name}", path=path)
+
+
+def _damage_of(path: str) -> str:
+    """Say that a file is damaged which this process does without, since other hosts refuse it; "" if it is not."""
+    try:
+        with open_elf(path) as elf:
+            examine(elf)
+    except ElfError as error:
+        return f" (the other is damaged, with {error})"
+    except OSError as error:
+        return f" (the other is not readable: {error.strerror})"
+    return ""
 
 
 def _check_direct(library: Needed, elf: ElfFile, origin: str | None) -> Iterator[Problem]:
@@ -51,7 +65,7 @@ def _check_direct(library: Needed, elf: ElfFile, origin: str | None) -> Iterator
     elif origin is None and search_path.uses_origin(elf):
         yield Problem.of("pinned-origin", f"one that needs {name} beside it")
     else:
-        yield Problem.of("needed-missing", "none on the dynamic linker's search path", name=name)
+        yield Problem.of("needed-missing", "none on the dynamic linker's search path", name=shortened(name))
 
 
 def has_sanitizer() -> bool:
@@ -87,8 +101,10 @@ def _check_contents(library: Needed) -> Iterator[Problem]:
         except (ElfError, OSError) as damage:
             error = damage
     if isinstance(error, OSError):
-        fix = "check its permissions"
-        yield Problem.of("needed-damaged", f"{path}: {error.strerror}", needs=f"a readable library {name}", fix=fix)
+        is_file = error.errno not in {errno.EINVAL, errno.EISDIR, errno.ENXIO}
+        fix = "check its permissions" if is_file else "remove it, or take its folder off the search path"
+        found, needs = f"{shortened(str(path))}: {error.strerror}", f"a readable library {shortened(name)}"
+        yield Problem.of("needed-damaged", found, needs=needs, fix=fix)
     elif error is not None:
         yield Problem.of("needed-damaged", f"{path} with {error}", name=name)
     elif library.path is not None and not maps_code(library.path):
@@ -99,3 +115,18 @@ def _check_contents(library: Needed) -> Iterator[Problem]:
         needs = f"the library {name} with segments for this kernel's pages of {PAGE} bytes"
         fix = "link it with -Wl,-z,max-page-size=65536, or install one for this kernel"
         yield Problem.of("page-size", f"{path} with ones for smaller pages", needs=needs, fix=fix)
+    elif library.elf is not None:
+        problems = [*_check_flags(name, path, library.elf)]
+        if problems and search_path.loaded_path(name) is None:  # of a loaded one nothing is left to refuse
+            yield from problems
+
+
+def _check_flags(name: str, path: str | None, elf: ElfFile) -> Iterator[Problem]:
+    """Check the flags of a library that dlopen refuses, or that change the process."""
+    if has_executable_stack(elf):
+        needs = f"the library {name} with a non-executable stack"
+        yield Problem.of("executable-stack", f"{path}, which asks for an executable one", needs=needs)
+    if elf.dynamic.get(DT_FLAGS_1, 0) & DF_1_NOOPEN:
+        needs = f"a library {name} that dlopen may open"
+        yield Problem.of("no-dlopen", f"{path}, which was linked with -z nodlopen (DF_1_NOOPEN)", needs=needs)
+    yield from (problem for problem in check_static_tls(elf, f"{path} with ") if problem.fatal)

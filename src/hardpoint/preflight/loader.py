@@ -8,17 +8,18 @@ defines. Since glibc 2.30 it calls no indirect functions (IFUNC) there either.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import threading
 from typing import TYPE_CHECKING
 
-from ..elf.constants import PT_INTERP
+from ..elf.constants import DT_SONAME, PT_INTERP
 from ..elf.needed import needed
 from ..elf.reader import ElfError, open_elf
 from ..elf.search_path import at_start, link_map, loaded_path, uses_origin
 from ..errors import Problem
 from ..ffi.libc import ffi, libc
-from .loader_words import Answer, problems_of
+from .loader_words import Answer, odd_names, problems_of
 
 if TYPE_CHECKING:
     from ..elf.reader import ElfFile
@@ -27,14 +28,20 @@ if TYPE_CHECKING:
 _TRACE = {"LD_TRACE_LOADED_OBJECTS": "1", "LD_WARN": "1", "LD_BIND_NOW": "1", "LC_ALL": "C"}
 _KEPT = ("LD_LIBRARY_PATH", "LD_PRELOAD", "GLIBC_TUNABLES")
 """Variables that change what the dynamic linker does, kept as they were when this process started."""
-_SECONDS, _MOST_BYTES = 20, 1 << 20
+_SECONDS, _MOST_BYTES = 5, 1 << 20
 """A trace takes 2 ms, or 20 with Qt; its output some hundred bytes, or 60 KB for 500 undefined symbols of C++."""
+_CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT}
+"""Signals by which ld.so dies of a damaged library, as the host would."""
 _SEPARATORS = (" ", ":")
 """They separate the paths that ld.so preloads, and cannot be escaped."""
 
 
 class _UnaskedError(Exception):
     """The dynamic linker could not be asked; the message is the reason."""
+
+
+class _CrashedError(Exception):
+    """The dynamic linker died; the message says of which signal."""
 
 
 def ask(file: LibraryFile, elf: ElfFile) -> list[Problem]:
@@ -44,14 +51,25 @@ def ask(file: LibraryFile, elf: ElfFile) -> list[Problem]:
     """
     origin = None if file.pinned else os.path.dirname(file.loader_path)
     try:
-        others = {path for library in needed(elf, origin) if (path := loaded_path(library.name))}
-        answer = _trace(file, elf, others)
+        others, names = set[str](), odd_names(elf)
+        for library in needed(elf, origin):
+            if path := loaded_path(library.name):
+                others.add(path)
+            elif library.elf is not None:
+                names |= odd_names(library.elf)
+        answer = _trace(file, elf, others).readable(names)
         late = {path for name in answer.missing() if (path := loaded_path(name))}
         if late - others:  # needed by one of the system's libraries, which `needed` does not read
-            answer = _trace(file, elf, others | late)
+            answer = _trace(file, elf, others | late).readable(names)
     except (_UnaskedError, OSError, ElfError) as error:
         return [Problem.of("loader-unasked", f"none: {error}")]
+    except _CrashedError as error:
+        fix = "load it isolated, and build it and the libraries that it needs again"
+        return [Problem.of("loader-refused", error, fix=fix)]
     problems = problems_of(answer, file, elf)
+    if any(problem.fatal for problem in problems) and _has_name_of_program(elf):
+        name = elf.text(DT_SONAME)
+        return [Problem.of("loader-unasked", f"none: the program itself needs a library of its soname, {name}")]
     if not problems and not answer.is_loaded():
         words = answer.output.strip().splitlines() or ["it said nothing"]
         return [Problem.of("loader-unasked", f"none: {words[0]}")]
@@ -74,9 +92,23 @@ def _trace(file: LibraryFile, elf: ElfFile, others: set[str]) -> Answer:
     fd = os.open(folder or "/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         prefix = f"/proc/self/fd/{fd}"
-        return Answer(_run([f"{prefix}/{name}", *listed], fd), f"{prefix}/{name}", prefix, folder)
+        path = f"{prefix}/{name}"
+        return Answer(_run([path, *listed], fd), path, prefix, folder)
     finally:
         os.close(fd)
+
+
+def _has_name_of_program(elf: ElfFile) -> bool:
+    """True if a library that the program needs has its soname: in the trace, the file takes that one's place."""
+    name = elf.text(DT_SONAME)
+    if name is None:
+        return False
+    try:
+        _, path = program()
+        with open_elf(path) as own:
+            return any(library.name == name for library in needed(own, os.path.dirname(os.path.realpath(path))))
+    except (OSError, ElfError, _UnaskedError):
+        return False
 
 
 def _command(preloaded: list[str]) -> list[str]:
@@ -116,13 +148,19 @@ def _mapped_path(address: int) -> str | None:
 
 
 def _run(preloaded: list[str], descriptor: int) -> str:
-    """Run ld.so, and return what it wrote. _UnaskedError if that never ended, or was endless."""
+    """Run ld.so, and return what it wrote. _UnaskedError if that never ended, or was endless; _CrashedError."""
     kept = {name: value for name in _KEPT if (value := at_start(name))}
     with subprocess.Popen(
         _command(preloaded), env={**kept, **_TRACE}, pass_fds=[descriptor], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     ) as process:  # fmt: skip
-        timer = threading.Timer(_SECONDS, process.kill)
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            process.kill()
+
+        timer = threading.Timer(_SECONDS, end)
         timer.daemon = True
         timer.start()
         try:
@@ -134,6 +172,9 @@ def _run(preloaded: list[str], descriptor: int) -> str:
             process.kill()
     if len(output) == _MOST_BYTES:
         raise _UnaskedError(f"ld.so wrote more than {_MOST_BYTES} bytes")
+    if late.is_set():
+        raise _UnaskedError(f"ld.so did not answer in {_SECONDS} s")
     if process.returncode < 0:
-        raise _UnaskedError(f"ld.so was killed by signal {-process.returncode}")
-    return output.decode(errors="replace")
+        error = _CrashedError if -process.returncode in _CRASHES else _UnaskedError
+        raise error(f"ld.so was killed by signal {-process.returncode}")
+    return output.decode("utf-8", "surrogateescape")

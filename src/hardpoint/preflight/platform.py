@@ -15,6 +15,8 @@ from ..elf.constants import (
     DT_FLAGS_1,
     DT_RELA,
     DT_RELASZ,
+    DT_RELR,
+    DT_SONAME,
     DT_TEXTREL,
     EM_AARCH64,
     EM_X86_64,
@@ -25,6 +27,7 @@ from ..elf.constants import (
     PT_GNU_PROPERTY,
     PT_GNU_STACK,
     PT_NOTE,
+    PT_TLS,
     R_AARCH64_TLS_TPREL,
 )
 from ..elf.reader import ElfError
@@ -38,7 +41,11 @@ _USUAL, _VERSION = b"\1" + bytes(9), b"\1\0\0\0"
 _NOTES = {PT_NOTE, PT_GNU_PROPERTY}
 _FEWER_RULES = (2, 36)
 """The first glibc that does not compare the note of the oldest kernel."""
-_NEWER_GLIBC = {"GLIBC_ABI_DT_RELR": (2, 36)}
+_RELR = (2, 36)
+"""The first glibc that relocates by DT_RELR."""
+_NEWER_GLIBC = {"GLIBC_ABI_DT_RELR": _RELR}
+_SMALL_TLS = 1024
+"""Bytes of static thread-local storage that every host may have left."""
 
 
 def host_glibc() -> tuple[int, int] | None:
@@ -173,7 +180,17 @@ def _check_libc(elf: ElfFile) -> list[Problem]:
         return [Problem.of("libc-musl", f"one built for musl (it needs {musl})")]
     if newest and here and newest[:2] > here:
         return [Problem.of("glibc-version", f"symbols of glibc {dotted(newest)}", version=dotted(here))]
+    if DT_SONAME in elf.dynamic and (name := elf.text(DT_SONAME)) in GLIBC:
+        return [Problem.of("soname-glibc", f"{name}, a library of glibc")]
+    if DT_RELR in elf.dynamic and here and here >= _RELR and _lacks_relr(elf):
+        return [Problem.of("relr-version", "packed relocations (DT_RELR) without it")]
     return []
+
+
+def _lacks_relr(elf: ElfFile) -> bool:
+    """True if it needs versions of the C library, and not the one that ld.so demands of a library with DT_RELR."""
+    versions = {need.version for need in elf.versions_needed() if need.file.startswith("libc.so.")}
+    return bool(versions) and "GLIBC_ABI_DT_RELR" not in versions
 
 
 def dotted(version: tuple[int, ...]) -> str:
@@ -185,9 +202,23 @@ def _check_flags(elf: ElfFile) -> list[Problem]:
     problems: list[Problem] = []
     if has_executable_stack(elf):
         problems.append(Problem.of("executable-stack", "a library that asks for an executable one"))
-    if has_static_tls(elf):
-        problems.append(Problem.of("static-tls", "static TLS"))
-    return problems
+    return problems + check_static_tls(elf)
+
+
+def check_static_tls(elf: ElfFile, whose: str = "") -> list[Problem]:
+    """Warn of static thread-local storage, and refuse more of it than a process can have left (PT_TLS)."""
+    if not has_static_tls(elf):
+        return []
+    size = sum([segment.memory_size for segment in elf.segments if segment.type == PT_TLS])
+    found = f"{whose}{size} bytes of static TLS" if size else f"{whose}static TLS"
+    most = _SMALL_TLS
+    if size > most:
+        from .static_tls import most_static_tls, takes_static_tls  # for few libraries
+
+        most = most_static_tls() if takes_static_tls(elf) else size
+    if size > most:
+        return [Problem.of("static-tls-size", found, most=most)]
+    return [Problem.of("static-tls", found)]
 
 
 def has_executable_stack(elf: ElfFile) -> bool:

@@ -92,6 +92,8 @@ class FoundPlugin:
         if self.error is not None:
             # A library that exports a vtable was meant to be a plugin, with or without its manifest.
             missing = [each for each in self.error.problems if each.code == "manifest-missing"]
+            if any(each.code == "elf-no-code" for each in self.error.problems):  # data alone, which plugins may need
+                return "not a plugin"
             return "not a plugin" if missing and "hardpoint_" not in missing[0].found else "broken"
         if self.shadowed_by is not None:
             return "shadowed"
