@@ -177,5 +177,5 @@ comptime {{"""
     text = source.read_text().replace('return hardpoint.write(out, "");', failing).replace("\ncomptime {", create)
     source.write_text(text.replace("        .greet =", "        .create = create,\n        .greet ="))
     make(folder, scratch)
-    report = conformance.run(folder / "own.so", Greeter, only=["log", "out.reason"])
+    report = conformance.run(folder / "build/own.so", Greeter, only=["log", "out.reason"])
     assert {each.name: (each.status, each.detail) for each in report.outcomes if each.status != "passed"} == {}
