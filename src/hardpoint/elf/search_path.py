@@ -22,6 +22,7 @@ _LARGEST_CACHE = 64 << 20
 _MAGIC = b"glibc-ld.so.cache1.1"
 _ENTRY = struct.Struct("<IIIIQ")  # flags, key, value, OS version, hwcap
 _FLAGS = {EM_X86_64: 0x0303, EM_AARCH64: 0x0A03}  # FLAG_ELF_LIBC6, and the machine
+_ALWAYS_LOADED = {"libc.so.6", "libm.so.6", "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"}
 _SYSTEM = tuple(f"{folder}/" for folder in SYSTEM_FOLDERS)
 _DEFAULTS = (
     *SYSTEM_FOLDERS,
@@ -58,6 +59,20 @@ def find_hidden(name: str, loaded: str, elf: ElfFile, origin: str | None) -> str
     # A variant for this processor lies in a folder below (glibc-hwcaps).
     same = path is None or loaded.startswith(f"{os.path.dirname(path)}/") or not os.path.exists(loaded)
     return None if same or os.path.samefile(path or "", loaded) else path
+
+
+def looked_at(elf: ElfFile, origin: str | None) -> Iterator[tuple[str, str]]:
+    """Yield each path where `elf`'s own search path has the dynamic linker look for a library, and the library's name.
+
+    Nothing need be there. Libraries that every process with hardpoint has loaded are not looked for.
+    """
+    runpath = elf.text(DT_RUNPATH)
+    listed = elf.text(DT_RPATH) if runpath is None else runpath
+    # An empty entry is the working directory.
+    folders = [each for folder in listed.split(":") for each in _expand(folder or ".", origin)] if listed else []
+    for name in {*elf.needed, *elf.filters, *elf.auxiliary} - _ALWAYS_LOADED:
+        paths = _expand(name, origin) if "/" in name else [path for each in folders for path in _variants(each, name)]
+        yield from ((path, name) for path in paths)
 
 
 def is_system(path: str) -> bool:
@@ -118,14 +133,17 @@ def _host_folders() -> Iterator[str]:
 
 def _in_folders(name: str, folders: Iterator[str] | tuple[str, ...], machine: int) -> str | None:
     for folder in folders:
-        candidates = [os.path.join(folder, name)]
-        variants = os.path.join(folder, "glibc-hwcaps")
-        if os.path.isdir(variants):
-            candidates += [os.path.join(variants, variant, name) for variant in os.listdir(variants)]
-        for candidate in candidates:
+        for candidate in _variants(folder, name):
             if os.path.isfile(candidate) and not _is_for_another(candidate, machine):
                 return candidate
     return None
+
+
+def _variants(folder: str, name: str) -> list[str]:
+    """The paths of a name in a folder, and below it in those for processors (glibc-hwcaps)."""
+    variants = os.path.join(folder, "glibc-hwcaps")
+    known = os.listdir(variants) if os.path.isdir(variants) else []
+    return [os.path.join(folder, name), *(os.path.join(variants, variant, name) for variant in known)]
 
 
 def _is_for_another(path: str, machine: int) -> bool:
