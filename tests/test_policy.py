@@ -445,7 +445,7 @@ def needing(compiler: Compiler, plugins: Path, folder: Path, *flags: str) -> Non
     folder.mkdir(exist_ok=True)
     source = folder.parent / "extra.c"
     source.write_text(f"{PUBLIC} int extra(void);\nint extra(void) {{ return 1; }}\n")
-    extra = compiler.library(source, "-Wl,-soname,libextra.so")
+    extra = compiler.library(str(source), "-Wl,-soname,libextra.so")
     shutil.copy(extra, folder / "libextra.so")
     (folder / "libextra.so").chmod(0o755)
     library = compiler.library(
@@ -479,7 +479,11 @@ def test_what_a_needed_library_needs(compiler: Compiler, plugins: Path, tmp_path
     source = tmp_path / "middle.c"
     source.write_text(f"int extra(void);\n{PUBLIC} int middle(void);\nint middle(void) {{ return extra(); }}\n")
     middle = compiler.library(
-        source, "-Wl,--no-as-needed", str(folder / "libextra.so"), f"-Wl,-rpath,{folder}", "-Wl,-soname,libmiddle.so"
+        str(source),
+        "-Wl,--no-as-needed",
+        str(folder / "libextra.so"),
+        f"-Wl,-rpath,{folder}",
+        "-Wl,-soname,libmiddle.so",
     )
     beside = tmp_path / "beside"
     beside.mkdir(mode=0o755)
@@ -490,7 +494,7 @@ def test_what_a_needed_library_needs(compiler: Compiler, plugins: Path, tmp_path
         "-Wl,--allow-shlib-undefined",
     )  # fmt: skip
     shutil.copy(library, plugins / "english.so")
-    assert statuses(hardpoint.Registry([plugins], allow=hardpoint.Allow())) ["english"] == "fits"
+    assert statuses(hardpoint.Registry([plugins], allow=hardpoint.Allow()))["english"] == "fits"
     folder.chmod(0o777)
     [problem] = refused(hardpoint.Registry([plugins], allow=hardpoint.Allow()))
     assert problem.found == f"{folder} with mode 0777, where libextra.so, which it needs, is looked for"
