@@ -34,6 +34,8 @@ _PRCTL = {  # of linux/prctl.h: the option, and True if it writes the value to a
 }
 _LIMIT_NAME = 26
 """Characters of the column of names in proc(5)'s limits."""
+_WATCHED_LIMITS = {"cpu time", "file size", "open files", "address space"}
+"""By `load`; Go's runtime may raise that of open files somewhat later, on a thread of its own."""
 _GET_MEMPOLICY, _IOPRIO_GET = {"x86_64": (239, 252)}.get(platform.machine(), (236, 31))
 
 
@@ -43,7 +45,9 @@ def details() -> dict[str, object]:
     for name, what in _FILES.items():
         found[what] = _read(f"/proc/self/{name}")
     for line in (_read("/proc/self/limits") or "").splitlines()[1:]:
-        found[f"the limit of {line[:_LIMIT_NAME].removeprefix('Max ').strip()}"] = line[_LIMIT_NAME:]
+        name = line[:_LIMIT_NAME].removeprefix("Max ").strip()
+        if name not in _WATCHED_LIMITS:
+            found[f"the limit of {name}"] = line[_LIMIT_NAME:]
     for name in _NAMESPACES:
         found[f"the namespace {name}"] = _link(f"/proc/self/ns/{name}")
     for what, (option, is_written) in _PRCTL.items():

@@ -193,7 +193,7 @@ _first = ffi.buffer(ffi.cast("char *", _start), _size) if _size else b""
 class Environment(Fields):
     """environ(7), of which os.environ has only what Python changed."""
 
-    addresses: list[int]
+    addresses: bytes
     """Of the texts. glibc never frees one, and setenv(3) makes a new one."""
     first: bytes
     """The environment that the process was started with, as its memory is now."""
@@ -204,33 +204,37 @@ class Environment(Fields):
         """Return the values by their names."""
         others = iter(self.others)
         texts = [
-            self.first[address - _start : self.first.find(b"\0", address - _start)] if 0 <= address - _start < _size
+            self.first[address - _start : self.first.find(b"\0", address - _start)] if _is_first(address)
             else next(others)
-            for address in self.addresses
+            for address in memoryview(self.addresses).cast("Q")
         ]  # fmt: skip
         # Of two with one name, getenv(3) finds the first.
         return {name: value for name, _, value in (text.partition(b"=") for text in reversed(texts))}
 
 
-_last: list[Any] = [ffi.NULL, 0]
-"""The array that environ was at the last look, and its length."""
+def _is_first(address: int) -> bool:
+    return 0 <= address - _start < _size
+
+
+_last: tuple[Any, int, bytes, list[Any]] = (ffi.NULL, 0, b"", [])
+"""The array that environ was at the last look, its length, its addresses, and those of texts that lie elsewhere."""
 
 
 def read_environment() -> Environment:
     """Read the environment."""
-    found, at = libc.environ, 0
+    global _last  # noqa: PLW0603 - which saves the most of the time
+    found, (array, at, addresses, others) = libc.environ, _last
     if found == ffi.NULL:  # clearenv(3)
-        return Environment([], _first[:], [])
-    if found == _last[0] and _last[1] and found[_last[1] - 1] and not found[_last[1]]:
-        at = _last[1]
-    else:
+        return Environment(b"", _first[:], [])
+    if found != array or not at or not found[at - 1] or found[at]:
+        at = 0
         while found[at]:
             at += 1
-        _last[:] = found, at
-    addresses = ffi.unpack(found, at)
-    end = _start + _size
-    others = [ffi.string(ffi.cast("char *", each)) for each in addresses if not _start <= each < end]
-    return Environment(addresses, _first[:], others)
+    if (now := ffi.buffer(found, 8 * at)[:]) != addresses:
+        addresses = now
+        others = [ffi.cast("char *", each) for each in memoryview(now).cast("Q") if not _is_first(each)]
+    _last = found, at, addresses, others
+    return Environment(addresses, _first[:], [*map(ffi.string, others)])
 
 
 def restore_environment(before: Environment, now: Environment) -> list[str]:
