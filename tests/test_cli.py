@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -347,6 +348,18 @@ def test_inspect(run: Run, english: Path) -> None:
     ]
     assert "  needs     libc.so.6" in lines
     assert "  flags     none" in lines
+
+
+def test_inspect_a_file_too_large_to_hash(run: Run, english: Path, tmp_path: Path) -> None:
+    path = Path(shutil.copy(english, tmp_path))
+    os.truncate(path, 12 << 30)
+    done, json_too = run("inspect", path), run("inspect", "--json", path)
+    assert done.returncode == json_too.returncode == 0
+    assert done.stderr == json_too.stderr
+    assert f"{path} cannot be hashed: needs a file of at most 4 GiB" in done.stderr
+    assert "  plugin    english 1.0.0\n" in done.stdout
+    assert done.stdout.endswith(f"  size      {12 << 30} bytes\n  sha256    none\n")
+    assert json.loads(json_too.stdout)["sha256"] is None
 
 
 def test_inspect_as_json(run: Run, compiler: Compiler) -> None:

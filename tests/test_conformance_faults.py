@@ -112,7 +112,7 @@ FAULTS = [
     Fault("-DLOG_BLOCKS", "log.descriptor", "failed", "changed its flags, so that it blocks"),
     Fault("-DLOG_IS_READ", "log.descriptor", "failed", "read from it"),
     Fault("-DLOG_IS_SHUT", "log.descriptor", "failed", "shut it down"),
-    Fault("-DLOG_IS_UNCOUNTED", "log.full", "failed", "records before, and counts none now that the log is full"),
+    Fault("-DLOG_IS_UNCOUNTED", "log.full", "failed", "and counts none when the log is full"),
     Fault("-DLOG_WAITS", "log.full", "timed out", "did not return within 4 s from: create with no config"),
     Fault("-DWRITES_ITS_HOST", "log.host", "crashed", "SIGSEGV in: create with no config"),
     Fault("-DONE_THREAD", "threads.one", "crashed", "SIGABRT in: calls of one instance from 4 threads at once"),

@@ -278,6 +278,10 @@ LIVE = {
     "head.manifest += 1": "the vtable's manifest is not the note's",
     "head.manifest = (const char *)(uintptr_t)4096": "the vtable's manifest is not the note's",
     "greet = NULL": "the method greet is an empty slot",
+    "lang = (__typeof__(SYMBOL.lang))(void (*)(void))SYMBOL.greet": "the slot of lang changed",
+    "create = (__typeof__(SYMBOL.create))(void (*)(void))SYMBOL.greet": "the slot of create changed",
+    "destroy = (__typeof__(SYMBOL.destroy))(void (*)(void))SYMBOL.greet": "the slot of destroy changed",
+    "query = (__typeof__(SYMBOL.query))(void (*)(void))SYMBOL.greet": "the slot of query changed",
 }
 
 

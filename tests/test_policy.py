@@ -432,6 +432,95 @@ def test_every_folder_that_links_lead_through(plugins: Path, tmp_path: Path, nam
     assert statuses(hardpoint.Registry([tmp_path / "start" / rest], allow=hardpoint.Allow()))["english"] == "fits"
 
 
+# -- what the file needs -----------------------------------------------------------------------------------------------
+
+
+PUBLIC = '__attribute__((visibility("default")))'
+
+
+def needing(compiler: Compiler, plugins: Path, folder: Path, *flags: str) -> None:
+    """Make one plugin that needs libextra.so from a folder, by its RUNPATH."""
+    for name in ("english", "spanish"):
+        (plugins / f"{name}.so").unlink()
+    folder.mkdir(exist_ok=True)
+    source = folder.parent / "extra.c"
+    source.write_text(f"{PUBLIC} int extra(void);\nint extra(void) {{ return 1; }}\n")
+    extra = compiler.library(str(source), "-Wl,-soname,libextra.so")
+    shutil.copy(extra, folder / "libextra.so")
+    (folder / "libextra.so").chmod(0o755)
+    library = compiler.library(
+        "english/english.c", "-Wl,--no-as-needed", str(folder / "libextra.so"), f"-Wl,-rpath,{folder}", *flags
+    )
+    shutil.copy(library, plugins / "english.so")
+    (plugins / "english.so").chmod(0o755)
+
+
+def test_a_needed_library_that_others_may_write(compiler: Compiler, plugins: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "extra"
+    needing(compiler, plugins, folder)
+    assert statuses(hardpoint.Registry([plugins], allow=hardpoint.Allow())) == {"english": "fits"}
+    for path in (folder, folder / "libextra.so"):
+        path.chmod(0o777)
+        registry = hardpoint.Registry([plugins], allow=hardpoint.Allow())
+        [problem] = refused(registry)
+        assert problem.found == f"{path} with mode 0777, where libextra.so, which it needs, is looked for"
+        with pytest.raises(hardpoint.IncompatibleError, match="is not allowed"):
+            registry.load("english", Greeter)
+        path.chmod(0o755)
+    if os.geteuid() == 0:
+        os.chown(folder / "libextra.so", NOBODY, -1)
+        [problem] = refused(hardpoint.Registry([plugins], allow=hardpoint.Allow()))
+        assert problem.found.startswith(f"{folder}/libextra.so, which belongs to ")
+
+
+def test_what_a_needed_library_needs(compiler: Compiler, plugins: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "extra"
+    needing(compiler, plugins, folder)
+    source = tmp_path / "middle.c"
+    source.write_text(f"int extra(void);\n{PUBLIC} int middle(void);\nint middle(void) {{ return extra(); }}\n")
+    middle = compiler.library(
+        str(source),
+        "-Wl,--no-as-needed",
+        str(folder / "libextra.so"),
+        f"-Wl,-rpath,{folder}",
+        "-Wl,-soname,libmiddle.so",
+    )
+    beside = tmp_path / "beside"
+    beside.mkdir(mode=0o755)
+    shutil.copy(middle, beside / "libmiddle.so")
+    (beside / "libmiddle.so").chmod(0o755)
+    library = compiler.library(
+        "english/english.c", "-Wl,--no-as-needed", str(beside / "libmiddle.so"), "-Wl,-rpath,$ORIGIN/../beside",
+        "-Wl,--allow-shlib-undefined",
+    )  # fmt: skip
+    shutil.copy(library, plugins / "english.so")
+    assert statuses(hardpoint.Registry([plugins], allow=hardpoint.Allow()))["english"] == "fits"
+    folder.chmod(0o777)
+    [problem] = refused(hardpoint.Registry([plugins], allow=hardpoint.Allow()))
+    assert problem.found == f"{folder} with mode 0777, where libextra.so, which it needs, is looked for"
+
+
+@pytest.mark.parametrize("where", ["empty", "empty/none", "sticky/none"])
+def test_a_folder_where_others_could_put_a_needed_library(
+    compiler: Compiler, plugins: Path, tmp_path: Path, where: str
+) -> None:
+    """The search path leads there first."""
+    needing(compiler, plugins, tmp_path / "extra")
+    library = compiler.library(
+        "english/english.c", "-Wl,--no-as-needed", str(tmp_path / "extra/libextra.so"),
+        f"-Wl,-rpath,{tmp_path / where}:{tmp_path / 'extra'}",
+    )  # fmt: skip
+    shutil.copy(library, plugins / "english.so")
+    folder = tmp_path / where.partition("/")[0]
+    folder.mkdir(mode=0o755)
+    assert statuses(hardpoint.Registry([plugins], allow=hardpoint.Allow())) == {"english": "fits"}
+    folder.chmod(0o1777 if folder.name == "sticky" else 0o777)
+    problem = refused(hardpoint.Registry([plugins], allow=hardpoint.Allow()))[0]
+    assert problem.code == "trust-writable"
+    mode = f"{folder.stat().st_mode & 0o7777:04o}"
+    assert problem.found == f"{folder} with mode {mode}, where libextra.so, which it needs, is looked for"
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give links away")
 def test_a_link_of_another_owner(plugins: Path, tmp_path: Path) -> None:
     """In a folder like /tmp, whoever owns a link can replace it."""

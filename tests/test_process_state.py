@@ -41,6 +41,7 @@ PUT_BACK = {
     "putenv": "the environment variable DISTURBED",
     "variable": "the environment variable HOME",
     "no variable": "the environment variable HOME",
+    "in place": "the environment variable HOME",
 }
 
 
@@ -51,7 +52,7 @@ def disturb(compiler: Compiler, fresh: Fresh) -> Path:
 
 
 def c_environment() -> dict[bytes, bytes]:
-    return process_values.variables(process_values.read_environment())
+    return process_values.read_environment().variables()
 
 
 @pytest.mark.parametrize("what", PUT_BACK)
@@ -92,7 +93,7 @@ except KeyboardInterrupt:
 
 
 NAMED = {
-    "hard limit": ("the limit RLIMIT_CORE", None),
+    "hard limit": ("the limit RLIMIT_FSIZE", None),
     "niceness": ("the niceness", None),
     "stdout": ("descriptor 1 (stdout)", False),
     "stderr": ("descriptor 2 (stderr)", False),
@@ -101,6 +102,7 @@ NAMED = {
     "privileges": ("the no_new_privs attribute", False),
     "group": ("the process group or session", True),
     "user": ("the user", True),
+    "root": ("the root directory", False),
     "no environment": ("the environment variable HOME", True),
 }
 """And True if it is put back, None if that takes a capability that the process may have."""
@@ -117,7 +119,7 @@ for number, what in enumerate({[*NAMED]!r}):
     if child:
         assert os.waitpid(child, 0)[1] == 0
         continue
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 1 << 10))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 30, 1 << 30))
     shown, changed = os.dup(1), []
     os.dup2(pty.openpty()[1], 0)
     warnings.showwarning = lambda message, *_: changed.extend(message.changed)
@@ -130,7 +132,7 @@ for number, what in enumerate({[*NAMED]!r}):
     found = dict(line.split(": ", 1) for line in run_python(code).stdout.splitlines())
     assert found.keys() == NAMED.keys()
     for what, (name, back) in NAMED.items():
-        if what == "user" and not root:  # only root can be another user for a while
+        if what in {"user", "root"} and not root:  # only root can be another user for a while, or have another root
             continue
         changed, cannot = found[what].split("; "), f"{name} (which cannot be put back)"
         assert (name in changed) == back or (back is None and {name, cannot} & {*changed}), what
@@ -192,7 +194,15 @@ def test_a_quiet_library_is_not_warned_of(disturb: Path, monkeypatch: pytest.Mon
     ("what", "check", "detail"),
     [
         ("mask", "load.state", "changed the signal mask of the process"),
-        ("other timer", "load.state", "it left a timer of timer_create(2)"),
+        ("other timer", "load.state", "loading changed the timers of timer_create(2)"),
+        ("personality", "load.state", "loading changed the personality"),
+        ("subreaper", "load.state", "loading changed the child subreaper attribute"),
+        ("parent", "load.state", "loading changed the signal at the parent's death"),
+        ("slack", "load.state", "loading changed the timer slack"),
+        ("huge pages", "load.state", "loading changed transparent huge pages"),
+        ("scheduling", "load.state", "loading changed the scheduling policy"),
+        ("stack size", "load.state", "loading changed the limit of stack size"),
+        ("at exec", "load.state", "loading changed the flags of descriptor 2 (stderr)"),
         ("stdout", "load.state", "changed descriptor 1 (stdout) (which cannot be put back)"),
         ("prints", "load.silent", "it wrote 'loaded\\n' to stdout; a plugin writes nothing there"),
         ("writes", "load.silent", "it wrote 'loaded\\n' to stderr; a plugin writes nothing there"),
@@ -203,13 +213,41 @@ def test_the_kit_reports_it(
     disturb: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], what: str, check: str,
     detail: str, in_process: bool,
 ) -> None:  # fmt: skip
-    if in_process and what == "stdout":
-        pytest.skip("it would be this process's stdout")
+    if in_process and what not in {"mask", "prints", "writes"}:
+        pytest.skip("it would stay so in this process")
     monkeypatch.setenv("DISTURB", what)
     [outcome] = conformance.run(disturb, Greeter, only=[check], in_process=in_process).outcomes
     assert outcome.status == "failed"
     assert detail in outcome.detail
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("what", "detail"),
+    [("opens", "loading left descriptors open: "), ("thread", "loading left threads running: ")],
+)
+def test_the_kit_warns_of_what_is_left(disturb: Path, monkeypatch: pytest.MonkeyPatch, what: str, detail: str) -> None:
+    monkeypatch.setenv("DISTURB", what)
+    [outcome] = conformance.run(disturb, Greeter, only=["load.state"]).outcomes
+    assert outcome.status == "warning"
+    assert outcome.detail.startswith(detail)
+
+
+@pytest.mark.parametrize("what", ["closes", "reopens"])
+def test_a_library_that_closes_descriptors(disturb: Path, run_python: RunPython, what: str) -> None:
+    """Nothing else may be closed under the number that was the file's."""
+    code = f"""
+import hardpoint, os, warnings
+from hardpoint.contracts import Greeter
+warnings.simplefilter("ignore")
+os.environ["DISTURB"] = {what!r}
+try:
+    hardpoint.load({str(disturb)!r}, Greeter)
+except hardpoint.LoadError as error:
+    print("closed descriptors of this process, that of its file among them" in str(error))
+print(sum(os.path.exists(f"/proc/self/fd/{{fd}}") for fd in range(3, 100)))
+"""
+    assert run_python(code).stdout == f"True\n{0 if what == 'closes' else 97}\n"
 
 
 def test_the_kit_passes_a_quiet_library(disturb: Path) -> None:

@@ -49,7 +49,7 @@ def test_a_file_larger_than_any_library_is_not_hashed(sparse: Path, tmp_path: Pa
         hardpoint.load(sparse, Greeter, sha256="ab" * 32)
     [problem] = caught.value.problems
     assert problem == (
-        "file-large", "a file of at most 4 GiB, with at most 1 GiB in holes, to hash", f"{12 * GIB} bytes",
+        "file-large", "a file of at most 4 GiB, with at most 64 MiB in holes, to hash", f"{12 * GIB} bytes",
         "give the path of a library", True,
     )  # fmt: skip
     assert str(caught.value) == f"{sparse} cannot be hashed: {problem}"
@@ -67,6 +67,15 @@ def test_a_file_of_holes_is_not_hashed(sparse: Path) -> None:
     with pytest.raises(
         hardpoint.NotAPluginError, match=r"found 4294967296 bytes, with [0-9]+ or more of them in holes"
     ):
+        hardpoint.load(sparse, Greeter, sha256="ab" * 32)
+
+
+def test_a_file_of_a_few_holes_is_hashed(sparse: Path) -> None:
+    os.truncate(sparse, 60 << 20)
+    with pytest.raises(hardpoint.IncompatibleError):
+        hardpoint.load(sparse, Greeter, sha256="ab" * 32)
+    os.truncate(sparse, 80 << 20)
+    with pytest.raises(hardpoint.NotAPluginError, match=r"found 83886080 bytes, with [0-9]+ or more of them in holes"):
         hardpoint.load(sparse, Greeter, sha256="ab" * 32)
 
 

@@ -236,7 +236,7 @@ SHOWN: dict[str, str] = {
     "F29": f"{FITS}[a slot that is no function] {FITS}[a NULL slot] {FITS}[manifest and vtable disagreeing] {FITS}[vtable of another ABI] {FITS}[a vtable that running code would fill]",
     "F30": "test_library.py::test_an_older_file_that_other_code_opened_is_noticed test_library.py::test_a_file_that_is_rewritten_while_it_is_loaded_is_refused test_library.py::test_a_replaced_file_keeps_running_and_is_refused_when_loaded_again",
     "F31": LIVE,
-    "F32": f"{LIVE}[greet = NULL]",
+    "F32": f"{LIVE}[greet = NULL] {LIVE}[lang = (__typeof__(SYMBOL.lang))(void (*)(void))SYMBOL.greet]",
 }  # fmt: skip
 
 

@@ -117,6 +117,14 @@ def test_without_any_descriptor_a_command_still_works(english: Path) -> None:
     assert shell(f"hardpoint call --isolated {english} greet World 0<&- 1>&- 2>&-") == (0, "", "")
 
 
+@pytest.mark.parametrize("closed", ["1>&- 2>&-", "0<&- 1>&- 2>&-"])
+def test_a_good_plugin_passes_without_descriptors(english: Path, tmp_path: Path, closed: str) -> None:
+    report = tmp_path / "report.xml"
+    words = f"test {english} --only file.fits --only load --only calls.tiny --junit {report}"
+    assert shell(f"hardpoint {words} {closed}") == (0, "", "")
+    assert 'failures="0" errors="0" skipped="0"' in report.read_text()
+
+
 # -- stdout for the JSON -----------------------------------------------------------------------------------------------
 
 LOUD = """

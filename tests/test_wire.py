@@ -48,7 +48,7 @@ def test_a_contract_travels(name: str) -> None:
 def test_a_request_to_load_travels() -> None:
     request = LoadRequest(
         "bad\udcff.so", "/home/bad\udcff.so", Identity(1, 2, 3, 1 << 62), "0" * 64, bare(contract_of(Probe)),
-        Manifest((1, 0), "probe", (1, 2), "some", "1.0", ("text() -> str",), b"{}"), Vtable(4096, 64, (1, 0), 1 << 63),
+        Manifest((1, 0), "probe", (1, 2), "some", "1.0", ("text() -> str",), b"{}"), Vtable(4096, 64, (1, 0), 1 << 63, (0, None, 4096)),
         "cffi", limits(Isolation(read=("/a", "/b\udcff"), memory="1GiB")), b"\0config",
     )  # fmt: skip
     assert unpack_load(pack_load(request)) == request

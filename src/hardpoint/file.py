@@ -26,9 +26,10 @@ _KINDS = {
     stat.S_IFBLK: "a block device",
 }
 _CHUNK = 1 << 20
-LARGEST, _MOST_HOLES = 4 << 30, 1 << 30
+LARGEST, _MOST_HOLES = 4 << 30, 64 << 20
 """Bytes of the largest file that is hashed, and of the holes in it, which cost whoever made them nothing (lseek(2)).
-The largest libraries, PyTorch's for CUDA and LLVM's with debug information, have 1 to 3 GiB, and small holes."""
+The largest libraries, PyTorch's for CUDA and LLVM's with debug information, have 1 to 3 GiB, and no holes, or small
+ones where a copy left out zeros."""
 
 
 class Identity(Fields):
@@ -70,8 +71,16 @@ class LibraryFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self.kept:
+        if not self.kept and self.is_open():
             os.close(self.fd)
+
+    def is_open(self) -> bool:
+        """True if the descriptor still is the file's: code of a library may have closed it, and others its number."""
+        try:
+            status = os.fstat(self.fd)
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == self.identity[:2]
 
 
 def path_of(path: str | os.PathLike[str], what: str) -> str:

@@ -91,8 +91,10 @@ def load(
     the process; and the libraries that it needs. `sha256` closes the first two, as the copy has neither a path nor
     writers.
 
-    What loading changes in the process, such as signal handlers, the signal mask, limits, timers or the environment, is
-    put back as far as possible, and named in a HardpointWarning.
+    What loading changes in the process, such as signal handlers, the signal mask, timers, the environment or the limits
+    CPU, FSIZE, NOFILE and AS, is put back as far as possible, and named in a HardpointWarning. Not looked at, as that
+    would take as long as the load itself: other limits, scheduling, personality, namespaces, attributes of prctl(2),
+    descriptors but 0 to 2, threads, timers of timer_create(2). `hardpoint test` looks at these.
 
     The library stays in the process for good, unless it is isolated. Raises PluginNotFoundError, NotAPluginError,
     IncompatibleError and StaleError before any of its code runs; LoadError, ContractBrokenError, CreateError, and for

@@ -306,7 +306,7 @@ ROWS = {row.code: row for row in (
         "A slot points to data, in the library or in another one, or into the middle of a function."),
 
     # -- trust --
-    Row("file-large", "trust", "a file of at most 4 GiB, with at most 1 GiB in holes, to hash", "give the path of a library",
+    Row("file-large", "trust", "a file of at most 4 GiB, with at most 64 MiB in holes, to hash", "give the path of a library",
         {"found": "12884901888 bytes"},
         "With `sha256=` or a lock file, the whole file is hashed and copied into memory. This one is larger than any "
         "library, or most of it is a hole, which takes no room on the disk."),

@@ -2,10 +2,12 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <locale.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -63,9 +65,15 @@ static void change_limits(const char *what) {
     if (strcmp(what, "soft limit") == 0 && getrlimit(RLIMIT_NOFILE, &limit) == 0) {
         limit.rlim_cur -= 1;
         setrlimit(RLIMIT_NOFILE, &limit);
-    } else if (strcmp(what, "hard limit") == 0 && getrlimit(RLIMIT_CORE, &limit) == 0) {
-        limit.rlim_cur = limit.rlim_max = 0;
-        setrlimit(RLIMIT_CORE, &limit);
+    } else if (strcmp(what, "hard limit") == 0 && getrlimit(RLIMIT_FSIZE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max = 1 << 20;
+        setrlimit(RLIMIT_FSIZE, &limit);
+    } else if (strcmp(what, "stack size") == 0 && getrlimit(RLIMIT_STACK, &limit) == 0) {
+        limit.rlim_cur = 1 << 20;
+        setrlimit(RLIMIT_STACK, &limit);
+    } else if (strcmp(what, "scheduling") == 0) {
+        const struct sched_param parameters = {0};
+        sched_setscheduler(0, SCHED_BATCH, &parameters);
     } else if (strcmp(what, "niceness") == 0) {
         setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + 1);
     } else if (strcmp(what, "affinity") == 0) {
@@ -91,6 +99,8 @@ static void change_environment(const char *what) {
         setenv("HOME", "/nowhere", 1);
     } else if (strcmp(what, "no variable") == 0) {
         unsetenv("HOME");
+    } else if (strcmp(what, "in place") == 0) {
+        getenv("HOME")[0] = 'X';
     } else if (strcmp(what, "no environment") == 0) {
         clearenv();
     }
@@ -108,10 +118,45 @@ static void change_descriptors(const char *what) {
         tcgetattr(0, &settings);
         settings.c_lflag &= ~(tcflag_t)ECHO;
         tcsetattr(0, TCSANOW, &settings);
+    } else if (strcmp(what, "at exec") == 0) {
+        fcntl(2, F_SETFD, FD_CLOEXEC);
+    } else if (strcmp(what, "opens") == 0) {
+        (void)!open("/dev/null", O_RDONLY);
+    } else if (strcmp(what, "closes") == 0) {
+        for (int fd = 3; fd < 100; fd++) {
+            close(fd);
+        }
+    } else if (strcmp(what, "reopens") == 0) {
+        for (int fd = 3; fd < 100; fd++) {
+            dup2(0, fd);
+        }
     } else if (strcmp(what, "prints") == 0) {
         printf("loaded\n");
     } else if (strcmp(what, "writes") == 0) {
         (void)!write(2, "loaded\n", 7);
+    }
+}
+
+static void *wait_for_ever(void *unused) {
+    return pause(), unused;
+}
+
+static void change_process(const char *what) {
+    if (strcmp(what, "personality") == 0) {
+        personality(ADDR_NO_RANDOMIZE);
+    } else if (strcmp(what, "subreaper") == 0) {
+        prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+    } else if (strcmp(what, "parent") == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0);
+    } else if (strcmp(what, "slack") == 0) {
+        prctl(PR_SET_TIMERSLACK, 1000000, 0, 0, 0);
+    } else if (strcmp(what, "huge pages") == 0) {
+        prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
+    } else if (strcmp(what, "root") == 0) {
+        (void)!chroot("/usr");
+    } else if (strcmp(what, "thread") == 0) {
+        pthread_t thread;
+        pthread_create(&thread, NULL, wait_for_ever, NULL);
     }
 }
 
@@ -124,6 +169,7 @@ __attribute__((constructor)) static void disturb(void) {
     change_timers(what);
     change_limits(what);
     change_descriptors(what);
+    change_process(what);
     if (strcmp(what, "umask") == 0) {
         umask(0);
     } else if (strcmp(what, "name") == 0) {

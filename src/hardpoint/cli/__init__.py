@@ -70,7 +70,7 @@ def _why(error: OSError) -> str:
 def _open_streams() -> None:
     """Put /dev/null in the place of streams that the caller closed, and let the others print any path."""
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:  # or files that are opened later would take these numbers
-        pass
+        os.set_inheritable(fd, True)  # in the processes that are started from here, too
     os.close(fd)
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:

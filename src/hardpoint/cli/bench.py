@@ -30,7 +30,7 @@ from ..errors import printable
 from ..registry.manifest_contracts import prefer_bundled
 from .arguments import contracts_in, convert, find_method
 from .contracts import named
-from .options import check_writable, count
+from .options import check_writable, count, open_output
 from .output import print_json, print_prose, print_table, warn
 
 if TYPE_CHECKING:
@@ -134,9 +134,8 @@ def _measure(workload: Workload, settings: Settings) -> dict[str, Any]:
 
 def _write(result: dict[str, Any], old: dict[str, Any] | None, arguments: Namespace) -> None:
     if arguments.json and arguments.json != "-":
-        with open(arguments.json, "w", encoding="utf-8") as file:
-            json.dump(result, file, indent=1)
-            file.write("\n")
+        with open_output(arguments.json) as file:
+            file.write(f"{json.dumps(result, indent=1)}\n".encode())
     if arguments.plot:
         draw(result, arguments.plot)
     if arguments.json == "-":

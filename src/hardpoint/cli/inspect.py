@@ -18,7 +18,7 @@ from ..file import digest, open_library
 from ..preflight.checks import read_elf
 from ..preflight.manifest import Manifest, read_manifests
 from ..preflight.platform import dotted, has_executable_stack, has_static_tls, is_for_musl, oldest_glibc
-from .output import print_fact, print_json
+from .output import print_fact, print_json, warn
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -58,7 +58,7 @@ def _facts(file: LibraryFile, elf: ElfFile) -> dict[str, Any]:
     return {
         "file": file.path,
         "size": elf.size,
-        "sha256": digest(file),
+        "sha256": _digest(file),
         "plugins": [_plugin(manifest) for manifest in read_manifests(elf)],
         "symbols": [
             {"name": symbol.name, "type": _TYPES.get(symbol.type, f"type {symbol.type}"), "size": symbol.size,
@@ -75,6 +75,15 @@ def _facts(file: LibraryFile, elf: ElfFile) -> dict[str, Any]:
         "executable_stack": has_executable_stack(elf),
         "static_tls": has_static_tls(elf),
     }  # fmt: skip
+
+
+def _digest(file: LibraryFile) -> str | None:
+    """The digest; None, with the reason on stderr, of a file that is too large to be a library."""
+    try:
+        return digest(file)
+    except NotAPluginError as error:
+        warn(str(error))
+        return None
 
 
 def _plugin(manifest: Manifest | Problem) -> dict[str, Any]:
@@ -104,7 +113,7 @@ def _show(facts: dict[str, Any]) -> None:
     print_fact("runpath", *filter(None, [facts["runpath"]]))
     print_fact("flags", *(name.replace("_", " ") for name in ("executable_stack", "static_tls") if facts[name]))
     print_fact("size", f"{facts['size']} bytes")
-    print_fact("sha256", facts["sha256"])
+    print_fact("sha256", *filter(None, [facts["sha256"]]))
 
 
 def _show_plugin(plugin: dict[str, Any]) -> None:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
+import stat
+from typing import TYPE_CHECKING
 
 from ..file import tilde_hint
 from .output import UsageError
+
+if TYPE_CHECKING:
+    from typing import IO
 
 _MAX_COUNT = 256
 
@@ -32,9 +38,29 @@ def count(text: str) -> int:
 
 def check_writable(path: str) -> None:
     """Raise UsageError for a file that cannot be written, as far as that is known before writing."""
-    exists = os.path.exists(path)
-    if os.path.isdir(path) or not os.access(path if exists else os.path.dirname(path) or ".", os.W_OK):
-        raise cannot_write(path)
+    try:
+        try:
+            found, is_wrong = path, stat.S_ISDIR(os.stat(path).st_mode)
+        except FileNotFoundError:
+            found = os.path.dirname(path) or "."
+            is_wrong = not stat.S_ISDIR(os.stat(found).st_mode)
+    except OSError as error:
+        raise cannot_write(path, error.strerror) from error
+    if is_wrong:
+        raise cannot_write(path, os.strerror(errno.EISDIR if found == path else errno.ENOTDIR))
+    if not os.access(found, os.W_OK):
+        raise cannot_write(path, os.strerror(errno.EACCES))
+
+
+def open_output(path: str) -> IO[bytes]:
+    """Open a file to write. Raises UsageError for one that cannot be written, such as a FIFO that nobody reads."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        is_unread = error.errno == errno.ENXIO
+        raise cannot_write(path, "nothing reads this FIFO" if is_unread else error.strerror) from error
+    os.set_blocking(fd, True)
+    return open(fd, "wb")
 
 
 def cannot_write(path: str, why: str | None = None) -> UsageError:

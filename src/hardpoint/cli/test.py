@@ -24,7 +24,7 @@ from ..errors import one_line, printable
 from ..registry.manifest_contracts import prefer_bundled
 from .arguments import contracts_in
 from .contracts import named
-from .options import cannot_write, check_writable, count, seconds
+from .options import cannot_write, check_writable, count, open_output, seconds
 from .output import coloured, print_json, warn
 
 if TYPE_CHECKING:
@@ -103,7 +103,8 @@ def _write(path: str, reports: Sequence[Report]) -> None:
     from ..conformance import junit  # xml.etree takes 4 ms
 
     try:
-        junit.write(path, reports)
+        with open_output(path) as file:
+            junit.write(file, reports)
     except OSError as error:
         raise cannot_write(path, error.strerror) from error
 

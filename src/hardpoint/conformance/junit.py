@@ -8,6 +8,7 @@ from xml.etree.ElementTree import Element, ElementTree, SubElement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import IO
 
     from . import Outcome, Report
 
@@ -16,12 +17,12 @@ _NO_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _ELEMENTS = {"failed": "failure", "crashed": "error", "timed out": "error", "skipped": "skipped"}
 
 
-def write(path: str, reports: Sequence[Report]) -> None:
-    """Write a file with a test suite for each report. OSError if it cannot be written."""
+def write(file: IO[bytes], reports: Sequence[Report]) -> None:
+    """Write a test suite for each report. OSError if the file cannot be written."""
     root = Element("testsuites", name="hardpoint test")
     for report in reports:
         root.append(_suite(report))
-    ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
+    ElementTree(root).write(file, encoding="utf-8", xml_declaration=True)
 
 
 def _suite(report: Report) -> Element:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _RTLD_DI_LINKMAP = 2
 _SKIPPED = {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ENAMETOOLONG}
 """Errors of open(2) after which ld.so looks on (after ENAMETOOLONG it says that there is no such library)."""
+_ALWAYS_LOADED = {"libc.so.6", "libm.so.6", "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"}
 _SYSTEM = tuple(f"{folder}/" for folder in SYSTEM_FOLDERS)
 _DEFAULTS = (
     *SYSTEM_FOLDERS,
@@ -59,6 +60,20 @@ def find_hidden(name: str, loaded: str, elf: ElfFile, origin: str | None) -> str
     below = os.path.join(os.path.dirname(path or ""), "" if is_system(loaded) else "glibc-hwcaps/")
     same = path is None or loaded.startswith(below) or not os.path.exists(loaded)
     return None if same or (os.path.exists(path or "") and os.path.samefile(path or "", loaded)) else path
+
+
+def looked_at(elf: ElfFile, origin: str | None) -> Iterator[tuple[str, str]]:
+    """Yield each path where `elf`'s own search path has the dynamic linker look for a library, and the library's name.
+
+    Nothing need be there. Libraries that every process with hardpoint has loaded are not looked for.
+    """
+    runpath = elf.text(DT_RUNPATH)
+    listed = elf.text(DT_RPATH) if runpath is None else runpath
+    # An empty entry is the working directory.
+    folders = [each for folder in listed.split(":") for each in _expand(folder or ".", origin)] if listed else []
+    for name in {*elf.needed, *elf.filters, *elf.auxiliary} - _ALWAYS_LOADED:
+        paths = _expand(name, origin) if "/" in name else [path for each in folders for path in _variants(each, name)]
+        yield from ((path, name) for path in paths)
 
 
 def is_system(path: str) -> bool:
@@ -114,14 +129,17 @@ def _host_folders() -> Iterator[str]:
 
 def _in_folders(name: str, folders: Iterator[str] | tuple[str, ...], machine: int) -> str | None:
     for folder in folders:
-        special = os.path.join(folder, "glibc-hwcaps")
-        subfolders = [os.path.join(special, variant) for variant in variants()] if os.path.isdir(special) else []
-        subfolders += _older(folder)
-        for each in (*subfolders, folder):
-            candidate = os.path.join(each, name)
+        for candidate in _variants(folder, name):
             if _is_taken(candidate) and not _is_for_another(candidate, machine):
                 return candidate
     return None
+
+
+def _variants(folder: str, name: str) -> list[str]:
+    """Return where ld.so looks for a name in a folder: for this processor below it (glibc-hwcaps), then in itself."""
+    special = os.path.join(folder, "glibc-hwcaps")
+    below = [os.path.join(special, variant) for variant in variants()] if os.path.isdir(special) else []
+    return [os.path.join(each, name) for each in (*below, *_older(folder), folder)]
 
 
 def _older(folder: str) -> list[str]:

@@ -127,13 +127,24 @@ def _dlopen(file: LibraryFile, name: str) -> tuple[Any, list[str]]:
     handle = libc.dlopen(os.fsencode(name), os.RTLD_NOW | os.RTLD_LOCAL | os.RTLD_NODELETE)
     reason = libc.dlerror() if handle == ffi.NULL else ffi.NULL
     changed = process_state.restore(before)
+    file.kept = file.kept and handle != ffi.NULL and file.is_open()
     if handle != ffi.NULL:
+        if not file.is_open():
+            raise _closed(file)
         return handle, changed
-    file.kept = False
     words = one_line(os.fsdecode(ffi.string(reason)).replace(name, file.loader_path)) if reason else "it gave no reason"
     fix = next((fix for sign, fix in _FIXES.items() if sign in words), "")
     problem = Problem.of("loader-refused", f"in the dynamic linker's words: {words}", fix=fix)
     raise LoadError(f"{file.path} cannot be loaded: {problem}", path=file.path, problems=[problem]) from OSError(words)
+
+
+def _closed(file: LibraryFile) -> LoadError:
+    return LoadError(
+        f"{file.path} cannot be used: code that ran while it was loaded closed descriptors of this process, that of its "
+        "file among them, and others of the program may be gone too; restart the host, and report it to the author of "
+        "the plugin",
+        path=file.path,
+    )
 
 
 _FIXES = {
@@ -167,7 +178,14 @@ def _is_mapped(file: LibraryFile, address: int) -> bool:
     The device and inode of the mapping are compared. On overlayfs and btrfs they differ from those of fstat(2), so
     there the file is mapped once more, and the two mappings are compared.
     """
-    there, device = _mapped_file(address), file.identity.device
+    try:
+        there, device = _mapped_file(address), file.identity.device
+    except OSError as error:
+        raise LoadError(
+            f"{file.path} cannot be compared with what was loaded: code that ran while it was loaded took /proc away, or "
+            f"the right to read it ({error.strerror}); restart the host, and report it to the author of the plugin",
+            path=file.path,
+        ) from error
     if there == (os.major(device), os.minor(device), file.identity.inode):
         return True
     again = libc.mmap(ffi.NULL, _PAGE, _PROT_READ, _MAP_PRIVATE, file.fd, 0)
@@ -234,6 +252,11 @@ def live_slots(file: LibraryFile, library: Library, fit: Fit) -> Slots:
     for method in contract.methods:
         if not method.since and not methods[method.name]:
             raise broken(f"the method {method.name} is an empty slot")
+    live = ffi.unpack(ffi.cast("uintptr_t *", address + HEAD_SIZE - 24), len(vtable.slots))
+    for index, (word, target) in enumerate(zip(live, vtable.slots, strict=True)):
+        if target is not None and word != (target and target + library.base):
+            slots = ["create", "destroy", "query", *(method.name for method in contract.methods)]
+            raise broken(f"the slot of {slots[index] if index < len(slots) else f'method {index - 3}'} changed")
     return Slots(int(ffi.cast("uintptr_t", head.create)), int(ffi.cast("uintptr_t", head.destroy)), methods)
 
 

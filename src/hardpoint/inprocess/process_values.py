@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import one_line
 from ..ffi.libc import ffi, libc
+from ..fields import Fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -174,22 +175,71 @@ def restore_values(before: tuple[Any, ...], now: tuple[Any, ...]) -> list[str]:
 # -- the environment ---------------------------------------------------------------------------------------------------
 
 
-def read_environment() -> list[int]:
-    """The addresses of the texts in environ(7), of which os.environ has only what Python changed.
+def _block() -> tuple[int, int]:
+    """Address and size of the environment that the process was started with (proc(5), stat); 0 without /proc."""
+    try:
+        with open("/proc/self/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return 0, 0
+    start, end = int(fields[47]), int(fields[48])
+    return start, max(end - start, 0)
 
-    glibc never frees one, and setenv(3) makes a new one, so they tell of changes.
-    """
-    found, at = libc.environ, 0
+
+_start, _size = _block()
+_first = ffi.buffer(ffi.cast("char *", _start), _size) if _size else b""
+
+
+class Environment(Fields):
+    """environ(7), of which os.environ has only what Python changed."""
+
+    addresses: bytes
+    """Of the texts. glibc never frees one, and setenv(3) makes a new one."""
+    first: bytes
+    """The environment that the process was started with, as its memory is now."""
+    others: list[bytes]
+    """The texts that lie elsewhere."""
+
+    def variables(self) -> dict[bytes, bytes]:
+        """Return the values by their names."""
+        others = iter(self.others)
+        texts = [
+            self.first[address - _start : self.first.find(b"\0", address - _start)] if _is_first(address)
+            else next(others)
+            for address in memoryview(self.addresses).cast("Q")
+        ]  # fmt: skip
+        # Of two with one name, getenv(3) finds the first.
+        return {name: value for name, _, value in (text.partition(b"=") for text in reversed(texts))}
+
+
+def _is_first(address: int) -> bool:
+    return 0 <= address - _start < _size
+
+
+_last: tuple[Any, int, bytes, list[Any]] = (ffi.NULL, 0, b"", [])
+"""The array that environ was at the last look, its length, its addresses, and those of texts that lie elsewhere."""
+
+
+def read_environment() -> Environment:
+    """Read the environment."""
+    global _last  # noqa: PLW0603 - which saves the most of the time
+    found, (array, at, addresses, others) = libc.environ, _last
     if found == ffi.NULL:  # clearenv(3)
-        return []
-    while found[at]:
-        at += 1
-    return ffi.unpack(found, at)  # type: ignore[no-any-return]
+        return Environment(b"", _first[:], [])
+    if found != array or not at or not found[at - 1] or found[at]:
+        at = 0
+        while found[at]:
+            at += 1
+    if (now := ffi.buffer(found, 8 * at)[:]) != addresses:
+        addresses = now
+        others = [ffi.cast("char *", each) for each in memoryview(now).cast("Q") if not _is_first(each)]
+    _last = found, at, addresses, others
+    return Environment(addresses, _first[:], [*map(ffi.string, others)])
 
 
-def restore_environment(before: list[int], now: list[int]) -> list[str]:
+def restore_environment(before: Environment, now: Environment) -> list[str]:
     """Undo changes, except those of this program's own threads, which os.environ has as well."""
-    was, is_ = variables(before), variables(now)
+    was, is_ = before.variables(), now.variables()
     changed = [
         name
         for name in {**was, **is_}
@@ -201,9 +251,3 @@ def restore_environment(before: list[int], now: list[int]) -> list[str]:
         else:
             libc.unsetenv(name)
     return [f"the environment variable {one_line(os.fsdecode(name))}" for name in changed]
-
-
-def variables(addresses: list[int]) -> dict[bytes, bytes]:
-    """Return the values by their names."""
-    texts = (ffi.string(ffi.cast("char *", address)).partition(b"=") for address in reversed(addresses))
-    return {name: value for name, _, value in texts}  # of two with one name, getenv(3) finds the first

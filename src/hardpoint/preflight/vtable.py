@@ -36,6 +36,9 @@ class Vtable(Fields):
     size: int
     abi: tuple[int, int]
     flags: int
+    slots: tuple[int | None, ...]
+    """What its slots, from create on, point at: offsets from the base, 0 in an empty one, None if another library
+    decides."""
 
 
 def find_vtable(
@@ -52,7 +55,9 @@ def find_vtable(
         found = "memory that the file does not initialise (.bss)"
         return None, [Problem.of("vtable-empty", found, symbol=contract.symbol)]
     size, major, minor, flags = _HEAD.unpack_from(data)
-    vtable = Vtable(symbol.address, size, (major, minor), flags)
+    targets = (filled.get(symbol.address + offset, 0) for offset in range(_HEAD.size, symbol.size, 8))
+    slots = (*(None if target == NOWHERE else target for target in targets),)
+    vtable = Vtable(symbol.address, size, (major, minor), flags, slots)
     problems += _check_numbers(vtable, symbol, manifest)
     if elf.machine == host_machine():  # else its relocations were not read
         problems += _check_manifest_copy(elf, symbol, manifest, filled)

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 from ..errors import Problem
 from ..file import digest, path_of
 from .lockfile import read_lock
+from .needed_paths import needed_paths
 from .steps import steps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from ..file import LibraryFile
+    from .steps import Step
 
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _MAX_USER_ID = (1 << 32) - 2  # chown(2): (uid_t)-1 means "leave it"
@@ -30,7 +32,10 @@ class Allow:
     others can write to. The same holds for every step on the way from the root to the file: for each folder, also those
     that symbolic links lead through, and each link's owner. These are the rules of OpenSSH's StrictModes, with links,
     and with one exception: a folder in which neither the file nor a link to it stands may be writable by others if it
-    has the sticky bit, as /tmp has, since only its owner can replace what stands there.
+    has the sticky bit, as /tmp has, since only its owner can replace what stands there. All this holds as well
+    for every library that the file needs, directly or not, and for each folder of its search path (RUNPATH), where one
+    could be put. A lock alone does not cover the libraries that a plugin needs, so it refuses those that lie beside it
+    ($ORIGIN); of others, only `owners` says more.
 
     Raises HardpointError for a lock file that is missing or malformed, ValueError for an unknown user, and TypeError
     for something that is neither a user name nor an id.
@@ -77,8 +82,7 @@ class Allow:
         last = None
         try:
             for last in steps(file.absolute):
-                sticky = last.kind == "folder" and not last.is_last
-                problems += self._check_status(last.kind, last.path, last.status, sticky=sticky)
+                problems += self._check_step(last)
         except OSError as error:
             found = f"{file.path}, whose folders cannot be looked at: {error.strerror}"
             return [Problem.of("trust-owner", found, needs="a file with readable folders", fix="search again")]
@@ -86,19 +90,30 @@ class Allow:
         if last is None or (last.status.st_dev, last.status.st_ino) != (status.st_dev, status.st_ino):
             found = f"{file.path}, replaced after it was opened"
             return [Problem.of("trust-owner", found, needs="a file that stays at its path", fix="search again")]
-        return [*dict.fromkeys(reversed(problems))]
+        problems = [*dict.fromkeys(reversed(problems))]
+        return problems or [*dict.fromkeys(self._check_needed(file))]
 
-    def _check_status(self, what: str, path: str, status: os.stat_result, *, sticky: bool) -> list[Problem]:
+    def _check_needed(self, file: LibraryFile) -> Iterator[Problem]:
+        """Check every step to the libraries that the file needs, and to where others could put one."""
+        for path, name in needed_paths(file):
+            last, why = None, f", where {name}, which it needs, is looked for"
+            try:
+                for last in steps(path):
+                    yield from self._check_step(last, why)
+            except OSError:  # there is none, so nobody else may put one into the last folder that there is
+                if last is not None:
+                    yield from self._check_step(last._replace(is_last=True), why)
+
+    def _check_step(self, step: Step, why: str = "") -> Iterator[Problem]:
         assert self._owners is not None  # noqa: S101 - the caller checks it
-        problems: list[Problem] = []
-        if status.st_uid not in self._owners:
+        if step.status.st_uid not in self._owners:
             owners = " or ".join(map(_user_name, sorted(self._owners)))
-            found = f"{path}, which belongs to {_user_name(status.st_uid)}"
-            problems.append(Problem.of("trust-owner", found, kind=what, owners=owners))
-        mode = stat.S_IMODE(status.st_mode)
-        if what != "link" and mode & _WRITABLE_BY_OTHERS and not (sticky and mode & stat.S_ISVTX):
-            problems.append(Problem.of("trust-writable", f"{path} with mode {mode:04o}", kind=what, path=path))
-        return problems
+            found = f"{step.path}, which belongs to {_user_name(step.status.st_uid)}{why}"
+            yield Problem.of("trust-owner", found, kind=step.kind, owners=owners)
+        mode = stat.S_IMODE(step.status.st_mode)
+        sticky = step.kind == "folder" and not step.is_last and mode & stat.S_ISVTX
+        if step.kind != "link" and mode & _WRITABLE_BY_OTHERS and not sticky:
+            yield Problem.of("trust-writable", f"{step.path} with mode {mode:04o}{why}", kind=step.kind, path=step.path)
 
 
 def policy(allow: Allow | str | os.PathLike[str] | None) -> Allow | None:

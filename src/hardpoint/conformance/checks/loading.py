@@ -7,6 +7,7 @@ import os
 import sys
 import time
 import warnings
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from ...elf.integrity import examine
@@ -16,6 +17,7 @@ from ...file import open_library
 from ...inprocess.process_state import BY_GO
 from ...preflight.checks import require_fit
 from ..check import FailedError, SkippedError, WarnedError, check
+from ..process_details import details, left
 
 if TYPE_CHECKING:
     from ..subject import Subject
@@ -60,25 +62,23 @@ def vtable(subject: Subject) -> None:
 def state(subject: Subject) -> None:
     """Loading leaves the process as it was: signals, limits, timers, environment, streams, locale and more."""
     _check_fresh(subject)
-    timers = _timers()
+    details_before, left_before = details(), left()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", HardpointWarning)
         _ = subject.opened
+    details_now, left_now = details(), left()
     warning = next((each.message for each in caught if isinstance(each.message, HardpointWarning)), None)
-    if warning is not None:
-        by_go = all(each.startswith(BY_GO) for each in warning.changed)  # in every plugin; it was put back
-        raise (WarnedError if by_go else FailedError)(str(warning))
-    if _timers() != timers:
-        raise FailedError("it left a timer of timer_create(2), whose signal ends a process that does not expect it")
-
-
-def _timers() -> str:
-    """The timers of timer_create(2), by proc(5); a kernel need not tell them."""
-    try:
-        with open("/proc/self/timers", encoding="ascii") as timers:
-            return timers.read()
-    except OSError:
-        return ""
+    changed = [name for name, value in details_before.items() if details_now.get(name) != value]
+    faults = [str(warning)] if warning is not None else []
+    if changed:
+        faults.append(f"loading changed {', '.join(changed)} of the process; start-up code should leave it alone")
+    if faults:
+        by_go = not changed and warning is not None and all(each.startswith(BY_GO) for each in warning.changed)
+        raise (WarnedError if by_go else FailedError)("\n".join(faults))  # Go does that in each, and it was put back
+    for what, before in left_before.items():
+        more = Counter(left_now[what]) - Counter(before)
+        if more:
+            raise WarnedError(f"loading left {what}: {', '.join(more)}; do that in create, and undo it in destroy")
 
 
 @check("load.silent", needs=("load.opens",))

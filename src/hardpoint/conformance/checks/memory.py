@@ -82,8 +82,11 @@ def _watch(subject: Subject, work: Callable[[int], None], wanted: int, what: str
         grown, before = now - before, now
         if number >= _ROUNDS and grown < max(_LEAST_GROWTH, 4 * size):
             done, took = number * size, time.monotonic() - start
-            # A slow method has fewer calls: _MOST_ROUNDS of them are made in half of the time limit.
-            less = "" if done >= wanted else f" in {took:.1f} s; a longer --timeout allows more"
+            # A slow method has fewer calls, so that _MOST_ROUNDS rounds of them fit into half of the time limit.
+            less = (
+                f" in {took:.1f} s: up to {_MOST_ROUNDS * size:,} would fit into half of the --timeout, if memory grew"
+            )
+            less = "" if done >= wanted else less
             return f"{done:,} {what}{less}"
     done = _MOST_ROUNDS * size
     raise FailedError(

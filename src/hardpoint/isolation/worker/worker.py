@@ -80,7 +80,7 @@ def _rehearse() -> None:
         request = wire.LoadRequest(
             path, path, file.identity, None,
             Contract("rehearsal", 1, 0, (Method("method", (Parameter("parameter", find_kind("str")),), find_kind("str")),)),
-            Manifest((1, 0), "rehearsal", (1, 0), "", "", (), b""), Vtable(0, 0, (1, 0), 0), None, {}, None,
+            Manifest((1, 0), "rehearsal", (1, 0), "", "", (), b""), Vtable(0, 0, (1, 0), 0, ()), None, {}, None,
         )  # fmt: skip
     file, fit = _check(-1, wire.unpack_load(wire.pack_load(request)))
     with file:
