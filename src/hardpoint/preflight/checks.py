@@ -250,11 +250,31 @@ def _missing(contract: Contract, method: Method, manifest: Manifest) -> Problem:
     problem: Problem = Problem.of("method-missing", found, method=method.text)
     if method.since or method.function is None or contract.source.startswith("hardpoint.contracts"):
         return problem
+    advice = _mark(contract, manifest)
+    return problem._replace(fix=f"{problem.fix}; or, if the contract got it after the plugin was built, {advice}")
+
+
+def _mark(contract: Contract, manifest: Manifest) -> str:
+    """The advice for a method that came after the plugin was built."""
     version = f"{contract.major}.{max(contract.minor, manifest.version[1] + 1)}"
     grown = "" if version == contract.version else ", and make that its version"
-    return problem._replace(
-        fix=f"{problem.fix}; or, if the contract got it after the plugin was built, mark it with @since({version!r}){grown}"
-    )
+    return f"mark it with @since({version!r}){grown}"
+
+
+def _inserted(contract: Contract, manifest: Manifest) -> list[Problem]:
+    """One problem for methods in the middle of one list that the other lacks, in place of one for each slot behind."""
+    wanted, found = [method.text for method in contract.methods], [*manifest.methods]
+    few, many = sorted((wanted, found), key=len)
+    rest = iter(many)
+    if len(few) == len(many) or few == many[: len(few)] or not all(text in rest for text in few):
+        return []
+    more = [text for text in many[: len(many) - len([*rest])] if text not in few]
+    where, advice = "the plugin's contract", "mark it with @since"
+    if many is wanted:
+        where, advice = "the contract", _mark(contract, manifest)
+    fix = f"a contract grows by appending: move {', '.join(more)} to the end of {where}, and {advice}"
+    problem: Problem = Problem.of("method-order", ", ".join(found), methods=", ".join(wanted))
+    return [problem._replace(fix=f"{fix}; or {problem.fix}")]
 
 
 def _check_methods(manifest: Manifest, contract: Contract) -> list[Problem]:
@@ -262,6 +282,8 @@ def _check_methods(manifest: Manifest, contract: Contract) -> list[Problem]:
     wanted, found = [method.text for method in contract.methods], list(manifest.methods)
     if wanted != found and sorted(wanted) == sorted(found):
         return [Problem.of("method-order", ", ".join(found), methods=", ".join(wanted))]
+    if problems := _inserted(contract, manifest):
+        return problems
     problems = [
         Problem.of("method-differs", has, index=index, method=want)
         for index, (want, has) in enumerate(zip(wanted, found, strict=False), start=1)
