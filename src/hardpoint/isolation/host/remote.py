@@ -9,6 +9,8 @@ from ...binding.guard import guarded
 from ...binding.result import broken
 from .. import wire
 
+__tracebackhide__ = True  # pytest shows the call in the test, not these frames
+
 if TYPE_CHECKING:
     from ...backend import Plugin
     from ...binding.guard import Arguments
