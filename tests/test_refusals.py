@@ -484,6 +484,10 @@ INCOMPATIBLE = {
         ['-DHP_NEEDS_ABI="2.0"', "-DMAJOR=2"],
         "abi-major", "a plugin for ABI 1", "ABI 2.0", "use a newer hardpoint, or an older plugin",
     ),
+    "ABI major 2 in the manifest alone": Case(
+        ['-DHP_NEEDS_ABI="2.0"'],
+        "abi-major", "a plugin for ABI 1", "ABI 2.0", "use a newer hardpoint, or an older plugin",
+    ),
     "ABI minor 9": Case(
         ['-DHP_NEEDS_ABI="1.9"', "-DMINOR=9"],
         "abi-minor", "a plugin for ABI 1.0 or older", "ABI 1.9",
@@ -526,7 +530,7 @@ INCOMPATIBLE = {
     ),
     "vtable too small": Case(
         SMALL,
-        "symbol-size", "hardpoint_greeter_v1 to have 64 bytes, for 2 methods", "56",
+        "symbol-size", "hardpoint_greeter_v1 to have 64 bytes, for 2 methods", "56 bytes",
     ),
     "vtable that is not aligned": Case(
         ["-DSYMBOL_IS_ODD"],
@@ -534,7 +538,7 @@ INCOMPATIBLE = {
         "align it to 8 bytes, as compilers do by default",
     ),
     "vtable with another size in it": Case(
-        ["-DSIZE=56"], "vtable-size", "a vtable whose size field is 64", "56",
+        ["-DSIZE=56"], "vtable-size", "a vtable whose size field says 64 bytes", "56 bytes",
     ),
     "vtable of another ABI": Case(
         ["-DMAJOR=3"], "vtable-abi", "a vtable of the manifest's ABI", "3.0, while its manifest says 1.0",

@@ -146,7 +146,7 @@ def test_a_closed_pipe_is_no_problem_found(words: str) -> None:
 )
 def test_a_full_disk_is_said(words: str) -> None:
     status, _, complaints = shell(f"hardpoint {words} > /dev/full")
-    assert (status, complaints) == (1, "hardpoint: [Errno 28] No space left on device\n")
+    assert (status, complaints) == (1, "hardpoint: stdout cannot be written: No space left on device\n")
 
 
 def test_without_any_descriptor_a_command_still_works(english: Path) -> None:
