@@ -177,7 +177,13 @@ def test_numpys_bools_are_bools(probe: Probe) -> None:
 
 def test_numbers_of_numpy_that_are_not_real(probe: Probe) -> None:
     numpy: Any = pytest.importorskip("numpy")
-    for value in (numpy.complex64(1), numpy.complex128(1), numpy.array(1j), numpy.timedelta64(1, "s"), numpy.array([1.5])):
+    for value in (
+        numpy.complex64(1),
+        numpy.complex128(1),
+        numpy.array(1j),
+        numpy.timedelta64(1, "s"),
+        numpy.array([1.5]),
+    ):
         with pytest.raises(TypeError, match=r"^half\(\) argument 'value' must be float, not "):
             probe.half(value)
 
@@ -198,7 +204,7 @@ def test_an_empty_array_is_contiguous(probe: Probe) -> None:
         assert probe.raw(empty) == b""
         probe.flip(empty)
     with pytest.raises(TypeError, match="read-only"):
-        probe.flip(memoryview(b"")[::2])
+        probe.flip(memoryview(b"")[::2])  # type: ignore[arg-type]
 
 
 def test_arrays_that_do_not_fit_get_the_fix(probe: Probe) -> None:

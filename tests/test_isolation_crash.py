@@ -74,7 +74,9 @@ def test_a_stack_has_the_plugins_frames_alone(load_hostile: LoadHostile, hostile
     assert signal_line.startswith("  | SIGSEGV")
     if crash.KNOWS_PLUGINS:
         assert frames[-1].startswith(f"  | (addr2line -Cfie {hostile_library} 0x")
-        assert all(re.fullmatch(rf"  \| {re.escape(str(hostile_library))}\(\+0x[0-9a-f]+\)", each) for each in frames[:-1])
+        assert all(
+            re.fullmatch(rf"  \| {re.escape(str(hostile_library))}\(\+0x[0-9a-f]+\)", each) for each in frames[:-1]
+        )
         assert len(frames) > 1
 
 

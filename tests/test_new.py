@@ -366,7 +366,9 @@ def test_make_says_what_to_install(run: Run, new: New, tmp_path: Path, lang: str
 def test_a_folder_that_cannot_be_made(new: New, tmp_path: Path) -> None:
     done = new("own", "--contract", "greeter", "--folder", "/proc/nope", check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "hardpoint: /proc/nope cannot be made: No such file or directory; name another with --folder\n"
+    assert (
+        done.stderr == "hardpoint: /proc/nope cannot be made: No such file or directory; name another with --folder\n"
+    )
 
 
 def test_a_contract_that_cannot_be_copied_leaves_nothing(new: New, tmp_path: Path) -> None:

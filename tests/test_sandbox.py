@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import decimal
 import errno
 import fractions
@@ -790,9 +790,11 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         "Isolation(timeout=...) is seconds above 0, such as 2 or 0.5, or None for no limit, not 2j",
     ),
     (
-        {"timeout": datetime.timedelta(seconds=2)},
-        "Isolation(timeout=...) is seconds above 0, such as 2 or 0.5, or None for no limit, not "
-        "datetime.timedelta(seconds=2) (datetime.timedelta)",
+        {"timeout": dt.timedelta(seconds=2)},
+        (
+            "Isolation(timeout=...) is seconds above 0, such as 2 or 0.5, or None for no limit, not "
+            "datetime.timedelta(seconds=2) (datetime.timedelta)"
+        ),
     ),
     (
         {"timeout": 10**400},
@@ -803,8 +805,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         "Isolation(cpu=...) is a whole number from 1 to 2147483647, or None for no limit, not a value of the type int",
     ),
     ({"memory": 10**5000}, "Isolation(memory=...) is less than 8 EiB, or None for no limit, not a value of the type int"),
-    ({"memory": 2.5e9}, "Isolation(memory=...) is a number of bytes, a size such as '256MiB', or None for no limit, not "
-     "2500000000.0"),
+    ({"memory": 2.5e9}, "Isolation(memory=...) is a number of bytes, a size such as '256MiB', or None for no limit, not 2500000000.0"),
     ({"network": 1}, "Isolation(network=...) is True or False, not 1"),
     ({"read": ""}, "Isolation(read=...) is a path, or a list or tuple of paths, not ''"),
 ]  # fmt: skip
@@ -820,9 +821,10 @@ def test_invalid_options_are_refused_where_they_are_written(options: dict[str, A
 
 
 def test_numbers_of_other_types_become_pythons_own() -> None:
-    options = Isolation(timeout=fractions.Fraction(5, 2), memory=1 << 30)
-    assert repr(options).startswith("Isolation(timeout=2.5, restart=")
-    assert Isolation(timeout=decimal.Decimal("0.5")).timeout == 0.5
+    fraction: Any = fractions.Fraction(5, 2)
+    assert repr(Isolation(timeout=fraction)).startswith("Isolation(timeout=2.5, restart=")
+    half: Any = decimal.Decimal("0.5")
+    assert Isolation(timeout=half).timeout == 0.5
     numpy: Any = pytest.importorskip("numpy")
     options = Isolation(
         timeout=numpy.float32(0.5), workers=numpy.array(2), memory=numpy.int64(1 << 30), cpu=numpy.uint8(9),

@@ -155,7 +155,10 @@ def _missing_headers(source: str, flags: list[str]) -> str:
     except OSError:
         return ""
     given = zip(flags, [*flags[1:], ""], strict=True)
-    folders = [os.path.dirname(source), *(after if flag == "-I" else flag[2:] for flag, after in given if flag[:2] == "-I")]
+    folders = [
+        os.path.dirname(source),
+        *(after if flag == "-I" else flag[2:] for flag, after in given if flag[:2] == "-I"),
+    ]
     missing = [name for name in names if not any(os.path.exists(os.path.join(folder, name)) for folder in folders)]
     if not missing:
         return ""
@@ -167,4 +170,6 @@ def _run(command: list[str], what: str, advice: str = "", *, verbose: bool) -> N
         sys.stderr.write(f"{shlex.join(command)}\n")
     status = subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode
     if status:
-        raise HardpointError(f"{what}: {command[0]} failed with status {status}; its messages are above{advice}", path=what)
+        raise HardpointError(
+            f"{what}: {command[0]} failed with status {status}; its messages are above{advice}", path=what
+        )

@@ -78,7 +78,11 @@ def convert(path: str, method: Method, words: list[str]) -> list[Any]:
         raise UsageError(f"{path}: {method.text} takes {wanted}, and {given}", path=path)
     values: list[Any] = []
     for index, (word, parameter) in enumerate(zip(words, method.parameters, strict=True)):
-        if parameter.kind.python is str and not _is_text(word) and _is_text(os.fsencode(word).decode(errors="surrogateescape")):
+        if (
+            parameter.kind.python is str
+            and not _is_text(word)
+            and _is_text(os.fsencode(word).decode(errors="surrogateescape"))
+        ):
             raise UsageError(
                 f"{path}: {method.where(index)} cannot be read in this locale, whose encoding is "
                 f"{sys.getfilesystemencoding()}; set LC_ALL=C.UTF-8, or PYTHONUTF8=1",

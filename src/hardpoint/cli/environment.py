@@ -109,7 +109,11 @@ def _libc() -> dict[str, str]:
 def _compiler() -> dict[str, str] | None:
     """The compiler that `build.sh` would use: $CC, or the first of the usual ones; None if there is none."""
     named = _named_compiler()
-    words = [] if isinstance(named, str) else named or next(([name] for name in ("cc", "gcc", "clang") if shutil.which(name)), [])
+    words = (
+        []
+        if isinstance(named, str)
+        else named or next(([name] for name in ("cc", "gcc", "clang") if shutil.which(name)), [])
+    )
     path = shutil.which(words[0]) if words else None
     if path is None:
         return None

@@ -215,11 +215,13 @@ def find_kind(text: str) -> Kind:
 
 
 def is_numpy_bool(value: Any) -> bool:
-    """True for NumPy's bool, alone or in an array without dimensions. It is no subclass of bool and has no __index__."""
+    """True for NumPy's bool, which is no subclass of bool and has no __index__; also in an array without dimensions."""
     made = type(value)
     if made.__module__ != "numpy":  # it need not be installed
         return False
-    return made.__name__ in {"bool", "bool_"} or (made.__name__ == "ndarray" and _dtype(value) == "b" and not value.ndim)
+    return made.__name__ in {"bool", "bool_"} or (
+        made.__name__ == "ndarray" and _dtype(value) == "b" and not value.ndim
+    )
 
 
 def is_real(value: Any) -> bool:

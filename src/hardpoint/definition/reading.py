@@ -112,7 +112,9 @@ def _check_order(where: str, methods: tuple[Method, ...], version: tuple[int, in
         if newest is None or method.since >= newest.since:
             newest = method
             continue
-        mark = "" if method.since else f"mark {method.name} with @since('{version[0]}.{version[1]}') if it is newer, or "
+        mark = (
+            "" if method.since else f"mark {method.name} with @since('{version[0]}.{version[1]}') if it is newer, or "
+        )
         why = (
             f"{where}.{method.name} cannot stand behind {newest.name}, which came in {version[0]}.{newest.since}: "
             f"a contract grows by appending, so {mark}move {newest.name} to the end"

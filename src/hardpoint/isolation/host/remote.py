@@ -59,10 +59,15 @@ def _view(value: Any, kind: Kind, where: str) -> Any:
         return value
     try:
         view = memoryview(value)
-        if (view.nbytes and not view.c_contiguous) or (kind.writable and view.readonly):
-            raise BufferError("not contiguous, or read-only")
+        if kind.writable and view.readonly:
+            raise BufferError("read-only")
+        contiguous = view.c_contiguous
+        if contiguous and view.format == "B" and view.ndim == 1:
+            return view
         if not view.nbytes:  # whatever its strides
             return memoryview(bytearray())
-        return view if view.format == "B" and view.ndim == 1 else view.cast("B")
+        if not contiguous:
+            raise BufferError("not contiguous")
+        return view.cast("B")
     except (TypeError, ValueError, BufferError) as error:
         raise wrong_type(where, kind, value) from error
