@@ -22,7 +22,8 @@ _UNITS = {"": 1, "b": 1, "k": 1 << 10, "kib": 1 << 10, "m": 1 << 20, "mib": 1 <<
 class Isolation(Fields):
     """The options of an isolated plugin: limits and permissions of its workers, and what follows when one dies.
 
-    Raises ValueError for an option that cannot be; the message names it, what it takes, and what was given.
+    Numbers of other types are taken if they have `__index__`, or `__float__` for `timeout`, such as NumPy's. Raises
+    ValueError for an option that cannot be; the message names it, what it takes, and what was given.
     """
 
     timeout: float | None = None
@@ -46,7 +47,8 @@ class Isolation(Fields):
     processes: bool = False
     """True: it may start programs. They have its limits and sandbox, but may outlive it and the host."""
     read: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = ()
-    """Files and folders that it may read, besides its library and what every library needs."""
+    """Files and folders that it may read, besides its library and what every library needs. They have to exist when the
+    plugin is loaded."""
     write: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = ()
     """Files and folders that it may read, write, make and remove. It can't change modes, owners and times, nor call
     truncate(2); ftruncate(2) is allowed."""
