@@ -161,16 +161,10 @@ def _check_slots(
         elif not is_function(elf, target):
             found = "a pointer into the middle of a function"
         if found.startswith(_EMPTY):
-            problems += [_empty_slot(found, name, offset, contract)] if offset in required else []
+            if offset in required:
+                from .growth import empty_slot  # for the error alone
+
+                problems.append(empty_slot(found, name, offset, contract))
         elif found:
             problems.append(Problem.of("slot-not-code", found, method=name))
     return problems
-
-
-def _empty_slot(found: str, text: str, offset: int, contract: Contract) -> Problem:
-    """The problem of a method that the plugin leaves out. Perhaps it came later, and `@since` was forgotten."""
-    problem: Problem = Problem.of("slot-empty", found, method=text)
-    if offset == HEAD_SIZE or not contract.minor or contract.methods[(offset - HEAD_SIZE) // 8].function is None:
-        return problem
-    advice = f"or, if the contract got it in {contract.version}, mark it with @since({contract.version!r})"
-    return problem._replace(fix=f"{problem.fix}; {advice}")
