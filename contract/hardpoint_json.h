@@ -19,7 +19,8 @@
  *
  * C11 and C++17, with nothing to link with. It allocates nothing, does not recurse, and does not depend on the locale.
  * Limits: 64 levels of objects and lists, 127 characters of a float. A read takes time in proportion to the text.
- * Of two members of the same name, the last counts, as in Python.
+ * Of two members of the same name, the last counts, as in Python. A host passes a config in valid UTF-8, and strings are
+ * taken byte by byte: text from elsewhere needs a check of its own.
  *
  * Owner: the text and `out` stay the caller's. Lifetime: the text and the first hp_json outlive all that were read from
  * it. Thread: one at a time. */
@@ -535,6 +536,10 @@ static inline void hp_json_key(hp_json *member, char *buffer, size_t size) {
 /* Fails if an object has a member that is not in `keys`, which are separated by blanks: a name that was mistyped.
  * Result: none. */
 static inline void hp_json_only(hp_json *json, const char *keys) {
+    if (hp_json_root_(json)->status == HP_OK && json->at != NULL && *json->at != '{' && *json->at != 'n') {
+        hp_json_fail_(json, json->at, NULL, "not an object");
+        return;
+    }
     for (hp_json member = hp_json_first(json); member.at != NULL; member = hp_json_next(&member)) {
         bool known = false;
         for (const char *name = keys + strspn(keys, " "); !known && *name != '\0'; name += strspn(name, " ")) {

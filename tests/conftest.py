@@ -27,6 +27,7 @@ from hardpoint.definition.decorators import contract_of
 pytest.register_assert_rewrite("alike", "languages")
 
 os.environ.pop("COLUMNS", None)  # pytest-xdist sets it, and tables would follow it
+os.unsetenv("COLUMNS")  # as readline does behind os.environ's back, for child processes
 
 # A shell's `&` may ignore SIGINT, and processes that a test interrupts would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -175,6 +175,38 @@ def test_numpys_bools_are_bools(probe: Probe) -> None:
         probe.negate(numpy.int64(1))
 
 
+def test_numbers_of_numpy_that_are_not_real(probe: Probe) -> None:
+    numpy: Any = pytest.importorskip("numpy")
+    for value in (
+        numpy.complex64(1),
+        numpy.complex128(1),
+        numpy.array(1j),
+        numpy.timedelta64(1, "s"),
+        numpy.array([1.5]),
+    ):
+        with pytest.raises(TypeError, match=r"^half\(\) argument 'value' must be float, not "):
+            probe.half(value)
+
+
+def test_arrays_without_dimensions_are_numbers(probe: Probe) -> None:
+    numpy: Any = pytest.importorskip("numpy")
+    assert probe.half(numpy.array(3.0)) == 1.5
+    assert probe.add(numpy.array(1), numpy.array(True)) == 2
+    assert probe.negate(numpy.array(True)) is False
+    for value in (numpy.array([True]), numpy.array(1)):
+        with pytest.raises(TypeError, match=r"must be bool, not ndarray$"):
+            probe.negate(value)
+
+
+def test_an_empty_array_is_contiguous(probe: Probe) -> None:
+    numpy: Any = pytest.importorskip("numpy")
+    for empty in (numpy.zeros(0)[::2], numpy.zeros((0, 4))[:, ::2], numpy.zeros((3, 0), order="F")):
+        assert probe.raw(empty) == b""
+        probe.flip(empty)
+    with pytest.raises(TypeError, match="read-only"):
+        probe.flip(memoryview(b"")[::2])  # type: ignore[arg-type]
+
+
 def test_arrays_that_do_not_fit_get_the_fix(probe: Probe) -> None:
     numpy: Any = pytest.importorskip("numpy")
     grid = numpy.zeros((3, 4), dtype="f4", order="F")

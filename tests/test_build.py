@@ -211,6 +211,15 @@ def test_an_undefined_symbol_fails_at_once(build: Build, tmp_path: Path) -> None
     assert done.stderr.endswith("hardpoint: english.so: cc failed with status 1; its messages are above\n")
 
 
+def test_a_header_that_is_missing_can_be_generated(build: Build, tmp_path: Path) -> None:
+    (tmp_path / "mine.h").touch()
+    (tmp_path / "english.c").write_text('#include "mine.h"\n#include "hardpoint.h"\n#include "filter.h"\n')
+    assert build("english.c").stderr.endswith(
+        "hardpoint: english.c: cc failed with status 1; its messages are above; the header of a contract is written by "
+        "`hardpoint header MODULE:CLASS >filter.h`\n"
+    )
+
+
 def floats_of_a_host(library: Path) -> str:
     """Compute half of the smallest normal double in a process that has opened the library."""
     code = f"import ctypes; ctypes.CDLL({str(library)!r}); print(2.2250738585072014e-308 / 2)"

@@ -143,6 +143,15 @@ def test_call_with_an_argument_that_is_not_text(probe: Path) -> None:
     assert b"surrogates not allowed in text() argument 'value'" in done.stderr
 
 
+def test_call_in_a_locale_without_the_arguments_characters(probe: Path) -> None:
+    words = [sys.executable, "-m", "hardpoint", "call", str(probe), "text", "café"]
+    ascii_alone = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run([os.fsencode(word) for word in words], capture_output=True, check=False, env=ascii_alone)
+    why = "cannot be read in this locale, whose encoding is ascii; set LC_ALL=C.UTF-8, or PYTHONUTF8=1"
+    assert done.stderr.decode() == f"hardpoint: {probe}: text() argument 'value' {why}\n"
+    assert done.returncode == 2
+
+
 def test_call_without_a_method(run: Run, english: Path) -> None:
     done = run("call", english)
     assert done.returncode == 2
@@ -413,6 +422,11 @@ def test_header_and_include(run: Run) -> None:
 
 NO_MODULE = "in this folder or installed; add its folder to PYTHONPATH"
 WRONG_CONTRACTS = {
+    "../b/filters:Filter": "../b/filters:Filter names a file: MODULE:CLASS is a module, not a path; write filters:Filter, and "
+    "cd to ../b or set PYTHONPATH=../b",
+    "/srv/b/filters.py:Filter": "/srv/b/filters.py:Filter names a file: MODULE:CLASS is a module, not a path; write "
+    "filters:Filter, and cd to /srv/b or set PYTHONPATH=/srv/b",
+    "filters.py:Filter": "filters.py:Filter names a file: MODULE:CLASS is a module, not a path; write filters:Filter",
     "Greeter": "a contract is named MODULE:CLASS, such as hardpoint.contracts:Greeter, not 'Greeter'",
     "no.such:Thing": f"no.such:Thing cannot be imported: no module named no {NO_MODULE}",
     "json.such:Thing": f"json.such:Thing cannot be imported: no module named json.such {NO_MODULE}",

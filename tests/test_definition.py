@@ -280,8 +280,8 @@ def test_a_signature_that_c_does_not_have_is_refused(case: str) -> None:
 
 
 ORDER = (
-    "Greeter.older cannot stand behind newer, which came later: a contract grows by appending, so move the newer method to "
-    "the end"
+    "Greeter.older cannot stand behind newer, which came in 1.1: a contract grows by appending, so mark older with "
+    "@since('1.1') if it is newer, or move newer to the end"
 )
 
 
@@ -434,10 +434,33 @@ def test_since_without_a_version_is_refused() -> None:
 @pytest.mark.parametrize("decorator", ["", "@since('1.1')"])
 def test_an_older_method_after_a_newer_one_is_refused(decorator: str) -> None:
     body = f"@since('1.2')\ndef lang(self) -> str: ...\n{decorator}\n{GREET}"
+    mark = "" if decorator else "mark greet with @since('1.2') if it is newer, or "
     assert refusal(body, version="1.2") == (
-        "Greeter.greet cannot stand behind lang, which came later: a contract grows by appending, so move the newer "
-        "method to the end"
+        f"Greeter.greet cannot stand behind lang, which came in 1.2: a contract grows by appending, so {mark}move lang "
+        "to the end"
     )
+
+
+def test_each_method_whose_since_was_forgotten_is_named() -> None:
+    body = """
+        def greet(self, name: str) -> str: ...
+        @since("1.1")
+        def nothing(self) -> str: ...
+        def more(self) -> str: ...
+        def most(self) -> str: ...
+    """
+    assert refusal(body, version="1.2").split("\n  - ")[1:] == [
+        f"Greeter.{name} cannot stand behind nothing, which came in 1.1: a contract grows by appending, so mark {name} "
+        "with @since('1.2') if it is newer, or move nothing to the end"
+        for name in ("more", "most")
+    ]
+
+
+def test_a_malformed_since_is_said_beside_a_malformed_version() -> None:
+    assert refusal(f"@since('x')\n{GREET}", version="y").split("\n  - ")[1:] == [
+        "Greeter cannot be a contract: a version is MAJOR.MINOR with a major from 1 on, such as '1.0', not 'y'",
+        _malformed("x"),
+    ]
 
 
 # -- what is a contract ----------------------------------------------------------------------------------------------

@@ -127,9 +127,21 @@ def test_the_compiler_that_is_named(doctor: Any, monkeypatch: pytest.MonkeyPatch
     assert as_json(doctor)[1]["host"]["compiler"]["version"].startswith("unknown version: [Errno 8]")
 
 
-@pytest.mark.parametrize("named", ["no-such-cc", "no-such-cc 'with an open quote"])
-def test_a_named_compiler_that_is_missing(doctor: Any, monkeypatch: pytest.MonkeyPatch, named: str) -> None:
-    monkeypatch.setenv("CC", named)
+def test_a_named_compiler_whose_quotes_are_unbalanced(doctor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", '"gcc')
+    status, printed = doctor()
+    assert status == 0
+    assert "  compiler  none\n" in printed
+    assert (
+        "  warning compiler-missing\n"
+        "    needs  a $CC that can be split into words\n"
+        '    found  no closing quotation in "gcc\n'
+        "    do     correct its quotes\n"
+    ) in printed
+
+
+def test_a_named_compiler_that_is_missing(doctor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "no-such-cc")
     status, printed = doctor()
     assert status == 0
     assert "  compiler  none\n" in printed

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
 import hardpoint
+from hardpoint import Isolation
 from hardpoint.fields import Fields
+from hardpoint.file import Identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -141,3 +144,10 @@ def test_loading_and_calling_does_not_call_compile(run_python: RunPython, englis
         f"print(hardpoint.load({str(english)!r}, c.Greeter).lang())"
     )
     assert run_python(code).stdout == "English\n"
+
+
+def test_the_signature_has_the_fields_and_their_defaults() -> None:
+    signature = inspect.signature(Isolation)
+    assert [*signature.parameters] == [*Isolation._fields]
+    assert str(signature).startswith("(timeout=None, restart='on-call', workers=1, memory='1GiB', ")
+    assert str(inspect.signature(Identity)) == "(device, inode, size, modified)"

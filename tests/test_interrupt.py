@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Compiler
+    from conftest import Compiler, RunPython
 
 HANGS = """
 #include "greeter.h"
@@ -125,3 +125,20 @@ def test_a_process_that_was_started_with_sigint_ignored_goes_on(compiler: Compil
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(1.0)
         process.terminate()
+
+
+def test_ctrl_c_while_the_command_is_imported(run_python: RunPython) -> None:
+    code = """
+import sys
+import hardpoint_command
+
+class Interrupted:
+    def find_spec(self, name, *_):
+        if name == "hardpoint.cli.parser":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupted())
+sys.exit(hardpoint_command.main())
+"""
+    done = run_python(code, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shlex
 import shutil
 import signal
+import subprocess
+import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,10 +20,9 @@ from processes import eventually, runs, workers
 
 import hardpoint
 from hardpoint import CrashedError, Isolation, TimedOutError
+from hardpoint.isolation.worker import crash
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from conftest import Compiler, LoadHostile
 
 
@@ -62,6 +65,37 @@ def test_the_last_words_are_in_the_error(load_hostile: LoadHostile) -> None:
         load_hostile().harm("last words")
     assert caught.value.stderr.startswith("these are my last words")
     assert "in harm\n  | these are my last words" in str(caught.value)
+
+
+def test_a_stack_has_the_plugins_frames_alone(load_hostile: LoadHostile, hostile_library: Path) -> None:
+    with pytest.raises(CrashedError) as caught:
+        load_hostile().harm("segv")
+    _, signal_line, *frames = str(caught.value).splitlines()
+    assert signal_line.startswith("  | SIGSEGV")
+    if crash.KNOWS_PLUGINS:
+        assert frames[-1].startswith(f"  | (addr2line -Cfie {hostile_library} 0x")
+        assert all(
+            re.fullmatch(rf"  \| {re.escape(str(hostile_library))}\(\+0x[0-9a-f]+\)", each) for each in frames[:-1]
+        )
+        assert len(frames) > 1
+
+
+def test_pytest_shows_no_frames_of_the_host(hostile_library: Path, tmp_path: Path) -> None:
+    test = tmp_path / "test_it.py"
+    test.write_text(f"""
+import sys
+sys.path.append({str(Path(__file__).parent / "support")!r})
+import hardpoint
+from hostile import Hostile
+
+def test_it():
+    hardpoint.load({str(hostile_library)!r}, Hostile, isolated=True).harm("segv")
+""")
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(test)]
+    shown = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path).stdout
+    assert "CrashedError: " in shown
+    assert "isolation/host" not in shown
+    assert "guard.py" not in shown
 
 
 def test_of_many_words_the_last_lines_are_in_the_error(load_hostile: LoadHostile) -> None:

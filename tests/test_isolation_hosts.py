@@ -207,3 +207,42 @@ def test_a_python_without_close_range(english: Path, run_python: RunPython) -> N
     greeting, descriptors = run_python(WITHOUT_CLOSE_RANGE.format(english=str(english))).stdout.splitlines()
     assert greeting == "Hello, World! Nice to meet you."
     assert max(int(each) for each in eval(descriptors)) < 20
+
+
+def test_a_host_without_descriptors_says_so(english: Path, run_python: RunPython) -> None:
+    """At a load, and at the restart after a crash; neither says that the plugin crashed."""
+    code = f"""
+import os, resource, select, signal
+import hardpoint
+from hardpoint.contracts import Greeter
+
+def attempt(call):
+    try:
+        print(call())
+    except hardpoint.HardpointError as error:
+        print(type(error).__name__, error.plugin, error.method, error, sep="|")
+
+plugin = hardpoint.load({str(english)!r}, Greeter, isolated=True)
+[worker] = hardpoint.info(plugin).isolation.workers
+process = os.pidfd_open(worker)
+least = os.dup(0)
+os.close(least)
+limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (least, limit[1]))
+os.kill(worker, signal.SIGKILL)
+select.select([process], [], [])
+attempt(plugin.lang)
+attempt(plugin.lang)
+attempt(lambda: hardpoint.load({str(english)!r}, Greeter, isolated=True))
+resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+attempt(plugin.lang)
+"""
+    crashed, restart, loading, after = run_python(code).stdout.splitlines()
+    why = (
+        f"{english}: loading is not possible now: Too many open files; end some processes, close some files or free some "
+        "memory"
+    )
+    assert crashed.startswith("CrashedError|english|lang|")
+    assert restart == f"LoadError|english|lang|{why}"
+    assert loading == f"LoadError|english|None|{why}"
+    assert after == "English"

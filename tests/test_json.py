@@ -256,8 +256,9 @@ REFUSED = {
     '{"ports": [1, "2"]}': "line 1, column 15: not an integer",
     '{"wantd": 5}': 'line 1, column 2: "wantd" is not a known setting',
     f'{{"{"é" * 99}": 5}}': f'line 1, column 2: "{"é" * 32}" is not a known setting',
-    "[5]": "line 1, column 2: not a known setting",
-    "5": "line 1, column 1: neither an object nor a list",
+    "[5]": "line 1, column 1: not an object",
+    "[]": "line 1, column 1: not an object",
+    "5": "line 1, column 1: not an object",
     '{"wanted": "a", "strict": "b"}': 'line 1, column 12: "wanted" is not an integer',  # the first failure
 }
 

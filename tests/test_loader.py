@@ -418,6 +418,18 @@ def test_the_oldest_glibc_keeps_its_third_number(
     assert "glibc 2.2.5 or newer\n" in capsys.readouterr().out
 
 
+def test_without_proc_the_dynamic_linker_is_not_asked(english: Path) -> None:
+    script = f"mount -t tmpfs none /proc && exec {sys.executable} -m hardpoint check {english}"
+    done = subprocess.run(["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True, check=False)
+    if "unshare" in done.stderr or "mount:" in done.stderr:
+        pytest.skip("no mount namespaces here")
+    why = "    found  none: there is no /proc here, which tells the program (mount -t proc proc /proc)\n"
+    assert (
+        done.stderr,
+        f"  warning loader-unasked\n    needs  the dynamic linker's own verdict\n{why}" in done.stdout,
+    ) == ("", True)
+
+
 def test_a_file_system_that_is_mounted_noexec(compiler: Compiler, english: Path, tmp_path: Path) -> None:
     helper = library(compiler, tmp_path / "mnt/lib/libhelper.so", "int help(void); int help(void) { return 1; }")
     path = plugin(compiler, tmp_path / "x.so", HELP, str(helper), f"-Wl,-rpath,{helper.parent}")

@@ -343,6 +343,34 @@ def test_a_folder_with_something_in_it_is_left_alone(new: New, tmp_path: Path) -
     assert (names(tmp_path), names(tmp_path / "moin")) == (["moin"], ["mine"])
 
 
+@pytest.mark.parametrize(
+    ("lang", "says"),
+    [
+        ("zig", "zig is missing: pip install ziglang"),
+        ("rust", "cargo is missing: see https://rustup.rs"),
+        ("go", "go is missing: apt-get install golang-go"),
+    ],
+)
+def test_make_says_what_to_install(run: Run, new: New, tmp_path: Path, lang: str, says: str) -> None:
+    if shutil.which("cmake") is None or (make := shutil.which("make")) is None:
+        pytest.skip("there is no cmake or make")
+    new("own", "--contract", "greeter", "--lang", lang)
+    tool = says.partition(" ")[0].upper()
+    done = run("cmake", "-S", "own", "-B", "build", f"-D{tool}={tool}-NOTFOUND", f"-DCMAKE_MAKE_PROGRAM={make}",
+               "-DCMAKE_FIND_USE_CMAKE_PATH=OFF",
+               "-DCMAKE_FIND_USE_SYSTEM_ENVIRONMENT_PATH=OFF", "-DCMAKE_FIND_USE_CMAKE_SYSTEM_PATH=OFF")  # fmt: skip
+    assert done.returncode
+    assert says in done.stderr
+
+
+def test_a_folder_that_cannot_be_made(new: New, tmp_path: Path) -> None:
+    done = new("own", "--contract", "greeter", "--folder", "/proc/nope", check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert (
+        done.stderr == "hardpoint: /proc/nope cannot be made: No such file or directory; name another with --folder\n"
+    )
+
+
 def test_a_contract_that_cannot_be_copied_leaves_nothing(new: New, tmp_path: Path) -> None:
     (tmp_path / "beside.py").write_text("VERSION = '2.3'\n")
     text = (SUPPORT / "kinds.py").read_text()

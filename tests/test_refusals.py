@@ -484,6 +484,10 @@ INCOMPATIBLE = {
         ['-DHP_NEEDS_ABI="2.0"', "-DMAJOR=2"],
         "abi-major", "a plugin for ABI 1", "ABI 2.0", "use a newer hardpoint, or an older plugin",
     ),
+    "ABI major 2 in the manifest alone": Case(
+        ['-DHP_NEEDS_ABI="2.0"'],
+        "abi-major", "a plugin for ABI 1", "ABI 2.0", "use a newer hardpoint, or an older plugin",
+    ),
     "ABI minor 9": Case(
         ['-DHP_NEEDS_ABI="1.9"', "-DMINOR=9"],
         "abi-minor", "a plugin for ABI 1.0 or older", "ABI 1.9",
@@ -526,7 +530,7 @@ INCOMPATIBLE = {
     ),
     "vtable too small": Case(
         SMALL,
-        "symbol-size", "hardpoint_greeter_v1 to have 64 bytes, for 2 methods", "56",
+        "symbol-size", "hardpoint_greeter_v1 to have 64 bytes, for 2 methods", "56 bytes",
     ),
     "vtable that is not aligned": Case(
         ["-DSYMBOL_IS_ODD"],
@@ -534,7 +538,7 @@ INCOMPATIBLE = {
         "align it to 8 bytes, as compilers do by default",
     ),
     "vtable with another size in it": Case(
-        ["-DSIZE=56"], "vtable-size", "a vtable whose size field is 64", "56",
+        ["-DSIZE=56"], "vtable-size", "a vtable whose size field says 64 bytes", "56 bytes",
     ),
     "vtable of another ABI": Case(
         ["-DMAJOR=3"], "vtable-abi", "a vtable of the manifest's ABI", "3.0, while its manifest says 1.0",
@@ -719,4 +723,43 @@ def test_a_method_whose_since_was_forgotten(english: Path, version: str, advice:
     assert missing.fix == (
         "rebuild the plugin with the header of this contract (`hardpoint header`); or, if the contract got it after the "
         f"plugin was built, {advice}"
+    )
+
+
+def test_a_method_that_was_inserted_is_one_problem(english: Path) -> None:
+    @hardpoint.contract("greeter", version="1.1")
+    class Grown(Protocol):
+        def greet(self, name: str) -> str: ...
+        def farewell(self, name: str) -> str: ...
+        def lang(self) -> str: ...
+
+    [problem] = problems(refused(english, hardpoint.IncompatibleError, Grown))
+    assert (problem.code, problem.found) == ("method-order", f"{GREET}, {LANG}")
+    assert problem.fix == (
+        "a contract grows by appending: move farewell(name: str) -> str to the end of the contract, and mark it with "
+        f"@since('1.1'); or {REBUILD}"
+    )
+
+
+def test_a_method_that_the_plugins_contract_inserted(compiler: Compiler) -> None:
+    whole = "-DWHOLE=.v1 = {.head = {72, 1, 0, copy}, .greet = greet, .lang = lang}, .bow = lang"
+    methods = text("METHODS", f'["{GREET}", "bow() -> None", "{LANG}"]')
+    path = compiler.library("broken.c", methods, "-DTYPE=const large_v1", whole)
+    assert problems(refused(path, hardpoint.IncompatibleError))[0].fix == (
+        "a contract grows by appending: move bow() -> None to the end of the plugin's contract, and mark it with @since; "
+        f"or {REBUILD}"
+    )
+
+
+def test_an_empty_slot_of_a_method_whose_since_was_forgotten(compiler: Compiler) -> None:
+    @hardpoint.contract("greeter", version="1.1")
+    class Grown(Protocol):
+        def greet(self, name: str) -> str: ...
+        def lang(self) -> str: ...
+
+    path = compiler.library("broken.c", "-DSLOTS=.greet = greet")
+    [problem] = problems(refused(path, hardpoint.IncompatibleError, Grown))
+    assert (problem.code, problem.fix) == (
+        "slot-empty",
+        "fill it where the plugin's macro is used; or, if the contract got it in 1.1, mark it with @since('1.1')",
     )

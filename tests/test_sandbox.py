@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import decimal
 import errno
+import fractions
 import os
 import re
 import shutil
@@ -766,8 +769,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"cpu": 0.5}, "Isolation(cpu=...) is a whole number from 1 to 2147483647, or None for no limit, not 0.5"),
     ({"cpu": True}, "Isolation(cpu=...) is a whole number from 1 to 2147483647, or None for no limit, not True"),
     ({"files": 3}, "Isolation(files=...) is a whole number from 32 to 2147483647, or None for no limit, not 3"),
-    ({"workers": 0}, "Isolation(workers=...) is a whole number from 1 to 2147483647, not 0"),
-    ({"workers": None}, "Isolation(workers=...) is a whole number from 1 to 2147483647, not None"),
+    ({"workers": 0}, "Isolation(workers=...) is a whole number from 1 to 4096, not 0"),
+    ({"workers": None}, "Isolation(workers=...) is a whole number from 1 to 4096, not None"),
     ({"timeout": 0}, "Isolation(timeout=...) is seconds above 0, such as 2 or 0.5, or None for no limit, not 0"),
     ({"timeout": "2s"}, "Isolation(timeout=...) is seconds above 0, such as 2 or 0.5, or None for no limit, not '2s'"),
     ({"timeout": float("nan")}, "Isolation(timeout=...) is seconds above 0, such as 2 or 0.5, or None for no limit, not nan"),
@@ -777,17 +780,68 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"processes": 4}, "Isolation(processes=...) is True or False, not 4"),
     ({"read": 7}, "Isolation(read=...) is a path, or a list or tuple of paths, not 7"),
     ({"write": [7]}, "Isolation(write=...) is a path, or a list or tuple of paths, not [7]"),
+    ({"workers": 5000}, "Isolation(workers=...) is a whole number from 1 to 4096, not 5000"),
+    (
+        {"cpu": decimal.Decimal(2)},
+        "Isolation(cpu=...) is a whole number from 1 to 2147483647, or None for no limit, not Decimal('2') (decimal.Decimal)",
+    ),
+    (
+        {"timeout": 2j},
+        "Isolation(timeout=...) is seconds above 0, such as 2 or 0.5, or None for no limit, not 2j",
+    ),
+    (
+        {"timeout": dt.timedelta(seconds=2)},
+        (
+            "Isolation(timeout=...) is seconds above 0, such as 2 or 0.5, or None for no limit, not "
+            "datetime.timedelta(seconds=2) (datetime.timedelta)"
+        ),
+    ),
+    (
+        {"timeout": 10**400},
+        f"Isolation(timeout=...) is seconds above 0, such as 2 or 0.5, or None for no limit, not 1{'0' * 99}...",
+    ),
+    (
+        {"cpu": 10**5000},
+        "Isolation(cpu=...) is a whole number from 1 to 2147483647, or None for no limit, not a value of the type int",
+    ),
+    ({"memory": 10**5000}, "Isolation(memory=...) is less than 8 EiB, or None for no limit, not a value of the type int"),
+    ({"memory": 2.5e9}, "Isolation(memory=...) is a number of bytes, a size such as '256MiB', or None for no limit, not 2500000000.0"),
+    ({"network": 1}, "Isolation(network=...) is True or False, not 1"),
     ({"read": ""}, "Isolation(read=...) is a path, or a list or tuple of paths, not ''"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("options", "message"), WRONG, ids=lambda each: str(each) if isinstance(each, dict) else "")
+@pytest.mark.parametrize(("options", "message"), WRONG, ids=[message[-40:] for _, message in WRONG])
 def test_invalid_options_are_refused_where_they_are_written(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=r"^Isolation\(") as caught:
         Isolation(**options)
     assert str(caught.value) == message
     with pytest.raises(ValueError, match=r"^Isolation\("):
         Isolation()._replace(**options)
+
+
+def test_numbers_of_other_types_become_pythons_own() -> None:
+    fraction: Any = fractions.Fraction(5, 2)
+    assert repr(Isolation(timeout=fraction)).startswith("Isolation(timeout=2.5, restart=")
+    half: Any = decimal.Decimal("0.5")
+    assert Isolation(timeout=half).timeout == 0.5
+    numpy: Any = pytest.importorskip("numpy")
+    options = Isolation(
+        timeout=numpy.float32(0.5), workers=numpy.array(2), memory=numpy.int64(1 << 30), cpu=numpy.uint8(9),
+        files=numpy.int32(64), sandbox=numpy.True_, network=numpy.False_, processes=numpy.bool_(True),
+    )  # fmt: skip
+    assert options == Isolation(0.5, "on-call", 2, 1 << 30, 9, 64, True, False, True)
+    assert {type(each).__module__ for each in options} == {"builtins"}
+    for wrong in (numpy.complex64(2), numpy.timedelta64(2, "s"), numpy.array([2.0]), numpy.str_("2"), numpy.True_):
+        with pytest.raises(ValueError, match=r"^Isolation\(timeout=...\) is seconds above 0, .*\(numpy\."):
+            Isolation(timeout=wrong)
+    with pytest.raises(ValueError, match=r"^Isolation\(workers=...\) .*\(numpy.float64\)$"):
+        Isolation(workers=numpy.float64(2))
+
+
+def test_a_timeout_of_any_length(library: Path) -> None:
+    with hardpoint.loaded(library, Escape, isolated=Isolation(timeout=10**30, cpu=2**31 - 1, files=4096)) as plugin:
+        assert plugin.attempt("fork", "") == "EPERM"
 
 
 @pytest.mark.parametrize(

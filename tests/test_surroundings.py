@@ -79,6 +79,7 @@ for options in ({{}}, {{"sha256": "0" * 64}}, {{"isolated": True}}):
         hardpoint.load({str(english)!r}, Greeter, **options)
     except hardpoint.HardpointError as error:
         print(type(error).__name__, error)
+        print(error.plugin, error.method, error.path)
 """
     script = 'mount -t tmpfs none /proc && exec "$0" -c "$1"'
     words = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, sys.executable, code]
@@ -86,7 +87,8 @@ for options in ({{}}, {{"sha256": "0" * 64}}, {{"isolated": True}}):
     if "unshare" in done.stderr or "mount:" in done.stderr:
         pytest.skip("no user namespaces here")
     assert done.stderr == ""
-    plain, pinned, isolated = done.stdout.splitlines()
+    plain, about, pinned, _, isolated, about_isolated = done.stdout.splitlines()
+    assert (about, about_isolated) == (f"None None {english}", f"english None {english}")
     why = f"LoadError {english} cannot be loaded: there is no /proc here, which tells what the dynamic linker mapped; mount it "
     assert plain == isolated == f"{why}(mount -t proc proc /proc)"
     assert pinned.startswith(f"IncompatibleError {english} is another file")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -92,6 +93,41 @@ def test_a_table_follows_columns_and_is_whole_in_a_pipe(
         assert f"  {english}\n" in listed(columns)
 
 
+def _bare(line: str) -> int:
+    """The columns that a line takes, without colours."""
+    return len(re.sub(r"\x1b\[[0-9;]*m", "", line))
+
+
+OUTPUTS = {
+    "doctor": 0, "doctor {english}": 0, "doctor {broken}": 1, "check {english} {broken}": 1, "inspect {english}": 0,
+    "test --list": 0, "test {english} --only load": 0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("words", OUTPUTS)
+@pytest.mark.parametrize("width", [40, pytest.param(80, marks=pytest.mark.long), 200])
+def test_output_in_columns_fits_the_terminal_and_is_whole_in_a_pipe(
+    words: str,
+    width: int,
+    english: Path,
+    compiler: Compiler,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    broken = compiler.library("broken.c", "-DFLAGS=UINT64_C(1)<<40")
+    command = words.format(english=english, broken=broken).split()
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert cli.main(command) == OUTPUTS[words]
+    piped = capsys.readouterr().out
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert cli.main(command) == OUTPUTS[words]
+    folded = capsys.readouterr().out
+    assert max(map(_bare, folded.splitlines())) <= width
+    assert max(map(_bare, piped.splitlines())) > 40
+    if "test {" not in words:  # it says how long it took
+        assert "".join(folded.split()) == "".join(piped.split())
+
+
 # -- closed pipes and full disks ---------------------------------------------------------------------------------------
 
 
@@ -110,7 +146,7 @@ def test_a_closed_pipe_is_no_problem_found(words: str) -> None:
 )
 def test_a_full_disk_is_said(words: str) -> None:
     status, _, complaints = shell(f"hardpoint {words} > /dev/full")
-    assert (status, complaints) == (1, "hardpoint: [Errno 28] No space left on device\n")
+    assert (status, complaints) == (1, "hardpoint: stdout cannot be written: No space left on device\n")
 
 
 def test_without_any_descriptor_a_command_still_works(english: Path) -> None:

@@ -33,6 +33,17 @@ class _FieldsType(type):
         members |= {"__slots__": (), "__match_args__": fields, "_fields": fields, "_field_defaults": defaults}
         return super().__new__(cls, name, bases, members)
 
+    @property
+    def __signature__(cls) -> Any:
+        """The fields and their defaults, for `help` and editors."""
+        from inspect import Parameter, Signature  # imported already by whoever asks; 9 ms
+
+        parameters = [
+            Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=cls._field_defaults.get(name, Parameter.empty))
+            for name in cls._fields
+        ]
+        return Signature(parameters)
+
     def complete(cls, values: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
         """Return the values of all fields: those given by position, then by name, then the defaults."""
         rest = cls._fields[len(values) :]

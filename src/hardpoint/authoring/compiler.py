@@ -26,6 +26,8 @@ SUFFIXES = (".c", *CXX_SUFFIXES)
 # that the host's own floats get less exact. The compiler applies them to the plugin's code alone (gcc 12 has no
 # -mno-daz-ftz).
 _FAST_MATH = frozenset({"-Ofast", "-ffast-math", "-funsafe-math-optimizations", "-mdaz-ftz"})
+_INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"\n/]+\.h)"', re.MULTILINE)
+_LONGEST_SOURCE = 1 << 20
 _LIBRARY = re.compile(r"[^-].*\.(a|o|so(\.[0-9]+)*)")
 
 
@@ -115,7 +117,8 @@ def compile_library(sources: Sequence[str], target: str, extra: Sequence[str] = 
                 *_user_flags(language),
                 *compiler_flags,
             ]
-            _run([*commands[language], *flags, "-c", source, "-o", objects[-1]], source, verbose=verbose)
+            command = [*commands[language], *flags, "-c", source, "-o", objects[-1]]
+            _run(command, source, _missing_headers(source, flags), verbose=verbose)
         linker = CXX if CXX in commands else C
         linker_flags = [
             word for word in (*_user_flags(linker), *_variable("LDFLAGS"), *extra) if word not in _FAST_MATH
@@ -144,9 +147,29 @@ def _variable(variable: str) -> list[str]:
         raise HardpointError(f"{variable}={text} cannot be split into words: {why}; correct its quotes") from error
 
 
-def _run(command: list[str], what: str, *, verbose: bool) -> None:
+def _missing_headers(source: str, flags: list[str]) -> str:
+    """Advice for headers that a source includes by `#include "NAME.h"` and that are in no folder of the flags' -I."""
+    try:
+        with open(source, encoding="utf-8", errors="replace") as file:
+            names = _INCLUDE.findall(file.read(_LONGEST_SOURCE))
+    except OSError:
+        return ""
+    given = zip(flags, [*flags[1:], ""], strict=True)
+    folders = [
+        os.path.dirname(source),
+        *(after if flag == "-I" else flag[2:] for flag, after in given if flag[:2] == "-I"),
+    ]
+    missing = [name for name in names if not any(os.path.exists(os.path.join(folder, name)) for folder in folders)]
+    if not missing:
+        return ""
+    return f"; the header of a contract is written by `hardpoint header MODULE:CLASS >{missing[0]}`"
+
+
+def _run(command: list[str], what: str, advice: str = "", *, verbose: bool) -> None:
     if verbose:
         sys.stderr.write(f"{shlex.join(command)}\n")
     status = subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode
     if status:
-        raise HardpointError(f"{what}: {command[0]} failed with status {status}; its messages are above", path=what)
+        raise HardpointError(
+            f"{what}: {command[0]} failed with status {status}; its messages are above{advice}", path=what
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from operator import index
 from typing import TYPE_CHECKING, Any
 
-from ..definition.kinds import Kind, find_kind
+from ..definition.kinds import Kind, find_kind, is_numpy_bool, is_real
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +57,7 @@ def to_text(value: Any, where: str, kind: Kind = _STR) -> bytes:
 def to_int(value: Any, where: str, kind: Kind) -> int:
     """Convert to an int within the limits of the kind. Raise OverflowError beyond them."""
     try:
-        number = int(value) if _is_numpy_bool(value) else index(value)
+        number = int(value) if is_numpy_bool(value) else index(value)
     except TypeError:
         raise wrong_type(where, kind, value) from None
     least, greatest = kind.limits  # type: ignore[misc]  # integers have them
@@ -68,10 +68,10 @@ def to_int(value: Any, where: str, kind: Kind) -> int:
 
 
 def to_float(value: Any, where: str, kind: Kind) -> float:
-    """Convert a float, or an object that has __float__ or __index__; never a str."""
+    """Convert a float, or an object that has __float__ or __index__; never a str or a complex number."""
     if isinstance(value, float):
         return value
-    if not hasattr(type(value), "__float__") and not hasattr(type(value), "__index__"):  # float() would parse a str
+    if not is_real(value):
         raise wrong_type(where, kind, value)
     try:
         return float(value)
@@ -85,15 +85,9 @@ def to_bool(value: Any, where: str, kind: Kind) -> bool:
     """Accept a bool or NumPy's, and nothing else that is true or false."""
     if isinstance(value, bool):
         return value
-    if not _is_numpy_bool(value):
+    if not is_numpy_bool(value):
         raise wrong_type(where, kind, value)
     return bool(value)
-
-
-def _is_numpy_bool(value: Any) -> bool:
-    """True for a `numpy.bool_`, which is neither a subclass of bool nor has __index__. NumPy need not be installed."""
-    made = type(value)
-    return made.__module__ == "numpy" and made.__name__ in {"bool", "bool_"}
 
 
 CONVERSIONS: dict[type, Convert] = {str: to_text, int: to_int, float: to_float, bool: to_bool}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+__tracebackhide__ = True  # pytest shows the call in the test, not these frames
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 

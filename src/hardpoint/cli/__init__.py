@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -33,6 +34,7 @@ exit status:
   141  stdout was closed, as by `| head`
 """
 _INTERRUPTED, _CLOSED = 130, 141  # what a shell reports for SIGINT and SIGPIPE
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,6 +66,8 @@ def _why(error: OSError) -> str:
         os.getcwd()
     except FileNotFoundError:
         return f"the working directory was removed; cd to one that exists ({error})"
+    if error.errno in _FULL and error.filename is None:
+        return f"stdout cannot be written: {error.strerror}"
     return str(error)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from ..errors import IncompatibleError, reasons
@@ -77,12 +78,27 @@ def convert(path: str, method: Method, words: list[str]) -> list[Any]:
         raise UsageError(f"{path}: {method.text} takes {wanted}, and {given}", path=path)
     values: list[Any] = []
     for index, (word, parameter) in enumerate(zip(words, method.parameters, strict=True)):
+        if (
+            parameter.kind.python is str
+            and not _is_text(word)
+            and _is_text(os.fsencode(word).decode(errors="surrogateescape"))
+        ):
+            raise UsageError(
+                f"{path}: {method.where(index)} cannot be read in this locale, whose encoding is "
+                f"{sys.getfilesystemencoding()}; set LC_ALL=C.UTF-8, or PYTHONUTF8=1",
+                path=path,
+            )
         try:
             values.append(_PARSE[parameter.kind.python](word))
         except (ValueError, KeyError):
             message = f"{path}: {method.where(index)} must be {parameter.kind}, not {word!r}"
             raise UsageError(message, path=path) from None
     return values
+
+
+def _is_text(word: str) -> bool:
+    """True if every byte of it could be decoded."""
+    return not any("\udc80" <= char <= "\udcff" for char in word)
 
 
 _PARSE: dict[type, Callable[[str], Any]] = {

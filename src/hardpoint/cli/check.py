@@ -23,7 +23,7 @@ from ..preflight.checks import ask_loader, check, check_file, origin_of, read_el
 from ..preflight.dependencies import loaded_before
 from ..registry.manifest_contracts import contracts_from_manifests, prefer_bundled
 from .contracts import named
-from .output import coloured, print_json, print_problem, warn
+from .output import coloured, print_folded, print_json, print_problem, warn
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -136,6 +136,6 @@ def _show(path: str, verdict: _Verdict) -> None:
         else coloured("fits", 32)
     )
     whom = f"{verdict.contract or 'here'}{f' ({verdict.plugin})' if verdict.plugin else ''}"
-    print(f"{one_line(path)}: {state} {whom}")
+    print_folded("", f"{one_line(path)}: {state} {whom}")
     for problem in verdict.problems:
         print_problem(problem)

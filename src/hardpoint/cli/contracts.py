@@ -25,6 +25,12 @@ def named(text: str) -> Contract:
     module, _, name = text.partition(":")
     if not module or not name:
         raise UsageError(f"a contract is named MODULE:CLASS, such as hardpoint.contracts:Greeter, not {text!r}")
+    if "/" in module or module.endswith(".py"):
+        folder, file = os.path.split(module)
+        where = f", and cd to {folder} or set PYTHONPATH={folder}" if folder else ""
+        raise UsageError(
+            f"{text} names a file: MODULE:CLASS is a module, not a path; write {file.removesuffix('.py')}:{name}{where}"
+        )
     try:
         _search_here()
         found = import_module(module)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import one_line
 from .contracts import named
 from .environment import describe_environment, find_problems
-from .output import coloured, print_fact, print_json, print_problem
+from .output import coloured, print_fact, print_folded, print_json, print_problem
 from .stages import check_library
 
 if TYPE_CHECKING:
@@ -89,15 +89,16 @@ def _isolation(has: dict[str, Any]) -> str:
 
 
 def _show_checks(path: str, checks: list[StageResult]) -> None:
-    print(f"\n{one_line(path)}")
+    print()
+    print_folded("", one_line(path))
     contract = ""
     for check in checks:
         if check.contract != contract:
             contract = check.contract
             if contract:
-                print(f"  {contract}")
+                print_folded("  ", contract)
         indent = "    " if contract else "  "
         state = coloured(f"{check.outcome:<11}", _COLOURS[check.outcome])
-        print(f"{indent}{state} {check.name:<{18 - len(indent)}} {check.about}")
+        print_folded(f"{indent}{state} {check.name:<{18 - len(indent)}} ", check.about)
         for problem in check.problems:
             print_problem(problem)

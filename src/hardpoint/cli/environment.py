@@ -59,7 +59,10 @@ def find_problems() -> list[Problem]:
     problems = check_host()
     words = _named_compiler()
     native = why_not_native() is None
-    if words and shutil.which(words[0]) is None:
+    if isinstance(words, str):
+        needs, fix = "a $CC that can be split into words", "correct its quotes"
+        problems.append(Problem.of("compiler-missing", f"{words} in {os.environ['CC']}", needs=needs, fix=fix))
+    elif words and shutil.which(words[0]) is None:
         needs, fix = "the compiler that $CC names", "set CC to an installed compiler, or unset it"
         problems.append(Problem.of("compiler-missing", f"no {words[0]} in $PATH", needs=needs, fix=fix))
     elif not native and _compiler() is None:
@@ -105,7 +108,12 @@ def _libc() -> dict[str, str]:
 
 def _compiler() -> dict[str, str] | None:
     """The compiler that `build.sh` would use: $CC, or the first of the usual ones; None if there is none."""
-    words = _named_compiler() or next(([name] for name in ("cc", "gcc", "clang") if shutil.which(name)), [])
+    named = _named_compiler()
+    words = (
+        []
+        if isinstance(named, str)
+        else named or next(([name] for name in ("cc", "gcc", "clang") if shutil.which(name)), [])
+    )
     path = shutil.which(words[0]) if words else None
     if path is None:
         return None
@@ -119,13 +127,12 @@ def _compiler() -> dict[str, str] | None:
     return {"command": shlex.join(words), "path": path, "version": version or "unknown version"}
 
 
-def _named_compiler() -> list[str]:
-    """The words of $CC, such as `ccache gcc`."""
-    text = os.environ.get("CC", "")
+def _named_compiler() -> list[str] | str:
+    """The words of $CC, such as `ccache gcc`; or why it has none, such as an unclosed quote."""
     try:
-        return shlex.split(text)
-    except ValueError:  # an unclosed quote
-        return text.split()
+        return shlex.split(os.environ.get("CC", ""))
+    except ValueError as error:
+        return str(error).lower()
 
 
 def _header() -> str:

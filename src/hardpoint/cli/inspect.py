@@ -18,7 +18,7 @@ from ..file import digest, open_library
 from ..preflight.checks import read_elf
 from ..preflight.manifest import Manifest, read_manifests
 from ..preflight.platform import dotted, has_executable_stack, has_static_tls, is_for_musl, oldest_glibc
-from .output import print_fact, print_json, warn
+from .output import print_fact, print_folded, print_json, warn
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -100,7 +100,7 @@ def _plugin(manifest: Manifest | Problem) -> dict[str, Any]:
 
 
 def _show(facts: dict[str, Any]) -> None:
-    print(one_line(facts["file"]))
+    print_folded("", one_line(facts["file"]))
     for plugin in facts["plugins"] or [{}]:
         _show_plugin(plugin)
     print_fact("symbols", *(_symbol(symbol) for symbol in facts["symbols"]))

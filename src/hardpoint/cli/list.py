@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import one_line
 from ..registry.registry import Registry
 from ..table import Table
-from .output import print_json, print_problem, print_table
+from .output import print_folded, print_json, print_problem, print_table
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -54,7 +54,7 @@ def run(arguments: Namespace) -> int:
     else:
         print(f"no plugin{f' for {arguments.contract}' if arguments.contract else ''} found")
         for place, what in registry.places:
-            print(one_line(f"  searched {place.folder}: {what}"))
+            print_folded("  ", one_line(f"searched {place.folder}: {what}"))
     unread = [place for place, _ in registry.places if place.origin == "given" and not place.is_read]
     if unread:  # the registry has warned of them
         return 3
@@ -91,9 +91,9 @@ def _show(plugins: list[FoundPlugin]) -> None:
     for found in plugins:
         if found.shadowed_by is not None:
             first = found.shadowed_by
-            print(one_line(f"{found.path}: shadowed by {first.name} {first.release} in {first.path}"))
+            print_folded("", one_line(f"{found.path}: shadowed by {first.name} {first.release} in {first.path}"))
         elif found.problems and found.status != "not a plugin":
-            print(one_line(f"{found.path}: {found.status}"))
+            print_folded("", one_line(f"{found.path}: {found.status}"))
             for problem in found.problems:
                 print_problem(problem)
 

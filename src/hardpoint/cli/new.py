@@ -133,6 +133,14 @@ def _write(folder: str, texts: dict[str, str], project: Project) -> None:
             f"{folder}: the folder {os.path.dirname(folder)} does not exist; make it or name another with --folder",
             path=folder,
         )
+    try:
+        _write_whole(folder, texts, project)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise HardpointError(f"{folder} cannot be made: {why}; name another with --folder", path=folder) from error
+
+
+def _write_whole(folder: str, texts: dict[str, str], project: Project) -> None:
     made = tempfile.mkdtemp(prefix=f".{project.name}.", dir=os.path.dirname(folder))
     try:
         for path, text in texts.items():

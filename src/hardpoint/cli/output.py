@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -95,18 +96,41 @@ def _as_json(value: Any) -> Any:
     return {"float": str(value)} if isinstance(value, float) and not math.isfinite(value) else value
 
 
+_ROOM = 20
+"""Columns that a text needs beside its label; where fewer are left, it stands below."""
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def print_folded(label: str, text: str) -> None:
+    """Print a label and a text, whose lines are broken for the terminal's width and indented to where it begins."""
+    width = output_width()
+    columns = len(_COLOUR.sub("", label))
+    if width is None or columns + len(text) <= width:
+        print(label + text)
+        return
+    if columns + _ROOM > width:
+        print(label.rstrip())
+        columns = len(label) - len(label.lstrip()) + 4
+        label = " " * columns
+    first, *rest = textwrap.wrap(text, width - columns, break_on_hyphens=False) or [""]
+    print(label + first)
+    for line in rest:
+        print(" " * columns + line)
+
+
 def print_fact(name: str, *values: str) -> None:
     """Print a name and its values, one a line in a column of their own; `none` if there are none."""
     first, *rest = values or ("none",)
-    print(one_line(f"  {name:<9} {first}"))
+    print_folded(f"  {name:<9} ", one_line(first))
     for value in rest:
-        print(one_line(f"  {'':<9} {value}"))
+        print_folded(f"  {'':<9} ", one_line(value))
 
 
 def print_problem(problem: Problem) -> None:
     """Print a problem or a warning, with its fix."""
     print(f"  {coloured('problem', 31) if problem.fatal else coloured('warning', 33)} {problem.code}")
-    print(f"    needs  {problem.needs}\n    found  {problem.found}\n    do     {problem.fix}")
+    for name, text in (("needs", problem.needs), ("found", problem.found), ("do", problem.fix)):
+        print_folded(f"    {name:<5}  ", text)
 
 
 def output_width() -> int | None:

@@ -25,7 +25,7 @@ from ..registry.manifest_contracts import prefer_bundled
 from .arguments import contracts_in
 from .contracts import named
 from .options import cannot_write, check_writable, count, open_output, seconds
-from .output import coloured, print_json, warn
+from .output import coloured, print_folded, print_json, warn
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -65,7 +65,7 @@ def run(arguments: Namespace) -> int:
         return 2
     if arguments.list:
         for check in checks:
-            print(f"{check.name:<{_WIDTH}} {check.about}")
+            print_folded(f"{check.name:<{_WIDTH}} ", check.about)
         return 0
     if not arguments.file:
         arguments.command.error("a FILE is missing: hardpoint test FILE")
@@ -87,7 +87,8 @@ def _test(arguments: Namespace) -> list[Report]:
     reports: list[Report] = []
     for contract in [arguments.contract] if arguments.contract else prefer_bundled(here):
         if not arguments.json:
-            print(one_line(f"{arguments.file}: {contract}"), flush=True)
+            print_folded("", one_line(f"{arguments.file}: {contract}"))
+            sys.stdout.flush()
         reports.append(
             conformance.run(
                 arguments.file, contract, config=arguments.config, only=arguments.only, skip=arguments.skip,
@@ -118,19 +119,19 @@ def _show(outcome: Outcome) -> None:
     bad = outcome.status not in {"passed", "skipped"}
     about = outcome.about.rstrip(".") + (f" ({outcome.detail})" if outcome.detail and not bad else "")
     state = coloured(f"{outcome.status:<9}", _COLOURS[outcome.status])
-    print(f"  {state} " + one_line(f"{outcome.name:<{_WIDTH}} {about}"))
+    print_folded(f"  {state} {one_line(outcome.name):<{_WIDTH}} ", one_line(about))
     if bad:
         for line in outcome.detail.splitlines():
-            print(printable(f"    {line}"))
+            print_folded("    ", printable(line))
         for line in outcome.output.splitlines():
-            print(printable(f"    | {line}"))
+            print_folded("    | ", printable(line))
     sys.stdout.flush()
 
 
 def _summarize(reports: Sequence[Report], took: float) -> None:
     counts: Counter[str] = Counter(outcome.status for report in reports for outcome in report.outcomes)
     totals = ", ".join(f"{counts[status]} {status}" for status in _COLOURS if counts[status]) or "no check was run"
-    print(f"{totals}; seed {reports[0].seed}; {took:.1f} s")
+    print_folded("", f"{totals}; seed {reports[0].seed}; {took:.1f} s")
 
 
 def _as_dict(report: Report) -> dict[str, object]:

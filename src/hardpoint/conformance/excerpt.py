@@ -8,6 +8,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from ..elf.reader import ElfError, ElfFile
+from ..isolation.host.stacks import FRAME, without_host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,15 +20,6 @@ _WIDTH = 500
 _BEFORE = 8
 """Lines before those of the signal: `terminate called ...` and the exception, or the text of an assertion."""
 _SIGNAL = re.compile(r"SIG[A-Z]+( at address .*)?:")
-_FRAME = re.compile(r"(?P<file>[^()\[\]]+)\((?P<symbol>[^()+]*)\+0x(?P<offset>[0-9a-f]+)\)\[0x[0-9a-f]+\]")
-"""A line of backtrace_symbols_fd(3)."""
-_SANITIZED = re.compile(r"\s+#\d+ 0x[0-9a-f]+ ")
-"""A frame in the report of a sanitizer."""
-_HOST = re.compile(
-    r"libffi\.so|/_ctypes\.|_cffi_backend\.|libpython3|/python[\d.]*[(+]| in (_?Py[A-Z_]|_ctypes_|ffi_call)|"
-    r"\b(Python|Objects|Modules|Parser)/\w+(/\w+)*\.[ch]:\d"
-)
-"""The caller of a plugin, in a frame: all that follows is of the host too."""
 _ADDR2LINE = ("addr2line", "llvm-addr2line")
 _PATIENCE = 20
 """Seconds for the line numbers of a library that has very many."""
@@ -35,22 +27,12 @@ _PATIENCE = 20
 
 def excerpt(output: str, library: str) -> str:
     """The lines worth reading of what a crashed process wrote. `library` is the path of the plugin's library."""
-    lines = [line[:_WIDTH] for line in _named(_without_shadow(_without_host(output.splitlines())), library)]
+    lines = [line[:_WIDTH] for line in _named(_without_shadow(without_host(output.splitlines())), library)]
     signal = next((index for index, line in enumerate(lines) if _SIGNAL.fullmatch(line)), len(lines) - _TAIL + _BEFORE)
     tail = max(signal - _BEFORE, _HEAD)
     if tail <= _HEAD + 1:
         return "\n".join(lines)
     return "\n".join([*lines[:_HEAD], f"... ({tail - _HEAD:,} more lines)", *lines[tail:]])
-
-
-def _without_host(lines: list[str]) -> Iterator[str]:
-    """Leave out the frames of libffi and Python, from the first to the end of each stack."""
-    skipping = False
-    for line in lines:
-        is_frame = line == "..." or _FRAME.fullmatch(line) or _SANITIZED.match(line)
-        skipping = bool(is_frame and (skipping or _HOST.search(line)))
-        if not skipping:
-            yield line
 
 
 def _without_shadow(lines: Iterator[str]) -> Iterator[str]:
@@ -66,7 +48,7 @@ def _named(lines: Iterator[str], library: str) -> Iterator[str]:
     """Replace frames in the library by functions and lines, as far as there is debug information."""
     after_signal = False
     for line in lines:
-        found = _FRAME.fullmatch(line)
+        found = re.fullmatch(FRAME, line)
         if found is None:
             yield line
         elif found["file"] != library:

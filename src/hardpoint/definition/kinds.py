@@ -212,3 +212,30 @@ RESULTS: dict[object, Kind] = {annotation: kind for kind in _ROWS for annotation
 def find_kind(text: str) -> Kind:
     """Look a kind up by its canonical text. KeyError if there is none."""
     return KINDS[text]
+
+
+def is_numpy_bool(value: Any) -> bool:
+    """True for NumPy's bool, which is no subclass of bool and has no __index__; also in an array without dimensions."""
+    made = type(value)
+    if made.__module__ != "numpy":  # it need not be installed
+        return False
+    return made.__name__ in {"bool", "bool_"} or (
+        made.__name__ == "ndarray" and _dtype(value) == "b" and not value.ndim
+    )
+
+
+def is_real(value: Any) -> bool:
+    """True for a number that float() does not parse or cut: not a text, complex or an array that has dimensions.
+
+    All of NumPy's scalars have __float__, also those of texts, times and complex numbers.
+    """
+    made = type(value)
+    if not hasattr(made, "__float__") and not hasattr(made, "__index__"):
+        return False
+    return not isinstance(value, complex) and _dtype(value) in {"", *"biuf"} and not getattr(value, "ndim", 0)
+
+
+def _dtype(value: Any) -> str:
+    """The kind of NumPy's dtype, such as `f` or `c`; "" for other objects."""
+    kind = getattr(getattr(value, "dtype", None), "kind", "")
+    return kind if isinstance(kind, str) else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from itertools import pairwise
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, ForwardRef, Protocol, runtime_checkable
 
@@ -47,7 +46,7 @@ def read_class(cls: Any, name: object, version: object, scope: Mapping[str, obje
         refuse("it has no methods")
     methods = [_read_method(f"{where}.{key}", key, value, numbers, scope, errors) for key, value in members.items()]
     sound = tuple(method for method in methods if method is not None)
-    errors += _check_order(where, sound)
+    errors += _check_order(where, sound, numbers or (1, 0))
     if errors or numbers is None:
         raise _together(where, errors)
     made = Contract(str(name), *numbers, sound, _doc(cls), f"{cls.__module__}:{where}")
@@ -105,15 +104,23 @@ def _annotations(thing: Any) -> dict[str, Any]:
     return found
 
 
-def _check_order(where: str, methods: tuple[Method, ...]) -> list[DefinitionError]:
-    return [
-        DefinitionError(
-            f"{where}.{after.name} cannot stand behind {before.name}, which came later: a contract grows by "
-            "appending, so move the newer method to the end"
+def _check_order(where: str, methods: tuple[Method, ...], version: tuple[int, int]) -> list[DefinitionError]:
+    """Refuse each method behind one that came later: perhaps its own @since was forgotten."""
+    errors: list[DefinitionError] = []
+    newest = methods[0] if methods else None
+    for method in methods:
+        if newest is None or method.since >= newest.since:
+            newest = method
+            continue
+        mark = (
+            "" if method.since else f"mark {method.name} with @since('{version[0]}.{version[1]}') if it is newer, or "
         )
-        for before, after in pairwise(methods)
-        if after.since < before.since
-    ]
+        why = (
+            f"{where}.{method.name} cannot stand behind {newest.name}, which came in {version[0]}.{newest.since}: "
+            f"a contract grows by appending, so {mark}move {newest.name} to the end"
+        )
+        errors.append(DefinitionError(why))
+    return errors
 
 
 def _read_method(
@@ -244,13 +251,15 @@ def _read_since(
     where: str, function: FunctionType, version: tuple[int, int] | None, errors: list[DefinitionError]
 ) -> int:
     """Read the minor that added the method; without a valid version of the contract, 0. Appends an error if wrong."""
-    if "__hardpoint_since__" not in vars(function) or version is None:
+    if "__hardpoint_since__" not in vars(function):
         return 0
     text = vars(function)["__hardpoint_since__"]
     try:
         major, minor = parse_version(text)
     except ValueError as error:
         errors.append(DefinitionError(f"{where}: @since: {error}"))
+        return 0
+    if version is None:
         return 0
     if major != version[0] or not 0 < minor <= version[1]:
         errors.append(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from operator import index
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..definition.kinds import is_numpy_bool, is_real
 from ..fields import Fields
 from ..file import tilde_hint
 
@@ -13,13 +15,15 @@ if TYPE_CHECKING:
 
 _LEAST_MEMORY, _LEAST_FILES = 64 << 20, 32
 _MOST, _MOST_MEMORY = (1 << 31) - 1, (1 << 63) - 1  # what setrlimit(2) takes through Python
+_MOST_WORKERS, _LONGEST = 1 << 12, 100  # processes, and characters of a value in a message
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "kib": 1 << 10, "m": 1 << 20, "mib": 1 << 20, "g": 1 << 30, "gib": 1 << 30}
 
 
 class Isolation(Fields):
     """The options of an isolated plugin: limits and permissions of its workers, and what follows when one dies.
 
-    Raises ValueError for an option that cannot be; the message names it, what it takes, and what was given.
+    Numbers of other types are taken if they have `__index__`, or `__float__` for `timeout`, such as NumPy's. Raises
+    ValueError for an option that cannot be; the message names it, what it takes, and what was given.
     """
 
     timeout: float | None = None
@@ -43,7 +47,8 @@ class Isolation(Fields):
     processes: bool = False
     """True: it may start programs. They have its limits and sandbox, but may outlive it and the host."""
     read: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = ()
-    """Files and folders that it may read, besides its library and what every library needs."""
+    """Files and folders that it may read, besides its library and what every library needs. They have to exist when the
+    plugin is loaded."""
     write: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = ()
     """Files and folders that it may read, write, make and remove. It can't change modes, owners and times, nor call
     truncate(2); ftruncate(2) is allowed."""
@@ -59,22 +64,34 @@ class IsolationStatus(Fields):
     """The limits and restrictions in force, a line each, and what this kernel lacks for more."""
 
 
-def _check(options: Isolation, *_: Any, **__: Any) -> None:
-    """Raise ValueError for an option of the wrong type or out of its range: Isolation's __init__.
+_new: Any = Isolation.__new__
 
-    Type checkers take the class for a NamedTuple, whose body may not have one.
+
+def _make(cls: type[Isolation], *values: Any, **named: Any) -> Isolation:
+    """Make the options with plain Python numbers: Isolation's __new__.
+
+    Raises ValueError for one of the wrong type or out of its range. Type checkers take the class for a NamedTuple,
+    whose body may not have it.
     """
-    for name, (needs, fits) in _RULES.items():
-        value = getattr(options, name)
-        if not fits(value):
-            raise _wrong(name, needs, value)
-    if options.memory is not None:
-        bytes_of(options.memory)
+    options: Isolation = _new(cls, *values, **named)
+    plain = {name: _taken(name, getattr(options, name)) for name in _RULES}
     for name in ("read", "write"):
         _given_paths(name, getattr(options, name))
+    made: Isolation = _new(cls, **options._asdict() | plain)
+    return made
 
 
-Isolation.__init__ = _check  # type: ignore[method-assign,assignment]
+def _taken(name: str, value: Any) -> Any:
+    needs, take = _RULES[name]
+    try:
+        return take(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, _OptionError):
+            raise
+        raise _wrong(name, needs, value) from None
+
+
+Isolation.__new__ = _make  # type: ignore[method-assign,assignment]
 
 
 def checked(isolated: bool | Isolation) -> Isolation | None:  # noqa: FBT001 - as load's argument
@@ -123,57 +140,114 @@ def _path_or_none(value: Any) -> str | None:
     return path if isinstance(path, str) else None
 
 
-def _is_seconds(value: Any) -> bool:
-    return value is None or (_is_number(value, (int, float)) and value > 0)
+def _seconds(value: Any) -> float | None:
+    if value is None:
+        return None
+    if is_bool(value) or not is_real(value):
+        raise TypeError
+    seconds = float(value)
+    if not seconds > 0:
+        raise ValueError
+    return seconds
 
 
-def _is_count(value: Any, least: int) -> bool:
-    return _is_number(value, int) and least <= value <= _MOST
+def _count(value: Any, least: int, most: int = _MOST) -> int:
+    number = _whole(value)
+    if not least <= number <= most:
+        raise ValueError
+    return number
 
 
-def _is_number(value: Any, number: type | tuple[type, ...]) -> bool:
-    return isinstance(value, number) and not isinstance(value, bool)
+def _count_or_none(value: Any, least: int) -> int | None:
+    return None if value is None else _count(value, least)
 
 
-def _is_bool(value: Any) -> bool:
-    return isinstance(value, bool)
+def _size(value: Any) -> int | str | None:
+    """The size as it was given, in plain types."""
+    if value is None:
+        return None
+    count = bytes_of(value)
+    return str(value) if isinstance(value, str) else count
 
 
-_RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "timeout": ("seconds above 0, such as 2 or 0.5, or None for no limit", _is_seconds),
-    "restart": ("'on-call' or 'never'", lambda value: isinstance(value, str) and value in {"on-call", "never"}),
-    "workers": (f"a whole number from 1 to {_MOST}", lambda value: _is_count(value, 1)),
-    "cpu": (
-        f"a whole number from 1 to {_MOST}, or None for no limit",
-        lambda value: value is None or _is_count(value, 1),
-    ),
+def _whole(value: Any) -> int:
+    if is_bool(value):
+        raise TypeError
+    return index(value)
+
+
+def is_bool(value: Any) -> bool:
+    """True for a bool of Python or NumPy."""
+    return isinstance(value, bool) or is_numpy_bool(value)
+
+
+def _bool(value: Any) -> bool:
+    if not is_bool(value):
+        raise TypeError
+    return bool(value)
+
+
+def _one_of(value: Any, *words: str) -> str:
+    return words[words.index(value if isinstance(value, str) else "")]
+
+
+_RULES: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "timeout": ("seconds above 0, such as 2 or 0.5, or None for no limit", _seconds),
+    "restart": ("'on-call' or 'never'", lambda value: _one_of(value, "on-call", "never")),
+    "workers": (f"a whole number from 1 to {_MOST_WORKERS}", lambda value: _count(value, 1, _MOST_WORKERS)),
+    "memory": ("", _size),
+    "cpu": (f"a whole number from 1 to {_MOST}, or None for no limit", lambda value: _count_or_none(value, 1)),
     "files": (
         f"a whole number from {_LEAST_FILES} to {_MOST}, or None for no limit",
-        lambda value: value is None or _is_count(value, _LEAST_FILES),
+        lambda value: _count_or_none(value, _LEAST_FILES),
     ),
     "sandbox": (
         "True, False or 'required'",
-        lambda value: value == "required" if isinstance(value, str) else _is_bool(value),
+        lambda value: _one_of(value, "required") if isinstance(value, str) else _bool(value),
     ),
-    "network": ("True or False", _is_bool),
-    "processes": ("True or False", _is_bool),
+    "network": ("True or False", _bool),
+    "processes": ("True or False", _bool),
 }
-"""What each option needs to be; memory, read and write have functions of their own."""
+"""What each option needs to be, and the function that takes it; read and write have a function of their own."""
+
+
+class _OptionError(ValueError):
+    """The message is complete."""
 
 
 def _wrong(option: str, needs: str, found: Any) -> ValueError:
-    return ValueError(f"Isolation({option}=...) is {needs}, not {found!r}")
+    return _OptionError(f"Isolation({option}=...) is {needs}, not {_shown(found)}")
 
 
-def bytes_of(size: int | str) -> int:
+def _shown(value: Any) -> str:
+    """A value's repr in one short line, and its type unless that is one of Python's own."""
+    made = type(value)
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # noqa: BLE001 - one of somebody else's; or an int of more digits than Python may convert
+        text = f"a value of the type {made.__name__}"
+    else:
+        text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    return text if made.__module__ == "builtins" else f"{text} ({made.__module__}.{made.__qualname__})"
+
+
+def bytes_of(size: Any) -> int:
     """A size such as `256MiB` in bytes. Raises ValueError if it is malformed, or too small for any worker."""
-    text = str(size).strip().lower()
-    number = text.rstrip("kmgib ")
-    unit = text[len(number) :].strip()
-    if isinstance(size, bool) or unit not in _UNITS or not number.isdecimal() or len(number) > 4000:
-        likely = f"{number}{unit[0].upper()}iB" if unit in {"kb", "mb", "gb"} and number.isdecimal() else "256MiB"
+    likely = "256MiB"
+    if isinstance(size, str):
+        text = size.strip().lower()
+        number = text.rstrip("kmgib ")
+        unit = text[len(number) :].strip()
+        if unit in {"kb", "mb", "gb"} and number.isdecimal():
+            likely = f"{number}{unit[0].upper()}iB"
+        count = int(number) * _UNITS[unit] if unit in _UNITS and number.isdecimal() and len(number) <= 4000 else -1
+    else:
+        try:
+            count = _whole(size)
+        except TypeError:
+            count = -1
+    if count < 0:
         raise _wrong("memory", f"a number of bytes, a size such as '{likely}', or None for no limit", size)
-    count = int(number) * _UNITS[unit]
     if count > _MOST_MEMORY:
         raise _wrong("memory", "less than 8 EiB, or None for no limit", size)
     if count < _LEAST_MEMORY:

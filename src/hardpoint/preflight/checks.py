@@ -17,7 +17,7 @@ from .vtable import Vtable, find_vtable, not_exported
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..definition.model import Contract, Method
+    from ..definition.model import Contract
     from ..file import LibraryFile
 
 
@@ -245,33 +245,26 @@ def check_abi(manifest: Manifest) -> list[Problem]:
     return []
 
 
-def _missing(contract: Contract, method: Method, manifest: Manifest) -> Problem:
-    """The problem of a method that the plugin lacks. Perhaps it came later, and `@since` was forgotten."""
-    found = f"a list that ends after method {len(manifest.methods)}"
-    problem: Problem = Problem.of("method-missing", found, method=method.text)
-    if method.since or method.function is None or contract.source.startswith("hardpoint.contracts"):
-        return problem
-    version = f"{contract.major}.{max(contract.minor, manifest.version[1] + 1)}"
-    grown = "" if version == contract.version else ", and make that its version"
-    return problem._replace(
-        fix=f"{problem.fix}; or, if the contract got it after the plugin was built, mark it with @since({version!r}){grown}"
-    )
-
-
 def _check_methods(manifest: Manifest, contract: Contract) -> list[Problem]:
     """Compare the methods' texts as an ordered prefix, since a contract grows by appending."""
     wanted, found = [method.text for method in contract.methods], list(manifest.methods)
     if wanted != found and sorted(wanted) == sorted(found):
         return [Problem.of("method-order", ", ".join(found), methods=", ".join(wanted))]
+    if wanted[: len(found)] != found[: len(wanted)]:
+        from .growth import inserted  # for the error alone, as below
+
+        if problem := inserted(contract, manifest):
+            return [problem]
     problems = [
         Problem.of("method-differs", has, index=index, method=want)
         for index, (want, has) in enumerate(zip(wanted, found, strict=False), start=1)
         if want != has
     ]
     minor = manifest.version[1]
-    problems += [
-        _missing(contract, method, manifest) for method in contract.methods[len(found) :] if method.since <= minor
-    ]
+    if lacking := [method for method in contract.methods[len(found) :] if method.since <= minor]:
+        from .growth import missing
+
+        problems += [missing(contract, method, manifest) for method in lacking]
     problems += [
         Problem.of("method-unknown", method.text, contract=manifest)
         for method in contract.methods[: len(found)]

@@ -123,7 +123,10 @@ def program() -> tuple[str, str]:
 
     They are not `sys.executable`, which may be a script, or anything where a program embeds Python.
     """
-    executable = os.readlink("/proc/self/exe")
+    try:
+        executable = os.readlink("/proc/self/exe")
+    except OSError as error:
+        raise _UnaskedError("there is no /proc here, which tells the program (mount -t proc proc /proc)") from error
     with open_elf(executable) as elf:
         for segment in elf.segments:
             if segment.type == PT_INTERP:

@@ -49,7 +49,7 @@ def read_manifests(elf: ElfFile) -> list[Manifest | Problem]:
     found = [note.description for note in elf.notes() if note.owner == OWNER and note.type == TYPE]
     if len(found) > MOST:
         needs, fix = f"at most {MOST} manifests in a library", "build its plugins into several libraries"
-        return [Problem.of("manifest-malformed", f"{len(found)}", needs=needs, fix=fix)]
+        return [Problem.of("manifest-malformed", f"{len(found)} manifests", needs=needs, fix=fix)]
     return [_read(description) for description in found]
 
 
@@ -70,7 +70,7 @@ def _read(description: bytes) -> Manifest | Problem:
 
 def _parse(description: bytes) -> dict[str, Any]:
     if len(description) > MAX_MANIFEST:
-        raise _MalformedError(f"{len(description)}", f"a manifest of at most {MAX_MANIFEST} bytes")
+        raise _MalformedError(f"{len(description)} bytes", f"a manifest of at most {MAX_MANIFEST} bytes")
     if not description.endswith(b"\0"):
         raise _MalformedError("one without it", "a manifest that ends in a NUL")
     try:
@@ -85,7 +85,7 @@ def _parse(description: bytes) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise _MalformedError(_JSON_KINDS[type(fields)], "a manifest that is a JSON object")
     if description.count(b"[") + description.count(b"{") > MAX_DEPTH and (depth := _depth(fields)) > MAX_DEPTH:
-        raise _MalformedError(f"{depth}", f"a manifest of at most {MAX_DEPTH} levels of objects and arrays")
+        raise _MalformedError(f"{depth} levels", f"a manifest of at most {MAX_DEPTH} levels of objects and arrays")
     if b"\\ud" in description.lower():
         import json
 

@@ -10,7 +10,7 @@ from ..elf.integrity import is_code, is_function
 from ..elf.reader import ElfError
 from ..elf.relocations import NOWHERE
 from ..errors import Problem
-from ..ffi.abi import HEAD_SIZE, SERIAL
+from ..ffi.abi import ABI, HEAD_SIZE, SERIAL
 from ..fields import Fields
 from .platform import dotted, host_machine
 
@@ -71,8 +71,10 @@ def _check_numbers(vtable: Vtable, symbol: Symbol, manifest: Manifest) -> list[P
     if past := symbol.address % 8:
         problems.append(Problem.of("vtable-alignment", f"an address {past} bytes past one", symbol=symbol.name))
     if vtable.size != symbol.size:
-        problems.append(Problem.of("vtable-size", vtable.size, size=symbol.size))
-    if vtable.abi[0] != manifest.abi[0] or vtable.abi[1] < manifest.abi[1]:
+        problems.append(Problem.of("vtable-size", f"{vtable.size} bytes", size=symbol.size))
+    if manifest.abi[0] != ABI[0]:  # `abi-major` says all
+        pass
+    elif vtable.abi[0] != manifest.abi[0] or vtable.abi[1] < manifest.abi[1]:
         found = f"{dotted(vtable.abi)}, while its manifest says {dotted(manifest.abi)}"
         problems.append(Problem.of("vtable-abi", found))
     if vtable.flags & _MUST_KNOW:
@@ -111,7 +113,7 @@ def _find_symbol(elf: ElfFile, manifest: Manifest, contract: Contract, problems:
         fix = "make it a plain global variable, not an inline one or one of a template"
         problems.append(Problem.of("symbol-type", found, fix=fix, symbol=wanted))
     elif symbol.size != size:
-        problems.append(Problem.of("symbol-size", symbol.size, symbol=wanted, size=size, methods=methods))
+        problems.append(Problem.of("symbol-size", f"{symbol.size} bytes", symbol=wanted, size=size, methods=methods))
     else:
         return symbol
     return None
@@ -164,7 +166,10 @@ def _check_slots(
         elif not is_function(elf, target):
             found = "a pointer into the middle of a function"
         if found.startswith(_EMPTY):
-            problems += [Problem.of("slot-empty", found, method=name)] if offset in required else []
+            if offset in required:
+                from .growth import empty_slot  # for the error alone
+
+                problems.append(empty_slot(found, name, offset, contract))
         elif found:
             problems.append(Problem.of("slot-not-code", found, method=name))
     return problems

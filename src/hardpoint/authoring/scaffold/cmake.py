@@ -40,16 +40,19 @@ install(TARGETS plugin LIBRARY DESTINATION .)
     }
 
 
-def built_by(project: Project, commands: str, *names: str) -> str:
+def built_by(project: Project, commands: str, *names: str, install: str) -> str:
     """Render the file for a language whose own tool builds the library: a program of one of `names`.
 
-    `commands` define the target `plugin`, which makes `${library}`.
+    `install` says how to get it, where it is missing; `commands` define the target `plugin`, which makes `${library}`.
     """
     return cmake_lists(
         project,
         "NONE",
         f"""\
-find_program({names[0].upper()} NAMES {" ".join(names)} REQUIRED)
+find_program({names[0].upper()} NAMES {" ".join(names)})
+if(NOT {names[0].upper()})
+  message(FATAL_ERROR "{names[0]} is missing: {install}")
+endif()
 set(library ${{CMAKE_BINARY_DIR}}/{project.name}.so)
 {commands}
 install(FILES ${{library}} DESTINATION .)

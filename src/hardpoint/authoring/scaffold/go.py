@@ -46,7 +46,7 @@ add_custom_target(plugin ALL WORKING_DIRECTORY ${CMAKE_SOURCE_DIR}/src VERBATIM
         "src/go.mod": f"module {project.identifier}_plugin\n\ngo 1.19\n",
         **shipped_files("contract", "hardpoint.h", "hardpoint.map"),
         **header_file(project),
-        "CMakeLists.txt": built_by(project, commands, "go"),
+        "CMakeLists.txt": built_by(project, commands, "go", install="apt-get install golang-go"),
         "Makefile": makefile(project),
     }
 

@@ -36,7 +36,7 @@ add_custom_target(plugin ALL WORKING_DIRECTORY ${{CMAKE_SOURCE_DIR}} VERBATIM
         module: render(project.contract),
         **shipped_files("src", "hardpoint.rs"),
         "Cargo.toml": _cargo(project),
-        "CMakeLists.txt": built_by(project, commands, "cargo"),
+        "CMakeLists.txt": built_by(project, commands, "cargo", install="see https://rustup.rs"),
         "Makefile": makefile(project, made="target", rust=module),
     }
 

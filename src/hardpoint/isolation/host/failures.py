@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 from ...errors import CrashedError, LoadError, TimedOutError
 from ..wire import NO_MEMORY, FrameError
 from .process import GoneError
+from .stacks import last_words
+
+__tracebackhide__ = True  # pytest shows the call in the test, not these frames
 
 if TYPE_CHECKING:
     from ...backend import Plugin
@@ -67,7 +70,7 @@ def crashed(plugin: Plugin, isolation: Isolation, doing: str, worker: Worker) ->
     """The error for a worker that ended, with the last lines that it wrote."""
     status, lines = worker.wait(), worker.output.lines
     ended = None if status is None else os.waitstatus_to_exitcode(status)
-    written = "".join(f"\n  | {line}" for line in lines) or "; it wrote nothing to stdout or stderr"
+    written = "".join(f"\n  | {line}" for line in last_words(lines)) or "; it wrote nothing to stdout or stderr"
     return CrashedError(
         f"{plugin.path}: the worker {_end(worker, ended, isolation, doing)}{written}",
         signal=None if ended is None or ended >= 0 else -ended,

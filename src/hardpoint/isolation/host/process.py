@@ -21,6 +21,8 @@ from . import spawner
 from .output import Output, reader
 from .spawner import is_readable
 
+__tracebackhide__ = True  # pytest shows the call in the test, not these frames
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 

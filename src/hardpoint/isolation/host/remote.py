@@ -9,6 +9,8 @@ from ...binding.guard import guarded
 from ...binding.result import broken
 from .. import wire
 
+__tracebackhide__ = True  # pytest shows the call in the test, not these frames
+
 if TYPE_CHECKING:
     from ...backend import Plugin
     from ...binding.guard import Arguments
@@ -57,8 +59,15 @@ def _view(value: Any, kind: Kind, where: str) -> Any:
         return value
     try:
         view = memoryview(value)
-        if not view.c_contiguous or (kind.writable and view.readonly):
-            raise BufferError("not contiguous, or read-only")
-        return view if view.format == "B" and view.ndim == 1 else view.cast("B")
+        if kind.writable and view.readonly:
+            raise BufferError("read-only")
+        contiguous = view.c_contiguous
+        if contiguous and view.format == "B" and view.ndim == 1:
+            return view
+        if not view.nbytes:  # whatever its strides
+            return memoryview(bytearray())
+        if not contiguous:
+            raise BufferError("not contiguous")
+        return view.cast("B")
     except (TypeError, ValueError, BufferError) as error:
         raise wrong_type(where, kind, value) from error

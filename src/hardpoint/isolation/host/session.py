@@ -17,6 +17,8 @@ from .frames import check_reply, share_payloads
 from .process import GoneError, inherited
 from .workers import Workers
 
+__tracebackhide__ = True  # pytest shows the call in the test, not these frames
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 

@@ -13,6 +13,8 @@ from . import failures
 from .frames import check_loaded
 from .process import Worker
 
+__tracebackhide__ = True  # pytest shows the call in the test, not these frames
+
 if TYPE_CHECKING:
     from ...backend import Plugin
     from ...errors import TimedOutError
