@@ -339,7 +339,8 @@ def test_wrong_words(build: Build, tmp_path: Path) -> None:
     )
     done = build("english.c", "-o", "no/such/english.so")
     assert done.stderr == "hardpoint: no/such/english.so: the directory no/such does not exist; create it\n"
-    assert build("gone.c").stderr.endswith("hardpoint: gone.c: cc failed with status 1; its messages are above\n")
+    done = build("gone.c")
+    assert (done.returncode, done.stderr) == (3, "hardpoint: gone.c: there is no such file; check the path\n")
     done = build("english.c", "-Wl,-O1")
     assert (done.returncode, "unknown: -Wl,-O1" in done.stderr) == (2, True)
     (tmp_path / "english.c").unlink()

@@ -17,7 +17,7 @@ import os
 from typing import TYPE_CHECKING
 
 from ..authoring.compiler import SUFFIXES, compile_library
-from ..errors import HardpointError
+from ..errors import HardpointError, PluginNotFoundError
 from . import check
 from .contracts import named
 
@@ -47,6 +47,8 @@ def run(arguments: Namespace) -> int:
                 f"{source} is not a source in C or C++ ({', '.join(SUFFIXES)}); put arguments of the compiler or linker after --",
                 path=source,
             )
+        if not os.path.isfile(source):
+            raise PluginNotFoundError(f"{source}: there is no such file; check the path", path=source)
     target = arguments.output or _library(sources)
     compile_library(sources, target, arguments.flags, verbose=arguments.verbose)
     return check.report(target, arguments.contract)
