@@ -68,7 +68,7 @@ def needs_evil(compiler: Compiler) -> Path:
 
 
 class Shown(Protocol):
-    def __call__(self, *words: str | Path) -> str: ...
+    def __call__(self, *words: str | Path, columns: int = 1000) -> str: ...
 
 
 @pytest.fixture
@@ -78,8 +78,9 @@ def shown(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("TERM", "dumb")
 
-    def run(*words: str | Path) -> str:
+    def run(*words: str | Path, columns: int = 1000) -> str:
         monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+        monkeypatch.setenv("COLUMNS", str(columns))
         main([str(word) for word in words])
         found = capfd.readouterr()
         return found.out + found.err
@@ -175,3 +176,15 @@ def test_the_dynamic_linkers_words(compiler: Compiler, tmp_path: Path) -> None:
     (tmp_path / "x.so").write_bytes(library.read_bytes().replace(b"nowhere\0", b"no\n\x1bere\0"))
     with pytest.raises(hardpoint.LoadError, match=r"undefined symbol: no\\n\\x1bere"):
         hardpoint.load(tmp_path / "x.so", Greeter)
+
+
+@pytest.mark.parametrize(
+    "words", [["check"], ["inspect"], ["doctor"], ["test", "--only", "file"]], ids=lambda words: words[0]
+)
+def test_where_a_long_line_is_broken_none_begins(english: Path, tmp_path: Path, shown: Shown, words: list[str]) -> None:
+    """A file's name could put a line of its own where the terminal ends."""
+    path = tmp_path / f"{'x' * 75} other.so: fits greeter 1.0"
+    path.symlink_to(english)
+    text = shown(words[0], path.name, *words[1:], columns=80)
+    assert any(line.lstrip().startswith("other.so") for line in text.splitlines())
+    assert not any(line.startswith("other.so") for line in text.splitlines())

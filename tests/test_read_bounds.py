@@ -176,7 +176,7 @@ def test_a_needed_library_that_is_a_fifo(compiler: Compiler, tmp_path: Path, run
     os.mkfifo(tmp_path / "libodd.so")
     with pytest.raises(hardpoint.IncompatibleError) as caught:
         hardpoint.load(plugin, Greeter)
-    assert [problem.code for problem in caught.value.problems] == ["needed-missing"]
+    assert [problem.code for problem in caught.value.problems] == ["needed-damaged"]
     code = f"""
 from hardpoint.elf.reader import open_elf
 try:

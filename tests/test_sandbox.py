@@ -640,7 +640,7 @@ def test_a_crash_reports_the_address_and_the_native_stack(library: Path) -> None
     assert first == "SIGSEGV at address 0xbad:"
     assert frames[0].startswith(f"{library}(+0x")
     assert not any("python" in Path(frame.partition("(")[0]).name for frame in frames if "_native" not in frame)
-    assert f"  | {first}\n  | {frames[0]}" in str(error)
+    assert f"  | {first}\n  | {frames[0].partition('[')[0]}\n" in str(error)
 
 
 @needs_extension

@@ -112,10 +112,14 @@ def print_folded(label: str, text: str) -> None:
         print(label.rstrip())
         columns = len(label) - len(label.lstrip()) + 4
         label = " " * columns
-    first, *rest = textwrap.wrap(text, width - columns, break_on_hyphens=False) or [""]
-    print(label + first)
+    # Without a label, too, no line of a file's text begins where the lines of the report do.
+    indent = " " * (columns or 4)
+    first, *rest = textwrap.wrap(
+        text, width, initial_indent=" " * columns, subsequent_indent=indent, break_on_hyphens=False
+    ) or [label]
+    print(label + first[columns:])
     for line in rest:
-        print(" " * columns + line)
+        print(line)
 
 
 def print_fact(name: str, *values: str) -> None:
