@@ -117,7 +117,7 @@ def _run(where: str, command: str, printed: str, folder: Path) -> None:
     own = command.startswith("./build.sh")  # it reports its progress on stderr
     done = subprocess.run(
         ["bash", "-c", command], cwd=ROOT if own else folder, capture_output=True, text=True, check=False,
-        stdin=subprocess.DEVNULL, env={**os.environ, "COLUMNS": "100"},
+        stdin=subprocess.DEVNULL, env={**os.environ, "COLUMNS": "200"},
     )  # fmt: skip
     found = done.stdout if own else done.stdout + done.stderr
     if not _agrees(found, printed):
