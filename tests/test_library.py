@@ -78,6 +78,17 @@ def test_a_relative_path_is_resolved_at_load(
         assert hardpoint.info(plugin).path == "greeter.so"
 
 
+def test_an_open_library_is_checked_for_each_contract_and_whenever_it_changes(english: Path, fresh: Fresh) -> None:
+    path = fresh(english)
+    hardpoint.load(path, Greeter)
+    with pytest.raises(hardpoint.IncompatibleError, match="transformer"):
+        hardpoint.load(path, Transformer)
+    with open(path, "r+b") as file:
+        file.write(b"broken")
+    with pytest.raises(hardpoint.NotAPluginError):
+        hardpoint.load(path, Greeter)
+
+
 def test_a_replaced_file_keeps_running_and_is_refused_when_loaded_again(
     english: Path, spanish: Path, fresh: Fresh
 ) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hardpoint import Problem
 from hardpoint.definition.model import MAX_MANIFEST
 from hardpoint.elf.constants import Note
+from hardpoint.preflight import manifest
 from hardpoint.preflight.manifest import Manifest, read_manifests
 
 if TYPE_CHECKING:
@@ -272,7 +273,7 @@ def test_nesting_too_deep_for_python_is_a_clear_problem(monkeypatch: pytest.Monk
     def too_deep(*_: object, **__: object) -> None:
         raise RecursionError
 
-    monkeypatch.setattr(json.JSONDecoder, "decode", too_deep)
+    monkeypatch.setattr(manifest, "_scanner", lambda: too_deep)
     problem = read(note(GOOD))
     assert problem == Problem("manifest-malformed", JSON, "lists or objects that are nested too deeply", FIX)
 

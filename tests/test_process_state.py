@@ -13,7 +13,7 @@ import pytest
 import hardpoint
 from hardpoint import conformance
 from hardpoint.contracts import Greeter
-from hardpoint.inprocess import process_state, process_values
+from hardpoint.inprocess import process_state, process_values, system_calls
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -253,3 +253,14 @@ print(sum(os.path.exists(f"/proc/self/fd/{{fd}}") for fd in range(3, 100)))
 def test_the_kit_passes_a_quiet_library(disturb: Path) -> None:
     outcomes = conformance.run(disturb, Greeter, only=["load.state", "load.silent", "lifecycle.state"]).outcomes
     assert [outcome.status for outcome in outcomes] == ["passed"] * 3
+
+
+@pytest.mark.parametrize("what", ["children", "alarm", "soft limit", "stack", "dumpable"])
+def test_a_change_is_put_back_where_nothing_was_compiled(
+    disturb: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    in_c = system_calls.read(1 << signal.SIGINT - 1)
+    monkeypatch.setattr(system_calls, "_in_c", None)
+    monkeypatch.setattr(system_calls, "_tables", {})
+    assert system_calls.read(1 << signal.SIGINT - 1) == in_c
+    test_a_change_is_put_back_and_named(disturb, monkeypatch, what)

@@ -16,7 +16,7 @@ from .definition.decorators import contract_of
 from .errors import LoadError, reasons
 from .fields import Fields
 from .file import open_library, path_of, pin
-from .inprocess.plugin import check_binding, open_in_process
+from .inprocess.plugin import check_binding, keep_fit, known_fit, open_in_process
 from .isolation.options import checked
 from .preflight.checks import require_fit
 
@@ -129,11 +129,14 @@ def load_file(file: LibraryFile, request: Request, allow: Examine | None = None)
         if allow is not None:
             request = request._replace(sha256=allow(file))
         with nullcontext(file) if request.sha256 is None else pin(file, request.sha256) as pinned:
-            fit = require_fit(pinned, request.contract)
+            known = known_fit(pinned, request.contract) if request.isolation is None else None
+            fit = known or require_fit(pinned, request.contract)
             backend: Backend
             try:
                 if request.isolation is None:
                     backend = open_in_process(pinned, fit, request)
+                    if known is None:
+                        keep_fit(pinned, fit)
                 else:
                     from .isolation.host.isolate import isolate  # 9 ms, and few ask for it
 

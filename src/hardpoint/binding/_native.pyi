@@ -1,6 +1,8 @@
 from collections.abc import Callable
 from typing import Any, final
 
+from typing_extensions import Buffer
+
 @final
 class Holder:
     pointer: int
@@ -28,3 +30,4 @@ def create(
 ) -> Holder: ...
 def set_up(instance: type, /) -> None: ...
 def count_fork() -> None: ...
+def system_calls(table: Buffer, /) -> list[int]: ...

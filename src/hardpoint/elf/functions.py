@@ -62,21 +62,14 @@ def is_exact(elf: ElfFile, address: int) -> bool:
     """
     if not is_function(elf, address):
         return False
-    if _is_section(elf, address) or not elf.sections or unwound(elf, address)[0] == address:
+    if address in elf.code_starts or not elf.sections or unwound(elf, address)[0] == address:
         return True
     return _named(elf, address, address) is True or _has_prologue(elf, address)
 
 
-def _is_section(elf: ElfFile, address: int) -> bool:
-    for start, _ in elf.code:  # noqa: SIM110 - as in is_code
-        if start == address:
-            return True
-    return False
-
-
 def _has_prologue(elf: ElfFile, address: int) -> bool:
     """True if the code there is that of .init and .fini, which BOLT moves; on AArch64, nothing tells."""
-    return elf.machine == EM_AARCH64 or elf.read_at(address, min(elf.room_at(address), 4), "code") in _X86_STARTS
+    return elf.machine == EM_AARCH64 or elf.start_of(address, 4) in _X86_STARTS
 
 
 def is_function(elf: ElfFile, address: int | None) -> bool:
@@ -89,7 +82,7 @@ def is_function(elf: ElfFile, address: int | None) -> bool:
         return True
     if not is_code(elf, address):
         return False
-    if _is_section(elf, address):
+    if address in elf.code_starts:
         return not _is_plt(elf, address)
     start, end = unwound(elf, address)
     if start == address:
@@ -102,7 +95,7 @@ def is_function(elf: ElfFile, address: int | None) -> bool:
 
 def _is_plt(elf: ElfFile, address: int) -> bool:
     """True if a section begins as a procedure linkage table does, with a jump through the global offset table."""
-    code = elf.read_at(address, min(elf.room_at(address), 12), "code")
+    code = elf.start_of(address, 12)
     if elf.machine == EM_X86_64:
         return code.removeprefix(_ENDBR64).startswith(_X86_PLT)
     return code.startswith(_AARCH64_PLT)
@@ -121,12 +114,12 @@ def unwound(elf: ElfFile, address: int) -> tuple[int, int]:
 
 
 def _unwound(elf: ElfFile, address: int) -> tuple[int, int]:
-    base, table = elf.unwinding
-    count = rank(table[::2], address - base + 1)
+    base, starts, entries = elf.unwinding
+    count = rank(starts, address - base + 1)
     if not count:
         return 0, 0
-    start = base + table[2 * count - 2]
-    return start, start + _length(elf, base + table[2 * count - 1])
+    start = base + starts[count - 1]
+    return start, start + _length(elf, base + entries[count - 1])
 
 
 def rank(numbers: Sequence[int], limit: int) -> int:

@@ -82,16 +82,16 @@ class Image:
         self.loads = [segment for segment in self.segments if segment.type == PT_LOAD]
         self.tls = next((segment for segment in self.segments if segment.type == PT_TLS and segment.memory_size), None)
         """The segment of thread-local storage, or None; an empty one is ignored, as by the dynamic linker."""
-        self.code = self._code()
+        executable = [section for section in self.sections if section[1] & SHF_EXECINSTR]
+        self.code = self._code(executable)
         """The address ranges of code."""
+        self.code_starts = {start for start, _ in self.code}
         # Before the segments: those of a .debug companion (objcopy --only-keep-debug) may lie beyond the file's end.
-        if {kind for kind, flags, _, _, _ in self.sections if flags & SHF_EXECINSTR} == {SHT_NOBITS}:
+        if {section[0] for section in executable} == {SHT_NOBITS}:
             raise ElfError("elf-debug", "debug information without the code")
         for load in self.loads:
             self._within(load.offset, load.file_size, "a segment")
-        self._mapped = [
-            (load.address, load.address + load.file_size, load.offset - load.address) for load in self.loads
-        ]
+        self.mapped = [(load.address, load.address + load.file_size, load.offset - load.address) for load in self.loads]
         """Where the bytes of the file are in memory: start, end, and the difference to their offset in the file."""
 
     @property
@@ -111,15 +111,20 @@ class Image:
 
     def read_at(self, address: int, size: int, what: str) -> bytes:
         """Read the `size` bytes that the file maps at `address`. ElfError naming `what` if it maps none there."""
-        for start, end, shift in self._mapped:
-            if start <= address and address + size <= end:
+        last = address + size
+        for start, end, shift in self.mapped:
+            if last <= end and start <= address:
                 at = address + shift
-                return self._whole[at : at + size] if self._whole else self.read(at, size, what)
+                return self._whole[at : last + shift] if self._whole else self.read(at, size, what)
         raise ElfError("elf-damaged", f"{what} at address {address:#x}, outside of the file")
+
+    def start_of(self, address: int, most: int) -> bytes:
+        """Read the bytes that the file maps from `address` on, at most so many."""
+        return self.read_at(address, min(self.room_at(address), most), "code")
 
     def room_at(self, address: int) -> int:
         """Count the bytes that the file maps from `address` to the end of its segment."""
-        for start, end, _ in self._mapped:
+        for start, end, _ in self.mapped:
             if start <= address < end:
                 return end - address
         return 0
@@ -144,15 +149,19 @@ class Image:
             )
         return start
 
-    def _code(self) -> list[tuple[int, int]]:
+    def _code(self, executable: list[tuple[int, ...]]) -> list[tuple[int, int]]:
         """Return the executable sections, or else segments: on AArch64, these also hold constants."""
         segments = [(load.address, load.address + load.memory_size) for load in self.loads if load.flags & PF_X]
-        sections = [(address, address + size) for _, flags, address, _, size in self.sections if flags & SHF_EXECINSTR]
-        if not sections:
+        if not executable:
             return segments
-        if len(sections) > _MOST_SEGMENTS:  # each function is looked for in all of them
-            raise ElfError("elf-damaged", f"{len(sections)} sections of code")
-        return [(at, to) for at, to in sections if any(start <= at and to <= end for start, end in segments)]
+        if len(executable) > _MOST_SEGMENTS:  # each function is looked for in all of them
+            raise ElfError("elf-damaged", f"{len(executable)} sections of code")
+        return [
+            (at, at + size)
+            for _, _, at, _, size in executable
+            for start, end in segments
+            if start <= at and at + size <= end
+        ]
 
 
 def damaged(found: str) -> NoReturn:

@@ -146,7 +146,7 @@ def _check_segments(elf: ElfFile) -> None:
 def _check_overlap(elf: ElfFile) -> None:
     """Require that each byte of the file is in one segment: what is written to one would not show in the other."""
     end = 0
-    for offset, size in sorted((load.offset, load.file_size) for load in elf.loads if load.file_size):
+    for offset, size in sorted([(load.offset, load.file_size) for load in elf.loads if load.file_size]):
         if offset < end:
             damaged(f"segments that share bytes of the file, at offset {offset:#x}")
         end = offset + size
@@ -196,20 +196,24 @@ def _check_sections(elf: ElfFile) -> None:
     tls, dynamic = elf.tls, elf.dynamic
     spans = _spans(elf.loads)
     tls_spans = _spans([tls]) if tls else spans
+    home, _, shift, file_end = spans[0]
     relocations = [(dynamic[at], dynamic[at] + dynamic[size]) for at, size in TABLES if at in dynamic]
     for kind, flags, address, offset, size in elf.sections:
         if not flags & SHF_ALLOC or not size:
             continue
         last = address + size
-        for start, end, shift, file_end in tls_spans if flags & SHF_TLS else spans:
-            if (
-                last <= end
-                and start <= address
-                and (kind == SHT_NOBITS or (offset - address == shift and offset + size <= file_end))
-            ):
-                break
-        else:
-            damaged(f"a section at {address:#x} outside of every segment")
+        if address < home or offset - address != shift or offset + size > file_end or flags & SHF_TLS:
+            for start, end, by, to in tls_spans if flags & SHF_TLS else spans:
+                if (
+                    last <= end
+                    and start <= address
+                    and (kind == SHT_NOBITS or (offset - address == by and offset + size <= to))
+                ):
+                    break
+            else:
+                damaged(f"a section at {address:#x} outside of every segment")
+            if not flags & SHF_TLS:
+                home, shift, file_end = start, by, to  # most sections lie in the segment of the one before
         if kind in _SECTIONS:
             at, length = _SECTIONS[kind]
             if dynamic.get(at) != address or (length and dynamic.get(length) != size):

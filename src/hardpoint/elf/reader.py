@@ -88,10 +88,11 @@ class ElfFile(Image):
         self.widths: dict[int, int] = {}
         """Bytes of a function's length in the entries of .eh_frame, by their common entry's address."""
         entries = self._read_dynamic()
-        self.needed = [self.string(offset) for tag, offset in entries if tag == DT_NEEDED]
-        self.filters = [self.string(offset) for tag, offset in entries if tag == DT_FILTER]
+        libraries = [(tag, self.string(offset)) for tag, offset in entries if tag in _LIBRARIES]
+        self.needed = [name for tag, name in libraries if tag == DT_NEEDED]
+        self.filters = [name for tag, name in libraries if tag == DT_FILTER]
         """Names of libraries in which its symbols are looked up first; they are needed, too."""
-        self.auxiliary = [self.string(offset) for tag, offset in entries if tag == DT_AUXILIARY]
+        self.auxiliary = [name for tag, name in libraries if tag == DT_AUXILIARY]
         """The same of libraries that may be missing (NVIDIA's libnvtx3interop names one that nobody has)."""
         for tag in (DT_SONAME, DT_RPATH, DT_RUNPATH):  # which then cannot raise later
             self.text(tag)
@@ -217,19 +218,20 @@ class ElfFile(Image):
         return [self.symbol_table if self.symbol_count <= _MOST_LOCAL else b"", *local]
 
     @cached_property
-    def unwinding(self) -> tuple[int, memoryview]:
-        """The address of .eh_frame_hdr and its sorted table, empty if it has none.
+    def unwinding(self) -> tuple[int, memoryview, memoryview]:
+        """The address of .eh_frame_hdr and the two columns of its sorted table, empty if it has none.
 
-        The table has 32-bit offsets of each function's start and of its entry in .eh_frame, from that address.
+        They have 32-bit offsets of each function's start and of its entry in .eh_frame, from that address.
         """
-        nothing = 0, memoryview(b"").cast("i")
+        nothing = 0, memoryview(b""), memoryview(b"")
         for segment in self.segments:
             if segment.type == PT_GNU_EH_FRAME and segment.file_size >= 12:
                 data = self.read_at(segment.address, segment.file_size, "the unwinding table")
                 end = 12 + 8 * int.from_bytes(data[8:12], "little")
                 if not data.startswith(_UNWINDING) or end > len(data):
                     return nothing
-                return segment.address, memoryview(data)[12:end].cast("i")
+                table = memoryview(data)[12:end].cast("i")
+                return segment.address, table[::2], table[1::2]
         return nothing
 
     def symbols(self, prefix: str = "") -> list[Symbol]:

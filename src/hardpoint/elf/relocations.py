@@ -235,7 +235,7 @@ class Relocations:
         """Require that the table of the PLT fills a row of words, each once: code jumps to each of them."""
         types, table, words = self.types, self.elf.symbol_table, memoryview(data).cast("Q")
         infos = words[1::3].tolist()
-        if any(info >> 32 >= self.count for info in infos):
+        if infos and max(infos) >> 32 >= self.count:
             damaged(f"a relocation by symbol {max(infos) >> 32} of {self.count}")
         for kind in {info & 0xFFFFFFFF if info >> 32 else -(info & 0xFFFFFFFF) for info in infos}:
             if kind not in {types.jump_slot, -types.indirect, types.descriptor, -types.descriptor}:

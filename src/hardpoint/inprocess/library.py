@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..backend import Slots
 from ..errors import ContractBrokenError, HardpointError, HardpointWarning, LoadError, Problem, StaleError, one_line
-from ..ffi.abi import HEAD_SIZE
 from ..ffi.libc import ffi, libc
 from ..file import Identity, digest, open_library
 from .loader_name import is_current, loader_name, rename
 
 if TYPE_CHECKING:
+    from ..definition.model import Contract
     from ..elf.reader import ElfFile
     from ..file import LibraryFile
     from ..preflight.checks import Fit
@@ -28,7 +28,7 @@ _PROT_READ, _MAP_PRIVATE, _PAGE = 1, 2, 4096
 class Library:
     """An opened library, one for each file in a process. It is never closed: glibc cannot unload safely."""
 
-    def __init__(self, file: LibraryFile, handle: Any) -> None:
+    def __init__(self, file: LibraryFile, handle: Any, elf: ElfFile) -> None:
         self.path = file.loader_path
         self.first_path = file.path
         """The path that its first caller gave."""
@@ -41,6 +41,9 @@ class Library:
         libc.dlinfo(handle, _RTLD_DI_LINKMAP, answer)
         self.link: Any = answer[0]
         self.base: int = self.link.l_addr
+        self.mapped = elf.mapped
+        self.classes: list[tuple[Contract, type]] = []
+        """The classes of plugin objects, by their contracts."""
 
     def digest(self) -> str | None:
         """The SHA-256 of the file that was opened; None if the file at its path is gone or another."""
@@ -75,7 +78,7 @@ def open_for_good(file: LibraryFile, fit: Fit) -> Library:
     if name == file.loader_path and not is_current(file, name):
         raise _stale(file, "the file was replaced or rewritten while it was being loaded")
     handle, changed = _dlopen(file, name)
-    library = Library(file, handle)
+    library = Library(file, handle, fit.elf)
     if name != file.loader_path:
         rename(library.link, name, file.loader_path)
     elif not _is_mapped(file, library.base + fit.elf.loads[0].address):
@@ -118,7 +121,8 @@ def _dlopen(file: LibraryFile, name: str) -> tuple[Any, list[str]]:
     """Call dlopen; return the handle, and the names of process state that loading changed (it is put back)."""
     from . import process_state  # 1 ms, which hosts that load nothing do without
 
-    if not os.access("/proc/self/maps", os.R_OK):  # what was loaded could not be compared with what was checked
+    # Where it is opened by its path, what was loaded is compared with what was checked.
+    if name == file.loader_path and not os.access("/proc/self/maps", os.R_OK):
         raise LoadError(f"{file.path} cannot be loaded: there is no /proc here, which tells what the dynamic linker "
                         "mapped; mount it (mount -t proc proc /proc)", path=file.path)  # fmt: skip
     before = process_state.take()
@@ -238,32 +242,25 @@ def live_slots(file: LibraryFile, library: Library, fit: Fit) -> Slots:
         raise broken(f"{contract.symbol} was not found")
     if address != library.base + vtable.address:
         raise broken(f"{contract.symbol} is another library's symbol")
-    head = ffi.cast("hp_vtable *", address)
-    if (head.head.size, (head.head.abi_major, head.head.abi_minor), head.flags) != (
-        vtable.size,
-        vtable.abi,
-        vtable.flags,
-    ):
+    base, (major, minor) = library.base, vtable.abi
+    numbers, text, flags, *live = ffi.unpack(ffi.cast("uintptr_t *", address), 3 + len(vtable.slots))
+    if (numbers, flags) != (vtable.size | major << 32 | minor << 48, vtable.flags):
         raise broken("the vtable's size, ABI or flags changed")
-    if not _is_copy(fit, manifest, library.base, int(ffi.cast("uintptr_t", head.head.manifest))):
+    if not _is_copy(library, manifest, text):
         raise broken("the vtable's manifest is not the note's")
-    functions = ffi.cast("uintptr_t *", address + HEAD_SIZE)
-    methods = {method.name: functions[index] for index, method in enumerate(contract.methods[: len(manifest.methods)])}
+    methods = {method.name: word for method, word in zip(contract.methods, live[3:], strict=False)}
     for method in contract.methods:
         if not method.since and not methods[method.name]:
             raise broken(f"the method {method.name} is an empty slot")
-    live = ffi.unpack(ffi.cast("uintptr_t *", address + HEAD_SIZE - 24), len(vtable.slots))
     for index, (word, target) in enumerate(zip(live, vtable.slots, strict=True)):
-        if target is not None and word != (target and target + library.base):
+        if word != target + base if target else target == 0 and word:
             slots = ["create", "destroy", "query", *(method.name for method in contract.methods)]
             raise broken(f"the slot of {slots[index] if index < len(slots) else f'method {index - 3}'} changed")
-    return Slots(int(ffi.cast("uintptr_t", head.create)), int(ffi.cast("uintptr_t", head.destroy)), methods)
+    return Slots(live[0], live[1], methods)
 
 
-def _is_copy(fit: Fit, manifest: Manifest, base: int, pointer: int) -> bool:
+def _is_copy(library: Library, manifest: Manifest, pointer: int) -> bool:
     """True if the note's text is at an address; read only if all of it would be inside the library."""
-    size = len(manifest.text) + 1
-    return (
-        fit.elf.room_at(pointer - base) >= size
-        and ffi.buffer(ffi.cast("char *", pointer), size)[:] == manifest.text + b"\0"
-    )
+    size, offset = len(manifest.text) + 1, pointer - library.base
+    inside = any(start <= offset and offset + size <= end for start, end, _ in library.mapped)
+    return inside and ffi.buffer(ffi.cast("char *", pointer), size)[:] == manifest.text + b"\0"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from _thread import RLock
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from ..backend import Plugin
 from ..binding import default, module_of, why_not_native
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..backend import Request
     from ..definition.model import Contract
     from ..errors import Problem
-    from ..file import LibraryFile
+    from ..file import Identity, LibraryFile
     from ..preflight.checks import Fit
     from .library import Library
 
@@ -27,7 +27,8 @@ BINDINGS = ("native", "cffi", "ctypes")
 _loading = RLock()
 """Held while a library is opened, so that process state changed by one load is not blamed on another. Changes that
 other threads make meanwhile by other means cannot be told apart."""
-_classes: dict[tuple[Library, Contract], type] = {}
+_fits: dict[Identity, list[Fit]] = {}
+"""Of files that are open as libraries, without their `elf`: dlopen, which the checks are for, is called once a file."""
 
 
 def _renew_lock() -> None:
@@ -67,12 +68,14 @@ class InProcess(Fields):
 
     def object_class(self) -> type:
         """The class of the plugin's objects, cached for the library's first path only: error messages name the path."""
-        plugin, key = self.plugin, (self.library, self.plugin.contract)
+        plugin, classes = self.plugin, self.library.classes
         if plugin.path != self.library.first_path:
             return make_class(plugin, self.module)
-        if key not in _classes:
-            _classes[key] = make_class(plugin, self.module)
-        return _classes[key]
+        for contract, made in classes:  # to compare one takes less than its hash, which is that of all in it
+            if contract == plugin.contract:
+                return made
+        classes.append((plugin.contract, made := make_class(plugin, self.module)))
+        return made
 
     def create(self) -> Any:
         """Call the plugin's create. Raises CreateError."""
@@ -109,6 +112,17 @@ def check_binding(path: str | os.PathLike[str], binding: str | None) -> None:
             f"{path} cannot be called through the native binding: {why}; or leave out binding='native'",
             path=os.fspath(path),
         )
+
+
+def known_fit(file: LibraryFile, contract: Contract) -> Fit | None:
+    """Return what was found when the file was opened in this process; None if it needs to be checked."""
+    return next((fit for fit in _fits.get(file.identity, ()) if fit.contract == contract), None)
+
+
+def keep_fit(file: LibraryFile, fit: Fit) -> None:
+    """Keep what was found for later loads of a file that is open now."""
+    if not file.pinned:
+        _fits.setdefault(file.identity, []).append(fit._replace(elf=cast("Any", None)))
 
 
 def open_in_process(file: LibraryFile, fit: Fit, request: Request) -> InProcess:

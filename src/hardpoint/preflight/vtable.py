@@ -148,12 +148,11 @@ def _check_slots(
     problems: list[Problem] = []
     methods = [method.text for method in contract.methods]
     methods += manifest.methods[len(methods) :]
-    names = _OPTIONAL_SLOTS | {HEAD_SIZE + 8 * index: text for index, text in enumerate(methods)}
-    required = {HEAD_SIZE + 8 * index for index, method in enumerate(contract.methods) if not method.since}
-    for offset, name in names.items():
-        if offset >= len(data):
-            continue
+    slots = zip(range(HEAD_SIZE, len(data), 8), methods, strict=False)
+    for offset, name in (*_OPTIONAL_SLOTS.items(), *slots):
         target = filled.get(symbol.address + offset, 0)
+        if target and target != NOWHERE and is_function(elf, target):  # as most
+            continue
         found = ""
         if target == 0 and not any(data[offset : offset + 8]):
             found = _EMPTY
@@ -161,12 +160,13 @@ def _check_slots(
             from .outside import misfit_outside  # 1 ms, and compilers write no such slots
 
             found = misfit_outside(elf, symbol.address + offset, origin)
-        elif not is_code(elf, target):
+        elif not target or not is_code(elf, target):
             found = "a pointer to something else"
-        elif not is_function(elf, target):
+        else:
             found = "a pointer into the middle of a function"
         if found.startswith(_EMPTY):
-            if offset in required:
+            index = (offset - HEAD_SIZE) // 8
+            if 0 <= index < len(contract.methods) and not contract.methods[index].since:
                 from .growth import empty_slot  # for the error alone
 
                 problems.append(empty_slot(found, name, offset, contract))
