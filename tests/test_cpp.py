@@ -58,12 +58,11 @@ def build_cpp(compiler: str, standard: str, folder: Path, source: Path) -> Path:
     return library
 
 
-ZIG = [
-    pytest.param(f"zig {standard}", marks=pytest.mark.long) for standard in ("c++17", "c++20")
-]  # it makes a libc++ first
+LONG = [pytest.param(each, marks=pytest.mark.long) for each in ("g++ c++17", "zig c++17", "zig c++20")]
+"""zig makes a libc++ first."""
 
 
-@pytest.fixture(scope="session", params=["g++ c++17", "g++ c++20", *ZIG])
+@pytest.fixture(scope="session", params=["g++ c++20", *LONG])
 def kinds(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, compiler: Compiler) -> Path:
     compiler.header(Kinds)
     folder = tmp_path_factory.mktemp("kinds")
