@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from forge import Forge
 from test_elf_bytes import GNU_HASH, STRINGS, SYMBOLS, _crafted, opened
-from test_elf_refusals import ADDRESS, AARCH64, DATA_SLOT, PLAIN, RELATIVE, fits, loads, refused
+from test_elf_refusals import AARCH64, ADDRESS, DATA_SLOT, PLAIN, RELATIVE, fits, loads, refused
 from test_integrity import THREAD_LOCAL
 
 import hardpoint
@@ -139,7 +139,8 @@ def test_a_section_whose_offset_is_not_its_segments(forge: Forge, by: int) -> No
 
 def test_properties_that_are_no_note(compiler: Compiler, tmp_path: Path) -> None:
     """ld.so reads these by their own program header, which need not be one of notes as well."""
-    forge = Forge(compiler.library("english/english.c", *PLAIN, "-fcf-protection"), tmp_path / "damaged.so")
+    words = (*PLAIN, "-nostdlib", "-nostartfiles", *([] if AARCH64 else ["-fcf-protection"]))
+    forge = Forge(compiler.text("properties", FREE, *words), tmp_path / "damaged.so")
     if "PT_GNU_PROPERTY" not in forge.segments:
         pytest.skip("the linker writes no properties")
     start = forge.field("PT_GNU_PROPERTY", 16)
@@ -150,7 +151,9 @@ def test_properties_that_are_no_note(compiler: Compiler, tmp_path: Path) -> None
     refused(forge, "^a note of [0-9]+ bytes in a segment of [0-9]+$")
 
 
-@pytest.mark.parametrize(("at", "value", "sentence"), [(56, 129, "^129 program headers$"), (60, 4097, "^4097 section ")])
+@pytest.mark.parametrize(
+    ("at", "value", "sentence"), [(56, 129, "^129 program headers$"), (60, 4097, "^4097 section ")]
+)
 def test_one_header_more_than_is_read(forge: Forge, at: int, value: int, sentence: str) -> None:
     forge.data[at : at + 2] = value.to_bytes(2, "little")
     refused(forge, sentence, code="elf-damaged" if at == 56 else "elf-too-large")
@@ -191,7 +194,11 @@ def relative(many: Forge, number: int) -> int:
     [
         (0, lambda many, at: many.get(".rela.dyn", at - 24, "<Q"), "^two relocations of one address$"),
         (0, lambda many, _: many.addresses[".rodata"], "^a relocation of 0x[0-9a-f]+, which is not writable$"),
-        (0, lambda many, at: many.get(".rela.dyn", at, "<Q") + 4, "^a relocation of 0x[0-9a-f]+ that (overlaps|spoils)"),
+        (
+            0,
+            lambda many, at: many.get(".rela.dyn", at, "<Q") + 4,
+            "^a relocation of 0x[0-9a-f]+ that (overlaps|spoils)",
+        ),
         (8, lambda _, __: ADDRESS, f"^a relocation of type {ADDRESS} among the relative ones$"),
         (16, lambda many, _: end_of(many) + 1, "^a relocation that refers to 0x[0-9a-f]+, outside of the library$"),
     ],
@@ -254,7 +261,10 @@ def test_a_relocation_that_overlaps_another_by_one_byte(many: Forge, by: int) ->
 def test_a_slot_that_refers_past_the_library(forge: Forge) -> None:
     at = forge.relocation(".rela.dyn", DATA_SLOT)
     forge.put(".rela.dyn", at + 12, "<I", forge.symbols.index("hardpoint_greeter_v1"))
-    for past, sentence in ((1, "^a relocation that refers to 0x[0-9a-f]+, outside"), (0, "^a weak symbol .* refers to$")):
+    for past, sentence in (
+        (1, "^a relocation that refers to 0x[0-9a-f]+, outside"),
+        (0, "^a weak symbol .* refers to$"),
+    ):
         forge.put(".rela.dyn", at + 16, "<Q", end_of(forge) + past - forge.vtable())
         refused(forge, sentence)
 
@@ -277,6 +287,15 @@ def test_packed_relocations_of_one_word(packed: Forge) -> None:
     first = packed.get(".relr.dyn", 0, "<Q")
     packed.put(".relr.dyn", 8, "<Q", first)
     refused(packed, "^(packed relocations that overlap|two relocations of 0x[0-9a-f]+)$")
+
+
+def test_packed_relocations_of_one_word_of_data(compiler: Compiler, tmp_path: Path) -> None:
+    forge = Forge(compiler.text("many", MANY, *PLAIN, "-Wl,-z,pack-relative-relocs"), tmp_path / "damaged.so")
+    if forge.sizes.get(".relr.dyn", 0) < 24:
+        pytest.skip("the linker packs no relocations")
+    place = forge.addresses[".data.rel.ro"] + 8 * 5
+    forge.put(".relr.dyn", 8, "<QQ", place, place)
+    refused(forge, "^packed relocations that overlap$")
 
 
 def test_a_packed_relocation_that_is_misaligned(packed: Forge) -> None:
@@ -341,7 +360,12 @@ def test_a_hash_table_that_points_at_the_symbol_after_the_last(compiler: Compile
 
 def test_a_gnu_hash_table_that_ends_one_byte_past_its_segment(tmp_path: Path) -> None:
     symbols = bytes(24) + b"\0\0\0\0\x12" + bytes(19) + (b"\0\0\0\0\x12" + bytes(19)) * 3
-    table = bytes((1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0)) + bytes(8) + bytes((1, 0, 0, 0)) + bytes((1, 0, 0, 0)) * 3
+    table = (
+        bytes((1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0))
+        + bytes(8)
+        + bytes((1, 0, 0, 0))
+        + bytes((1, 0, 0, 0)) * 3
+    )
     body = bytes(0x100) + symbols.ljust(0x700, b"\0") + table
     for size, found in ((len(body), True), (len(body) - 1, False)):
         target = _crafted(tmp_path, [STRINGS, SYMBOLS, (10, 9), GNU_HASH], body[:size], symbols=4)

@@ -56,7 +56,6 @@ KEPT: dict[str, tuple[str, ...]] = {
     # each is built, and checked by eight commands
     "test_verdicts.py::test_every_command_gives_the_same_verdict": ("[an undefined variable]", "[a second", "[flags"),
     "test_loader.py::test_a_linker_that_gives_no_answer": ("[dies]", "[hangs]"),
-    "test_loader.py::test_the_level_of_the_processor_is_compared_as_by_the_linker": ("[16]",),
     "test_loader.py::test_names_with_spaces_and_colons": ("[a dir: b/a b:c.so]",),
     "test_loader.py::test_a_note_that_lost_its_place": ("[bfd-tool0]",),
     "test_loader.py::test_a_file_system_that_is_mounted_noexec": (),
