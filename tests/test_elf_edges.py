@@ -293,7 +293,7 @@ def test_packed_relocations_of_one_word_of_data(compiler: Compiler, tmp_path: Pa
     forge = Forge(compiler.text("many", MANY, *PLAIN, "-Wl,-z,pack-relative-relocs"), tmp_path / "damaged.so")
     if forge.sizes.get(".relr.dyn", 0) < 24:
         pytest.skip("the linker packs no relocations")
-    place = forge.addresses[".data.rel.ro"] + 8 * 5
+    place = forge.addresses[".data.rel.ro"] + forge.sizes[".data.rel.ro"] - 8
     forge.put(".relr.dyn", 8, "<QQ", place, place)
     refused(forge, "^packed relocations that overlap$")
 
