@@ -317,11 +317,8 @@ def test_the_size_of_packed_relocations(packed: Forge) -> None:
 
 
 def test_a_descriptor_whose_second_word_has_a_relocation(compiler: Compiler, tmp_path: Path) -> None:
-    if AARCH64:
-        dialect, kind = (), 1031
-    else:
-        dialect, kind = ("-mtls-dialect=gnu2",), 36
-    forge = Forge(compiler.text("local", THREAD_LOCAL, *PLAIN, *dialect), tmp_path / "damaged.so")
+    kind, words = (1031, [*PLAIN]) if AARCH64 else (36, [*PLAIN, "-mtls-dialect=gnu2"])
+    forge = Forge(compiler.text("local", THREAD_LOCAL, *words), tmp_path / "damaged.so")
     table = next(name for name in (".rela.plt", ".rela.dyn") if has(forge, name, kind))
     loads(forge)
     place = forge.get(table, forge.relocation(table, kind), "<Q")
