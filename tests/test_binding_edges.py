@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import sys
 import threading
 import time
+import weakref
+from contextlib import suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -188,7 +191,9 @@ def edges(library: Path, fresh: Fresh, way: Way) -> Edges:
 
 def test_room_grows_by_factors(edges: Edges) -> None:
     """A result that is written byte by byte would take the square of its size otherwise."""
-    for _ in range(3):  # later ones may find larger rooms, of earlier results
+    for _ in range(3):
+        with pytest.raises(hardpoint.CallError):
+            edges.fails_after(5 << 20)  # the memory of so large a result is not kept for the next one
         rooms = list(map(int, edges.rooms(1 << 20).split()))
         assert rooms[0] >= 512
         assert all(later >= 2 * earlier for earlier, later in pairwise(rooms)), rooms
@@ -257,6 +262,71 @@ def test_types_cannot_be_changed_or_made(native: Any) -> None:
     assert NativeMethod.__flags__ & descriptor
     assert gc.is_tracked(vars(type(native))["text"])
     assert not gc.is_tracked(native._instance._holder)
+
+
+def _method(*parts: Any, name: str = "name", kinds: str = "s") -> Any:
+    from hardpoint.binding._native import NativeMethod
+
+    made: Any = NativeMethod
+    return made(0, kinds, "s", False, name, *parts)
+
+
+@needs_native
+def test_a_method_lets_go_of_what_it_was_made_of() -> None:
+    name, *parts = "a name of its own"[2:], object(), object(), object()
+    before = [sys.getrefcount(each) for each in (name, *parts)]
+    methods = [_method(*parts, name=name) for _ in range(20)]
+    assert [sys.getrefcount(each) for each in (name, *parts)] == [count + 20 for count in before]
+    gone: list[object] = []
+    seen = weakref.ref(methods[0], gone.append)
+    methods.clear()
+    assert [sys.getrefcount(each) for each in (name, *parts)] == before
+    assert gone == [seen]
+    assert seen() is None
+
+
+@needs_native
+def test_a_method_with_an_invalid_plan_is_freed() -> None:
+    def refused() -> None:
+        with suppress(ValueError):
+            _method(None, None, None, kinds="x")
+
+    for _ in range(10):
+        refused()
+    before = sys.getallocatedblocks()
+    for _ in range(200):
+        refused()
+    assert sys.getallocatedblocks() - before < 100
+    _method(None, None, None, kinds="s" * 8)
+    with pytest.raises(ValueError, match="at most 8 parameters"):
+        _method(None, None, None, kinds="s" * 9)
+
+
+@needs_native
+@pytest.mark.parametrize("place", ["arguments", "convert", "conclude", "dict"])
+def test_the_collector_sees_what_a_method_refers_to(place: str) -> None:
+    cycle: list[object] = []
+    parts = [cycle if place == each else None for each in ("arguments", "convert", "conclude")]
+    method = _method(*parts)
+    cycle.append(method)
+    if place == "dict":
+        vars(method)["itself"] = method
+        cycle.clear()
+    seen = weakref.ref(method)
+    del method, cycle, parts
+    gc.collect()
+    assert seen() is None
+
+
+def test_a_character_is_kept_wherever_it_stands(probe_library: Path, fresh: Fresh, binding: Binding) -> None:
+    """ASCII is copied by words, and the last words once more."""
+    probe = hardpoint.load(fresh(probe_library), Probe, binding=binding)
+    for size in range(45):
+        plain = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJ"[:size]
+        assert probe.text(plain) == plain
+        for at in range(size):
+            text = f"{plain[:at]}é{plain[at + 1 :]}"
+            assert probe.text(text) == text
 
 
 @needs_native

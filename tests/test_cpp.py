@@ -58,12 +58,11 @@ def build_cpp(compiler: str, standard: str, folder: Path, source: Path) -> Path:
     return library
 
 
-ZIG = [
-    pytest.param(f"zig {standard}", marks=pytest.mark.long) for standard in ("c++17", "c++20")
-]  # it makes a libc++ first
+LONG = [pytest.param(each, marks=pytest.mark.long) for each in ("g++ c++17", "zig c++17", "zig c++20")]
+"""zig makes a libc++ first."""
 
 
-@pytest.fixture(scope="session", params=["g++ c++17", "g++ c++20", *ZIG])
+@pytest.fixture(scope="session", params=["g++ c++20", *LONG])
 def kinds(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, compiler: Compiler) -> Path:
     compiler.header(Kinds)
     folder = tmp_path_factory.mktemp("kinds")
@@ -128,8 +127,14 @@ def test_a_thread_can_be_cancelled_in_a_method(compiler: Compiler, tmp_path: Pat
     assert (done.returncode, done.stdout, done.stderr) == (0, "waiting\ncancelled\n", "")
 
 
-def test_english_in_cpp_behaves_like_the_one_in_c(english: Path, tmp_path: Path, fresh: Fresh, way: Way) -> None:
-    library = build_cpp("g++", "c++17", tmp_path, ROOT / "native_plugins/english_cpp/english_cpp.cpp")
+@pytest.fixture(scope="module")
+def english_cpp(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("english_cpp")
+    return build_cpp("g++", "c++17", folder, ROOT / "native_plugins/english_cpp/english_cpp.cpp")
+
+
+def test_english_in_cpp_behaves_like_the_one_in_c(english_cpp: Path, english: Path, fresh: Fresh, way: Way) -> None:
+    library = fresh(english_cpp, "cpp.so")
     names = ["World", "", "日本語 🛩️", "a\0b", "%s%n{}", "x" * 511, "ß" * 1_000_000]
     with (
         hardpoint.loaded(library, Greeter, **how(way)) as plugin,

@@ -53,7 +53,10 @@ def folder(compiler: Compiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     return tmp_path
 
 
-@pytest.mark.parametrize("page", WITH_CODE)
+CLUSTER = pytest.param("docs/scaling.md", marks=pytest.mark.long)  # it starts several processes of Dask
+
+
+@pytest.mark.parametrize("page", [CLUSTER if page == "docs/scaling.md" else page for page in WITH_CODE])
 def test_everything_in_order(folder: Path, compiler: Compiler, page: str) -> None:
     follow(page, folder, compiler)
 

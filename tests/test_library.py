@@ -642,6 +642,17 @@ def test_the_dynamic_linker_knows_a_library_by_its_path(compiler: Compiler, fres
     assert hardpoint.info(plugin).library == str(path)
 
 
+def test_the_dynamic_linkers_name_ends_where_the_path_does(english: Path, fresh: Fresh) -> None:
+    """Memory of malloc comes in steps of 16 bytes, and behind it stands something else."""
+    found = (ctypes.c_void_p * 4)()
+    for length in range(20):
+        path = fresh(english, f"{'n' * length}.so")
+        hardpoint.load(path, Greeter)
+        symbol = ctypes.cast(ctypes.CDLL(str(path)).hardpoint_greeter_v1, ctypes.c_void_p)
+        assert ctypes.CDLL(None).dladdr(symbol, ctypes.byref(found))
+        assert ctypes.string_at(found[0] or 0) == str(path).encode()
+
+
 def test_numbers_of_descriptors_are_used_again_and_libraries_never_mixed(
     english: Path, spanish: Path, fresh: Fresh
 ) -> None:

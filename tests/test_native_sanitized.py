@@ -105,8 +105,8 @@ LEAKS = f"{CHOSEN} and not interpreter_ends and not the_exit"
 @pytest.mark.parametrize(
     ("files", "chosen", "options"),
     [
-        pytest.param(["native", "binding_edges"], LEAKS, "", id="leaks"),
-        pytest.param(["bindings", "random_contracts"], LEAKS, "", id="more-leaks", marks=pytest.mark.long),
+        pytest.param(["binding_edges"], LEAKS, "", id="leaks"),
+        pytest.param(["native", "bindings", "random_contracts"], LEAKS, "", id="more-leaks", marks=pytest.mark.long),
         # Threads that never return leak, and LSan itself may crash if a thread ends during its check (seen).
         pytest.param(
             ["bindings", "native"],

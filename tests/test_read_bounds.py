@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import resource
@@ -16,7 +17,7 @@ import hardpoint
 from hardpoint.benchmark.compare import read_result
 from hardpoint.cli import main
 from hardpoint.contracts import Greeter
-from hardpoint.file import LARGEST
+from hardpoint.file import LARGEST, digest, open_library, read_small
 from hardpoint.registry.discovery import usual_places
 
 if TYPE_CHECKING:
@@ -107,6 +108,26 @@ def test_a_wrong_digest_takes_no_memory(english: Path, tmp_path: Path, monkeypat
     with pytest.raises(hardpoint.IncompatibleError):  # it fits no lock: it is hashed there, and not copied either
         hardpoint.Registry([english.parent], allow=lock(tmp_path / "hardpoint.lock", english)).load("english", Greeter)
     assert made == []
+
+
+def test_the_largest_holes_and_the_largest_small_file(english: Path, tmp_path: Path) -> None:
+    path, block = tmp_path / "holes.so", 1 << 16
+    for holes in (64 << 20, (64 << 20) + block):
+        path.write_bytes(english.read_bytes().ljust(block, b"\1"))
+        with path.open("ab") as file:
+            file.truncate(block + holes)
+            file.seek(block + holes)
+            file.write(b"end")
+        with open_library(path) as library:
+            if holes == 64 << 20:
+                assert digest(library) == hashlib.sha256(path.read_bytes()).hexdigest()
+            else:
+                with pytest.raises(hardpoint.NotAPluginError, match=rf"bytes, with {holes} or more of them in holes"):
+                    digest(library)
+    (tmp_path / "small").write_bytes(b"x" * 100)
+    assert len(read_small(str(tmp_path / "small"), 100)) == 100
+    with pytest.raises(OSError, match="it is larger than 99 bytes"):
+        read_small(str(tmp_path / "small"), 99)
 
 
 # -- other files than libraries ----------------------------------------------------------------------------------------

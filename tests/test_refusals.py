@@ -763,3 +763,22 @@ def test_an_empty_slot_of_a_method_whose_since_was_forgotten(compiler: Compiler)
         "slot-empty",
         "fill it where the plugin's macro is used; or, if the contract got it in 1.1, mark it with @since('1.1')",
     )
+
+
+def test_the_first_slot_cannot_have_come_later(compiler: Compiler) -> None:
+    @hardpoint.contract("greeter", version="1.1")
+    class Grown(Protocol):
+        def greet(self, name: str) -> str: ...
+        def lang(self) -> str: ...
+
+    [problem] = problems(
+        refused(compiler.library("broken.c", "-DSLOTS=.lang = lang"), hardpoint.IncompatibleError, Grown)
+    )
+    assert (problem.code, problem.fix) == ("slot-empty", "fill it where the plugin's macro is used")
+
+
+def test_a_method_that_the_plugins_own_version_has(compiler: Compiler) -> None:
+    """The plugin says that it has 1.2, with which the method came, and `@since` was not forgotten."""
+    path = compiler.library("broken.c", text("VERSION", "1.2"))
+    [problem] = problems(refused(path, hardpoint.IncompatibleError, NewerGreeter))
+    assert (problem.code, problem.needs, problem.fix) == ("method-missing", "the method bow() -> str", REBUILD)

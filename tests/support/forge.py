@@ -48,6 +48,12 @@ class Forge:
         at = 64 + 56 * [number for number, found in enumerate(self.segments) if found == kind][index]
         struct.pack_into("<I" if field < 8 else "<Q", self.data, at + field, value)
 
+    def header(self, section: str, field: int, value: int) -> None:
+        """Change a field of a section's header: 4 type, 8 flags, 16 address, 24 offset, 32 size."""
+        (table,) = struct.unpack_from("<Q", self.data, 40)
+        at = table + 64 * [*self.sections].index(section) + field
+        struct.pack_into("<I" if field < 8 else "<Q", self.data, at, value)
+
     def field(self, kind: str, field: int, *, index: int = 0) -> int:
         """Read a field of 8 bytes of the index-th segment of a type."""
         at = 64 + 56 * [number for number, found in enumerate(self.segments) if found == kind][index]
