@@ -48,7 +48,7 @@ FAULTS = [
     Fault("-Wl,-z,norelro", "file.hardening", "warning", "link it with -Wl,-z,relro"),
     Fault("-Wl,-rpath,/opt/lib", "file.runpath", "warning", "it names /opt/lib, which another machine need not have"),
     Fault("-DLOAD_CRASHES", "load.opens", "crashed", "SIGABRT in: loading the library"),
-    Fault("-DSWAPS_A_SLOT", "load.vtable", "failed", "the slot of flip changed"),
+    Fault("-DSWAPS_A_SLOT", "load.opens", "failed", "the slot of flip changed"),
     Fault("-DLOAD_ROUNDS", "load.state", "failed", "changed the floating-point mode of the process"),
     Fault("-DLOAD_HANDLES", "load.state", "warning", "changed the handler of signal 10 of the process"),
     Fault("-DLOAD_MASKS", "load.state", "failed", "changed the signal mask of the process; this was put back"),

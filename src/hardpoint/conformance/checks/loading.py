@@ -30,12 +30,6 @@ def opens(subject: Subject) -> None:
         _ = subject.opened
 
 
-@check("load.vtable", needs=("load.opens",))
-def vtable(subject: Subject) -> None:
-    """Code that runs while it is loaded leaves the vtable as it is in the file."""
-    _ = subject.plugin  # which compares each slot with what the file has
-
-
 @check("load.state", needs=("load.opens",))
 def state(subject: Subject) -> None:
     """Loading leaves the process as it was: signals, limits, timers, environment, streams, locale and more."""
