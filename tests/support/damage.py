@@ -83,6 +83,8 @@ def could_be_meant(data: bytes, damaged: bytes, case: Case) -> bool:
     a defined symbol has, where the checks found nothing else; and a function that became an indirect one. Nor can a
     change of code be detected, which is why no code is changed.
     """
+    if case.part != ".dynsym" and not case.part.startswith(".rela"):
+        return False
     start = case.offset - case.within % 24
     before, after = ENTRY.unpack_from(data, start), ENTRY.unpack_from(damaged, start)
     changed = [old != new for old, new in zip(before, after, strict=True)]
@@ -90,9 +92,9 @@ def could_be_meant(data: bytes, damaged: bytes, case: Case) -> bool:
         return (changed == [False, False, True] and (after[1] & 0xFFFFFFFF) in INDIRECT) or (
             changed == [False, True, False] and not (before[1] ^ after[1]) & 0xFFFFFFFF and before[1] >> 32 > 0
         )
-    if case.part == ".dynsym" and before[0] >> 48:  # defined
-        return changed == [False, True, False] or (changed[1:] == [False, False] and (before[0] ^ after[0]) == 8 << 32)
-    return False
+    moved = changed == [False, True, False]
+    marked = changed[1:] == [False, False] and (before[0] ^ after[0]) == 8 << 32
+    return bool(before[0] >> 48) and (moved or marked)  # it is defined
 
 
 def check(path: str, contract: type) -> str | None:
