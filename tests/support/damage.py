@@ -21,6 +21,7 @@ from elftools.elf.elffile import ELFFile
 
 import hardpoint
 from hardpoint.definition.decorators import contract_of
+from hardpoint.elf.constants import STT_GNU_IFUNC
 from hardpoint.file import open_library
 from hardpoint.preflight.checks import Misfit, preflight
 
@@ -93,7 +94,8 @@ def could_be_meant(data: bytes, damaged: bytes, case: Case) -> bool:
             changed == [False, True, False] and not (before[1] ^ after[1]) & 0xFFFFFFFF and before[1] >> 32 > 0
         )
     moved = changed == [False, True, False]
-    marked = changed[1:] == [False, False] and (before[0] ^ after[0]) == 8 << 32
+    others = (before[0] ^ after[0]) & ~(0xFF << 32)  # than the binding and the type
+    marked = changed[1:] == [False, False] and not others and after[0] >> 32 & 15 == STT_GNU_IFUNC
     return bool(before[0] >> 48) and (moved or marked)  # it is defined
 
 
