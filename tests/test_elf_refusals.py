@@ -374,6 +374,59 @@ def test_a_function_in_place_of_another(weak: Forge) -> None:
     refused(weak, "^a function own of [0-9]+ bytes, where one of [0-9]+ is$")
 
 
+def test_a_function_that_reaches_over_the_start_of_another(weak: Forge) -> None:
+    """Its symbol was moved into the room before it, where the unwinding table has nothing."""
+    at = 24 * weak.symbols.index("own")
+    start, size = (weak.get(".dynsym", at + field, "<Q") for field in (8, 16))
+    text = weak.addresses[".text"]
+    gap = next(
+        place
+        for place in range(start - 1, text, -1)
+        if weak.data[weak.sections[".text"] + place - text - 1] in {0x90, 0xC3, 0x1F, 0x00, 0xD5}
+    )
+    if AARCH64:
+        gap = start - 4
+    weak.put(".dynsym", at + 8, "<QQ", gap, size + start - gap)
+    refused(weak, "^a function own at 0x[0-9a-f]+(, where none starts| that reaches over the start of another)$")
+
+
+@pytest.mark.parametrize("kind", [3, 4, 7])
+def test_a_symbol_of_a_type_that_nothing_finds(weak: Forge, kind: int) -> None:
+    """A weak one would be 0, without an error."""
+    at = 24 * weak.symbols.index("own") + 4
+    weak.put(".dynsym", at, "<B", 2 << 4 | kind)
+    refused(weak, f"^a symbol own of binding 2 and type {kind}$")
+
+
+def test_a_symbol_that_is_defined_and_undefined(weak: Forge) -> None:
+    """A linker binds a reference to the definition that it has."""
+    at = 24 * weak.symbols.index("memcpy" if "memcpy" in weak.symbols else "__cxa_finalize")
+    weak.put(".dynsym", at, "<I", weak.get(".dynsym", 24 * weak.symbols.index("own"), "<I"))
+    refused(weak, "^a symbol own that is both defined and undefined$")
+
+
+def test_a_reference_into_a_function(compiler: Compiler, tmp_path: Path) -> None:
+    code = (
+        THREAD_LOCAL
+        + """
+__attribute__((visibility("default"))) int own(void) { return 1; }
+int (*pointer)(void) = own;
+"""
+    )
+    forge = Forge(compiler.text("into", code, *PLAIN), tmp_path / "damaged.so")
+    loads(forge)
+    at = forge.relocation(".rela.dyn", ADDRESS, forge.symbols.index("own"))
+    forge.put(".rela.dyn", at + 16, "<Q", 4)
+    refused(forge, "^a relocation of 0x[0-9a-f]+ that refers 4 bytes into a function$")
+
+
+def test_a_variable_that_would_be_made_read_only(compiler: Compiler, tmp_path: Path) -> None:
+    forge = Forge(compiler.text("relro", THREAD_LOCAL, "-Wl,-z,relro", SEPARATE), tmp_path / "damaged.so")
+    loads(forge)
+    forge.segment("PT_GNU_RELRO", 40, forge.field("PT_GNU_RELRO", 40) + 0x1000)
+    refused(forge, "^a section at 0x[0-9a-f]+ that PT_GNU_RELRO makes read-only in part$")
+
+
 def test_a_function_at_an_absolute_address(weak: Forge) -> None:
     weak.put(".dynsym", 24 * weak.symbols.index("own") + 6, "<H", 0xFFF1)
     refused(weak, "^a function own at 0x[0-9a-f]+, where none starts$")

@@ -128,8 +128,10 @@ def test_a_damaged_library_never_kills_the_process(compiler: Compiler, tmp_path:
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
-    # Of thousands, some are left that no rule tells from a real file, such as a symbol moved to another function.
-    assert len(result["deaths"]) <= count // 200, result["deaths"]
+    # Those that a linker could have written are not counted. Left are pointers within a stripped library that relative
+    # relocations set to other code, as in its vtables.
+    assert len(result["deaths"]) <= count // 800, result["deaths"]
+    assert result["outcomes"].get("could be meant", 0) <= max(1, count // 400)
     assert result["outcomes"]["NotAPluginError"] > count / 4
     assert result["outcomes"]["loaded"] > count / 8
 
@@ -358,7 +360,7 @@ def test_a_hash_table_with_a_circle(compiler: Compiler, tmp_path: Path) -> None:
         (8, "<Q", 0x1000, r"an undefined symbol \w+ that is marked as defined"),
         (4, "<IQ", 0x0001001A, "an indirect function at 0x0, where none starts"),
         (4, "<IQ", 0x00010006, r"a thread-local variable \w* outside of the thread-local storage"),
-        (4, "<IQ", 0x00010052, r"a symbol \w+ of binding 5"),
+        (4, "<IQ", 0x00010052, r"a symbol \w+ of binding 5 and type 2"),
     ],
 )
 def test_a_damaged_symbol(forge: Forge, field: int, layout: str, value: int, sentence: str) -> None:

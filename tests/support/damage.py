@@ -11,6 +11,7 @@ import json
 import os
 import random
 import signal
+import struct
 import sys
 from collections import Counter
 from pathlib import Path
@@ -20,6 +21,7 @@ from elftools.elf.elffile import ELFFile
 
 import hardpoint
 from hardpoint.definition.decorators import contract_of
+from hardpoint.elf.constants import STT_GNU_IFUNC
 from hardpoint.file import open_library
 from hardpoint.preflight.checks import Misfit, preflight
 
@@ -36,6 +38,7 @@ FIELDS = {
     **dict.fromkeys((".got", ".got.plt", ".data.rel.ro", ".data"), 8),
 }
 """The sections that are damaged, and the size of a field in them."""
+ENTRY = struct.Struct("<QQQ")  # a relocation: offset, type and symbol, addend; a symbol: name to section, value, size
 INDIRECT = {37, 1032}  # R_X86_64_IRELATIVE, R_AARCH64_IRELATIVE
 
 
@@ -74,15 +77,26 @@ def cases(elf: Any, data: bytes, rng: random.Random) -> Iterator[Case]:
                         yield Case(part, offset - start, offset, (number & most).to_bytes(step, "little"))
 
 
-def could_be_meant(damaged: bytes, case: Case) -> bool:
-    """True if a linker could have written the change: the function that an indirect relocation calls.
+def could_be_meant(data: bytes, damaged: bytes, case: Case) -> bool:
+    """True if a linker could have written the change, so that only code tells that it is wrong.
 
-    Nor can a change of code be detected, which is why no code is changed.
+    These are the function that an indirect relocation calls; the symbol that a relocation refers to, and the place that
+    a defined symbol has, where the checks found nothing else; and a function that became an indirect one. Nor can a
+    change of code be detected, which is why no code is changed.
     """
-    if not case.part.startswith(".rela") or case.within % 24 < 16:
+    if case.part != ".dynsym" and not case.part.startswith(".rela"):
         return False
-    kind = case.offset - case.within % 24 + 8
-    return int.from_bytes(damaged[kind : kind + 4], "little") in INDIRECT
+    start = case.offset - case.within % 24
+    before, after = ENTRY.unpack_from(data, start), ENTRY.unpack_from(damaged, start)
+    changed = [old != new for old, new in zip(before, after, strict=True)]
+    if case.part.startswith(".rela"):
+        return (changed == [False, False, True] and (after[1] & 0xFFFFFFFF) in INDIRECT) or (
+            changed == [False, True, False] and not (before[1] ^ after[1]) & 0xFFFFFFFF and before[1] >> 32 > 0
+        )
+    moved = changed == [False, True, False]
+    others = (before[0] ^ after[0]) & ~(0xFF << 32)  # than the binding and the type
+    marked = changed[1:] == [False, False] and not others and after[0] >> 32 & 15 == STT_GNU_IFUNC
+    return bool(before[0] >> 48) and (moved or marked)  # it is defined
 
 
 def check(path: str, contract: type) -> str | None:
@@ -128,9 +142,9 @@ def main(library: str, where: str, seed: int, count: int) -> dict[str, Any]:
             damaged = data[: case.offset] + case.new + data[case.offset + len(case.new) :]
             Path("damaged.so").write_bytes(damaged)
             outcome = check("damaged.so", contract)
-            if outcome is None and could_be_meant(damaged, case):
-                outcome = "could be meant"
             outcome = outcome or load("damaged.so", contract)
+            if outcome.startswith("died") and could_be_meant(data, damaged, case):
+                outcome = "could be meant"
             outcomes[outcome] += 1
             if outcome.startswith("died"):
                 deaths.append(f"{outcome}: {case.part} +{case.within:#x} (at {case.offset:#x}) = {case.new.hex()}")

@@ -46,6 +46,7 @@ from .constants import (
     PT_TLS,
     SHF_ALLOC,
     SHF_TLS,
+    SHF_WRITE,
     SHT_DYNSYM,
     SHT_FINI_ARRAY,
     SHT_GNU_HASH,
@@ -98,6 +99,8 @@ _SECTIONS = {
 """Section types, and the dynamic entries for the same table: its address and, unless 0, its size."""
 _ONCE = {PT_DYNAMIC, PT_PHDR, PT_TLS, PT_GNU_STACK, PT_GNU_RELRO}
 _HOUSED = {PT_DYNAMIC, PT_NOTE, PT_PHDR, PT_GNU_EH_FRAME, PT_GNU_PROPERTY, PT_GNU_RELRO}
+_GOT_HEADER = 24
+"""Bytes of .got.plt, at most, that GNU ld puts into the part that is made read-only: ld.so's own words."""
 _PAGE, _ADDRESS_LIMIT, _TLS_LIMIT, _TLS_ALIGN_LIMIT = 0x1000, 1 << 47, 1 << 30, 1 << 16
 
 
@@ -198,10 +201,15 @@ def _check_sections(elf: ElfFile) -> None:
     tls_spans = _spans([tls]) if tls else spans
     home, _, shift, file_end = spans[0]
     relocations = [(dynamic[at], dynamic[at] + dynamic[size]) for at, size in TABLES if at in dynamic]
+    protected, behind = _made_read_only(elf)
     for kind, flags, address, offset, size in elf.sections:
         if not flags & SHF_ALLOC or not size:
             continue
         last = address + size
+        if protected <= address < behind and flags & (SHF_WRITE | SHF_TLS) == SHF_WRITE:
+            straddles = last > behind and address < behind - _GOT_HEADER
+            if straddles or (kind == SHT_NOBITS and last != behind):  # mold's padding is all that has no bytes
+                damaged(f"a section at {address:#x} that PT_GNU_RELRO makes read-only in part")
         if address < home or offset - address != shift or offset + size > file_end or flags & SHF_TLS:
             for start, end, by, to in tls_spans if flags & SHF_TLS else spans:
                 if (
@@ -220,6 +228,14 @@ def _check_sections(elf: ElfFile) -> None:
                 damaged(f"a section at {address:#x} that the dynamic entry {at:#x} contradicts")
         elif kind == SHT_RELA and not any(start <= address and last <= end for start, end in relocations):
             damaged(f"relocations at {address:#x} missing from the dynamic section")
+
+
+def _made_read_only(elf: ElfFile) -> tuple[int, int]:
+    """Return the bounds of the pages that ld.so makes read-only after the relocation; 0, 0 if there are none."""
+    for segment in elf.segments:
+        if segment.type == PT_GNU_RELRO:
+            return segment.address, (segment.address + segment.memory_size) // _PAGE * _PAGE
+    return 0, 0
 
 
 def _spans(segments: list[Segment]) -> list[tuple[int, int, int, int]]:

@@ -57,6 +57,7 @@ _ALIGNED = bytes(range(0, 256, 8))
 _FEW = 32
 """Relative relocations that a loop checks faster than _read_relative does."""
 _CALLABLE = {STT_NOTYPE, STT_FUNC, STT_GNU_IFUNC}
+_FUNCTIONS = {STT_FUNC, STT_GNU_IFUNC}
 _VTABLE_LIMIT, _WANTED_LIMIT, _TLS_LIMIT, _MOST_OFFSETS = 4096, 1 << 20, 1 << 30, 1 << 22
 
 
@@ -199,6 +200,8 @@ class Relocations:
             slots[number] = address
         if (slots is not None or kind == types.address) and number and type_ != STT_TLS:
             self.referred.add(number)
+            if addend and slots is None and type_ in _FUNCTIONS:
+                damaged(f"a relocation of {address:#x} that refers {addend} bytes into a function")
             if not section:
                 return NOWHERE if info_ >> 4 == STB_WEAK else None
             self.symbols.add(number)

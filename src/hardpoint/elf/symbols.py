@@ -20,10 +20,12 @@ from .constants import (
     STB_GNU_UNIQUE,
     STB_LOCAL,
     STB_WEAK,
+    STT_COMMON,
     STT_FUNC,
     STT_GNU_IFUNC,
     STT_NOTYPE,
     STT_OBJECT,
+    STT_SECTION,
     STT_TLS,
     SYMBOL,
 )
@@ -41,10 +43,20 @@ _BLOCK = 64
 _POWERS = [33**power & 0xFFFFFFFF for power in range(_BLOCK, -1, -1)]
 """For the hash of a name, h = 33 * h + byte, by blocks: half the time of a loop over the bytes."""
 _NAME = struct.Struct("<I")
-_EXPORTED = {STT_OBJECT, STT_FUNC, STT_GNU_IFUNC}
 _OPTIONAL = STB_WEAK << 4 | STT_NOTYPE
 """The kind of a symbol that no library had when it was linked, and that may be missing."""
-_BINDINGS = {STB_LOCAL, STB_GLOBAL, STB_WEAK, STB_GNU_UNIQUE}
+_DEFINED = {
+    *(
+        binding << 4 | kind
+        for binding in (STB_GLOBAL, STB_WEAK, STB_GNU_UNIQUE)
+        for kind in (STT_NOTYPE, STT_OBJECT, STT_FUNC, STT_COMMON, STT_TLS, STT_GNU_IFUNC)
+    ),
+    *(STB_LOCAL << 4 | kind for kind in (STT_NOTYPE, STT_SECTION, STT_TLS)),
+}
+"""Bindings and types of the symbols that linkers define; ld.so does not find those of other types."""
+_FUNCTIONS = {STT_FUNC, STT_GNU_IFUNC}
+_HIDDEN, _NUMBER = 0x8000, 0x7FFF
+"""Bits of an entry of DT_VERSYM (LSB, "Symbol Version Table")."""
 
 
 def check_symbols(elf: ElfFile) -> None:
@@ -71,10 +83,8 @@ def _check_each(elf: ElfFile) -> None:
             # ld.so takes one that is local, hidden or has a value as defined here, at that value.
             if info >> 4 == STB_LOCAL or other & 3 or value:
                 damaged(f"an undefined symbol {elf.string(name)} that is marked as defined")
-        elif info >> 4 not in _BINDINGS or (
-            info >> 4 == STB_LOCAL and info & 15 in _EXPORTED
-        ):  # of any visibility: gold and ld export some that are hidden
-            damaged(f"a symbol {elf.string(name)} of binding {info >> 4}")
+        elif info not in _DEFINED:  # of any visibility: gold and ld export some that are hidden
+            damaged(f"a symbol {elf.string(name)} of binding {info >> 4} and type {info & 15}")
         elif sections <= section != SHN_ABS and value:  # without: of a section that strip took (rustc's metadata)
             damaged(f"a symbol {elf.string(name)} in section {section} of {sections}")
         elif info & 15 == STT_TLS:
@@ -90,17 +100,30 @@ def _check_each(elf: ElfFile) -> None:
 
 
 def _check_twins(elf: ElfFile) -> None:
-    """Require that no two symbols have one name and one version."""
+    """Require that no two symbols have one name and one version, and none both is defined and comes from elsewhere.
+
+    Only a definition that is an old version, as libattr's, may have the name of an undefined symbol.
+    """
     names = memoryview(elf.symbol_table).cast("I")[::6].tolist()
     if len(set(names)) == len(names):
         return
     numbers = [0] * len(names)
     if DT_VERSYM in elf.dynamic:
         data = elf.read_at(elf.dynamic[DT_VERSYM], 2 * elf.symbol_count, "the symbols' versions")
-        numbers = [number & 0x7FFF for number in memoryview(data).cast("H")]
-    named = [pair for pair in zip(names, numbers, strict=True) if pair[0]]
-    if len(set(named)) < len(named):
-        damaged("two symbols of one name and version")
+        numbers = memoryview(data).cast("H").tolist()
+    seen, defined, undefined = set[tuple[int, int]](), set[int](), set[int]()
+    sections = memoryview(elf.symbol_table).cast("H")[3::12]
+    for name, number, section in zip(names, numbers, sections, strict=True):
+        if (name, number & _NUMBER) in seen:
+            damaged("two symbols of one name and version")
+        if name:
+            seen.add((name, number & _NUMBER))
+        if not section:
+            undefined.add(name)
+        elif name and not number & _HIDDEN:
+            defined.add(name)
+    if both := undefined & defined:
+        damaged(f"a symbol {elf.string(min(both))} that is both defined and undefined")
 
 
 def _check_shared(elf: ElfFile, ends: set[int]) -> None:
@@ -135,12 +158,14 @@ def check_bindings(elf: ElfFile, own: set[int], referred: set[int]) -> None:
     table = GnuHash(elf) if own and DT_GNU_HASH in elf.dynamic else None
     for number in islice(own, _MOST_BINDINGS):
         name, info, other, section, value, size = SYMBOL.unpack_from(elf.symbol_table, SYMBOL.size * number)
-        if info & 15 == STT_FUNC:
+        if info & 15 in _FUNCTIONS:
             start, end = unwound(elf, value)
             if start < value < end or not is_code(elf, value) or section == SHN_ABS:
                 damaged(f"a function {elf.string(name)} at {value:#x}, where none starts")
             if start == value and size and end not in {start, start + size}:
                 damaged(f"a function {elf.string(name)} of {size} bytes, where one of {end - start} is")
+            if unwound(elf, value + max(size, 1) - 1)[0] > value:
+                damaged(f"a function {elf.string(name)} at {value:#x} that reaches over the start of another")
         if table and info >> 4 == STB_WEAK and not other & 3 and not table.has(name):
             damaged(f"a weak symbol {elf.string(name)} that is not in the hash table")
 
