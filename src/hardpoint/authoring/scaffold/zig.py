@@ -47,7 +47,7 @@ add_custom_target(plugin ALL DEPENDS ${{library}})
 """
     return {
         source: _source(project),
-        "CMakeLists.txt": built_by(project, commands, "zig", "python-zig", install="see https://ziglang.org/download"),
+        "CMakeLists.txt": built_by(project, commands, "zig", "python-zig", install="pip install ziglang"),
         **shipped_files("contract", "hardpoint.h", zig),
         **header_file(project),
         "Makefile": makefile(project),
