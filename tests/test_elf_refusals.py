@@ -370,8 +370,19 @@ def test_a_function_in_the_middle_of_another(weak: Forge) -> None:
 def test_a_function_in_place_of_another(weak: Forge) -> None:
     """A compiler gives the same size to a function's symbol and to its entry in the unwinding table."""
     at = 24 * weak.symbols.index("own") + 16
-    weak.put(".dynsym", at, "<Q", weak.get(".dynsym", at, "<Q") + 1)
+    weak.put(".dynsym", at, "<Q", weak.get(".dynsym", at, "<Q") - 1)
     refused(weak, "^a function own of [0-9]+ bytes, where one of [0-9]+ is$")
+
+
+def test_a_function_in_assembly_that_is_padded(compiler: Compiler, tmp_path: Path) -> None:
+    """Its symbol has the padding too, as those of LLVM's OpenMP, and its entry in the unwinding table does not."""
+    code = """
+__attribute__((visibility("default"))) int padded(void);
+__asm__(".text\\n.globl padded\\n.type padded, %function\\npadded:\\n.cfi_startproc\\n"
+        ".byte 0xc3, 0, 0, 0\\n.cfi_endproc\\n.p2align 4\\n.size padded, . - padded\\n");
+int (*volatile used)(void) = padded;
+"""
+    loads(Forge(compiler.text("padded", THREAD_LOCAL + code, *PLAIN), tmp_path / "padded.so"))
 
 
 def test_a_function_that_reaches_over_the_start_of_another(weak: Forge) -> None:
