@@ -8,12 +8,14 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from conftest import CAN_BUILD_NATIVE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import Compiler, RunPython
 
+needs_native = pytest.mark.skipif(not CAN_BUILD_NATIVE, reason="the native binding is built with Python.h")
 HANGS = """
 #include "greeter.h"
 #include <pthread.h>
@@ -94,7 +96,7 @@ def interrupt(folder: Path, *words: str | Path) -> tuple[int, str]:
 @pytest.mark.parametrize(
     ("where", "word", "options"),
     [
-        ("", "pause", ["--binding", "native"]),
+        pytest.param("", "pause", ["--binding", "native"], marks=needs_native),
         pytest.param("", "pause", ["--binding", "cffi"], marks=pytest.mark.long),
         pytest.param("", "spin", ["--binding", "ctypes"], marks=pytest.mark.long),
         ("", "blocked", []),

@@ -71,8 +71,8 @@ def test_a_stack_has_the_plugins_frames_alone(load_hostile: LoadHostile, hostile
     with pytest.raises(CrashedError) as caught:
         load_hostile().harm("segv")
     _, signal_line, *frames = str(caught.value).splitlines()
-    assert signal_line.startswith("  | SIGSEGV")
     if crash.KNOWS_PLUGINS:
+        assert signal_line.startswith("  | SIGSEGV")
         assert frames[-1].startswith(f"  | (addr2line -Cfie {hostile_library} 0x")
         assert all(
             re.fullmatch(rf"  \| {re.escape(str(hostile_library))}\(\+0x[0-9a-f]+\)", each) for each in frames[:-1]
@@ -80,6 +80,7 @@ def test_a_stack_has_the_plugins_frames_alone(load_hostile: LoadHostile, hostile
         assert len(frames) > 1
 
 
+@pytest.mark.skipif(not crash.KNOWS_PLUGINS, reason="without the extension in C, Python reports its own frames")
 def test_pytest_shows_no_frames_of_the_host(hostile_library: Path, tmp_path: Path) -> None:
     test = tmp_path / "test_it.py"
     test.write_text(f"""

@@ -25,7 +25,7 @@ from hardpoint.inprocess.loader_name import loader_name
 from hardpoint.isolation.host.isolate import Isolated
 
 if TYPE_CHECKING:
-    from conftest import Compiler, Fresh, RunPython
+    from conftest import Binding, Compiler, Fresh, RunPython
 
 WAYS_OUT = "restart the host to use the new one, or run the plugin isolated, in a process of its own"
 
@@ -784,9 +784,8 @@ GREETER_PLUGIN("destroyed", "1.0.0", .create = create, .destroy = destroy, .gree
 """
 
 
-@pytest.mark.parametrize("binding", ["native", "cffi", "ctypes"])
 def test_a_forked_child_destroys_its_own_instances_alone(
-    compiler: Compiler, tmp_path: Path, run_python: RunPython, binding: str
+    compiler: Compiler, tmp_path: Path, run_python: RunPython, binding: Binding
 ) -> None:
     """Closed, collected or left until the child ends: the parent's are the parent's."""
     compiler.header(Greeter)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from conftest import ROOT
 from forge import Forge
 from test_refusals import NO_MANIFEST, problems, refused
 
@@ -67,10 +68,9 @@ def plugin(compiler: Compiler, target: Path, code: str, *words: str) -> Path:
 
 @pytest.fixture(autouse=True)
 def english_object(compiler: Compiler) -> None:
-    target, source = compiler.folder / "english.o", "native_plugins/english/english.c"
+    target, source = compiler.folder / "english.o", ROOT / "native_plugins/english/english.c"
     if not target.exists():
-        root = str(loader.__file__).partition("/src/")[0]
-        compiler.run("-std=gnu11", "-O1", "-fPIC", "-fvisibility=hidden", "-c", f"{root}/{source}", "-o", str(target))
+        compiler.run("-std=gnu11", "-O1", "-fPIC", "-fvisibility=hidden", "-c", str(source), "-o", str(target))
 
 
 # -- who needs what ----------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import how
+from conftest import CAN_BUILD_NATIVE, how
 from probe import Probe
 
 import hardpoint
@@ -57,6 +57,7 @@ print(open("/proc/self/maps").read().count({str(library)!r}))
     assert deny(run_python, code).splitlines() == [message, message, "0"]
 
 
+@pytest.mark.skipif(not CAN_BUILD_NATIVE, reason="the native binding is built with Python.h")
 def test_the_native_binding_needs_none(english: Path, run_python: RunPython) -> None:
     code = f"""
 import hardpoint
