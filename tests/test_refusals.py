@@ -280,21 +280,21 @@ def test_a_library_from_alpine(compiler: Compiler, tmp_path: Path) -> None:
     assert problem == ("libc-musl", "a library built for glibc", f"one built for musl (it needs {name})", MUSL, True)
 
 
-def test_a_host_on_musl(english: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_on_musl(english: Path, fresh: Fresh, monkeypatch: pytest.MonkeyPatch) -> None:
     """The libc's name comes from confstr(3), and musl does not have that key."""
 
     def confstr(name: str) -> str:
         raise ValueError("unrecognized configuration name")
 
     monkeypatch.setattr(os, "confstr", confstr)
-    problem = problems(refused(english, hardpoint.IncompatibleError))[0]
+    problem = problems(refused(fresh(english), hardpoint.IncompatibleError))[0]
     assert problem[:2] == ("host-libc", "a host that runs on glibc")
     assert problem.fix == "run it on Debian, Ubuntu, Fedora or another system with glibc, or in such a container"
 
 
-def test_a_host_on_another_machine(english: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_on_another_machine(english: Path, fresh: Fresh, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hardpoint.preflight.platform.host_machine", lambda: None)
-    [problem] = problems(refused(english, hardpoint.IncompatibleError))
+    [problem] = problems(refused(fresh(english), hardpoint.IncompatibleError))
     machine = os.uname().machine
     assert problem == ("host-machine", "a host on x86-64 or AArch64", machine, "run it on one of these", True)
 
