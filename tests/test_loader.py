@@ -92,14 +92,14 @@ def test_a_library_that_uses_undefined_symbols_is_named_with_who_needs_it(
 ) -> None:
     names = [f"absent_{number}" for number in range(5)]
     code = "".join(f"int {name}(void);" for name in names) + "int help(void); int help(void) { return "
-    helper = library(compiler, tmp_path / "libhelper.so", code + "+".join(f"{name}()" for name in names) + "; }")
+    helper = library(compiler, tmp_path / "libcaller.so", code + "+".join(f"{name}()" for name in names) + "; }")
     path = plugin(compiler, tmp_path / "x.so", HELP, str(helper), "-Wl,-rpath,$ORIGIN")
     status, outcome = check(path)
     [problem] = outcome["plugins"][0]["problems"]
     assert status == 1
     shown = re.fullmatch(
         r"a definition of (absent_\d), (absent_\d), (absent_\d) and 2 others, "
-        r"which libhelper\.so \(needed by x\.so\) uses",
+        r"which libcaller\.so \(needed by x\.so\) uses",
         problem["needs"],
     )
     assert shown
@@ -109,13 +109,13 @@ def test_a_library_that_uses_undefined_symbols_is_named_with_who_needs_it(
 def test_a_missing_library_is_named_with_who_needs_it(compiler: Compiler, tmp_path: Path, check: Check) -> None:
     base = library(compiler, tmp_path / "libbase.so.1", "int base(void); int base(void) { return 1; }")
     code = "int base(void); int help(void); int help(void) { return base(); }"
-    helper = library(compiler, tmp_path / "libhelper.so", code, "-L", str(tmp_path), "-l:libbase.so.1")
+    helper = library(compiler, tmp_path / "libmiddle.so", code, "-L", str(tmp_path), "-l:libbase.so.1")
     path = plugin(compiler, tmp_path / "x.so", HELP, str(helper), "-Wl,-rpath,$ORIGIN")
     base.unlink()
     status, outcome = check(path)
     [problem] = outcome["plugins"][0]["problems"]
     assert (status, problem["code"], problem["found"]) == (1, "needed-missing", SEARCH)
-    assert problem["needs"] == "the library libbase.so.1, which libhelper.so (needed by x.so) needs"
+    assert problem["needs"] == "the library libbase.so.1, which libmiddle.so (needed by x.so) needs"
 
 
 @pytest.mark.parametrize("name", ["a dir: b/x.so", "dir/a b:c.so", "a dir: b/a b:c.so"])
@@ -128,8 +128,8 @@ def test_names_with_spaces_and_colons(compiler: Compiler, tmp_path: Path, check:
 
 
 def test_origin_in_a_folder_whose_name_has_separators(compiler: Compiler, tmp_path: Path, check: Check) -> None:
-    helper = library(compiler, tmp_path / "a b:c/lib/libhelper.so", "int help(void); int help(void) { return 1; }")
-    words = ["-L", str(helper.parent), "-l:libhelper.so", "-Wl,-rpath,$ORIGIN/../lib"]
+    helper = library(compiler, tmp_path / "a b:c/lib/libapart.so", "int help(void); int help(void) { return 1; }")
+    words = ["-L", str(helper.parent), "-l:libapart.so", "-Wl,-rpath,$ORIGIN/../lib"]
     path = plugin(compiler, tmp_path / "a b:c/plugins/x.so", HELP, *words)
     assert check(path)[1]["plugins"][0]["problems"] == []
     helper.write_bytes(helper.read_bytes().replace(b"\0help\0", b"\0yelp\0"))
