@@ -127,30 +127,25 @@ def test_the_compiler_that_is_named(doctor: Any, monkeypatch: pytest.MonkeyPatch
     assert as_json(doctor)[1]["host"]["compiler"]["version"].startswith("unknown version: [Errno 8]")
 
 
-def test_a_named_compiler_whose_quotes_are_unbalanced(doctor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CC", '"gcc')
+@pytest.mark.parametrize(
+    ("command", "needs", "found", "fix"),
+    [
+        ('"gcc', "a $CC that can be split into words", 'no closing quotation in "gcc', "correct its quotes"),
+        (
+            *("no-such-cc", "the compiler that $CC names", "no no-such-cc in $PATH"),
+            "set CC to an installed compiler, or unset it",
+        ),
+    ],
+    ids=["unbalanced-quotes", "missing"],
+)
+def test_a_named_compiler_that_cannot_be_used(
+    doctor: Any, monkeypatch: pytest.MonkeyPatch, command: str, needs: str, found: str, fix: str
+) -> None:
+    monkeypatch.setenv("CC", command)
     status, printed = doctor()
     assert status == 0
     assert "  compiler  none\n" in printed
-    assert (
-        "  warning compiler-missing\n"
-        "    needs  a $CC that can be split into words\n"
-        '    found  no closing quotation in "gcc\n'
-        "    do     correct its quotes\n"
-    ) in printed
-
-
-def test_a_named_compiler_that_is_missing(doctor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CC", "no-such-cc")
-    status, printed = doctor()
-    assert status == 0
-    assert "  compiler  none\n" in printed
-    assert (
-        "  warning compiler-missing\n"
-        "    needs  the compiler that $CC names\n"
-        "    found  no no-such-cc in $PATH\n"
-        "    do     set CC to an installed compiler, or unset it\n"
-    ) in printed
+    assert f"  warning compiler-missing\n    needs  {needs}\n    found  {found}\n    do     {fix}\n" in printed
 
 
 @pytest.mark.usefixtures("no_native")

@@ -96,9 +96,12 @@ def load(
     would take as long as the load itself: other limits, scheduling, personality, namespaces, attributes of prctl(2),
     descriptors but 0 to 2, threads, timers of timer_create(2). `hardpoint test` looks at these.
 
-    The library stays in the process for good, unless it is isolated. Raises PluginNotFoundError, NotAPluginError,
-    IncompatibleError and StaleError before any of its code runs; LoadError, ContractBrokenError, CreateError, and for
-    an isolated one CrashedError and TimedOutError, after. Raises TypeError or ValueError for arguments that cannot be.
+    The library stays in the process for good, unless it is isolated. While its file is the same (device, inode, size
+    and time), later loads for the same contract compare the vtable in memory, and check nothing else again.
+
+    Raises PluginNotFoundError, NotAPluginError, IncompatibleError and StaleError before any of its code runs;
+    LoadError, ContractBrokenError, CreateError, and for an isolated one CrashedError and TimedOutError, after. Raises
+    TypeError or ValueError for arguments that cannot be.
     """
     return cast(
         "T",

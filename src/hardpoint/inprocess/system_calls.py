@@ -13,7 +13,7 @@ from .process_values import CANNOT
 
 _in_c: Any
 try:
-    from ..binding._native import system_calls as _in_c  # half of the time
+    from ..binding._native import system_calls as _in_c  # takes half as long as by cffi
 except ImportError:
     _in_c = None
 
