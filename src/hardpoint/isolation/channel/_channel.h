@@ -21,8 +21,11 @@ enum {
     CHANNEL_MOST = 8          /* parameters of a method */
 };
 
-/* Numbers in the place of a method. */
-enum { CHANNEL_LOAD = 0xFFFFFFFF, CHANNEL_HANG_UP = 0xFFFFFFFE };
+/* Numbers in the place of a method. HELLO is the first request on a channel of CONTROL_CONNECT: it is answered at once, with
+ * REPLY_NO_THREAD where the worker has no thread for it. */
+#define CHANNEL_LOAD 0xFFFFFFFFu
+#define CHANNEL_HANG_UP 0xFFFFFFFEu
+#define CHANNEL_HELLO 0xFFFFFFFDu
 
 /* At offset 0. Then 8 bytes for each parameter: an int64_t, a double, 0 or 1, or the length of a buffer; then the
  * buffers, in order, each at the next multiple of CHANNEL_ALIGN. */
@@ -123,6 +126,16 @@ typedef struct {
     int32_t status;
     uint32_t reserved;
 } Notice;
+
+/* Why a reply is malformed, for the host's errors. */
+enum {
+    MALFORMED_WORD = 1,   /* the reply's word is neither the one before, nor that with WAITING, nor the answer's */
+    MALFORMED_FLAGS = 2,
+    MALFORMED_STATUS = 3, /* out of range without REPLY_BAD_STATUS */
+    MALFORMED_LENGTH = 4, /* beyond the room */
+    MALFORMED_HOLES = 5,  /* a text in memory that nobody wrote to */
+    MALFORMED_WAKES = 6   /* a thousand wakes without an answer */
+};
 
 /* ---- shared helpers ---------------------------------------------------------------------------------------------- */
 
