@@ -5,26 +5,10 @@ enum { CACHED_TEXT = 4096 }; /* characters up to which a str may keep its UTF-8 
 
 static const uint8_t EMPTY[1]; /* the address of an empty buffer: never NULL */
 
-/* Takes the current exception, with its traceback; None if there is none. */
-static PyObject *take_error(void) {
-#if PY_VERSION_HEX >= 0x030C0000
-    PyObject *error = PyErr_GetRaisedException();
-#else
-    PyObject *type, *error, *trace;
-    PyErr_Fetch(&type, &error, &trace);
-    PyErr_NormalizeException(&type, &error, &trace);
-    if (trace != NULL) {
-        PyException_SetTraceback(error, trace);
-    }
-    Py_XDECREF(type);
-    Py_XDECREF(trace);
-#endif
-    return error != NULL ? error : Py_NewRef(Py_None);
-}
-
 /* Slow path: converts the argument in Python, or raises. */
 static PyObject *convert_in_python(const NativeMethod *method, Py_ssize_t index, PyObject *value) {
-    PyObject *error = take_error();
+    PyObject *error = error_take();
+    error = error != NULL ? error : Py_NewRef(Py_None);
     PyObject *converted = PyObject_CallFunction(method->convert, "nOO", index, value, error);
     Py_DECREF(error);
     return converted;

@@ -36,6 +36,24 @@ int argument_truth(const NativeMethod *method, Py_ssize_t index, PyObject *value
 /* Raises the TypeError for an argument of the wrong type. */
 Bytes argument_refuse(const NativeMethod *method, Py_ssize_t index, PyObject *value);
 
+static inline int64_t integer_of(const NativeMethod *method, Py_ssize_t index, PyObject *value) {
+    if (PyLong_Check(value)) {
+        int overflow;
+        const int64_t number = PyLong_AsLongLongAndOverflow(value, &overflow);
+        if (overflow == 0) {
+            return number;
+        }
+    }
+    return argument_integer(method, index, value);
+}
+
+static inline Bytes buffer_of(const NativeMethod *method, Py_ssize_t index, PyObject *value, CallArguments *arguments) {
+    if (method->kinds[index] == 'b' && PyBytes_CheckExact(value)) {
+        return (Bytes){PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)};
+    }
+    return argument_buffer(method, index, value, arguments);
+}
+
 static inline void arguments_release(CallArguments *arguments) {
     while (arguments->held > 0) {
         PyBuffer_Release(&arguments->buffers[--arguments->held]);

@@ -16,24 +16,6 @@ typedef union {
     uint8_t truth;
 } Scalar;
 
-static inline int64_t integer_of(const NativeMethod *method, Py_ssize_t index, PyObject *value) {
-    if (PyLong_Check(value)) {
-        int overflow;
-        const int64_t number = PyLong_AsLongLongAndOverflow(value, &overflow);
-        if (overflow == 0) {
-            return number;
-        }
-    }
-    return argument_integer(method, index, value);
-}
-
-static inline Bytes buffer_of(const NativeMethod *method, Py_ssize_t index, PyObject *value, CallArguments *arguments) {
-    if (method->kinds[index] == 'b' && PyBytes_CheckExact(value)) {
-        return (Bytes){PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)};
-    }
-    return argument_buffer(method, index, value, arguments);
-}
-
 /* Fills in all words and doubles of a call; `values` are the arguments without self. -1 with an error. `arguments` has
  * to be released in either case. The plugin writes to `scalar` and `out`. */
 HP_HOT int prepare(const NativeMethod *method, void *self, PyObject *const *values, CallArguments *arguments,
@@ -201,11 +183,11 @@ static PyObject *order(const NativeMethod *method, PyObject *const *args, size_t
     return ordered;
 }
 
-/* A call with keywords, of another length, or on an object of another class. */
-static PyObject *call_out_of_order(PyObject *callable, PyObject *const *args, size_t nargsf, PyObject *kwnames) {
-    PyObject *result = NULL, *ordered = order((const NativeMethod *)callable, args, nargsf, kwnames);
+PyObject *method_call_out_of_order(PyObject *callable, PyObject *const *args, size_t nargsf, PyObject *kwnames) {
+    const NativeMethod *method = (const NativeMethod *)callable;
+    PyObject *result = NULL, *ordered = order(method, args, nargsf, kwnames);
     if (ordered != NULL) {
-        result = method_call(callable, &PyTuple_GET_ITEM(ordered, 0), (size_t)PyTuple_GET_SIZE(ordered), NULL);
+        result = method->vectorcall(callable, &PyTuple_GET_ITEM(ordered, 0), (size_t)PyTuple_GET_SIZE(ordered), NULL);
         Py_DECREF(ordered);
     }
     return result;
@@ -217,7 +199,7 @@ __attribute__((hot)) PyObject *method_call(PyObject *callable, PyObject *const *
     const NativeMethod *method = (const NativeMethod *)callable;
     if (kwnames != NULL || PyVectorcall_NARGS(nargsf) != method->count + 1 || method->owner == NULL ||
         !PyObject_TypeCheck(args[0], method->owner)) {
-        return call_out_of_order(callable, args, nargsf, kwnames);
+        return method_call_out_of_order(callable, args, nargsf, kwnames);
     }
     PyObject *result = NULL;
     CallArguments arguments;
@@ -227,7 +209,7 @@ __attribute__((hot)) PyObject *method_call(PyObject *callable, PyObject *const *
     if (holder == NULL) {
         return NULL;
     }
-    if (holder->lock == NULL || turn_take(method, args[0], holder) == 0) {
+    if (holder->lock == NULL || turn_take(method, args[0], holder, INT64_MAX) == 0) {
         out_open(&out);
         scalar.integer = 0;
         if (prepare(method, holder->pointer, args + 1, &arguments, &scalar, &out.out) == 0) {

@@ -3,6 +3,7 @@
 
 #include <stddef.h>
 #include <structmember.h>
+#include <time.h>
 
 PyTypeObject *instance_type;
 Py_ssize_t holder_offset;
@@ -17,6 +18,8 @@ Holder *holder_new(void *pointer, void (*destroy)(void *), bool serial) {
     holder->destroy = NULL;
     holder->owner = 0;
     holder->forks = fork_count;
+    holder->session = holder->free = NULL;
+    holder->is_pool = false;
     holder->lock = serial ? PyThread_allocate_lock() : NULL;
     if (serial && holder->lock == NULL) {
         Py_DECREF(holder);
@@ -35,6 +38,17 @@ static bool is_finalizing(void) {
 #endif
 }
 
+/* Calls the session's `end`, whatever error is under way. */
+static void end_session(PyObject *session) {
+    PyObject *error = error_take();
+    PyObject *ended = PyObject_CallMethod(session, "end", NULL);
+    if (ended == NULL) {
+        PyErr_WriteUnraisable(session);
+    }
+    Py_XDECREF(ended);
+    error_put(error);
+}
+
 static void holder_dealloc(Holder *holder) {
     /* As in the other bindings: in a forked child the instance belongs to the parent, and at exit what destroy needs
      * may be gone. */
@@ -43,6 +57,14 @@ static void holder_dealloc(Holder *holder) {
         holder->destroy(holder->pointer);
         Py_END_ALLOW_THREADS
     }
+    if (holder->session != NULL && holder->forks == fork_count && !is_finalizing()) {
+        end_session(holder->session);
+    }
+    if (holder->session != NULL) {
+        Py_XDECREF((PyObject *)holder->pointer);
+    }
+    Py_XDECREF(holder->session);
+    Py_XDECREF(holder->free);
     if (holder->lock != NULL) {
         PyThread_free_lock(holder->lock);
     }
@@ -101,8 +123,24 @@ static void raise_nested(const NativeMethod *method, PyObject *self) {
     }
 }
 
+static int64_t clock_now(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* Microseconds until a deadline, as the lock takes them: -1 for ever, and no more than a day, after which it is asked again. */
+static PY_TIMEOUT_T time_left(int64_t deadline) {
+    const PY_TIMEOUT_T day = (PY_TIMEOUT_T)86400 * 1000000;
+    if (deadline == INT64_MAX) {
+        return -1;
+    }
+    const int64_t left = (deadline - clock_now()) / 1000;
+    return left <= 0 ? 0 : left < day ? left : day;
+}
+
 /* Waits for the lock only with the GIL released: the thread that has the lock may need the GIL to release it (seen). */
-int turn_take(const NativeMethod *method, PyObject *self, Holder *holder) {
+int turn_take(const NativeMethod *method, PyObject *self, Holder *holder, int64_t deadline) {
     const unsigned long me = PyThread_get_thread_ident();
     PyLockStatus got = PyThread_acquire_lock_timed(holder->lock, 0, 0);
     if (got != PY_LOCK_ACQUIRED && holder->owner == me) {
@@ -111,8 +149,12 @@ int turn_take(const NativeMethod *method, PyObject *self, Holder *holder) {
     }
     const bool waited = got != PY_LOCK_ACQUIRED;
     while (got != PY_LOCK_ACQUIRED) {
+        const PY_TIMEOUT_T left = time_left(deadline);
+        if (left == 0) {
+            return 1;
+        }
         Py_BEGIN_ALLOW_THREADS
-        got = PyThread_acquire_lock_timed(holder->lock, -1, 1);
+        got = PyThread_acquire_lock_timed(holder->lock, left, 1);
         Py_END_ALLOW_THREADS
         if (got == PY_LOCK_INTR && PyErr_CheckSignals() < 0) {
             return -1;

@@ -8,11 +8,14 @@
 
 typedef struct {
     PyObject_HEAD
-    void *pointer;
+    void *pointer; /* what create gave; of an isolated plugin, its Plugin, which it has a reference to */
     void (*destroy)(void *self);
     PyThread_type_lock lock; /* serialises calls of an HP_SERIAL plugin; NULL for others */
     unsigned long owner;     /* the thread that has the lock; read and written with the GIL held */
     unsigned long forks;     /* fork_count when it was made */
+    PyObject *session;       /* of an isolated plugin, whose `end` is then what destroys; NULL for others */
+    PyObject *free;          /* its list of connections that no call uses */
+    bool is_pool;            /* the session gets every connection back itself */
 } Holder;
 
 extern PyTypeObject Holder_Type;
@@ -29,8 +32,9 @@ Holder *holder_new(void *pointer, void (*destroy)(void *), bool serial);
 /* Slow path of holder_of: Python's Instance.hold, which raises ClosedError. */
 Holder *holder_ask(const NativeMethod *method, PyObject *self);
 
-/* Takes the lock of a serial plugin for this thread; -1 with an error. */
-int turn_take(const NativeMethod *method, PyObject *self, Holder *holder);
+/* Takes the lock of a serial plugin for this thread, by a time of CLOCK_MONOTONIC in ns, or INT64_MAX: 0, 1 if that has passed, or
+ * -1 with an error. */
+int turn_take(const NativeMethod *method, PyObject *self, Holder *holder, int64_t deadline);
 
 static inline void turn_end(Holder *holder) {
     holder->owner = 0;

@@ -17,8 +17,7 @@ Py_ssize_t slot_offset(PyObject *type, const char *name) {
     return offset;
 }
 
-/* Sets the plan of a method's calls; ValueError for a kind that the contract language does not have. */
-static int plan(NativeMethod *method, const char *kinds, Py_ssize_t count, int result) {
+int method_plan(NativeMethod *method, const char *kinds, Py_ssize_t count, int result) {
     int words = 2 + is_scalar((char)result), doubles = 0; /* self and the hp_out */
     if (count > MOST_PARAMETERS || result <= 0 || result > 127 || strchr("sbif?n", result) == NULL) {
         PyErr_SetString(PyExc_ValueError, "a method has at most 8 parameters, and a result of a known kind");
@@ -65,7 +64,7 @@ static PyObject *method_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
         return NULL;
     }
     NativeMethod *method = (NativeMethod *)type->tp_alloc(type, 0);
-    if (method == NULL || plan(method, kinds, count, result) < 0) {
+    if (method == NULL || method_plan(method, kinds, count, result) < 0) {
         Py_XDECREF(method);
         return NULL;
     }
@@ -94,8 +93,7 @@ static int method_clear(NativeMethod *method) {
     return 0;
 }
 
-static void method_dealloc(NativeMethod *method) {
-    PyObject_GC_UnTrack(method);
+void method_drop(NativeMethod *method) {
     if (method->weak_references != NULL) {
         PyObject_ClearWeakRefs((PyObject *)method);
     }
@@ -104,6 +102,11 @@ static void method_dealloc(NativeMethod *method) {
     Py_XDECREF(method->arguments);
     Py_XDECREF(method->convert);
     Py_XDECREF(method->conclude);
+}
+
+static void method_dealloc(NativeMethod *method) {
+    PyObject_GC_UnTrack(method);
+    method_drop(method);
     Py_TYPE(method)->tp_free((PyObject *)method);
 }
 

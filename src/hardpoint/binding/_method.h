@@ -36,6 +36,44 @@ extern PyTypeObject NativeMethod_Type;
 /* Calls the method: the vectorcall slot. */
 PyObject *method_call(PyObject *callable, PyObject *const *args, size_t nargsf, PyObject *kwnames);
 
+/* A call with keywords, of another length, or on an object of another class: has Python order the arguments, and calls again. */
+PyObject *method_call_out_of_order(PyObject *callable, PyObject *const *args, size_t nargsf, PyObject *kwnames);
+
+/* What a NativeMethod and those derived from it have in common: sets the plan of a method's calls, ValueError for a kind that the
+ * contract language does not have; and drops all that it holds. */
+int method_plan(NativeMethod *method, const char *kinds, Py_ssize_t count, int result);
+void method_drop(NativeMethod *method);
+
+/* Takes the current exception, with its traceback; NULL if there is none. */
+static inline PyObject *error_take(void) {
+#if PY_VERSION_HEX >= 0x030C0000
+    return PyErr_GetRaisedException();
+#else
+    PyObject *type, *error, *trace;
+    PyErr_Fetch(&type, &error, &trace);
+    if (type != NULL) {
+        PyErr_NormalizeException(&type, &error, &trace);
+    }
+    if (trace != NULL) {
+        PyException_SetTraceback(error, trace);
+    }
+    Py_XDECREF(type);
+    Py_XDECREF(trace);
+    return error;
+#endif
+}
+
+/* Raises again what error_take took. */
+static inline void error_put(PyObject *error) {
+    if (error != NULL) {
+#if PY_VERSION_HEX >= 0x030C0000
+        PyErr_SetRaisedException(error);
+#else
+        PyErr_Restore(Py_NewRef(Py_TYPE(error)), error, PyException_GetTraceback(error));
+#endif
+    }
+}
+
 /* The offset of a member that Python made for a name in `__slots__`; -1 with an error if there is none. */
 Py_ssize_t slot_offset(PyObject *type, const char *name);
 

@@ -7,12 +7,14 @@
  *     _method.[ch]   the type NativeMethod
  *     _call.c        one call: the hot path
  *     _arguments.[ch], _out.[ch], _holder.[ch]   arguments, results, instances; what a plain call needs is inline
+ *     _remote.[ch]   the type RemoteMethod: the same for a plugin in a worker, over a channel
  *     _registers.h   a C call by words and doubles
  *
  * Everything runs with the GIL held, except the plugin's own code; see `run` in _call.c.
  */
 #include "_holder.h"
 #include "_out.h"
+#include "_remote.h"
 
 #include <unistd.h>
 
@@ -80,6 +82,9 @@ static PyObject *native_count_fork(PyObject *Py_UNUSED(module), PyObject *Py_UNU
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(remote_set_up_doc, "remote_set_up(Connection): set the class whose slot `address` has a channel");
+PyDoc_STRVAR(remote_holder_doc, "remote_holder(session, plugin, free, is_pool, serial) -> Holder that ends the session");
+
 PyDoc_STRVAR(system_calls_doc, "system_calls(table) -> list of results; a call is 6 longs: its number and 5 arguments");
 
 static PyObject *native_system_calls(PyObject *Py_UNUSED(module), PyObject *table) {
@@ -114,6 +119,8 @@ static PyMethodDef functions[] = {
     {"create", native_create, METH_VARARGS, create_doc},
     {"set_up", native_set_up, METH_O, set_up_doc},
     {"count_fork", native_count_fork, METH_NOARGS, count_fork_doc},
+    {"remote_set_up", remote_set_up, METH_O, remote_set_up_doc},
+    {"remote_holder", remote_holder, METH_VARARGS, remote_holder_doc},
     {"system_calls", native_system_calls, METH_O, system_calls_doc},
     {NULL, NULL, 0, NULL},
 };
@@ -123,7 +130,8 @@ static int execute(PyObject *module) {
         PyErr_SetString(PyExc_ImportError, "plugins are loaded in the main interpreter alone");
         return -1;
     }
-    if (PyModule_AddType(module, &Holder_Type) < 0 || PyModule_AddType(module, &NativeMethod_Type) < 0) {
+    if (PyModule_AddType(module, &Holder_Type) < 0 || PyModule_AddType(module, &NativeMethod_Type) < 0 ||
+        PyModule_AddType(module, &RemoteMethod_Type) < 0) {
         return -1;
     }
     return 0;

@@ -7,7 +7,6 @@ from typing_extensions import Buffer
 class Holder:
     pointer: int
 
-@final
 class NativeMethod:
     address: int
 
@@ -25,6 +24,26 @@ class NativeMethod:
     ) -> NativeMethod: ...
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 
+@final
+class RemoteMethod(NativeMethod):
+    def __new__(  # type: ignore[misc]  # it is made of other things
+        cls,
+        index: int,
+        kinds: str,
+        result: str,
+        quick: bool,
+        name: str,
+        arguments: Callable[..., tuple[Any, ...]],
+        convert: Callable[[int, Any, BaseException | None], Any],
+        conclude: Callable[..., Any],
+        method: Any,
+        plugin: Any,
+        timeout: int,
+        /,
+    ) -> RemoteMethod: ...
+
+def remote_set_up(connection: type, /) -> None: ...
+def remote_holder(session: Any, plugin: Any, free: list[Any], is_pool: bool, serial: bool, /) -> Holder: ...
 def create(
     create: int, destroy: int, serial: bool, host: int, config: bytes | None, conclude: Callable[..., Any], /
 ) -> Holder: ...

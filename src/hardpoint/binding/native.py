@@ -24,7 +24,7 @@ set_up(Instance)
 os.register_at_fork(after_in_child=count_fork)
 
 
-class _ReturnedOut:
+class ReturnedOut:
     """A copy of an hp_out after the call; implements result.ReturnedOut."""
 
     error: BaseException | None = None  # a grow in C raises nothing
@@ -50,7 +50,7 @@ def create(plugin: Plugin, host: Any, config: bytes | None) -> Holder:
     slots = plugin.slots
 
     def conclude(status: int, *out: Any) -> Any:
-        return text_of(plugin, "create", status, _ReturnedOut(*out), CreateError)
+        return text_of(plugin, "create", status, ReturnedOut(*out), CreateError)
 
     address = int(ffi.cast("uintptr_t", host)) if host is not None else 0
     return _create(slots.create, slots.destroy, plugin.serial, address, config, conclude)
@@ -61,14 +61,15 @@ def method(plugin: Plugin, method: Method, address: int, arguments: Arguments) -
     kinds = "".join([parameter.kind.letter for parameter in method.parameters])
 
     def conclude(status: int, *out: Any) -> Any:
-        return result_of(plugin, method, status, _ReturnedOut(*out), None)
+        return result_of(plugin, method, status, ReturnedOut(*out), None)
 
     return NativeMethod(
-        address, kinds, method.result.letter, method.quick, method.name, arguments, _converter(method), conclude
+        address, kinds, method.result.letter, method.quick, method.name, arguments, converter(method), conclude
     )
 
 
-def _converter(method: Method) -> Callable[[int, Any, BaseException | None], Any]:
+def converter(method: Method) -> Callable[[int, Any, BaseException | None], Any]:
+    """Make the function that converts what C does not, or raises."""
     def convert(index: int, value: Any, error: BaseException | None) -> Any:
         """Slow path: convert the argument or raise; `error` is the exception of the attempt in C."""
         kind, where = method.parameters[index].kind, method.where(index)

@@ -1,0 +1,388 @@
+/* The host's side of a channel; see _host.h. The spin policy and the checks are explained where they stand. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "_host.h"
+#include "_ticks.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum {
+    SLICE = 100000000,    /* ns of one sleep: for a signal that came right before it, which nothing else would tell */
+    PAUSES = 24,          /* before anything else: an answer of a quick method on another core is there by then */
+    LOOK_US = 5,          /* of spinning, beside twice the time that the method is expected to take */
+    WAKING_US = 60,       /* more, if the worker slept: what a core takes to wake up */
+    SLOW = 25 * 8,        /* 1/8 us that a method is expected to take, above which no spin pays */
+    PREEMPTED_US = 50,    /* between two looks at the clock: another process had this core */
+    FEWEST_RESTS = 8, MOST_RESTS = 1024, /* sleeps without a spin after one in vain, doubled each time */
+    MOST_WAKES = 1000
+};
+
+static uint64_t ticks_in_8us; /* 0 until the first channel */
+static int processors;
+
+static uint64_t microseconds(uint64_t count) {
+    return count * ticks_in_8us / 8;
+}
+
+static long futex(uint32_t *word, int operation, uint32_t value, const struct timespec *until) {
+    return syscall(SYS_futex, word, operation, value, until, NULL, FUTEX_BITSET_MATCH_ANY);
+}
+
+static void wake(uint32_t *word) {
+    futex(word, FUTEX_WAKE, INT_MAX, NULL);
+}
+
+/* ---- life -------------------------------------------------------------------------------------------------------- */
+
+static void *map_half(const hp_channel *channel, uint64_t offset) {
+    void *half = mmap(NULL, CHANNEL_MAPPED, PROT_READ | PROT_WRITE, MAP_SHARED, channel->fd, (off_t)offset);
+    if (half == MAP_FAILED) {
+        return NULL;
+    }
+    madvise(half, CHANNEL_MAPPED, MADV_DONTFORK); /* a forked child shares neither channels nor plugins */
+    return half;
+}
+
+static int prepare_memory(hp_channel *channel) {
+    const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL; /* a worker that could shrink it would kill us by SIGBUS */
+    channel->fd = memfd_create("hardpoint", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (channel->fd < 0) {
+        return OPEN_MEMFD;
+    }
+    if (ftruncate(channel->fd, (off_t)(2 * channel->half)) != 0) {
+        return OPEN_SIZE;
+    }
+    if (fcntl(channel->fd, F_ADD_SEALS, seals) != 0) {
+        return OPEN_SEALS;
+    }
+    channel->request = map_half(channel, 0);
+    channel->reply = channel->request == NULL ? NULL : map_half(channel, channel->half);
+    return channel->reply == NULL ? OPEN_MAP : 0;
+}
+
+static void unmap(hp_channel *channel) {
+    if (channel->request != NULL) {
+        munmap(channel->request, CHANNEL_MAPPED);
+    }
+    if (channel->reply != NULL) {
+        munmap(channel->reply, CHANNEL_MAPPED);
+    }
+    if (channel->fd >= 0) {
+        close(channel->fd);
+    }
+    free(channel);
+}
+
+hp_channel *hp_channel_open(uint64_t half, uint64_t room, int *error) {
+    hp_channel *channel = calloc(1, sizeof *channel);
+    if (channel == NULL) {
+        *error = ENOMEM << 8 | OPEN_MEMORY;
+        return NULL;
+    }
+    if (ticks_in_8us == 0) {
+        cpu_set_t set;
+        processors = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 2;
+        ticks_in_8us = ticks_measure();
+    }
+    channel->fd = -1;
+    channel->half = half;
+    channel->room = room < half - sizeof(Reply) ? room : half - sizeof(Reply);
+    channel->backoff = FEWEST_RESTS;
+    channel->peer = UINT16_MAX;
+    const int step = prepare_memory(channel);
+    if (step != 0) {
+        *error = errno << 8 | step;
+        unmap(channel);
+        return NULL;
+    }
+    return channel;
+}
+
+int hp_channel_fd(const hp_channel *channel) {
+    return channel->fd;
+}
+
+int hp_channel_is_gone(const hp_channel *channel) {
+    return __atomic_load_n(&channel->gone, __ATOMIC_ACQUIRE);
+}
+
+void hp_channel_abandon(hp_channel *channel) {
+    if (__atomic_exchange_n(&channel->gone, 1, __ATOMIC_ACQ_REL) == 0) {
+        /* Another word than a sleeper's, so that one who is about to sleep does not; and none that is an answer. */
+        __atomic_exchange_n(&channel->reply->word, channel->sent + 4, __ATOMIC_ACQ_REL);
+        wake(&channel->reply->word);
+    }
+}
+
+void hp_channel_close(hp_channel *channel) {
+    if (!hp_channel_is_gone(channel)) {
+        channel_publish(channel, CHANNEL_HANG_UP);
+    }
+    unmap(channel);
+}
+
+/* ---- the request ------------------------------------------------------------------------------------------------- */
+
+static uint64_t first_offset(uint32_t count) {
+    return channel_align(sizeof(Request) + 8 * (uint64_t)count);
+}
+
+uint64_t hp_channel_offset(const hp_value *values, uint32_t count, uint32_t index) {
+    uint64_t offset = first_offset(count);
+    for (uint32_t at = 0; at < index; at++) {
+        offset = values[at].data == NULL ? offset : channel_align(offset + values[at].value);
+    }
+    return offset;
+}
+
+int channel_store(const hp_channel *channel, uint64_t offset, const void *data, uint64_t size) {
+    if (size > channel->half || offset > channel->half - size) {
+        return EFBIG;
+    }
+    if (offset + size <= CHANNEL_MAPPED) {
+        memcpy((char *)channel->request + offset, data, size);
+        return 0;
+    }
+    while (size > 0) {
+        const ssize_t written = pwrite(channel->fd, data, size, (off_t)offset);
+        if (written < 0 && errno != EINTR) {
+            return errno;
+        }
+        const uint64_t done = written < 0 ? 0 : (uint64_t)written;
+        data = (const char *)data + done;
+        offset += done;
+        size -= done;
+    }
+    return 0;
+}
+
+void channel_publish(hp_channel *channel, uint32_t method) {
+    Request *request = channel->request;
+    const int cpu = sched_getcpu();
+    request->method = method;
+    request->cpu = cpu < 0 ? UINT16_MAX : (uint16_t)cpu;
+    request->think = ticks_short(ticks_now() - channel->answered_at, ticks_in_8us);
+    channel->sent += 2;
+    channel->wakes = 0;
+    channel->looked = false;
+    channel->woke = (__atomic_exchange_n(&request->word, channel->sent, __ATOMIC_ACQ_REL) & CHANNEL_WAITING) != 0;
+    if (channel->woke) {
+        wake(&request->word);
+    }
+}
+
+int hp_channel_send(hp_channel *channel, uint32_t method, const hp_value *values, uint32_t count) {
+    uint64_t offset = first_offset(count);
+    if (hp_channel_is_gone(channel)) {
+        return EPIPE;
+    }
+    for (uint32_t index = 0; index < count; index++) {
+        channel->request->values[index] = values[index].value;
+        if (values[index].data != NULL) {
+            const int error = channel_store(channel, offset, values[index].data, values[index].value);
+            if (error != 0) {
+                return error;
+            }
+            offset = channel_align(offset + values[index].value);
+        }
+    }
+    channel->used = offset;
+    channel_publish(channel, method);
+    return 0;
+}
+
+/* ---- the wait ---------------------------------------------------------------------------------------------------- */
+
+/* HP_ANSWERED, HP_GONE, HP_MALFORMED, or -1 while the worker is at it. */
+static int look(hp_channel *channel) {
+    const uint32_t word = __atomic_load_n(&channel->reply->word, __ATOMIC_ACQUIRE), before = channel->sent - 2;
+    if (word == channel->sent) {
+        return HP_ANSWERED;
+    }
+    if (hp_channel_is_gone(channel)) {
+        return HP_GONE;
+    }
+    return (word & ~(uint32_t)CHANNEL_WAITING) == before ? -1 : HP_MALFORMED;
+}
+
+bool channel_poll(hp_channel *channel, unsigned pauses) {
+    while (pauses-- > 0) {
+        if (__atomic_load_n(&channel->reply->word, __ATOMIC_ACQUIRE) == channel->sent) {
+            return true;
+        }
+        channel_pause();
+    }
+    return false;
+}
+
+/* Spins where that pays: with the worker on another core, and at a method that is quick. -1 if the answer did not come. */
+static int spin(hp_channel *channel) {
+    const int cpu = sched_getcpu();
+    if (processors == 1 || cpu == channel->peer || channel->expect > SLOW) {
+        return -1;
+    }
+    if (channel->rest > 0) {
+        channel->rest--;
+        return -1;
+    }
+    const uint64_t limit = microseconds(2 * channel->expect / 8 + LOOK_US + (channel->woke ? WAKING_US : 0));
+    const uint64_t start = ticks_now();
+    uint64_t now = start;
+    for (;;) {
+        for (int pause = 0; pause < 8; pause++) {
+            const int found = look(channel);
+            if (found >= 0) {
+                channel->backoff = FEWEST_RESTS;
+                return found;
+            }
+            channel_pause();
+        }
+        const uint64_t last = now;
+        now = ticks_now();
+        if (now - start > limit || now - last > microseconds(PREEMPTED_US)) {
+            channel->rest = channel->backoff;
+            channel->backoff = channel->backoff < MOST_RESTS ? 2 * channel->backoff : MOST_RESTS;
+            return -1;
+        }
+    }
+}
+
+/* Sets WAITING, if the reply is not there yet. */
+static bool announce(hp_channel *channel) {
+    uint32_t before = channel->sent - 2;
+    return __atomic_compare_exchange_n(&channel->reply->word, &before, before | CHANNEL_WAITING, false, __ATOMIC_ACQ_REL,
+                                       __ATOMIC_ACQUIRE) ||
+           before == ((channel->sent - 2) | CHANNEL_WAITING);
+}
+
+/* Sleeps until the word changes, a slice is over or a signal comes. */
+static int sleep_once(hp_channel *channel, int64_t deadline) {
+    const int64_t now = clock_now(), slice = now + SLICE, until = deadline < slice ? deadline : slice;
+    const struct timespec time = {.tv_sec = until / 1000000000, .tv_nsec = until % 1000000000};
+    if (now >= deadline) {
+        return HP_TIMED_OUT;
+    }
+    channel->wakes++; /* each further round was for nothing: a wake without an answer, or a word that changes to and fro */
+    if (!announce(channel)) {
+        return -1;
+    }
+    const uint32_t word = (channel->sent - 2) | CHANNEL_WAITING;
+    if (futex(&channel->reply->word, FUTEX_WAIT_BITSET, word, &time) == 0) {
+        return -1;
+    }
+    if (errno == EINTR || (errno == ETIMEDOUT && until != deadline)) {
+        channel->wakes--;
+        return HP_INTERRUPTED;
+    }
+    return -1;
+}
+
+int hp_channel_wait(hp_channel *channel, int64_t deadline) {
+    int found = channel_poll(channel, channel->looked ? 1 : PAUSES) ? HP_ANSWERED : -1;
+    if (found < 0 && !channel->looked) {
+        channel->looked = true;
+        found = spin(channel);
+    }
+    while (found < 0) {
+        found = look(channel);
+        if (found < 0 && channel->wakes > MOST_WAKES) {
+            return HP_MALFORMED;
+        }
+        if (found < 0) {
+            const int slept = sleep_once(channel, deadline);
+            found = slept < 0 ? -1 : look(channel) >= 0 ? look(channel) : slept;
+        }
+    }
+    return found;
+}
+
+int hp_channel_why(const hp_channel *channel) {
+    return channel->wakes > MOST_WAKES ? MALFORMED_WAKES : MALFORMED_WORD;
+}
+
+/* ---- the answer -------------------------------------------------------------------------------------------------- */
+
+/* True if a text's memory was written to. A hole costs the worker nothing, and to read it takes memory of the machine. */
+static bool is_written(const hp_channel *channel, uint64_t len) {
+    struct stat status;
+    const uint64_t beyond = len + sizeof(Reply) - CHANNEL_MAPPED;
+    return fstat(channel->fd, &status) == 0 && (uint64_t)status.st_blocks * 512 >= beyond;
+}
+
+static int check(const hp_channel *channel, const hp_answer *answer) {
+    if ((answer->flags & ~(uint32_t)REPLY_FLAGS) != 0) {
+        return MALFORMED_FLAGS;
+    }
+    const bool is_free = (answer->flags & (REPLY_BAD_STATUS | REPLY_NO_THREAD)) != 0;
+    if (!is_free && (answer->status < 0 || answer->status > 65535)) {
+        return MALFORMED_STATUS;
+    }
+    if ((answer->flags & REPLY_TOO_LONG) != 0) {
+        return 0; /* no text comes */
+    }
+    if (answer->len > channel->room) {
+        return MALFORMED_LENGTH;
+    }
+    return answer->len + sizeof(Reply) > CHANNEL_MAPPED && !is_written(channel, answer->len) ? MALFORMED_HOLES : 0;
+}
+
+int hp_channel_answer(hp_channel *channel, hp_answer *answer) {
+    const char *reply = (const char *)channel->reply;
+    const uint64_t first = channel_load(reply), rest = channel_load(reply + offsetof(Reply, flags));
+    answer->status = (int32_t)(first >> 32);
+    answer->len = channel_load(reply + offsetof(Reply, len));
+    answer->scalar = channel_load(reply + offsetof(Reply, scalar));
+    answer->flags = (uint32_t)rest;
+    channel->peer = (uint16_t)(rest >> 32);
+    channel->expect = (3 * channel->expect + (uint32_t)(rest >> 48)) / 4;
+    channel->answered = answer->len < channel->room ? sizeof(Reply) + answer->len : channel->half;
+    channel->answered_at = ticks_now();
+    return check(channel, answer);
+}
+
+int hp_channel_read(const hp_channel *channel, int reply, uint64_t offset, void *to, uint64_t size) {
+    const char *half = reply != 0 ? (const char *)channel->reply : (const char *)channel->request;
+    offset += reply != 0 ? sizeof(Reply) : 0;
+    if (size > channel->half || offset > channel->half - size) {
+        return EFBIG;
+    }
+    if (offset + size <= CHANNEL_MAPPED) {
+        memcpy(to, half + offset, size);
+        __asm__ volatile("" ::: "memory");
+        return 0;
+    }
+    offset += reply != 0 ? channel->half : 0;
+    while (size > 0) {
+        const ssize_t got = pread(channel->fd, to, size, (off_t)offset);
+        if (got < 0 && errno != EINTR) {
+            return errno;
+        }
+        const uint64_t done = got < 0 ? 0 : (uint64_t)got;
+        to = (char *)to + done;
+        offset += done;
+        size -= done;
+    }
+    return 0;
+}
+
+static void punch(const hp_channel *channel, uint64_t from, uint64_t end) {
+    if (end > CHANNEL_LARGE) { /* it fails where the file system can't, and then the memory stays */
+        (void)fallocate(channel->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(from + CHANNEL_MAPPED),
+                        (off_t)(channel->half - CHANNEL_MAPPED));
+    }
+}
+
+void hp_channel_rest(hp_channel *channel) {
+    punch(channel, 0, channel->used);
+    punch(channel, channel->half, channel->answered);
+}
