@@ -17,6 +17,11 @@ _PLACE = (b"ORIGIN", b"\0dladdr", b"\0dlopen\0", b"\0dlmopen\0", b"\0dlinfo\0")
 _names = [0]
 
 
+def needs_place(elf: ElfFile) -> bool:
+    """True if the library may ask for the folder that it lies in, so that it has to be opened by its path."""
+    return any(word in elf.strings for word in _PLACE)
+
+
 def loader_name(file: LibraryFile, elf: ElfFile) -> str:
     """The name for dlopen: one of the open descriptor's, so that it opens what was checked; else the path.
 
@@ -24,7 +29,7 @@ def loader_name(file: LibraryFile, elf: ElfFile) -> str:
     of descriptors are used again, so each name is another one: the bits of a counter as `/` and `./`, which mean
     nothing to the kernel. /proc/self would be a debugger's own, in a debugger.
     """
-    if file.pinned or any(word in elf.strings for word in _PLACE):
+    if file.pinned or needs_place(elf):
         return file.loader_path
     _names[0] += 1
     bits = f"{_names[0]:b}".replace("1", "./").replace("0", "/")
