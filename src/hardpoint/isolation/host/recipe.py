@@ -88,9 +88,7 @@ def make_recipe(file: LibraryFile, fit: Fit, isolation: Isolation, config: bytes
     ruleset, program = landlock.Ruleset(), b""
     if isolation.sandbox:
         ruleset = sandbox.files(isolation, file, fit.elf)
-        program = seccomp.prepared(
-            network=isolation.network, processes=isolation.processes, strict=isolation.sandbox == "strict"
-        )
+        program = seccomp.filter_of(isolation)
     data = b"".join((
         struct.pack("<II", _MAGIC, _flags(file, fit, isolation, config)),
         _text(f"hardpoint: {fit.manifest.plugin}"), _text(file.absolute), _text(fit.contract.symbol),

@@ -1,159 +1,199 @@
 """The system calls that a worker does without, as a seccomp filter (seccomp(2)) for x86-64 and AArch64.
 
 A call that is refused fails with EPERM, and nothing is killed for it: what a plugin could do before, it may still ask
-for. It is a list of what is refused and not of what is allowed, since what libraries rightly call differs by libc,
-allocator and language; calls that are newer than this list give ENOSYS, as on an older kernel. pyseccomp wraps
-libseccomp, which few machines have and which ctypes looks for by running a compiler; what is needed of it is the thirty
-lines below.
+for. Calls that are newer than the table give ENOSYS, as on an older kernel. By default it is a list of what is refused
+and not of what is allowed, since what libraries rightly call differs by libc, allocator and language;
+`sandbox="strict"` also refuses whatever is not on a list. libseccomp is on few machines; what is needed of it is
+`bpf.py`.
 """
 
 from __future__ import annotations
 
-import errno
 import os
-import struct
 from functools import cache
+from typing import TYPE_CHECKING
 
-# A name, its number on x86-64, and on AArch64 if it is there. From asm/unistd_64.h; a test compares them.
-_ALWAYS = """
-ptrace 101 117, process_vm_readv 310 270, process_vm_writev 311 271, process_madvise 440 440, process_mrelease 448 448,
-kcmp 312 272, pidfd_open 434 434, pidfd_getfd 438 438, pidfd_send_signal 424 424, tkill 200 130, migrate_pages 256 238,
-move_pages 279 239, setpriority 141 140, ioprio_set 251 30,
-mount 165 40, umount2 166 39, move_mount 429 429, open_tree 428 428, open_tree_attr 467 467, fsopen 430 430,
-fsconfig 431 431, fsmount 432 432, fspick 433 433, mount_setattr 442 442, pivot_root 155 41, chroot 161 51,
-setns 308 268, unshare 272 97, swapon 167 224, swapoff 168 225, quotactl 179 60, quotactl_fd 443 443, acct 163 89,
-bpf 321 280, perf_event_open 298 241, userfaultfd 323 282, io_uring_setup 425 425, io_uring_enter 426 426,
-io_uring_register 427 427, fanotify_init 300 262, fanotify_mark 301 263, name_to_handle_at 303 264,
-open_by_handle_at 304 265, add_key 248 217, request_key 249 218, keyctl 250 219,
-init_module 175 105, finit_module 313 273, create_module 174, delete_module 176 106, kexec_load 246 104,
-kexec_file_load 320 294, reboot 169 142, syslog 103 116, iopl 172, ioperm 173, modify_ldt 154, uselib 134,
-lookup_dcookie 212 18, vhangup 153 58, personality 135 92, sethostname 170 161, setdomainname 171 162,
-settimeofday 164 170, clock_settime 227 112, clock_adjtime 305 266, adjtimex 159 171,
-setuid 105 146, setgid 106 144, setreuid 113 145, setregid 114 143, setresuid 117 147, setresgid 119 149,
-setfsuid 122 151, setfsgid 123 152, setgroups 116 159, capset 126 91,
-chmod 90, fchmod 91 52, fchmodat 268 53, fchmodat2 452 452, chown 92, fchown 93 55, lchown 94, fchownat 260 54,
-utime 132, utimes 235, futimesat 261, utimensat 280 88, setxattr 188 5, lsetxattr 189 6, fsetxattr 190 7,
-setxattrat 463 463, removexattr 197 14, lremovexattr 198 15, fremovexattr 199 16, removexattrat 466 466,
-file_setattr 469 469, truncate 76 45,
-shmget 29 194, shmat 30 196, shmctl 31 195, semget 64 190, semop 65 193, semtimedop 220 192, semctl 66 191,
-msgget 68 186, msgsnd 69 189, msgrcv 70 188, msgctl 71 187, mq_open 240 180, mq_unlink 241 181
-"""
-"""What reaches other processes or the machine, what Landlock leaves open, and what outlives the process."""
-_NETWORK = "connect 42 203, bind 49 200, sendmsg 46 211, sendmmsg 307 269"
-_STARTING = "execve 59 221, execveat 322 281, fork 57, vfork 58"
-_ARGUED = (
-    "kill 62 129, tgkill 234 131, rt_sigqueueinfo 129 138, rt_tgsigqueueinfo 297 240, prlimit64 302 261, clone 56 220, "
-    "clone3 435 435, sched_setaffinity 203 122, sched_setscheduler 144 119, sched_setparam 142 118, sched_setattr 314 274, "
-    "socket 41 198, sendto 44 206, prctl 157 167, fcntl 72 25"
+from .bpf import ALLOWED, REFUSED, UNKNOWN, but, has, lacks, null, only, program, where
+from .call_numbers import NEWEST, numbers
+
+if TYPE_CHECKING:
+    from ..options import Isolation
+
+_REFUSED = {
+    "other processes": (
+        "ptrace process_vm_readv process_vm_writev process_madvise process_mrelease kcmp pidfd_open pidfd_getfd "
+        "pidfd_send_signal tkill migrate_pages move_pages setpriority ioprio_set"
+    ),
+    "mounts, namespaces and roots": (
+        "mount umount2 move_mount open_tree open_tree_attr fsopen fsconfig fsmount fspick mount_setattr pivot_root chroot "
+        "setns unshare listns swapon swapoff quotactl quotactl_fd acct"
+    ),
+    "wide interfaces of the kernel": (
+        "bpf perf_event_open userfaultfd io_uring_setup io_uring_enter io_uring_register name_to_handle_at "
+        "open_by_handle_at add_key request_key keyctl init_module finit_module create_module delete_module kexec_load "
+        "kexec_file_load reboot syslog iopl ioperm modify_ldt uselib lookup_dcookie vhangup personality sethostname "
+        "setdomainname settimeofday clock_settime clock_adjtime adjtimex lsm_set_self_attr"
+    ),
+    "users, groups and capabilities": (
+        "setuid setgid setreuid setregid setresuid setresgid setfsuid setfsgid setgroups capset"
+    ),
+    "changes of files that Landlock leaves open": (
+        "chmod fchmod fchmodat fchmodat2 chown fchown lchown fchownat utime utimes futimesat utimensat setxattr lsetxattr "
+        "fsetxattr setxattrat removexattr lremovexattr fremovexattr removexattrat file_setattr truncate"
+    ),
+    "files of others watched": (
+        "inotify_init inotify_init1 inotify_add_watch inotify_rm_watch fanotify_init fanotify_mark"
+    ),
+    "objects that outlive the process": (
+        "shmget shmat shmctl semget semop semtimedop semctl msgget msgsnd msgrcv msgctl mq_open mq_unlink"
+    ),
+}
+"""By what they reach. Never allowed."""
+_NETWORK = "socket connect bind sendmsg sendmmsg"
+_STARTING = "execve execveat fork vfork"
+
+_TO_ITSELF = "sched_setaffinity sched_setscheduler sched_setparam sched_setattr prlimit64"
+_SIGNALS = "kill tgkill rt_sigqueueinfo rt_tgsigqueueinfo"  # abort() and raise() need them
+
+_CLONE_THREAD, _CLONE_PARENT = 0x10000, 0x8000
+_CLONE_NEW = 0x7E020000  # namespaces of every kind but time, which clone(2) cannot make
+
+_AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK = 1, 2, 10, 16
+_NETLINK_ROUTE = 0  # getaddrinfo(3) asks for addresses by it; others list sockets, or reach the kernel's subsystems
+_SOCK_STREAM, _SOCK_SEQPACKET, _SOCK_TYPE_MASK = 1, 5, 0xF
+
+_FCNTL = (
+    0, 1, 2, 3, 4, 5, 6, 7,  # F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_GETLK, F_SETLK, F_SETLKW
+    9, 11, 16,               # F_GETOWN, F_GETSIG, F_GETOWN_EX
+    36, 37, 38,              # F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW
+    1025, 1027, 1028,        # F_GETLEASE, F_DUPFD_QUERY, F_CREATED_QUERY
+    1030, 1031, 1032, 1033, 1034,  # F_DUPFD_CLOEXEC, F_SETPIPE_SZ, F_GETPIPE_SZ, F_ADD_SEALS, F_GET_SEALS
+    1035, 1036,              # F_GET_RW_HINT, F_SET_RW_HINT
+)  # fmt: skip
+"""Commands of fcntl(2). Not among them: F_SETOWN, F_SETSIG and F_SETOWN_EX, which send signals to other processes;
+F_SETLEASE and F_SETDELEG, which stop others' open(2) for 45 s; F_NOTIFY."""
+_F_SETFL, _O_ASYNC = 4, 0x2000
+_IOCTL = (
+    0x5401, 0x802C542A, 0x5413,  # TCGETS and TCGETS2, by which isatty(3) asks, TIOCGWINSZ
+    0x541B, 0x5411, 0x8905,      # FIONREAD, TIOCOUTQ, SIOCATMARK
+    0x5421, 0x5450, 0x5451,      # FIONBIO, FIONCLEX, FIOCLEX
+    0xC0686611,                  # PROCMAP_QUERY: what is mapped at an address
+)  # fmt: skip
+"""Requests of ioctl(2). Not among them: FIOASYNC, FIOSETOWN and SIOCSPGRP, which send SIGIO to other processes;
+FS_IOC_SETFLAGS and the like, which change files that are only readable; SIOCGIF*, which list interfaces; TIOCSTI."""
+_IOCTL_NETWORK = (0x8933, 0x8910)  # SIOCGIFINDEX and SIOCGIFNAME: the scope of an address such as fe80::1%eth0
+_KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE. The others punch holes into memory that the host reads
+_MADV = (9, 100, 101)  # MADV_REMOVE, which punches holes too, MADV_HWPOISON and MADV_SOFT_OFFLINE
+_PRCTL = (1, 62)  # PR_SET_PDEATHSIG, since it would outlive the host, and PR_SCHED_CORE, which binds others' processors
+
+_STRICT = {
+    "memory": (
+        "brk mmap munmap mremap mprotect madvise mincore msync mlock mlock2 munlock mlockall munlockall membarrier "
+        "memfd_create pkey_alloc pkey_free pkey_mprotect get_mempolicy set_mempolicy mseal"
+    ),
+    "threads": (
+        "clone exit exit_group futex futex_waitv futex_wake futex_wait futex_requeue set_robust_list set_tid_address rseq "
+        "rseq_slice_yield arch_prctl gettid sched_yield sched_getaffinity sched_getparam sched_getscheduler "
+        "sched_get_priority_max sched_get_priority_min sched_rr_get_interval sched_getattr getcpu uretprobe uprobe"
+    ),
+    "time": (
+        "nanosleep clock_nanosleep clock_gettime clock_getres gettimeofday time times getrusage getitimer setitimer alarm "
+        "timer_create timer_settime timer_gettime timer_getoverrun timer_delete timerfd_create timerfd_settime "
+        "timerfd_gettime"
+    ),
+    "signals": (
+        "rt_sigaction rt_sigprocmask rt_sigreturn rt_sigpending rt_sigtimedwait rt_sigsuspend sigaltstack pause "
+        "restart_syscall signalfd signalfd4"
+    ),
+    "files": (
+        "read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 open openat openat2 creat close "
+        "close_range dup dup2 dup3 lseek fsync fdatasync ftruncate sync_file_range fadvise64 readahead flock stat fstat "
+        "lstat newfstatat statx statfs fstatfs access faccessat faccessat2 readlink readlinkat getdents getdents64 getcwd "
+        "chdir fchdir umask mkdir mkdirat rmdir unlink unlinkat rename renameat renameat2 link linkat symlink symlinkat "
+        "sendfile copy_file_range splice tee"
+    ),
+    "events": (
+        "poll ppoll select pselect6 epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 eventfd "
+        "eventfd2 pipe pipe2 recvfrom recvmsg shutdown"
+    ),
+    "the process": (
+        "getpid getppid getuid geteuid getgid getegid getresuid getresgid getgroups getpgrp getpgid getsid capget "
+        "getpriority uname sysinfo getrandom getrlimit setrlimit"
+    ),
+}
+"""Allowed by `sandbox="strict"`, with those that are allowed for some arguments. What the runtimes of C, C++, Rust, Zig
+and Go call; tests try them."""
+_STRICT_NETWORK = (
+    "connect bind listen accept accept4 getsockname getpeername getsockopt setsockopt sendmsg sendmmsg recvmmsg"
 )
-"""What depends on an argument, or on what is allowed."""
-_NEWEST = 471
-
-_AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-_X32 = 0x40000000  # set in the numbers of a third ABI of x86-64, which reach the same calls
-_CLONE_THREAD = 0x10000
-_F_SETOWN, _F_SETSIG, _F_SETOWN_EX = 8, 10, 15  # have a signal sent to another process
-_PR_SET_PDEATHSIG = 1  # without it, the worker would outlive the host
-_FAMILIES = (2, 10, 16)  # AF_INET, AF_INET6, AF_NETLINK, and not AF_UNIX: Docker's socket, for one, is root's power
-
-# Classic BPF: 8 bytes an instruction, and jumps that count from the next one.
-_LOAD, _JUMP, _IF_EQUAL, _IF_AT_LEAST, _IF_BITS, _RETURN = 0x20, 0x05, 0x15, 0x35, 0x45, 0x06
-_NUMBER, _ARCH = 0, 4  # places in struct seccomp_data
-
-
-def _do(code: int, value: int, yes: int = 0, no: int = 0) -> bytes:
-    return struct.pack("=HBBI", code, yes, no, value)
-
-
-_ALLOWED = _do(_RETURN, 0x7FFF0000)
-_REFUSED = _do(_RETURN, 0x50000 | errno.EPERM)
-_UNKNOWN = _do(_RETURN, 0x50000 | errno.ENOSYS)
-
-
-def _argument(index: int, *, high: bool = False) -> bytes:
-    return _do(_LOAD, 16 + 8 * index + 4 * high)
-
-
-def _only(index: int, *values: int) -> bytes:
-    """Allowed only if an argument (32 bits of it, as the kernel takes these) is one of some."""
-    return _argument(index) + b"".join(_do(_IF_EQUAL, value, 0, 1) + _ALLOWED for value in values) + _REFUSED
-
-
-def _but(index: int, *values: int) -> bytes:
-    """Allowed unless an argument is one of some."""
-    return _argument(index) + b"".join(_do(_IF_EQUAL, value, 0, 1) + _REFUSED for value in values) + _ALLOWED
-
-
-def _table(text: str, machine: str) -> dict[str, int]:
-    column = 1 if machine == "x86_64" else 2
-    rows = [each.split() for each in text.replace("\n", " ").split(",")]
-    return {row[0]: int(row[column]) for row in rows if len(row) > column}
-
-
-def _tree(blocks: list[tuple[int, bytes]]) -> bytes:
-    """What to do from each number on, found by halving.
-
-    The kernel runs the filter for every number when it takes it, so a list would cost each worker 0.3 ms.
-    """
-    if len(blocks) == 1:
-        return blocks[0][1]
-    middle = len(blocks) // 2
-    low, high = _tree(blocks[:middle]), _tree(blocks[middle:])
-    return _do(_IF_AT_LEAST, blocks[middle][0], 0, 1) + _do(_JUMP, len(low) // 8) + low + high
-
-
-def rules(machine: str, pid: int, *, network: bool, processes: bool) -> dict[int, bytes]:
-    """What is done about each system call that is not simply allowed, by its number."""
-    number = _table(_ARGUED, machine)
-    one = dict.fromkeys(_table(_ALWAYS, machine).values(), _REFUSED)
-    one[number["prctl"]] = _but(0, _PR_SET_PDEATHSIG)
-    one[number["fcntl"]] = _but(1, _F_SETOWN, _F_SETSIG, _F_SETOWN_EX)
-    for name in ("prlimit64", "sched_setaffinity", "sched_setscheduler", "sched_setparam", "sched_setattr"):
-        one[number[name]] = _only(0, 0, pid)
-    for name in ("kill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo"):  # abort() and raise() need it
-        one[number[name]] = _only(0, pid)
-    if network:
-        one[number["socket"]] = _only(0, *_FAMILIES)
-    else:
-        one |= dict.fromkeys([number["socket"], *_table(_NETWORK, machine).values()], _REFUSED)
-        # To the other end alone: a datagram may have another address, and be for /dev/log.
-        one[number["sendto"]] = (
-            _argument(4)
-            + _do(_IF_EQUAL, 0, 0, 3)
-            + _argument(4, high=True)
-            + _do(_IF_EQUAL, 0, 0, 1)
-            + _ALLOWED
-            + _REFUSED
-        )
-    if processes:
-        for name in ("kill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "prlimit64"):
-            del one[number[name]]  # a child's own number is another
-    else:
-        one |= dict.fromkeys(_table(_STARTING, machine).values(), _REFUSED)
-        one[number["clone"]] = _argument(0) + _do(_IF_BITS, _CLONE_THREAD, 0, 1) + _ALLOWED + _REFUSED
-        one[number["clone3"]] = _UNKNOWN  # its flags are out of sight; glibc then takes clone
-    return one
-
-
-def program(machine: str, pid: int, *, network: bool, processes: bool) -> bytes:
-    """The filter of the process `pid`."""
-    one = rules(machine, pid, network=network, processes=processes) | {_NEWEST + 1: _UNKNOWN, _X32: _REFUSED}
-    steps = [(0, _ALLOWED)]
-    for at in sorted(one):
-        if steps[-1][0] == at:
-            steps.pop()
-        steps.append((at, one[at]))
-        if at + 1 not in one and at <= _NEWEST:
-            steps.append((at + 1, _ALLOWED))
-    start = _do(_LOAD, _ARCH) + _do(_IF_EQUAL, _AUDIT_ARCH[machine], 1, 0) + _REFUSED + _do(_LOAD, _NUMBER)
-    return start + _tree(steps)
-
+_STRICT_PROCESSES = "execve execveat fork vfork wait4 waitid setpgid setsid"
+_STRICT_PRCTL = (
+    2, 3, 4, 15, 16, 21, 23,  # PR_GET_PDEATHSIG, PR_GET_ and SET_DUMPABLE, SET_ and GET_NAME, GET_SECCOMP, CAPBSET_READ
+    29, 30, 38, 39, 41, 42,   # PR_SET_ and GET_TIMERSLACK, SET_ and GET_NO_NEW_PRIVS, SET_ and GET_THP_DISABLE
+    50, 51, 54, 55, 56, 60, 61, 63, 64,  # AArch64: SVE's and SME's vectors, pointer authentication, tagged addresses
+    0x53564D41,               # PR_SET_VMA: names of memory, which Go sets
+)  # fmt: skip
 
 PLACEHOLDER = 0x7E57AB1E
-"""Stands where the worker's own pid belongs; above what the kernel gives, and no number that the filter compares with."""
+"""Stands where the worker's own pid belongs; above what the kernel gives, and no number that a filter compares with."""
+
+
+def filter_of(options: Isolation) -> bytes:
+    """The filter of any worker of this machine with these options, with PLACEHOLDER for its pid."""
+    return _filter(os.uname().machine, options.network, options.processes, options.sandbox == "strict")
 
 
 @cache
-def prepared(*, network: bool, processes: bool, strict: bool) -> bytes:
-    """The filter of any process of this machine; kept, since it takes 2 ms to make."""
-    return program(os.uname().machine, PLACEHOLDER, network=network, processes=processes)
+def _filter(machine: str, network: bool, processes: bool, strict: bool) -> bytes:  # noqa: FBT001 - for the cache
+    """Kept, since it takes 1 ms to make."""
+    return make(machine, PLACEHOLDER, network=network, processes=processes, strict=strict)
+
+
+def make(machine: str, pid: int, *, network: bool, processes: bool, strict: bool) -> bytes:
+    """The filter of the process `pid`."""
+    number = numbers(machine)
+    named = _refused(network=network, processes=processes)
+    named |= _argued(pid, network=network, processes=processes, strict=strict)
+    blocks = {number[name]: block for name, block in named.items() if name in number}
+    others = ALLOWED
+    if strict:
+        others = REFUSED
+        allowed = _words(*_STRICT.values(), _STRICT_NETWORK * network, _STRICT_PROCESSES * processes)
+        blocks = {number[name]: ALLOWED for name in allowed if name in number} | blocks
+    rows = [(at, blocks.get(at, others)) for at in range(NEWEST + 1)]
+    # An x32 number, a third ABI of x86-64, reaches the same calls.
+    return program(machine, [*rows, (NEWEST + 1, UNKNOWN), (0x40000000, REFUSED)])
+
+
+def _words(*texts: str) -> list[str]:
+    return " ".join(texts).split()
+
+
+def _refused(*, network: bool, processes: bool) -> dict[str, bytes]:
+    """The calls that are refused whatever their arguments are."""
+    names = _words(*_REFUSED.values(), "" if network else _NETWORK, "" if processes else _STARTING)
+    # Flags of clone3 are in memory, out of a filter's sight; glibc takes clone instead.
+    return dict.fromkeys(names, REFUSED) | {"clone3": UNKNOWN}
+
+
+def _argued(pid: int, *, network: bool, processes: bool, strict: bool) -> dict[str, bytes]:
+    """The calls that are allowed for some arguments."""
+    checks = {
+        "fcntl": only(1, *_FCNTL) + where(1, _F_SETFL, lacks(2, _O_ASYNC)),
+        "ioctl": only(1, *_IOCTL, *(_IOCTL_NETWORK if network else ())),
+        "fallocate": only(1, 0, _KEEP_SIZE),
+        "madvise": but(2, *_MADV),
+        "prctl": only(0, *_STRICT_PRCTL) if strict else but(0, *_PRCTL),
+        "clone": lacks(0, _CLONE_NEW | _CLONE_PARENT) + (b"" if processes else has(0, _CLONE_THREAD)),
+        # A datagram socket of a pair can still send to a path such as /dev/log; SOCK_RAW is one too.
+        "socketpair": only(0, _AF_UNIX) + only(1, _SOCK_STREAM, _SOCK_SEQPACKET, mask=_SOCK_TYPE_MASK),
+        "sendto": b"" if network else null(4),
+    }
+    if network:  # not AF_UNIX: Docker's socket, for one, is root's power
+        family = only(0, _AF_INET, _AF_INET6, _AF_NETLINK)
+        checks["socket"] = family + where(0, _AF_NETLINK, only(2, _NETLINK_ROUTE))
+    checks |= dict.fromkeys(_words(_TO_ITSELF), only(0, 0, pid))
+    checks |= dict.fromkeys(_words(_SIGNALS), only(0, pid))
+    if processes:  # a child's own number is another
+        checks |= dict.fromkeys(_words(_SIGNALS, "prlimit64"), b"")
+    return {name: check + ALLOWED for name, check in checks.items()}
