@@ -13,7 +13,7 @@ from ..file import tilde_hint
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-_LEAST_MEMORY, _LEAST_FILES = 64 << 20, 32
+_LEAST_MEMORY, _LEAST_FILES = 16 << 20, 32
 _MOST, _MOST_MEMORY = (1 << 31) - 1, (1 << 63) - 1  # what setrlimit(2) takes through Python
 _MOST_WORKERS, _LONGEST = 1 << 12, 100  # processes, and characters of a value in a message
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "kib": 1 << 10, "m": 1 << 20, "mib": 1 << 20, "g": 1 << 30, "gib": 1 << 30}
@@ -34,14 +34,15 @@ class Isolation(Fields):
     """Number of processes that calls are spread over; each has its own instance."""
     memory: int | str | None = "1GiB"
     """Limit of each worker's private writable memory (RLIMIT_DATA): bytes, or a text such as `256MiB`; None for no
-    limit. A worker starts with 30 MiB. Shared memory and mapped files are not counted; allocations beyond the limit
-    fail."""
+    limit. Each calling thread takes 2 MiB of it. Allocations beyond the limit fail. Shared memory and mapped files are
+    not counted. A result is bounded by it too."""
     cpu: int | None = None
     """Seconds of processor time of each worker in all (RLIMIT_CPU); then it dies of SIGXCPU. None for no limit."""
     files: int | None = 1024
-    """Descriptors that each worker may have open (RLIMIT_NOFILE), two for each calling thread; None for no limit."""
-    sandbox: bool | Literal["required"] = True
-    """True: confine the worker as below, as far as the kernel can. `required`: LoadError if it can't do all of it."""
+    """Descriptors that each worker may have open (RLIMIT_NOFILE), one for each calling thread; None for no limit."""
+    sandbox: bool | Literal["required", "strict"] = True
+    """True: confine the worker as below, as far as the kernel can. `required`: LoadError if it can't do all of it.
+    `strict`: the same, and it may make only the system calls that the runtimes of C, C++, Rust, Zig and Go need."""
     network: bool = False
     """True: it may use IPv4 and IPv6, and read the files that name resolution and certificates need."""
     processes: bool = False
@@ -202,8 +203,8 @@ _RULES: dict[str, tuple[str, Callable[[Any], Any]]] = {
         lambda value: _count_or_none(value, _LEAST_FILES),
     ),
     "sandbox": (
-        "True, False or 'required'",
-        lambda value: _one_of(value, "required") if isinstance(value, str) else _bool(value),
+        "True, False, 'required' or 'strict'",
+        lambda value: _one_of(value, "required", "strict") if isinstance(value, str) else _bool(value),
     ),
     "network": ("True or False", _bool),
     "processes": ("True or False", _bool),
@@ -251,5 +252,5 @@ def bytes_of(size: Any) -> int:
     if count > _MOST_MEMORY:
         raise _wrong("memory", "less than 8 EiB, or None for no limit", size)
     if count < _LEAST_MEMORY:
-        raise _wrong("memory", f"{_LEAST_MEMORY >> 20} MiB or more, since Python itself needs part of it", size)
+        raise _wrong("memory", f"{_LEAST_MEMORY >> 20} MiB or more, since each calling thread takes 2 MiB", size)
     return count

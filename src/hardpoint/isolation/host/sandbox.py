@@ -117,10 +117,10 @@ def line_of_files(options: Isolation, abi: int) -> str:
 def lines_of_calls(options: Isolation) -> list[str]:
     """The lines about the system calls that are refused."""
     signalled = "inspected" if options.processes else "signalled or inspected"
-    strict = ["system calls: those on a list, and no others (seccomp)"] if options.sandbox == "strict" else []
+    listed = ["system calls: those on a list, and no others (seccomp)"] if options.sandbox == "strict" else []
     return [
         "network: IPv4 and IPv6" if options.network else "network: none, and no Unix sockets (seccomp)",
         f"processes: {'can start others, which can outlive it' if options.processes else 'starts none (seccomp)'}",
         f"other processes: cannot be {signalled}; no administration, keys or IPC (seccomp)",
-        *strict,
+        *listed,
     ]
