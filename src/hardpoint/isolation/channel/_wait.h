@@ -1,0 +1,130 @@
+/* The wait for the other side of a channel, and the wake-up: one word for each direction, as _channel.h explains.
+ *
+ * Between two cores a core that sleeps takes some 40 us to wake up, so whoever waits looks for a while before it sleeps,
+ * as long as that has paid: on one core, beside busy processes or between rare calls it does not.
+ */
+#ifndef HARDPOINT_WAIT_H
+#define HARDPOINT_WAIT_H
+
+#include <limits.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "_channel.h"
+#include "_ticks.h"
+
+enum {
+    WAIT_PAUSES = 24,    /* before anything else: a caller in a loop has the next request ready by then */
+    WAIT_LOOK = 5 * 8,   /* 1/8 us of looking, beside twice the time that is expected */
+    WAIT_WAKING = 60 * 8, /* more, if the other side slept: what a core takes to wake up */
+    WAIT_SLOW = 25 * 8,  /* expected, above which no look pays */
+    WAIT_GAP = 50 * 8,   /* between two looks at the clock: another process had this core */
+    WAIT_SAMPLE = 100 * 8, /* the longest that counts: a pause is not to be remembered for thirty calls */
+    WAIT_FEWEST = 8, WAIT_MOST = 1024 /* sleeps without a look after one in vain, doubled each time */
+};
+
+typedef struct {
+    uint64_t ticks_in_8us;
+    uint32_t expect; /* moving average of the time that the other side takes, in 1/8 us */
+    uint32_t rest, backoff;
+    uint16_t cpu; /* that the other side ran on */
+    bool alone;   /* there is one processor to run on */
+    bool woke;    /* the other side slept when it was last written to */
+} Waiter;
+
+static inline void waiter_open(Waiter *waiter, uint64_t ticks_in_8us) {
+    cpu_set_t set;
+    waiter->ticks_in_8us = ticks_in_8us;
+    waiter->expect = 2 * WAIT_SLOW; /* nothing is known yet */
+    waiter->rest = 0;
+    waiter->backoff = WAIT_FEWEST;
+    waiter->cpu = UINT16_MAX;
+    waiter->alone = sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) == 1;
+    waiter->woke = false;
+}
+
+/* Takes in what the other side said of itself. */
+static inline void waiter_learn(Waiter *waiter, uint16_t cpu, uint16_t took) {
+    const uint32_t sample = took < WAIT_SAMPLE ? took : WAIT_SAMPLE;
+    waiter->cpu = cpu;
+    waiter->expect = (7 * waiter->expect + sample) / 8;
+}
+
+static inline bool word_is(const uint32_t *word, uint32_t wanted) {
+    return (__atomic_load_n(word, __ATOMIC_ACQUIRE) & ~(uint32_t)CHANNEL_WAITING) == wanted;
+}
+
+static inline uint32_t wait_took(const Waiter *waiter, uint64_t span) {
+    return ticks_short(span, waiter->ticks_in_8us);
+}
+
+/* Looks for the word; true if it came. */
+static inline bool wait_look(Waiter *waiter, const uint32_t *word, uint32_t wanted) {
+    const uint32_t limit = 2 * waiter->expect + WAIT_LOOK + (waiter->woke ? WAIT_WAKING : 0);
+    const uint64_t start = ticks_now();
+    uint64_t now = start;
+    for (;;) {
+        for (int pause = 0; pause < 8; pause++) {
+            if (word_is(word, wanted)) {
+                waiter->backoff = WAIT_FEWEST;
+                return true;
+            }
+            channel_pause();
+        }
+        const uint64_t last = now;
+        now = ticks_now();
+        if (wait_took(waiter, now - start) > limit || wait_took(waiter, now - last) > WAIT_GAP) {
+            waiter->rest = waiter->backoff;
+            waiter->backoff = waiter->backoff < WAIT_MOST ? 2 * waiter->backoff : WAIT_MOST;
+            return false;
+        }
+    }
+}
+
+/* Everything short of sleeping; true if the word came. */
+static inline bool wait_awake(Waiter *waiter, const uint32_t *word, uint32_t wanted) {
+    if (waiter->alone || sched_getcpu() == waiter->cpu) {
+        return word_is(word, wanted); /* the other side needs this core to get on */
+    }
+    for (int pause = 0; pause < WAIT_PAUSES; pause++) {
+        if (word_is(word, wanted)) {
+            return true;
+        }
+        channel_pause();
+    }
+    if (waiter->expect > WAIT_SLOW) {
+        return false;
+    }
+    if (waiter->rest > 0) {
+        waiter->rest--;
+        return false;
+    }
+    return wait_look(waiter, word, wanted);
+}
+
+/* Sleeps until the word is `wanted`. */
+static inline void wait_asleep(uint32_t *word, uint32_t wanted) {
+    uint32_t seen = __atomic_load_n(word, __ATOMIC_ACQUIRE);
+    while ((seen & ~(uint32_t)CHANNEL_WAITING) != wanted) {
+        if ((seen & CHANNEL_WAITING) != 0 ||
+            __atomic_compare_exchange_n(word, &seen, seen | CHANNEL_WAITING, false, __ATOMIC_ACQ_REL,
+                                        __ATOMIC_ACQUIRE)) {
+            syscall(SYS_futex, word, FUTEX_WAIT, seen | CHANNEL_WAITING, NULL, NULL, 0);
+            seen = __atomic_load_n(word, __ATOMIC_ACQUIRE);
+        }
+    }
+}
+
+/* Writes a word behind all that was written before, and wakes the other side if it sleeps. */
+static inline void wait_publish(Waiter *waiter, uint32_t *word, uint32_t value) {
+    waiter->woke = (__atomic_exchange_n(word, value, __ATOMIC_ACQ_REL) & CHANNEL_WAITING) != 0;
+    if (waiter->woke) {
+        syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+    }
+}
+
+#endif

@@ -1,0 +1,328 @@
+/* The zygote: the process that forks workers, and reports their ends; gone when the host is.
+ *
+ * To fork a host that may have threads is unsafe, and to start this program for each worker takes three times as long.
+ * It runs no code of plugins.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "_zygote.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <locale.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "_program.h"
+#include "_serve.h"
+
+/* Where the headers are older than the kernel. */
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
+
+enum { NAME_MOST = 15 }; /* bytes of a process's name, without the NUL */
+
+static char *title_memory;
+static size_t title_size, title_argv; /* bytes of argv and environment, and of argv alone */
+
+void close_from(unsigned first) {
+    if (syscall(SYS_close_range, first, ~0U, 0) == 0) {
+        return;
+    }
+    DIR *folder = opendir("/proc/self/fd"); /* before Linux 5.9, or where a container profile refuses it */
+    if (folder == NULL) {
+        struct rlimit limit = {.rlim_cur = 1024};
+        getrlimit(RLIMIT_NOFILE, &limit);
+        for (unsigned fd = first; fd < limit.rlim_cur && fd < 1 << 20; fd++) {
+            close((int)fd);
+        }
+        return;
+    }
+    for (struct dirent *entry = readdir(folder); entry != NULL; entry = readdir(folder)) {
+        const long fd = strtol(entry->d_name, NULL, 10);
+        if (fd >= (long)first && fd != dirfd(folder)) {
+            close((int)fd);
+        }
+    }
+    closedir(folder);
+}
+
+void die_with(pid_t parent) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    if (getppid() != parent) {
+        _exit(0);
+    }
+}
+
+/* ---- title ------------------------------------------------------------------------------------------------------- */
+
+/* Where the kernel has it that argv begins: before argv[0], if ld.so was asked to run this. */
+static char *argv_start(char *first) {
+    char text[1024];
+    const int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+    const ssize_t size = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
+    close(fd);
+    text[size < 0 ? 0 : size] = '\0';
+    const char *at = strrchr(text, ')'); /* the name before it can have blanks */
+    for (int field = 2; at != NULL && field < 48; field++) {
+        at = strchr(at + 1, ' ');
+    }
+    char *start = at == NULL ? NULL : (char *)(uintptr_t)strtoull(at, NULL, 10);
+    return start != NULL && start < first && first - start < 4096 ? start : first;
+}
+
+void title_keep(char **argv) {
+    char *end = argv[0];
+    for (char **each = argv; *each == end; each++) {
+        end += strlen(end) + 1;
+    }
+    title_memory = argv_start(argv[0]);
+    title_argv = (size_t)(end - title_memory);
+    for (char **each = environ; each != NULL && *each == end; each++) {
+        char *moved = strdup(end);
+        if (moved == NULL) {
+            break;
+        }
+        end += strlen(end) + 1;
+        *each = moved;
+    }
+    title_size = (size_t)(end - title_memory);
+}
+
+/* The kernel shows argv; but if its last byte is not NUL, the text from its start to the first NUL, which may be in the
+ * environment that lies behind it (proc(5), cmdline). */
+void title_set(const char *title) {
+    static const char own[] = "hardpoint: ";
+    const char *name = strncmp(title, own, sizeof own - 1) == 0 ? title + sizeof own - 1 : title;
+    const size_t size = strlen(name), length = strnlen(title, title_size - 1);
+    prctl(PR_SET_NAME, size > NAME_MOST ? name + size - NAME_MOST : name, 0, 0, 0);
+    title_memory[title_argv - 1] = ' ';
+    memcpy(title_memory, title, length);
+    title_memory[length] = '\0';
+}
+
+/* ---- messages ---------------------------------------------------------------------------------------------------- */
+
+union Ancillary {
+    struct cmsghdr head; /* for its alignment */
+    char room[CMSG_SPACE(5 * sizeof(int))];
+};
+
+static void keep_descriptors(struct msghdr *head, int *fds, unsigned most, unsigned *count) {
+    for (struct cmsghdr *part = CMSG_FIRSTHDR(head); part != NULL; part = CMSG_NXTHDR(head, part)) {
+        if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) {
+            continue;
+        }
+        const size_t got = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (size_t index = 0; index < got; index++) {
+            int fd;
+            memcpy(&fd, CMSG_DATA(part) + index * sizeof fd, sizeof fd);
+            if (*count < most) {
+                fds[(*count)++] = fd;
+            } else {
+                close(fd);
+            }
+        }
+    }
+}
+
+int message_receive(int fd, void *message, size_t size, int *fds, unsigned most, unsigned *count) {
+    union Ancillary ancillary;
+    struct iovec part = {.iov_base = message, .iov_len = size};
+    struct msghdr head = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &ancillary,
+                          .msg_controllen = CMSG_SPACE(most * sizeof(int))};
+    ssize_t got;
+    *count = 0;
+    do {
+        got = recvmsg(fd, &head, MSG_CMSG_CLOEXEC);
+    } while (got < 0 && errno == EINTR);
+    if (got < 0) {
+        return 0;
+    }
+    keep_descriptors(&head, fds, most, count);
+    if ((size_t)got == size) {
+        return 1;
+    }
+    while (*count > 0) {
+        close(fds[--*count]);
+    }
+    return 0;
+}
+
+/* Tells the host; ends the process if that is gone. */
+static void tell(int control, const Notice *notice, int fd) {
+    union Ancillary ancillary = {.head = {.cmsg_len = CMSG_LEN(sizeof fd), .cmsg_level = SOL_SOCKET,
+                                          .cmsg_type = SCM_RIGHTS}};
+    Notice copy = *notice;
+    struct iovec part = {.iov_base = &copy, .iov_len = sizeof copy};
+    struct msghdr head = {.msg_iov = &part, .msg_iovlen = 1};
+    ssize_t sent;
+    if (fd >= 0) {
+        memcpy(CMSG_DATA(&ancillary.head), &fd, sizeof fd);
+        head.msg_control = &ancillary;
+        head.msg_controllen = CMSG_SPACE(sizeof fd);
+    }
+    do {
+        sent = sendmsg(control, &head, MSG_NOSIGNAL);
+    } while (sent < 0 && (errno == EINTR || errno == ENOBUFS || errno == ENOMEM));
+    if (sent < 0) {
+        _exit(0);
+    }
+}
+
+/* ---- workers ----------------------------------------------------------------------------------------------------- */
+
+/* In a container that runs out of memory, the worker is killed rather than the host. */
+static void volunteer(void) {
+    const int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        const ssize_t ignored = write(fd, "500", 3); /* refused where the host has more: then it has that as well */
+        (void)ignored;
+        close(fd);
+    }
+}
+
+_Noreturn static void become_worker(pid_t zygote, int control) {
+    sigset_t none;
+    die_with(zygote);
+    signal(SIGCHLD, SIG_DFL);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    if (dup2(control, CONTROL_FD) < 0 || fcntl(CONTROL_FD, F_SETFD, FD_CLOEXEC) != 0) {
+        _exit(EXIT_OWN_FAULT);
+    }
+    close_from(CONTROL_FD + 1);
+    volunteer();
+    worker_main();
+}
+
+/* Forks a worker with its end of a control socket, and answers. */
+static void fork_worker(int control, int theirs) {
+    const pid_t zygote = getpid();
+    Notice notice = {.kind = ZYGOTE_FORKED, .status = FAILED_FORK, .pid = theirs < 0 ? -EMFILE : 0};
+    int pidfd = -1;
+    if (theirs >= 0) {
+        notice.pid = fork();
+        if (notice.pid == 0) {
+            become_worker(zygote, theirs);
+        }
+        notice.pid = notice.pid < 0 ? -errno : notice.pid;
+        close(theirs);
+    }
+    if (notice.pid > 0) {
+        pidfd = (int)syscall(SYS_pidfd_open, notice.pid, 0);
+        notice.status = 0;
+    }
+    if (notice.pid > 0 && pidfd < 0) {
+        const int why = errno;
+        kill(notice.pid, SIGKILL);
+        waitpid(notice.pid, NULL, 0);
+        notice.pid = -why;
+        notice.status = FAILED_PIDFD;
+    }
+    tell(control, &notice, pidfd);
+    if (pidfd >= 0) {
+        close(pidfd);
+    }
+}
+
+static void reap(int control) {
+    Notice notice = {.kind = ZYGOTE_ENDED};
+    while ((notice.pid = waitpid(-1, &notice.status, WNOHANG)) > 0) {
+        tell(control, &notice, -1);
+    }
+}
+
+/* One request; false if the host has closed the socket. */
+static int answer(int control) {
+    Notice request;
+    int theirs = -1;
+    unsigned count;
+    if (!message_receive(control, &request, sizeof request, &theirs, 1, &count)) {
+        return 0;
+    }
+    if (request.kind == ZYGOTE_FORK) {
+        fork_worker(control, count == 1 ? theirs : -1);
+    } else if (count == 1) {
+        close(theirs);
+    }
+    return 1;
+}
+
+/* ---- the process ------------------------------------------------------------------------------------------------- */
+
+static void on_child(int number) {
+    (void)number; /* it is there to interrupt ppoll */
+}
+
+/* Texts are UTF-8 for the C library in a worker, as they are in Python's process. */
+static void set_locale(void) {
+    const char *name = setlocale(LC_CTYPE, "");
+    if (name == NULL || strcmp(name, "C") == 0 || strcmp(name, "POSIX") == 0) {
+        setlocale(LC_CTYPE, "C.UTF-8");
+    }
+}
+
+static void set_signals(sigset_t *before) {
+    struct sigaction action = {.sa_handler = on_child};
+    sigset_t child;
+    signal(SIGPIPE, SIG_IGN); /* as in Python's process: a plugin gets EPIPE */
+    signal(SIGXFSZ, SIG_IGN);
+    sigemptyset(&child);
+    sigaddset(&child, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &child, before); /* outside of ppoll, so that none is missed */
+    sigdelset(before, SIGCHLD);
+    sigaction(SIGCHLD, &action, NULL);
+}
+
+static int move_control(int control) {
+    int fd;
+    do { /* a host without stderr: a number below 3 would be taken for it */
+        fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    } while (fd >= 0 && fd < CONTROL_FD);
+    if (control != CONTROL_FD && dup2(control, CONTROL_FD) < 0) {
+        return -1;
+    }
+    fcntl(CONTROL_FD, F_SETFD, FD_CLOEXEC);
+    close_from(CONTROL_FD + 1);
+    return CONTROL_FD;
+}
+
+int zygote_main(char **argv, pid_t host, int control) {
+    sigset_t waiting;
+    control = move_control(control);
+    setsid(); /* a Ctrl-C in the terminal is the host's affair */
+    die_with(host);
+    title_keep(argv);
+    title_set("hardpoint: zygote");
+    set_locale();
+    serve_prepare();
+    crash_install();
+    (void)crash_guard();
+    set_signals(&waiting);
+    struct pollfd ready[2] = {{.fd = control, .events = POLLIN}, {.events = POLLIN}};
+    ready[1].fd = (int)syscall(SYS_pidfd_open, host, 0); /* refused: the signal is enough, and the socket */
+    for (;;) {
+        if (ppoll(ready, 2, NULL, &waiting) < 0) {
+            ready[0].revents = ready[1].revents = 0; /* after an error they are not set */
+        }
+        reap(control);
+        if (ready[1].revents != 0 || (ready[0].revents != 0 && !answer(control))) {
+            return 0;
+        }
+    }
+}
