@@ -67,7 +67,7 @@ environment() {
     stamp=$folder/.hardpoint
     find_python
     wanted="$PWD $PYTHON $("$PYTHON" -VV)"
-    state=$(cat pyproject.toml constraints.txt src/hardpoint/binding/_*.[ch] src/hardpoint/benchmark/_*.c src/hardpoint/isolation/worker/_*.c contract/hardpoint.h ${requirements:+"$requirements"} | cksum)
+    state=$(cat pyproject.toml constraints.txt src/hardpoint/binding/_*.[ch] src/hardpoint/benchmark/_*.c src/hardpoint/isolation/channel/_*.[ch] contract/hardpoint.h ${requirements:+"$requirements"} | cksum)
     state+=$("$PYTHON" -c 'import os, sysconfig; print(os.path.exists(sysconfig.get_path("include") + "/Python.h"))')
     if [[ $(head -n 1 "$stamp" 2>/dev/null) != "$wanted" ]]; then
         echo "build.sh: making $folder" >&2

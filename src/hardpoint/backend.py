@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
         @property
         def binding(self) -> str:
-            """The binding in use, in the worker if isolated: `native`, `cffi` or `ctypes`."""
+            """The binding in use: `native`, `cffi` or `ctypes`."""
             ...
 
         @property
@@ -57,6 +57,9 @@ if TYPE_CHECKING:
         def create(self) -> Any:
             """Create an instance; an Instance holds the result until it is closed. Raises CreateError."""
             ...
+
+        def let_go(self, why: str) -> None:
+            """End calls in workers that do not return soon; `why` is for their errors. The instance is closed."""
 
         def reload(self) -> Backend:
             """Open the file that is at the path now. Raises TypeError in this process, where libraries stay."""

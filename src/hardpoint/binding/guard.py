@@ -59,8 +59,27 @@ class Arguments:
         return function
 
 
-def guarded(method: Method, call: Callable[[Any, tuple[Any, ...]], Any], arguments: Arguments) -> Any:
-    """Wrap `call(pointer, arguments)` in the checks, for the bindings that are written in Python."""
+def _same(pointer: Any) -> Any:
+    return pointer
+
+
+def _acquire(lock: Any, _: Any) -> None:
+    lock.acquire()
+
+
+def guarded(
+    method: Method,
+    call: Callable[[Any, tuple[Any, ...]], Any],
+    arguments: Arguments,
+    *,
+    begin: Callable[[Any], Any] = _same,
+    wait: Callable[[Any, Any], None] = _acquire,
+) -> Any:
+    """Wrap `call(pointer, arguments)` in the checks, for the bindings that are written in Python.
+
+    `begin` may make something else of the pointer, such as a call with a deadline; `wait(lock, pointer)` waits for the
+    turn of a call, and raises if that takes too long.
+    """
     count, name = len(method.parameters) + 1, method.name
 
     def function(*args: Any, **kwargs: Any) -> Any:
@@ -69,14 +88,15 @@ def guarded(method: Method, call: Callable[[Any, tuple[Any, ...]], Any], argumen
         instance = args[0]._instance
         holder = instance.hold(name)
         try:
+            pointer = begin(holder.pointer)
             if holder.lock is None:
-                return call(holder.pointer, args[1:])
+                return call(pointer, args[1:])
             if holder.lock._is_owned():  # threading.Condition uses it as well
                 raise instance.nested(name)
             try:
-                holder.lock.acquire()
+                wait(holder.lock, pointer)
                 instance.hold(name)  # the instance may have been closed while this call waited
-                return call(holder.pointer, args[1:])
+                return call(pointer, args[1:])
             finally:
                 # A signal handler must not be able to raise between the call and the release. With `with holder.lock`
                 # it can (seen with Python 3.14).
@@ -85,6 +105,6 @@ def guarded(method: Method, call: Callable[[Any, tuple[Any, ...]], Any], argumen
                 except RuntimeError:  # not acquired: a signal interrupted the wait
                     pass
         finally:
-            del holder  # a traceback may keep this frame alive, and with it the instance
+            holder = pointer = None  # a traceback may keep this frame alive, and with it the instance
 
     return function

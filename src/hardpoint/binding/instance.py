@@ -81,13 +81,23 @@ class Instance:
         )
 
     def close(self) -> None:
-        """Refuse new calls; the instance is destroyed after the last running one. Closing again does nothing."""
-        self._holder = None
+        """Refuse new calls; the instance is destroyed after the last running one. Closing again does nothing.
+
+        Calls of an isolated plugin that do not return soon are ended.
+        """
+        was_open, self._holder = self._holder is not None, None
+        if was_open:
+            self.backend.let_go("the plugin was closed")
 
     def exchange(self, holder: Any, backend: Backend) -> None:
-        """Serve later calls with another holder. Raises ClosedError if closed."""
+        """Serve later calls with another holder; those under way that do not return soon are ended.
+
+        Raises ClosedError if closed.
+        """
         self.hold("reload")
+        before = self.backend
         self._holder, self.backend = holder, backend
+        before.let_go("the plugin was reloaded")
 
     def _closed(self, what: str, method: str | None = None) -> ClosedError:
         why = "was closed; load it again"

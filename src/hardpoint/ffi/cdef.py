@@ -1,4 +1,4 @@
-"""C declarations of libc and of the ABI for cffi; running this module writes `_ffi.py`.
+"""C declarations of libc, the ABI and channels for cffi; running this module writes `_ffi.py`.
 
 Out-of-line ABI mode needs no compiler, and pycparser (40-120 ms to import) runs here and never in a host. `_ffi.py` is
 committed, and a test compares it with this module's output.
@@ -63,6 +63,23 @@ int munmap(void *address, size_t size);
 int prctl(int option, unsigned long, unsigned long, unsigned long, unsigned long);
 long syscall(long number, unsigned long, unsigned long, unsigned long, unsigned long, unsigned long);
 int socketpair(int domain, int type, int protocol, int *pair);
+
+/* isolation/channel/_host.h: the library that isolation/host/program.py opens */
+typedef struct hp_channel hp_channel;
+typedef struct { const void *data; uint64_t value; } hp_value;
+typedef struct { int32_t status; uint32_t flags; uint64_t len, scalar; } hp_answer;
+hp_channel *hp_channel_open(uint64_t half, uint64_t room, int *error);
+int hp_channel_fd(const hp_channel *channel);
+void hp_channel_abandon(hp_channel *channel);
+int hp_channel_is_gone(const hp_channel *channel);
+void hp_channel_close(hp_channel *channel);
+int hp_channel_send(hp_channel *channel, uint32_t method, const hp_value *values, uint32_t count);
+int hp_channel_wait(hp_channel *channel, int64_t deadline);
+int hp_channel_answer(hp_channel *channel, hp_answer *answer);
+int hp_channel_why(const hp_channel *channel);
+int hp_channel_read(const hp_channel *channel, int reply, uint64_t offset, void *to, uint64_t size);
+void hp_channel_rest(hp_channel *channel);
+uint64_t hp_channel_offset(const hp_value *values, uint32_t count, uint32_t index);
 """
 
 

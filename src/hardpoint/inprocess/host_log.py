@@ -60,10 +60,7 @@ class Drops:
     """Warns of dropped log records of one plugin: once after each burst, with their number."""
 
     def __init__(self, plugin: str, count: Callable[[], int]) -> None:
-        import logging  # 5 ms; only hosts whose plugins can log pay it
-
         self._plugin = plugin
-        self._logger = logging.getLogger("hardpoint.plugin")
         self._count = count
         """Reads the plugin's counter, which only grows."""
         self._reported = self._seen = 0
@@ -82,7 +79,11 @@ class Drops:
         if wait > 0 and not end:
             return wait
         lost, self._reported = count - self._reported, count
-        self._logger.warning("%d log records of %s were dropped, since they came too fast", lost, self._plugin)
+        import logging  # 5 ms, if nothing was logged before
+
+        logging.getLogger("hardpoint.plugin").warning(
+            "%d log records of %s were dropped, since they came too fast", lost, self._plugin
+        )
         return None
 
 

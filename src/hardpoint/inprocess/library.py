@@ -136,10 +136,16 @@ def _dlopen(file: LibraryFile, name: str) -> tuple[Any, list[str]]:
         if not file.is_open():
             raise _closed(file)
         return handle, changed
-    words = one_line(os.fsdecode(ffi.string(reason)).replace(name, file.loader_path)) if reason else "it gave no reason"
+    words = os.fsdecode(ffi.string(reason)).replace(name, file.loader_path) if reason else ""
+    raise refused(file.path, words) from OSError(words)
+
+
+def refused(path: str, words: str) -> LoadError:
+    """The error for a file that the dynamic linker refused, with its words."""
+    words = one_line(words) or "it gave no reason"
     fix = next((fix for sign, fix in _FIXES.items() if sign in words), "")
     problem = Problem.of("loader-refused", f"in the dynamic linker's words: {words}", fix=fix)
-    raise LoadError(f"{file.path} cannot be loaded: {problem}", path=file.path, problems=[problem]) from OSError(words)
+    return LoadError(f"{path} cannot be loaded: {problem}", path=path, problems=[problem])
 
 
 def _closed(file: LibraryFile) -> LoadError:
@@ -161,19 +167,26 @@ _FIXES = {
 
 def _warn(file: LibraryFile, changed: list[str], elf: ElfFile) -> None:
     from . import process_state
+
+    by_go = all(each.startswith(process_state.BY_GO) for each in changed)
+    warn_changed(file.path, changed, elf, by_go=by_go, is_floating=process_state.FLOATING in changed, stacklevel=8)
+
+
+def warn_changed(
+    path: str, changed: list[str], elf: ElfFile, *, by_go: bool, is_floating: bool, stacklevel: int
+) -> None:
+    """Warn that loading changed the process; `by_go` says that it is what Go's runtime does."""
     from .process_values import CANNOT
 
     why = "Its start-up code should leave the process alone"
-    if process_state.FLOATING in changed:
+    if is_floating:
         why += " (gcc links such code in for -ffast-math)"
-    elif all(each.startswith(process_state.BY_GO) for each in changed) and any(
-        note.owner == b"Go" for note in elf.notes()
-    ):
+    elif by_go and any(note.owner == b"Go" for note in elf.notes()):
         why = "Go's runtime does that in every plugin, and nothing is wrong with this one"
     left = [each for each in changed if each.endswith(CANNOT)]
     done = "this was put back" if not left else "the rest was put back" if len(left) < len(changed) else ""
-    message = f"loading {one_line(file.path)} changed {', '.join(changed)} of the process{done and '; '}{done}. {why}"
-    warnings.warn(HardpointWarning(message, path=file.path, changed=changed), stacklevel=7)
+    message = f"loading {one_line(path)} changed {', '.join(changed)} of the process{done and '; '}{done}. {why}"
+    warnings.warn(HardpointWarning(message, path=path, changed=changed), stacklevel=stacklevel)
 
 
 def _is_mapped(file: LibraryFile, address: int) -> bool:
@@ -230,12 +243,7 @@ def live_slots(file: LibraryFile, library: Library, fit: Fit) -> Slots:
     contract, manifest, vtable = fit.contract, fit.manifest, fit.vtable
 
     def broken(what: str) -> ContractBrokenError:
-        return ContractBrokenError(
-            f"{file.path}: {what}, which the file did not show: code that ran while it was loaded changed it, or a "
-            f"symbol of the same name took its place, and a vtable is a constant; report it to the author of "
-            f"{manifest.plugin}",
-            path=file.path,
-        )
+        return broken_vtable(file.path, manifest.plugin, what)
 
     address = int(ffi.cast("uintptr_t", libc.dlsym(library.handle, contract.symbol.encode())))
     if not address:
@@ -257,6 +265,15 @@ def live_slots(file: LibraryFile, library: Library, fit: Fit) -> Slots:
             slots = ["create", "destroy", "query", *(method.name for method in contract.methods)]
             raise broken(f"the slot of {slots[index] if index < len(slots) else f'method {index - 3}'} changed")
     return Slots(live[0], live[1], methods)
+
+
+def broken_vtable(path: str, plugin: str, what: str) -> ContractBrokenError:
+    """The error for a vtable in memory that is not the file's; `what` says what differs."""
+    return ContractBrokenError(
+        f"{path}: {what}, which the file did not show: code that ran while it was loaded changed it, or a "
+        f"symbol of the same name took its place, and a vtable is a constant; report it to the author of {plugin}",
+        path=path,
+    )
 
 
 def _is_copy(library: Library, manifest: Manifest, pointer: int) -> bool:

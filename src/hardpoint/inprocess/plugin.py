@@ -87,6 +87,9 @@ class InProcess(Fields):
             host = host_for(self.plugin.manifest.plugin)
         return self.module.create(self.plugin, host, self.request.config)
 
+    def let_go(self, why: str) -> None:
+        """Do nothing: a call in this process cannot be ended."""
+
     def reload(self) -> NoReturn:
         """Raise TypeError: a loaded library is never unloaded."""
         raise TypeError(

@@ -43,11 +43,12 @@ def own(opens: Callable[..., int], *arguments: Any) -> FileIO:
     return next(map(_File, map(opens, *zip(arguments))))
 
 
-def own_socket(fd: int) -> _socket.socket:
-    """Duplicate a socket's descriptor, as a blocking socket."""
-    sock = next(map(_SOCKET, map(_socket.dup, (fd,))))
-    sock.setblocking(True)  # socket.setdefaulttimeout would make it otherwise
-    return sock
+def own_socketpair(kind: int) -> tuple[_socket.socket, _socket.socket]:
+    """Make two connected Unix sockets, which block."""
+    ends = own_sockets(*_socket.socketpair(_socket.AF_UNIX, kind))
+    for end in ends:
+        end.setblocking(True)  # socket.setdefaulttimeout would make it otherwise, for the other process as well
+    return ends
 
 
 def own_sockets(first: _socket.socket, second: _socket.socket) -> tuple[_socket.socket, _socket.socket]:
@@ -60,16 +61,3 @@ def own_pair(opens: Callable[..., tuple[int, int]], *arguments: Any) -> tuple[Fi
     """Call a function in C that opens two descriptors."""
     first, second = map(_File, chain.from_iterable(map(opens, *zip(arguments))))
     return first, second
-
-
-def close_from(first: int) -> None:
-    """Close every descriptor from a number on.
-
-    Without close_range(2), which needs Linux 5.9 and a Python built on glibc 2.34 or newer, os.closerange tries each
-    number: so it is given the highest one that is open, not the highest one possible.
-    """
-    try:
-        end = max(map(int, os.listdir("/proc/self/fd"))) + 1
-    except OSError:  # no /proc
-        end = min(os.sysconf("SC_OPEN_MAX"), 1 << 20)
-    os.closerange(first, end)

@@ -1,15 +1,14 @@
-"""Errors of isolated plugins: a worker crashed, hung or sent a malformed frame, or the host lacks resources."""
+"""Errors of isolated plugins: a worker crashed, hung or sent a malformed answer, or the host lacks something."""
 
 from __future__ import annotations
 
+import _signal
 import errno
 import os
-import signal
 from typing import TYPE_CHECKING, Any
 
 from ...errors import CrashedError, LoadError, TimedOutError
-from ..wire import NO_MEMORY, FrameError
-from .process import GoneError
+from .lost import LateError, MalformedError
 from .stacks import last_words
 
 __tracebackhide__ = True  # pytest shows the call in the test, not these frames
@@ -17,66 +16,92 @@ __tracebackhide__ = True  # pytest shows the call in the test, not these frames
 if TYPE_CHECKING:
     from ...backend import Plugin
     from ..options import Isolation
+    from .lacking import LackingError
     from .process import Worker
 
-LOST = (GoneError, FrameError, BlockingIOError, BrokenPipeError, ConnectionResetError)
-"""Errors that mean the worker is lost. Others are the host's own, or a signal handler's (even TimeoutError can be)."""
-_SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ENOSPC}
-
-
-def is_shortage(error: OSError) -> bool:
-    """True if the host has no descriptors, memory or the like left; that says nothing about the worker."""
-    return error.errno in _SHORTAGES
+_SIGKILL = 9
+_SIGNALS = {
+    value: name for name, value in vars(_signal).items() if name.startswith("SIG") and name.isalpha()
+}  # fmt: skip
+"""Names by number; the module signal costs 2 ms."""
+_NO_MEMORY = 71
+"""Exit status of a worker that has no memory left for its own work."""
+_TOO_MANY = {errno.EAGAIN, errno.ENOMEM}
+_REMEDY = {
+    errno.EAGAIN: "a limit of processes or threads is reached (ulimit -u, or pids.max of the container); end some, or raise "
+    "it",
+    errno.EFBIG: "pass less at once, or raise the limit of files (ulimit -f)",
+}
 
 
 def shortage(plugin: Plugin, doing: str, error: OSError) -> LoadError:
     """The error for an operation for which the host has not got the resources."""
+    remedy = _REMEDY.get(error.errno or 0, "end some processes, close some files or free some memory")
     return LoadError(
-        f"{plugin.path}: {doing} is not possible now: {error.strerror}; "
-        "end some processes, close some files or free some memory",
-        **_about(plugin, doing),
+        f"{plugin.path}: {doing} is not possible now: {error.strerror}; {remedy}", **about(plugin, doing)
     )
+
+
+def unavailable(plugin: Plugin, doing: str, error: LackingError) -> LoadError:
+    """The error where the system lacks something that isolation needs."""
+    return LoadError(f"{plugin.path} cannot be isolated: {error}", **about(plugin, doing))
+
+
+def no_thread(plugin: Plugin, doing: str, number: int) -> LoadError:
+    """The error for a call for which the worker has no thread, and never will."""
+    cause = "Isolation(memory=...) may be too little" if number == errno.ENOMEM else _REMEDY.get(number, "end some")
+    return LoadError(
+        f"{plugin.path}: {doing} is not possible now: the worker cannot start a thread for it ({os.strerror(number)}); "
+        f"{cause}",
+        **about(plugin, doing),
+    )
+
+
+def late(plugin: Plugin, isolation: Isolation, doing: str, why: str) -> TimedOutError:
+    """The error for a call that ran out of time before it began; no worker was killed for it."""
+    took = f"{plugin.path}: {doing} took longer than {isolation.timeout:g} s: {why}"
+    return TimedOutError(took, **about(plugin, doing))
 
 
 def why_killed(why: BaseException) -> str:
     """Why a worker is killed after an error of LOST, as other threads' calls report it; "" if it is dead already."""
-    if isinstance(why, BlockingIOError):
+    if isinstance(why, LateError):
         return "another call took too long"
-    return "it sent a malformed frame" if isinstance(why, FrameError) else ""
+    return "it sent a malformed answer" if isinstance(why, MalformedError) else ""
 
 
 def lost(
-    plugin: Plugin, isolation: Isolation, doing: str, worker: Worker, why: BaseException
+    plugin: Plugin, isolation: Isolation, doing: str, worker: Worker, why: BaseException, rewritten: str
 ) -> CrashedError | TimedOutError:
     """The error for an operation that ended with one of the errors in LOST; the worker has been killed since."""
-    path = plugin.path
-    if isinstance(why, BlockingIOError):
-        took = f"{path}: {doing} took longer than {isolation.timeout:g} s, and the worker was killed"
-        return TimedOutError(took, **_about(plugin, doing))
-    if isinstance(why, FrameError):
+    if isinstance(why, LateError):
+        took = f"{plugin.path}: {doing} took longer than {isolation.timeout:g} s, and the worker was killed"
+        return TimedOutError(took, **about(plugin, doing))
+    if isinstance(why, MalformedError):
         return CrashedError(
-            f"{path}: in {doing}, the worker sent a malformed frame ({why}), and was killed: the plugin wrote to a "
+            f"{plugin.path}: in {doing}, the worker sent a malformed answer ({why}), and was killed: the plugin wrote to a "
             f"descriptor or to memory that is not its own; report it to the author of {plugin.manifest.plugin}",
-            **_about(plugin, doing),
+            **about(plugin, doing),
         )
-    return crashed(plugin, isolation, doing, worker)
+    return crashed(plugin, isolation, doing, worker, rewritten)
 
 
-def _about(plugin: Plugin, doing: str) -> dict[str, Any]:
+def about(plugin: Plugin, doing: str) -> dict[str, Any]:
+    """The arguments of an error that concerns a call, or `loading`."""
     return plugin.about(None if doing == "loading" else doing)
 
 
-def crashed(plugin: Plugin, isolation: Isolation, doing: str, worker: Worker) -> CrashedError:
+def crashed(plugin: Plugin, isolation: Isolation, doing: str, worker: Worker, rewritten: str = "") -> CrashedError:
     """The error for a worker that ended, with the last lines that it wrote."""
     status, lines = worker.wait(), worker.output.lines
     ended = None if status is None else os.waitstatus_to_exitcode(status)
     written = "".join(f"\n  | {line}" for line in last_words(lines)) or "; it wrote nothing to stdout or stderr"
     return CrashedError(
-        f"{plugin.path}: the worker {_end(worker, ended, isolation, doing)}{written}",
+        f"{plugin.path}: the worker {_end(worker, ended, isolation, doing)}{rewritten}{written}",
         signal=None if ended is None or ended >= 0 else -ended,
         status=None if ended is None or ended < 0 else ended,
         stderr="\n".join(lines),
-        **_about(plugin, doing),
+        **about(plugin, doing),
     )
 
 
@@ -84,15 +109,16 @@ def _end(worker: Worker, ended: int | None, isolation: Isolation, doing: str) ->
     """How a worker ended, from its exit status, or its signal as a negative number."""
     if worker.is_orphan:
         return f"was killed, since the process that forks workers ended, in {doing}"
-    if ended is None or (ended == -signal.SIGKILL and worker.was_killed):
-        if ended is not None and worker.killed_for:
-            return f"was killed in {doing}, since {worker.killed_for}"
-        # Either the plugin closed its descriptor, or the worker has no descriptor left for one more thread's calls.
-        few = f" (Isolation(files={isolation.files}) may be too few)" if isolation.files else ""
-        return f"closed its connection to the host{few}, and was killed in {doing}"
+    if ended is None or (ended == -_SIGKILL and worker.was_killed):
+        why = worker.killed_for or "it closed its connection to the host"
+        return f"was killed in {doing}, since {why}"
+    if ended == -_SIGKILL:
+        return (
+            f"was killed by SIGKILL in {doing}, which hardpoint did not send: the kernel or somebody else did, perhaps for "
+            "lack of memory (out-of-memory killer)"
+        )
     if ended < 0:
-        names = {each.value: each.name for each in signal.Signals}
-        return f"was killed by {names.get(-ended, f'signal {-ended}')} in {doing}"
-    if ended == NO_MEMORY and isolation.memory is not None:
+        return f"was killed by {_SIGNALS.get(-ended, f'signal {-ended}')} in {doing}"
+    if ended == _NO_MEMORY and isolation.memory is not None:
         return f"ran out of memory in {doing}: needs more than Isolation(memory={isolation.memory!r}); give it more"
     return f"exited with status {ended} in {doing}"

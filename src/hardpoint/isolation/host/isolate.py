@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...backend import Plugin, Slots
-from ...binding.instance import Holder
 from ...binding.methods import PluginObject, make_class
 from ...ffi.abi import SERIAL
 from ...fields import Fields
 from ...file import open_library, pin
+from ...inprocess.plugin import check_config, default_binding
 from ...preflight.checks import require_fit
 from ..options import Isolation
-from . import spawner
+from . import failures, lacking, zygote
 
 if TYPE_CHECKING:
     from ...backend import Request
@@ -23,23 +23,22 @@ if TYPE_CHECKING:
     from ..options import IsolationStatus
     from .session import Session
 
+_FIRST_METHOD = 3  # among the slots, after create, destroy and query
+
 
 class Isolated(Fields):
     """The `Backend` of a plugin that runs in workers."""
 
     plugin: Plugin
     session: Session
+    binding: str
+    """How calls are converted for a channel, in this process."""
     warnings: tuple[Problem, ...]
     request: Request
     allow: Examine | None
     """Asked at each reload whether the new file may be loaded."""
     family: type[PluginObject]
     """Common base of an object's classes before and after a reload, so that bound methods go on working."""
-
-    @property
-    def binding(self) -> str:
-        """The binding that the worker uses."""
-        return self.session.binding
 
     @property
     def library_path(self) -> str:
@@ -56,13 +55,16 @@ class Isolated(Fields):
 
     def object_class(self) -> type:
         """The class of the plugin's objects, whose methods call a worker."""
-        from . import remote  # imported by isolate() while the worker starts
+        methods = _module_of(self.binding).Methods(self.session.timeout_ns)
+        return make_class(self.plugin, methods, self.family)
 
-        return make_class(self.plugin, remote, self.family)
-
-    def create(self) -> Holder:
+    def create(self) -> Any:
         """Hold the session; the instance in the worker was created with it."""
-        return Holder(self.session, type(self.session).end, serial=self.plugin.serial)
+        return _module_of(self.binding).holder(self.session, self.plugin)
+
+    def let_go(self, why: str) -> None:
+        """End the calls under way that do not return soon."""
+        self.session.let_go(why)
 
     def reload(self) -> Isolated:
         """Start workers with the file that stands at the path now."""
@@ -82,16 +84,57 @@ def isolate(
     family: type[PluginObject] | None = None,
 ) -> Isolated:
     """Start the workers for a file that fits; `request.isolation` says how many, and their limits."""
-    spawner.spawner()  # it starts while this process imports what it needs itself, which takes 9 ms
-    from . import remote  # noqa: F401 - see object_class
-    from .session import Session
-
-    # Each of several workers serves one call at a time by itself; calls need not wait for each other here.
     options = request.isolation or Isolation()
-    serial = bool(fit.vtable.flags & SERIAL) and options.workers == 1
-    plugin = Plugin(file.path, fit.contract, fit.manifest, Slots(0, 0, {}), serial)
-    session = Session(file, fit, plugin, options, request.config, request.binding)
-    numbers = {method.name: at for at, method in enumerate(fit.contract.methods, start=1) if session.present[at - 1]}
-    plugin = plugin._replace(slots=Slots(0, 0, numbers))
+    plugin = _plugin_of(file, fit, options)
+    check_config(plugin, request.config)
+    _require_system(plugin)
+    from .loaded import warn_changed
+    from .session import Session  # the zygote starts meanwhile
+
+    session = Session(file, fit, plugin, options, request.config)
+    warn_changed(file.path, session.changed, fit)
     family = family or type("Isolated", (PluginObject,), {"__slots__": ()})
-    return Isolated(plugin, session, fit.problems, request, allow, family)
+    return Isolated(plugin, session, request.binding or default_binding(), fit.problems, request, allow, family)
+
+
+def _plugin_of(file: LibraryFile, fit: Fit, options: Isolation) -> Plugin:
+    """The plugin; in the place of a method's address is its index in the contract plus one, since 0 is an empty slot."""
+    # Each of several workers serves one call at a time by itself; calls need not wait for each other here.
+    serial = bool(fit.vtable.flags & SERIAL) and options.workers == 1
+    slots = fit.vtable.slots
+    filled = [each != 0 for each in slots[_FIRST_METHOD:]]
+    numbers = {
+        method.name: at for at, (method, has) in enumerate(zip(fit.contract.methods, filled, strict=False), start=1) if has
+    }
+    return Plugin(file.path, fit.contract, fit.manifest, Slots(int(slots[0] != 0), int(slots[1] != 0), numbers), serial)
+
+
+def _require_system(plugin: Plugin) -> None:
+    """Raise LoadError where the system lacks something, and start the zygote."""
+    try:
+        if why := lacking.no_threads() or lacking.no_proc():
+            raise why
+        zygote.zygote()
+    except lacking.LackingError as error:
+        raise failures.unavailable(plugin, "loading", error) from error
+    except (OSError, RuntimeError) as error:
+        raise failures.shortage(plugin, "loading", _as_shortage(error)) from error
+
+
+def _as_shortage(error: OSError | RuntimeError) -> OSError:
+    """The error as one of the system: Python has RuntimeError for a thread that cannot be started."""
+    import errno
+    import os
+
+    return error if isinstance(error, OSError) else OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+
+def _module_of(binding: str) -> Any:
+    """The module that makes methods for a binding."""
+    if binding == "native":
+        from . import native
+
+        return native
+    from . import remote
+
+    return remote.cffi if binding == "cffi" else remote.ctypes

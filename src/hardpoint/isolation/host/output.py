@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import _socket
 import atexit
-import logging
+import fcntl
 import mmap
 import os
 import select
 import sys
-import threading
-from _thread import RLock
+from _thread import RLock, allocate_lock, start_new_thread
 from collections import deque
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from ...errors import one_line
 from ...inprocess.host_log import LONGEST, Drops, record_of
-from ..descriptors import own_pair, own_sockets
-from ..shared import memory
+from ..descriptors import own, own_pair, own_sockets
+from . import lacking
+
+if TYPE_CHECKING:
+    import logging
+    from io import FileIO
 
 _CHUNK = 1 << 16
 _LINE = 2000
@@ -47,26 +51,47 @@ def _pieces(line: bytes) -> list[bytes]:
     return [*pieces, line[start:]]
 
 
+def _counter() -> tuple[FileIO, mmap.mmap]:
+    """Memory for the number of dropped records. A worker that could shrink it would kill this process by SIGBUS."""
+    try:
+        file = own(os.memfd_create, "hardpoint-dropped", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    except OSError as error:
+        raise lacking.no_memory_file(error) from error
+    os.ftruncate(file.fileno(), mmap.PAGESIZE)
+    fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+    return file, mmap.mmap(file.fileno(), mmap.PAGESIZE)
+
+
+def _logger(name: str) -> logging.Logger:
+    """The logger of that name. The first time, `logging` is imported (5 ms), and the drain at exit put before its end."""
+    import logging
+
+    reader().drain_before_logging()
+    return logging.getLogger(name)
+
+
 class Output:
     """The output of one worker. `theirs` are the worker's ends, which are closed here once the worker has them."""
 
     def __init__(self, name: str) -> None:
         self.lines: deque[str] = deque(maxlen=_LAST)
-        self.ended = threading.Event()
-        """Set when everything that the worker wrote has been read."""
-        self._lines_to = logging.getLogger(f"hardpoint.plugin.{name}.output")
-        self._records_to = logging.getLogger(f"hardpoint.plugin.{name}")
+        self._ended = allocate_lock()
+        self._ended.acquire()
+        self._name = f"hardpoint.plugin.{name}"
         self._rest = b""
         self.pipe, pipe = own_pair(os.pipe2, os.O_CLOEXEC)
         os.set_blocking(self.pipe.fileno(), False)
         self.records, records = own_sockets(
             *_socket.socketpair(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_NONBLOCK)
         )
-        counter = memory("hardpoint-dropped")
-        os.ftruncate(counter.fileno(), mmap.PAGESIZE)
-        dropped = mmap.mmap(counter.fileno(), mmap.PAGESIZE)
+        counter, dropped = _counter()
         self.drops = Drops(name, lambda: int.from_bytes(dropped[:8], "little"))
         self.theirs = (pipe, records, counter)
+
+    def wait(self, seconds: float) -> None:
+        """Wait until everything that the worker wrote has been read."""
+        if self._ended.acquire(timeout=seconds):
+            self._ended.release()
 
     def close_theirs(self) -> None:
         """Close the worker's ends in this process."""
@@ -82,10 +107,13 @@ class Output:
         *whole, self._rest = _pieces(rest)
         if not data and self._rest:
             whole.append(self._rest)
-        for piece in [*(piece for line in lines for piece in _pieces(line)), *whole]:
-            text = piece.decode(errors="backslashreplace")
-            self.lines.append(text)
-            self._lines_to.info("%s", one_line(text))
+        pieces = [*(piece for line in lines for piece in _pieces(line)), *whole]
+        texts = [piece.decode(errors="backslashreplace") for piece in pieces]
+        self.lines.extend(texts)
+        if texts:
+            log = _logger(f"{self._name}.output").info
+            for text in texts:
+                log("%s", one_line(text))
         return bool(data)
 
     def read_records(self, most: int = _TURN) -> None:
@@ -96,7 +124,7 @@ class Output:
             except OSError:
                 break
             if record := record_of(datagram):
-                self._records_to.log(record[1], "%s", record[2])
+                _logger(self._name).log(record[1], "%s", record[2])
 
     def close(self) -> None:
         """Read the remaining log records, and close everything: the pipe has ended."""
@@ -106,7 +134,8 @@ class Output:
         finally:
             self.pipe.close()
             self.records.close()
-            self.ended.set()
+            with suppress(RuntimeError):  # it was closed before
+                self._ended.release()
 
 
 class Reader:
@@ -117,15 +146,26 @@ class Reader:
         self._dropping: set[Output] = set()
         """Those that have dropped records of which there was no warning yet."""
         self._poll = select.epoll()
-        self._drained = threading.Event()
+        self._drained = allocate_lock()
+        self._drained.acquire()
         self._woken, self._wakes = os.pipe2(os.O_CLOEXEC)
         self._poll.register(self._woken, select.EPOLLIN)
         self._pid = os.getpid()
-        threading.Thread(target=self._read, name="hardpoint-output", daemon=True).start()
-        atexit.register(self._drain)  # after logging's own hook, so run before it
+        self._knows_logging = False
+        start_new_thread(self._read, ())
+        atexit.register(self._drain)
+
+    def drain_before_logging(self) -> None:
+        """Have what was sent read before logging's hook at exit closes handlers; hooks run in reverse order."""
+        if not self._knows_logging:
+            self._knows_logging = True
+            atexit.unregister(self._drain)
+            atexit.register(self._drain)
 
     def add(self, output: Output) -> None:
         """Read a worker's output from now on."""
+        if "logging" in sys.modules:
+            self.drain_before_logging()
         # The pipe comes last: at its end, which may have come already, both are removed.
         reads = {output.records.fileno(): self._records, output.pipe.fileno(): self._lines}
         try:
@@ -143,7 +183,7 @@ class Reader:
                 if fd == self._woken:
                     self._ready(0.0)
                     self._check_drops(end=True)
-                    self._drained.set()
+                    self._drained.release()
                     return
                 self._one(fd)
 
@@ -192,11 +232,13 @@ class Reader:
         """At exit: have all that was sent read, but don't wait long for a logging handler that hangs."""
         if os.getpid() == self._pid:
             os.write(self._wakes, b"\0")
-            self._drained.wait(1.0)
+            self._drained.acquire(timeout=1.0)
 
 
 def _report() -> None:
     """Report the exception of a logging handler as a thread's."""
+    import threading
+
     threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
 
 

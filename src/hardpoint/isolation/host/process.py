@@ -1,70 +1,83 @@
-"""One worker process, as the host sees it: started, called, watched, ended."""
+"""One worker process, as the host sees it: started, loaded, connected to, ended. See isolation/channel/_channel.h."""
 
 from __future__ import annotations
 
+import _signal as signal  # type: ignore[import-not-found]  # without the enum module: 2 ms
 import _socket
 import os
 import select
-import signal
 import sys
 import time
 from _thread import RLock, allocate_lock
+from _weakref import ref
 from contextlib import closing, suppress
-from math import ceil
+from struct import Struct
+from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
-from .. import wire
-from ..descriptors import own, own_socket
-from ..eager import eager
-from ..shared import Shared, memory
-from . import spawner
+from ...fields import Fields
+from ..descriptors import own, own_socketpair
+from . import zygote
+from .connection import Connection
+from .lost import GoneError, LateError, MalformedError
 from .output import Output, reader
-from .spawner import is_readable
+from .zygote import inherited
 
 __tracebackhide__ = True  # pytest shows the call in the test, not these frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from io import FileIO
+
+    from .connection import Answer, Room
+
+_LOAD, _CONNECT, _END = 1, 2, 3
+_CONTROL = Struct("=IIQQQ")  # kind, half, room, size of the recipe
+_APPLIED = Struct("=IiiI")
+_APPLIED_BITS, _MOST_ERRNO = 0b111, 4095
+_METHOD_LOAD, _METHOD_HELLO = 0xFFFFFFFF, 0xFFFFFFFD
+_RECIPE_AT = 16
+"""Offset of the recipe in a channel."""
+_NO_THREAD = 16
+_QUEUE = 0.001, 0.1
+"""Seconds between two looks for a free channel, and between two attempts to start a thread, where there are no more."""
 
 
-class GoneError(Exception):
-    """The worker has ended, or closed its connection."""
+class NoThreadError(Exception):
+    """The worker cannot start another thread, and has no channel that would become free; `errno` says why."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(os.strerror(number))
+        self.errno = number
 
 
-inherited: list[Any] = []
-"""Objects of a parent process whose descriptors a forked child never closes: their numbers may be other files there."""
+class QueuedError(Exception):
+    """The deadline passed while waiting for a channel to become free."""
 
 
-class Connection:
-    """A socket to one thread of a worker, and their shared memory; used by one caller at a time."""
+class Loading(Fields):
+    """A worker's answer to a request to load, unchecked."""
 
-    __slots__ = ("buffer", "receive", "send", "shared", "sock", "view")
-
-    def __init__(self, sock: _socket.socket, shared: Shared, timeout: float | None) -> None:
-        self.sock = sock
-        self.shared = shared
-        self.buffer = wire.buffer()
-        self.view = memoryview(self.buffer)
-        self.send = sock.send
-        self.receive = eager(sock, sock.recv_into if timeout is None else _receive_in_time(sock, timeout))
-
-    def close(self) -> None:
-        """Close it; that ends the thread of the worker."""
-        self.sock.close()
-        self.shared.close()
+    connection: Connection
+    answer: Answer
+    applied: tuple[int, int, int]
+    """APPLIED_* of _channel.h, and errno of Landlock and of seccomp."""
 
 
 class Worker:
-    """A worker process, and the connections to it."""
+    """A worker process, and the channels to it. `free` is the list of those that no call uses."""
 
-    def __init__(self, name: str, timeout: float | None) -> None:
-        self._timeout = timeout
+    def __init__(self, name: str, room: Room, free: list[Connection], deadline: int) -> None:
         self._host_pid = os.getpid()
+        self._room = room
         self._lock = RLock()
-        self.free: list[Connection] = []
-        """Connections that no call uses; list.pop is atomic."""
+        self.free = free
+        """list.pop is atomic."""
+        self._connections: list[Any] = []
+        """Weak references to all connections."""
         self._ended = allocate_lock()
         self._ended.acquire()
+        self.has_died = False
         self.status: int | None = None
         """Its status as waitpid(2) reports it; None while it runs, or if it is unknown."""
         self.was_killed = False
@@ -76,13 +89,14 @@ class Worker:
         output_reader = reader()
         self.output = Output(name)
         try:
-            forked = spawner.fork(self)
+            self._control, theirs = own_socketpair(_socket.SOCK_SEQPACKET)
+            with closing(theirs):
+                forked = zygote.fork(self, theirs.fileno(), deadline)
             self.pid = forked.pid
-            # The garbage collector finalizes the older objects of a cycle first. `__del__` needs these open to kill the
-            # worker, so they have to be younger than this object; those of a process forked ahead are older.
-            self._pidfd = own(os.dup, forked.pidfd.fileno())
-            self._control = own_socket(forked.control.fileno())
-            forked.close()
+            # The garbage collector finalizes the older objects of a cycle first. `__del__` needs this one open to kill
+            # the worker, so it has to be younger than this object.
+            self._pidfd: FileIO = own(os.dup, forked.pidfd.fileno())
+            forked.pidfd.close()
         except BaseException:
             self.output.close()
             self.output.close_theirs()
@@ -90,114 +104,139 @@ class Worker:
         output_reader.add(self.output)
 
     def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        if not hasattr(self, "_control"):
+        if not hasattr(self, "_pidfd"):
             return
         if finalizing():  # the modules that `kill` needs are gone; the worker ends with the connection
-            self._close()
+            self._control.close()
         elif self._host_pid != os.getpid():
             inherited.append(self.__dict__)
         else:  # a signal handler's exception kept its owner from killing it
             self.kill()
 
-    def load(self, library: int, request: bytes) -> Any:
-        """Have it load the plugin; return its reply, unchecked. The worker then has a first connection.
+    def load(self, library: int, recipe: bytes, number: int, deadline: int) -> Loading:
+        """Have it load the plugin; return its answer, and what it applied of the recipe.
 
-        Raises BlockingIOError if that takes too long, and GoneError, OSError or FrameError if there is no reply.
+        Raises LateError if that takes too long, GoneError, OSError or MalformedError if there is no answer.
         """
         try:
-            shared = Shared(memory("hardpoint"))
-
-            def hand_over(*fds: int) -> None:
-                content = request if len(request) <= wire.INLINE else shared.put(request)
-                wire.send(self._control, content, (library, *(each.fileno() for each in self.output.theirs), *fds))
-                spawner.ask()  # the processors have time for it while this worker loads
-
-            self.free.append(self._connect(shared, hand_over))
+            connection = Connection.open(self, number, self._room)
+            self._watch(connection)
+            connection.write(_RECIPE_AT, recipe)
+            connection.send(_METHOD_LOAD)
+            given = (library, *(each.fileno() for each in self.output.theirs), connection.fd)
+            self._send(_LOAD, len(recipe), given, deadline)
         finally:
             self.output.close_theirs()
-        if self._timeout is not None and not is_readable(self._control, self._timeout):
-            raise BlockingIOError
-        reply, _ = wire.receive(self._control)
-        if reply is None:
-            raise GoneError
-        return reply
+        return Loading(connection, connection.wait(deadline), self._receive_applied())
 
-    def take(self) -> Connection:
-        """Take a connection for one call. Raises GoneError if the worker is dead, OSError if none can be opened."""
+    def _receive_applied(self) -> tuple[int, int, int]:
         try:
-            return self.free.pop()
-        except IndexError:
-            return self._connect(Shared(memory("hardpoint")), self._hand_over)
+            data = self._control.recv(_APPLIED.size + 1, _socket.MSG_DONTWAIT)
+        except (BlockingIOError, ConnectionResetError):
+            data = b""
+        bits, landlock, seccomp, _ = _APPLIED.unpack(data) if len(data) == _APPLIED.size else (-1, 0, 0, 0)
+        if not 0 <= bits <= _APPLIED_BITS or not all(0 <= each <= _MOST_ERRNO for each in (landlock, seccomp)):
+            raise MalformedError("no report of its sandbox")
+        return bits, landlock, seccomp
+
+    def take(self, number: int, deadline: int) -> Connection:
+        """Take a channel for one call. Raises GoneError if the worker is dead, OSError if none can be opened.
+
+        Where the worker has no more threads, it waits for a channel that is free: QueuedError at the deadline,
+        NoThreadError if none ever will be.
+        """
+        pause, attempt = _QUEUE
+        while True:
+            if found := self._pop():
+                return found
+            connection = Connection.open(self, number, self._room)
+            self._watch(connection)
+            self._send(_CONNECT, 0, (connection.fd,), deadline)
+            connection.send(_METHOD_HELLO)
+            answer = connection.wait(deadline)
+            if not answer.flags & _NO_THREAD:
+                return connection
+            if not any(each is not connection for each in self._open()):
+                raise NoThreadError(answer.status)
+            del connection
+            again = time.monotonic() + attempt
+            while not self.free and time.monotonic() < again and not self.has_died:
+                if monotonic_ns() >= deadline:
+                    raise QueuedError
+                time.sleep(pause)
+
+    def _pop(self) -> Connection | None:
+        while True:
+            try:
+                connection = self.free.pop()
+            except IndexError:
+                return None
+            if not connection.is_gone():
+                return connection
 
     def give(self, connection: Connection) -> None:
-        """Return a connection after a call."""
-        if connection.shared.is_large:
-            connection.close()
-            return
+        """Return a channel after a call."""
+        connection.rest()
         self.free.append(connection)
-        if self._pidfd.closed:  # it was killed meanwhile, and the connections that were free then are closed
-            self._close_free()
 
-    def _connect(self, shared: Shared, hand_over: Callable[..., None]) -> Connection:
-        try:
-            mine, theirs = wire.pair()
-        except OSError:
-            shared.close()
-            raise
-        try:
-            with closing(theirs):
-                hand_over(theirs.fileno(), shared.fd)
-            return Connection(mine, shared, self._timeout)
-        except BaseException:
-            mine.close()
-            shared.close()
-            raise
+    def _open(self) -> list[Connection]:
+        return [each for found in list(self._connections) if (each := found()) is not None]
 
-    def _hand_over(self, *fds: int) -> None:
-        """Give the worker the other end of a connection.
+    def _watch(self, connection: Connection) -> None:
+        """Have the wait on a channel end with the worker."""
+        with self._lock:
+            self._connections = [each for each in self._connections if each() is not None] + [ref(connection)]
+        if self.has_died or self._pidfd.closed:
+            raise GoneError
 
-        A worker that doesn't read would block a send for ever, with the lock that `kill` needs: wait without the lock.
-        """
-        until = None if self._timeout is None else time.monotonic() + self._timeout
+    def _send(self, kind: int, size: int, fds: tuple[int, ...], deadline: int) -> None:
+        """Send a message. A worker that does not read would block it for ever: it waits without the lock of `kill`."""
+        data = _CONTROL.pack(kind, 0, self._room.half, self._room.text, size)
+        descriptors = b"".join(fd.to_bytes(4, "little") for fd in fds)
+        ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, descriptors)] if fds else []
         while True:
             with self._lock:
                 if self._pidfd.closed:
                     raise GoneError
                 poll = select.poll()
                 poll.register(self._control, select.POLLOUT)
-                with suppress(BlockingIOError):
-                    wire.send(self._control, wire.CONNECT, fds, _socket.MSG_DONTWAIT)
+                try:
+                    self._control.sendmsg([data], ancillary, _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL)
+                except BlockingIOError:
+                    pass
+                except (BrokenPipeError, ConnectionResetError) as error:
+                    raise GoneError from error
+                else:
                     return
-            if not poll.poll(None if until is None else _milliseconds(max(0.0, until - time.monotonic()))):
-                raise BlockingIOError
+            left = (deadline - monotonic_ns()) // 1_000_000
+            if left <= 0:
+                raise LateError
+            poll.poll(min(left, 100))  # in slices: `kill` closes the socket
 
     def kill(self, why: str = "") -> None:
         """Kill it if it runs, and close every descriptor of it."""
         with self._lock:
             if not self._pidfd.closed and not is_readable(self._pidfd):
                 self.was_killed, self.killed_for = True, why
-                with suppress(ProcessLookupError):
+                # After setuid(2) it may be another user's; then it ends with the end of its control socket.
+                with suppress(ProcessLookupError, PermissionError):
                     signal.pidfd_send_signal(self._pidfd.fileno(), signal.SIGKILL)
-            self._close()
-
-    def _close(self) -> None:
-        self._pidfd.close()
-        self._control.close()
+            self._pidfd.close()
+            self._control.close()
         self.output.close_theirs()  # else the reader never sees the end of the pipe
-        self._close_free()
+        self._abandon()
 
-    def _close_free(self) -> None:
-        while True:
-            try:
-                self.free.pop().close()
-            except IndexError:
-                return
+    def _abandon(self) -> None:
+        """End the waits for it."""
+        for connection in self._open():
+            connection.abandon()
+            with suppress(ValueError):  # it is in use
+                self.free.remove(connection)
 
     def ask_to_end(self) -> None:
         """Request that it destroys its instance and exits."""
-        with self._lock, suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):  # dead, or it does not read
-            if not self._pidfd.closed:
-                wire.send(self._control, wire.END, (), _socket.MSG_DONTWAIT)
+        with suppress(GoneError, LateError, OSError):  # dead, or it does not read
+            self._send(_END, 0, (), 0)
 
     def end(self, seconds: float) -> bool:
         """Wait for its exit after `ask_to_end`, then kill it; False if it did not exit in that time."""
@@ -209,32 +248,23 @@ class Worker:
         """Wait for the status of a worker that is dead or dying; None if it is unknown, or not known in that time."""
         if self._ended.acquire(timeout=seconds):
             self._ended.release()
-            self.output.ended.wait(0.2)  # a process that it started may still hold the pipe
+            self.output.wait(0.2)  # a process that it started may still hold the pipe
         return self.status
 
     def has_ended(self, status: int | None) -> None:
-        """Record its end, as the spawner reports it; None if the zygote has ended."""
+        """Record its end, as the zygote's thread reports it; None if the zygote has ended."""
         self.status, self.is_orphan = status, status is None
+        self.has_died = True
+        for connection in self._open():
+            connection.abandon()
         self._ended.release()
 
 
-def _milliseconds(seconds: float) -> int:
-    return ceil(min(seconds, 2_000_000.0) * 1000)  # poll takes an int of C
-
-
-def _receive_in_time(sock: _socket.socket, seconds: float) -> Callable[[Any], int]:
-    """Make a recv_into that raises BlockingIOError if nothing comes in that time.
-
-    SO_RCVTIMEO would cost 0.1 µs where poll costs 0.6, but its time restarts with each signal that the host gets: a
-    host with a timer would wait for ever (seen).
-    """
+def is_readable(what: FileIO, seconds: float = 0) -> bool:
+    """Wait for something to read; True if there is. A pidfd is readable once its process has ended."""
     poll = select.poll()
-    poll.register(sock, select.POLLIN)
-    wait, milliseconds, receive = poll.poll, _milliseconds(seconds), sock.recv_into
-
-    def receive_in_time(buffer: Any) -> int:
-        if not wait(milliseconds):
-            raise BlockingIOError
-        return receive(buffer)
-
-    return receive_in_time
+    try:
+        poll.register(what, select.POLLIN)
+    except ValueError:  # another thread has closed it
+        return True
+    return bool(poll.poll(min(seconds, 2_000_000.0) * 1000))  # it takes an int of C

@@ -1,73 +1,220 @@
-"""The methods of an isolated plugin, made like those of a binding: a call is a frame to a worker."""
+"""Methods of an isolated plugin through cffi or ctypes: the same C functions do the calls over the channel."""
 
 from __future__ import annotations
 
+from functools import cache
+from struct import Struct
 from typing import TYPE_CHECKING, Any
 
 from ...binding.convert import conversions, to_text, wrong_type
 from ...binding.guard import guarded
-from ...binding.result import broken
-from .. import wire
+from ...binding.instance import Holder
+from ...binding.result import result_of
+from ...ffi.libc import ffi
+from .answer import Returned
+from .connection import ANSWERED, INTERRUPTED, MALFORMED, NOT_SENT
+from .program import library, program
 
 __tracebackhide__ = True  # pytest shows the call in the test, not these frames
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ...backend import Plugin
     from ...binding.guard import Arguments
     from ...definition.kinds import Kind
     from ...definition.model import Method
+    from .connection import Connection
     from .session import Session
 
+_EMPTY = ffi.new("uint8_t[1]")
+_DOUBLE, _WORD = Struct("<d"), Struct("<Q")
+_TOO_LONG = 8
+_WORD_MASK = (1 << 64) - 1
+_new_text = ffi.new_allocator(should_clear_after_alloc=False)
 
-def method(plugin: Plugin, method: Method, address: int, arguments: Arguments) -> Any:
-    """Make the function for one method; `address` is its index in the contract plus one, since 0 is an empty slot."""
+
+class _Lost(Exception):  # noqa: N818 - never seen
+    """The call got no answer: the code and the detail for Session.failed."""
+
+
+class _Cffi:
+    """The functions of channels through cffi; see isolation/channel/_host.h."""
+
+    def __init__(self) -> None:
+        functions = library()
+        self.send, self.wait, self.why = (
+            functions.hp_channel_send, functions.hp_channel_wait, functions.hp_channel_why,
+        )  # fmt: skip
+        self.answer, self.read, self.offset = (
+            functions.hp_channel_answer, functions.hp_channel_read, functions.hp_channel_offset,
+        )  # fmt: skip
+
+    @staticmethod
+    def channel(connection: Connection) -> Any:
+        """The channel as an argument."""
+        return connection.struct
+
+    @staticmethod
+    def pointer(struct: Any) -> Any:
+        """A pointer as an argument."""
+        return struct
+
+
+class _Ctypes:
+    """The same functions through ctypes."""
+
+    def __init__(self) -> None:
+        from ctypes import CDLL, c_int, c_int64, c_uint32, c_uint64, c_void_p
+
+        functions = CDLL(program().path)
+
+        def function(name: str, result: Any, *types: Any) -> Any:
+            made = getattr(functions, f"hp_channel_{name}")
+            made.restype, made.argtypes = result, types
+            return made
+
+        self.send = function("send", c_int, c_void_p, c_uint32, c_void_p, c_uint32)
+        self.wait = function("wait", c_int, c_void_p, c_int64)
+        self.why = function("why", c_int, c_void_p)
+        self.answer = function("answer", c_int, c_void_p, c_void_p)
+        self.read = function("read", c_int, c_void_p, c_int, c_uint64, c_void_p, c_uint64)
+        self.offset = function("offset", c_uint64, c_void_p, c_uint32, c_uint32)
+
+    @staticmethod
+    def channel(connection: Connection) -> Any:
+        """The channel as an argument."""
+        return connection.address
+
+    @staticmethod
+    def pointer(struct: Any) -> Any:
+        """A pointer as an argument."""
+        return int(ffi.cast("uintptr_t", struct))
+
+
+class _Deadline:
+    """A call of a session, with its end."""
+
+    __slots__ = ("session", "until")
+
+    def __init__(self, session: Session) -> None:
+        self.session, self.until = session, session.deadline()
+
+
+class Remote:
+    """A binding of isolated plugins."""
+
+    def __init__(self, make_port: Callable[[], Any]) -> None:
+        self._make_port = cache(make_port)
+
+    def Methods(self, _timeout_ns: int) -> Remote:  # noqa: N802 - a class in native.py
+        """The maker of methods, as `make_class` takes it."""
+        return self
+
+    def holder(self, session: Session, plugin: Plugin) -> Holder:
+        """Make the Holder that ends the session with its last reference."""
+        return Holder(session, type(session).end, serial=plugin.serial)
+
+    def method(self, plugin: Plugin, method: Method, address: int, arguments: Arguments) -> Any:
+        """Make the function for one method; `address` is its index in the contract plus one."""
+        call = _caller(self._make_port(), plugin, method, address - 1)
+        return guarded(method, call, arguments, begin=_Deadline, wait=lambda lock, call: _wait_for_turn(lock, call, method))
+
+
+cffi, ctypes = Remote(_Cffi), Remote(_Ctypes)
+
+
+def _wait_for_turn(lock: Any, call: _Deadline, method: Method) -> None:
+    from .workers import _seconds_until
+
+    if not lock.acquire(timeout=-1 if not call.session.timeout_ns else _seconds_until(call.until)):
+        call.session.no_turn(method)
+
+
+def _caller(port: Any, plugin: Plugin, method: Method, index: int) -> Callable[[_Deadline, tuple[Any, ...]], Any]:
     plan = conversions(method)
-    is_text, index = method.result.is_text, address - 1
+    writable = [at for at, (_, kind, _) in enumerate(plan) if kind.writable]
 
-    def call(session: Session, given: tuple[Any, ...]) -> Any:
-        frame: list[Any] = [index]
-        buffers: list[memoryview] = []
-        views: list[memoryview] = []
+    def call(under_way: _Deadline, given: tuple[Any, ...]) -> Any:
+        session = under_way.session
+        session.require(method)
+        held: list[Any] = []
         try:
-            for (convert, kind, where), argument in zip(plan, given, strict=True):
-                data: Any = _view(argument, kind, where) if convert is None else convert(argument, where, kind)
-                frame.append(data)
-                if type(data) is memoryview:
-                    views.append(data)
-                if convert is not None and convert is not to_text:
-                    continue
-                if kind.writable:
-                    buffers.append(data)
-                if len(data) > wire.INLINE or kind.writable:
-                    frame[0] = ~index
-            result = session.call(method, frame, buffers)
-        finally:
-            for view in views:  # a traceback may keep this frame alive
-                view.release()
-        if is_text:
+            values = [_value(*each, argument, held) for each, argument in zip(plan, given, strict=True)]
+            packed = ffi.new("hp_value[]", [(pointer, word) for pointer, word in values])
+            connection = session.take(method.name, under_way.until)
             try:
-                return str(result, "utf-8")
-            except UnicodeDecodeError as error:
-                raise broken(plugin, method.name, f"gave text that is not UTF-8 ({error})") from error
-        return result
+                head, text = _exchange(port, connection, index, packed, under_way.until)
+                for at in writable:
+                    _read_back(port, connection, packed, at)
+            except _Lost as lost:
+                session.failed(connection, method, *lost.args)
+            except BaseException:
+                session.gave_up(connection)
+                raise
+            session.give(connection)
+        finally:
+            for buffer in held:  # a traceback may keep this frame alive
+                ffi.release(buffer)
+        scalar = _scalar(method, head.scalar)
+        return result_of(plugin, method, head.status, Returned(head.flags, head.len, head.scalar, text), scalar)
 
-    return guarded(method, call, arguments)
+    return call
 
 
-def _view(value: Any, kind: Kind, where: str) -> Any:
-    if type(value) is bytes and not kind.writable:
-        return value
+def _value(convert: Any, kind: Kind, where: str, argument: Any, held: list[Any]) -> tuple[Any, int]:
+    """One argument as an hp_value."""
+    if convert is None:
+        return _buffer(argument, kind, where, held)
+    value = convert(argument, where, kind)
+    if convert is to_text:
+        return _buffer(value, kind, where, held)
+    word = _WORD.unpack(_DOUBLE.pack(value))[0] if type(value) is float else int(value) & _WORD_MASK
+    return ffi.NULL, word
+
+
+def _buffer(value: Any, kind: Kind, where: str, held: list[Any]) -> tuple[Any, int]:
     try:
-        view = memoryview(value)
-        if kind.writable and view.readonly:
-            raise BufferError("read-only")
-        contiguous = view.c_contiguous
-        if contiguous and view.format == "B" and view.ndim == 1:
-            return view
-        if not view.nbytes:  # whatever its strides
-            return memoryview(bytearray())
-        if not contiguous:
-            raise BufferError("not contiguous")
-        return view.cast("B")
+        buffer = ffi.from_buffer("uint8_t[]", value, require_writable=kind.writable)
     except (TypeError, ValueError, BufferError) as error:
         raise wrong_type(where, kind, value) from error
+    held.append(buffer)
+    return (buffer, len(buffer)) if len(buffer) else (_EMPTY, 0)
+
+
+def _exchange(port: Any, connection: Connection, index: int, packed: Any, deadline: int) -> tuple[Any, Any]:
+    """Send a request; return the head of its answer, and its text."""
+    channel = port.channel(connection)
+    if number := port.send(channel, index, port.pointer(packed), len(packed)):
+        raise _Lost(NOT_SENT, number)
+    found = INTERRUPTED
+    while found == INTERRUPTED:  # signal handlers run between two rounds
+        found = port.wait(channel, deadline)
+    if found != ANSWERED:
+        raise _Lost(found, port.why(channel))
+    head = ffi.new("hp_answer *")
+    if why := port.answer(channel, port.pointer(head)):
+        raise _Lost(MALFORMED, why)
+    size = 0 if head.flags & _TOO_LONG else head.len
+    text = _new_text("char[]", size)
+    if number := port.read(channel, 1, 0, port.pointer(text), size):
+        raise _Lost(NOT_SENT, number)
+    return head, ffi.buffer(text)
+
+
+def _read_back(port: Any, connection: Connection, packed: Any, at: int) -> None:
+    """Copy a buffer that the plugin may have changed, by its size here."""
+    offset = port.offset(port.pointer(packed), len(packed), at)
+    pointer = ffi.cast("void *", packed[at].data)
+    if number := port.read(port.channel(connection), 0, offset, port.pointer(pointer), packed[at].value):
+        raise _Lost(NOT_SENT, number)
+
+
+def _scalar(method: Method, word: int) -> Any:
+    """The result of a method that returns a number."""
+    python = method.result.python
+    if python is float:
+        return _DOUBLE.unpack(_WORD.pack(word))[0]
+    if python is bool:
+        return bool(word & 0xFF)
+    return word - (word >> 63 << 64) if python is int else None

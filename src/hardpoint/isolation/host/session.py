@@ -1,21 +1,25 @@
-"""An isolated plugin on the host's side: its file, its workers, and the calls of its methods."""
+"""An isolated plugin on the host's side: its file, its workers, and what its methods ask of it."""
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+import time
+from _thread import start_new_thread
+from time import monotonic_ns
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ...errors import CallError, HardpointError
 from ...ffi.abi import SERIAL, UNSUPPORTED
 from ...file import LibraryFile, digest
 from ..descriptors import own
-from ..options import IsolationStatus, limits
-from ..wire import LoadRequest, pack, pack_load, unpack
-from . import failures
-from .frames import check_reply, share_payloads
-from .process import GoneError, inherited
+from ..options import IsolationStatus, bytes_of
+from . import failures, lacking
+from .connection import MALFORMED, NOT_SENT, Room, error_of
+from .lost import FOREVER, LOST
+from .recipe import make_recipe
 from .workers import Workers
+from .zygote import inherited
 
 __tracebackhide__ = True  # pytest shows the call in the test, not these frames
 
@@ -26,37 +30,45 @@ if TYPE_CHECKING:
     from ...definition.model import Method
     from ...preflight.checks import Fit
     from ..options import Isolation
+    from .connection import Connection
+    from .process import Worker
+
+_LONGEST = 1e9
+"""Seconds of the longest time-out; a longer one is none."""
+_GRACE = 0.4
+"""Seconds that calls have to end by themselves after the plugin was closed or reloaded."""
 
 
 class Session:
     """An isolated plugin."""
 
-    def __init__(
-        self,
-        file: LibraryFile,
-        fit: Fit,
-        plugin: Plugin,
-        isolation: Isolation,
-        config: bytes | None,
-        binding: str | None,
-    ) -> None:
+    def __init__(self, file: LibraryFile, fit: Fit, plugin: Plugin, isolation: Isolation, config: bytes | None) -> None:
         self._plugin = plugin
         self._isolation = isolation
         self._pid = os.getpid()
+        self._has_ended = False
         self._serial = bool(fit.vtable.flags & SERIAL)
+        seconds = isolation.timeout
+        self.timeout_ns = 0 if seconds is None or seconds > _LONGEST else max(1, round(seconds * 1e9))
+        """Nanoseconds that a call may take in all; 0 for no limit."""
         try:
             self._descriptor = own(os.dup, file.fd)
+            self.room = Room.of(None if isolation.memory is None else bytes_of(isolation.memory))
         except OSError as error:
             raise failures.shortage(plugin, "loading", error) from error
+        except lacking.LackingError as error:
+            raise failures.unavailable(plugin, "loading", error) from error
         fd = self._descriptor.fileno()
         self._file = LibraryFile(file.path, fd, file.loader_path, os.fstat(fd), file.pinned)
+        self._file.absolute = file.absolute
+        self._file.identity = file.identity
         self.library = file.absolute
         """The absolute path that workers give to dlopen; of a pinned file, the path of the original."""
-        request = LoadRequest(
-            file.path, self.library, file.identity, file.pinned, plugin.contract, plugin.manifest, fit.vtable, binding,
-            limits(isolation), config,
-        )  # fmt: skip
-        self._workers = Workers(plugin, isolation, fd, pack_load(request))
+        self._recipe = make_recipe(file, fit, isolation, config)
+        self._workers = Workers(plugin, isolation, self._file, fit, self._recipe, self.room, self.deadline())
+        self.free: list[Connection] = self._workers.free
+        """Channels that no call uses, of the one worker; always empty with several workers."""
+        self.is_pool = self._workers.is_pool
 
     def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         if not hasattr(self, "_descriptor"):
@@ -64,7 +76,7 @@ class Session:
         if finalizing() or self._pid == os.getpid():
             self._descriptor.close()
         else:
-            inherited.append(self._descriptor)
+            inherited.append(self.__dict__)
 
     @property
     def pinned(self) -> str | None:
@@ -72,14 +84,9 @@ class Session:
         return self._file.pinned
 
     @property
-    def binding(self) -> str:
-        """The binding that the worker calls the plugin through."""
-        return self._workers.loaded.binding
-
-    @property
-    def present(self) -> list[bool]:
-        """Which of the contract's methods the plugin has."""
-        return self._workers.loaded.present
+    def changed(self) -> int:
+        """The CHANGED_* bits of what loading changed in the first worker."""
+        return self._workers.changed
 
     def sha256(self) -> str | None:
         """The SHA-256 of the file, in hexadecimal; None if it is too large to be hashed."""
@@ -91,60 +98,74 @@ class Session:
     def in_force(self) -> IsolationStatus:
         """The options, and what the workers gave up."""
         running = tuple(worker.pid for worker in self._workers.running if worker is not None)
-        return IsolationStatus(self._isolation, running, tuple(self._workers.loaded.sandbox))
+        return IsolationStatus(self._isolation, running, tuple(self._recipe.lines(self._workers.applied)))
 
-    def call(self, method: Method, frame: list[Any], buffers: list[memoryview]) -> Any:
-        """Call a method in a worker; `frame` is its index and the arguments.
+    # -- what methods ask ----------------------------------------------------------------------------------------------
 
-        The index is inverted (~index) if there are large payloads, or bytearrays, whose new contents come with the
-        reply.
-        """
-        workers = self._workers
-        if not workers.loaded.present[frame[0] if frame[0] >= 0 else ~frame[0]]:
-            raise self._without(method)
-        number = workers.claim() if workers.is_pool else 0
-        worker = connection = None
+    def deadline(self) -> int:
+        """The end of a call that begins now, in nanoseconds of CLOCK_MONOTONIC."""
+        return monotonic_ns() + self.timeout_ns if self.timeout_ns else FOREVER
+
+    def take(self, method: str, deadline: int) -> Connection:
+        """Take a channel for a call; start a worker if none runs."""
+        return self._workers.take(method, deadline)
+
+    def give(self, connection: Connection) -> None:
+        """Return a channel after a call that was answered."""
+        connection.worker.give(connection)
+        self._workers.release(connection.number)
+
+    def failed(self, connection: Connection, method: Method, code: int, detail: int) -> NoReturn:
+        """Raise the error of a call that got no answer: `code` is hp_channel_wait's, or NOT_SENT with an errno."""
+        error = error_of(code, detail)
         try:
-            worker = workers.running[number] or workers.run(number, method.name)
-            connection = worker.take()
-            if frame[0] < 0:
-                share_payloads(frame, connection)
-            connection.send(pack(frame))
-            size = connection.receive(connection.buffer)
-            if not size:
-                raise GoneError
-            reply = unpack(connection.view[:size])
-            result = check_reply(reply, method, self._plugin, connection, buffers)
-        except BaseException as error:
-            if connection is not None:
-                connection.close()  # the reply may still come, and must not be taken for another call's
-            if isinstance(error, OSError) and failures.is_shortage(error):
+            if not isinstance(error, LOST):
                 raise failures.shortage(self._plugin, method.name, error) from error
-            if worker is None:
-                raise
-            if not isinstance(error, failures.LOST):
-                if self._serial:  # the call that was given up still has its turn
-                    workers.drop(number, worker, "another call was given up")
-                raise
-            raise workers.lost(number, worker, method.name, error) from error.__cause__
+            raise self._workers.lost(connection.number, connection.worker, method.name, error)
         finally:
-            if workers.is_pool:
-                workers.release(number)
-        worker.give(connection)
-        if isinstance(result, HardpointError):
-            raise result
-        return result
+            self._workers.release(connection.number)
 
-    def _without(self, method: Method) -> CallError:
-        """The error for a method that was looked up before a reload to an older release."""
-        path, manifest = self._plugin.path, self._plugin.manifest
-        return CallError(
-            f"{path}: {manifest.plugin} {manifest.release} does not have {method.text}; "
+    def gave_up(self, connection: Connection) -> None:
+        """Forget a channel whose call was ended by an exception: the answer may still come."""
+        self._workers.release(connection.number)
+        if self._serial:  # the call that was given up still has its turn
+            self._workers.drop(connection.number, connection.worker, "another call was given up")
+
+    def no_turn(self, method: Method) -> NoReturn:
+        """Raise the error of a call whose time passed while another call had its turn."""
+        raise self._workers.late(method.name, "another call has its turn, and the plugin takes one at a time (HP_SERIAL)")
+
+    def require(self, method: Method) -> None:
+        """Raise CallError for a method that was looked up before a reload to an older release, which lacks it."""
+        if method.name in self._plugin.slots.methods:
+            return
+        manifest = self._plugin.manifest
+        raise CallError(
+            f"{self._plugin.path}: {manifest.plugin} {manifest.release} does not have {method.text}; "
             "use a newer release of the plugin",
             status=UNSUPPORTED,
             **self._plugin.about(method.name),
         )
 
+    # -- the end -------------------------------------------------------------------------------------------------------
+
     def end(self) -> None:
         """End every worker."""
+        self._has_ended = True
         self._workers.end()
+
+    def let_go(self, why: str) -> None:
+        """End the calls under way that do not return soon: no other will come."""
+        if self._has_ended or self._pid != os.getpid():
+            return
+        try:
+            start_new_thread(self._end_calls, (why,))
+        except RuntimeError:  # there are no more threads
+            self._end_calls(why)
+
+    def _end_calls(self, why: str) -> None:
+        until = time.monotonic() + _GRACE
+        while not self._has_ended and time.monotonic() < until:
+            time.sleep(0.01)
+        if not self._has_ended:
+            self._workers.end_calls(why)

@@ -1,25 +1,31 @@
-"""The workers of one isolated plugin: started, given calls in turn, restarted after a crash, ended."""
+"""The workers of one isolated plugin: started, chosen for calls, restarted after a crash, ended."""
 
 from __future__ import annotations
 
-import logging
+import os
 import time
 from _thread import RLock
-from typing import TYPE_CHECKING
+from time import monotonic_ns
+from typing import TYPE_CHECKING, Any
 
 from ...errors import CrashedError, HardpointError
-from ..wire import FrameError
+from ...file import Identity, open_library
 from . import failures
-from .frames import check_loaded
-from .process import Worker
+from .lacking import LackingError
+from .loaded import check_loaded, stale
+from .lost import LOST, GoneError
+from .process import NoThreadError, QueuedError, Worker
 
 __tracebackhide__ = True  # pytest shows the call in the test, not these frames
 
 if TYPE_CHECKING:
     from ...backend import Plugin
     from ...errors import TimedOutError
+    from ...file import LibraryFile
+    from ...preflight.checks import Fit
     from ..options import Isolation
-    from .frames import Loaded
+    from .connection import Connection, Room
+    from .recipe import Recipe
 
 _GRACE = 0.5
 """Seconds that workers have to exit by themselves."""
@@ -30,12 +36,16 @@ _TRIES, _PAUSE = 4, 0.1
 class Workers:
     """The workers of one isolated plugin, numbered from 0 to `Isolation.workers` - 1."""
 
-    def __init__(self, plugin: Plugin, isolation: Isolation, library: int, request: bytes) -> None:
+    def __init__(
+        self, plugin: Plugin, isolation: Isolation, file: LibraryFile, fit: Fit, recipe: Recipe, room: Room, deadline: int
+    ) -> None:  # fmt: skip
         self._plugin = plugin
         self._isolation = isolation
-        self._library = library
-        """A descriptor of the file; each worker loads this one."""
-        self._request = request
+        self._file = file
+        """Its descriptor stays open; each worker loads this file."""
+        self._fit = fit
+        self._recipe = recipe
+        self._room = room
         self._lock = RLock()
         self._claiming = RLock()
         self._calls = [0] * isolation.workers
@@ -44,11 +54,53 @@ class Workers:
         """When a start failed, of the starts since the last that went well."""
         self._last_error: tuple[type[HardpointError], str] | None = None
         """How a worker ended last; not the error itself, whose traceback would keep the caller's variables alive."""
+        self._starting: list[Worker] = []
+        self._ended_for = ""
+        """Why calls are ended: the plugin was closed or reloaded."""
         self.is_pool = isolation.workers > 1
+        self.free: list[Connection] = []
+        """The free channels of a single worker; those of a pool belong to each of its workers."""
         self.running: list[Worker | None] = [None] * isolation.workers
-        self.running[0], self.loaded = self._start()
+        self.applied = (0, 0, 0)
+        self.changed = 0
+        """CHANGED_* of the first worker's process state."""
+        self.running[0] = self._start(0, deadline)
 
-    def claim(self) -> int:
+    def take(self, doing: str, deadline: int) -> Connection:
+        """Take a channel to the worker with the fewest calls under way. Raises every error of that."""
+        number = self._claim() if self.is_pool else 0
+        try:
+            worker = self._run(number, doing, deadline)
+            try:
+                if worker.has_died:
+                    raise GoneError  # noqa: TRY301 - since the last call
+                return worker.take(number, deadline)
+            except LOST as error:
+                raise self.lost(number, worker, doing, error) from error.__cause__
+        except BaseException as error:
+            self.release(number)
+            raised = self._raised(doing, error)
+            if raised is error:
+                raise
+            raise raised from error
+
+    def _raised(self, doing: str, error: BaseException) -> BaseException:
+        """The error to raise for one of the system."""
+        if isinstance(error, LackingError):
+            return failures.unavailable(self._plugin, doing, error)
+        if isinstance(error, NoThreadError):
+            return failures.no_thread(self._plugin, doing, error.errno)
+        if isinstance(error, QueuedError):
+            return self.late(doing, "the worker has no more threads, and all of its own are busy")
+        if isinstance(error, OSError) and not isinstance(error, HardpointError) and error.errno is not None:
+            return failures.shortage(self._plugin, doing, error)
+        return error
+
+    def late(self, doing: str, why: str) -> TimedOutError:
+        """The error for a call that ran out of time before it began."""
+        return failures.late(self._plugin, self._isolation, doing, why)
+
+    def _claim(self) -> int:
         """Choose the worker with the fewest calls under way for one more; among several, one that is running."""
         with self._claiming:
             calls, running = self._calls, self.running
@@ -58,23 +110,41 @@ class Workers:
 
     def release(self, number: int) -> None:
         """Count a call that has returned."""
-        with self._claiming:
-            self._calls[number] -= 1
+        if self.is_pool:
+            with self._claiming:
+                self._calls[number] -= 1
 
-    def run(self, number: int, doing: str) -> Worker:
+    def _run(self, number: int, doing: str, deadline: int) -> Worker:
         """Return a worker, started if it is not running. Raises the last error again if it is not to be restarted."""
         while True:
-            with self._lock:
-                worker, pause = self.running[number], 0.0
-                if worker is None and not (pause := self._pause(doing)):
-                    worker = self.running[number] = self._restart(doing)
+            worker, pause = self.running[number], 0.0
             if worker is not None:
                 return worker
+            try:
+                if not self._lock.acquire(timeout=_seconds_until(deadline)):
+                    raise self.late(doing, "another call was starting the worker")
+                worker = self.running[number]
+                if worker is None and not (pause := self._pause(doing)):
+                    worker = self.running[number] = self._restart(number, doing, deadline)
+            finally:
+                # A signal handler must not be able to raise between taking and releasing it; see binding/guard.py.
+                try:  # noqa: SIM105 - as there
+                    self._lock.release()
+                except RuntimeError:
+                    pass
+            if worker is not None:
+                return worker
+            if deadline - monotonic_ns() < pause * 1e9:
+                raise self.late(doing, "the plugin fails to start, and there is a pause before the next attempt")
             time.sleep(pause)  # without the lock, which calls of the other workers want
 
     def _pause(self, doing: str) -> float:
         """Seconds until a worker may be started."""
         path = self._plugin.path
+        if self._ended_for:
+            raise CrashedError(
+                f"{path}: {doing} was ended, since {self._ended_for}; call it again", **self._plugin.about(doing)
+            )
         if self._last_error is not None and self._isolation.restart == "never":
             error, message = self._last_error
             raise error(
@@ -92,44 +162,74 @@ class Workers:
             return 0.0
         return max(0.0, self._failures[-1] + _PAUSE * 2.0 ** len(self._failures) - time.monotonic())
 
-    def _restart(self, doing: str) -> Worker:
+    def _restart(self, number: int, doing: str, deadline: int) -> Worker:
         try:
-            worker, self.loaded = self._start()
+            return self._start(number, deadline)
         except HardpointError as error:
             error.method = error.method or doing  # the call that needed it
             raise
-        return worker
 
-    def _start(self, *, again: bool = True) -> tuple[Worker, Loaded]:
+    def _start(self, number: int, deadline: int, *, again: bool = True) -> Worker:
+        self._require_same_file()
         try:
-            worker = Worker(self._plugin.manifest.plugin, self._isolation.timeout)
-        except OSError as error:
-            raise failures.shortage(self._plugin, "loading", error) from error
+            worker = Worker(
+                self._plugin.manifest.plugin, self._room, [] if self.is_pool else self.free, deadline
+            )
+        except LOST:
+            raise self.late("loading", "the process that forks workers did not answer") from None
+        except (OSError, LackingError) as error:
+            raise self._raised("loading", error) from error
         try:
-            reply = worker.load(self._library, self._request)
-            loaded = check_loaded(reply, self._plugin)
-            if isinstance(loaded, HardpointError):
-                raise loaded
-        except failures.LOST as error:
-            # A process that was forked ahead may have died with the zygote: that says nothing about the plugin.
-            if again and _is_orphan(worker, error):
+            self._starting.append(worker)
+            loading = worker.load(self._file.fd, self._recipe.data, number, deadline)
+            changed = check_loaded(loading, self._plugin, self._fit, self._recipe)
+        except LOST as error:
+            # The zygote's end says nothing about the plugin.
+            if again and worker.is_orphan:
                 worker.kill()
-                return self._start(again=False)
+                return self._start(number, deadline, again=False)
             self._failures.append(time.monotonic())
             raise self.lost(None, worker, "loading", error) from error.__cause__
         except BaseException as error:
             worker.kill()
-            if isinstance(error, OSError) and failures.is_shortage(error):
-                raise failures.shortage(self._plugin, "loading", error) from error
-            raise
+            raised = self._raised("loading", error)
+            if raised is error:
+                raise
+            raise raised from error
+        finally:
+            self._starting.remove(worker)
         self._failures.clear()
-        return worker, loaded
+        self.applied, self.changed = loading.applied, changed
+        worker.free.append(loading.connection)
+        return worker
+
+    def _require_same_file(self) -> None:
+        """Raise StaleError if another file stands at the path now: nobody has checked that one."""
+        file = self._file
+        if file.pinned:
+            return
+        try:
+            status = os.stat(file.absolute)
+        except OSError:
+            open_library(file.absolute, file.path).__exit__(None, None, None)  # raises the error of a file that is gone
+            raise
+        if Identity.of(status) != file.identity:
+            raise stale(file.path)
+
+    def _rewritten(self) -> str:
+        """The part of a message about a file that was rewritten in place, under its workers."""
+        if self._file.pinned or Identity.of(os.fstat(self._file.fd)) == self._file.identity:
+            return ""
+        return (
+            "; its file was rewritten in place while it was loaded, which changes the code that runs: replace it by a rename "
+            "(mv), or pin it (sha256=)"
+        )
 
     def lost(self, number: int | None, worker: Worker, doing: str, why: BaseException) -> CrashedError | TimedOutError:
         """Kill a worker after one of the errors in LOST, and return the error to raise."""
-        _is_orphan(worker, why)
+        self._last_error = self._last_error or (CrashedError, f"{self._plugin.path}: the worker died")
         self.drop(number, worker, failures.why_killed(why))
-        error = failures.lost(self._plugin, self._isolation, doing, worker, why)
+        error = failures.lost(self._plugin, self._isolation, doing, worker, why, self._rewritten())
         self._last_error = type(error), str(error)
         return error
 
@@ -140,29 +240,39 @@ class Workers:
             if number is not None and self.running[number] is worker:
                 self.running[number] = None
 
+    def end_calls(self, why: str) -> None:
+        """Kill every worker, since calls that were under way when the plugin was closed or reloaded do not end."""
+        self._ended_for = why
+        for worker in [*self._starting, *self.running]:
+            if worker is not None:
+                worker.kill(why)
+
     def end(self) -> None:
         """End every worker. Problems are logged, since no caller is left to get an error."""
         with self._lock:
             running = [worker for worker in self.running if worker is not None]
             self.running = [None for _ in self.running]
-        logger = logging.getLogger(f"hardpoint.plugin.{self._plugin.manifest.plugin}")
         try:
             for worker in running:
                 worker.ask_to_end()
             until = time.monotonic() + _GRACE
             for worker in running:
                 if not worker.end(max(0.0, until - time.monotonic())):
-                    logger.warning("%s: destroy took too long, and the worker was killed", self._plugin.path)
-                elif worker.wait():
-                    error = failures.crashed(self._plugin, self._isolation, "destroy", worker)
-                    logger.warning("%s", error)
+                    self._warn("destroy took too long, and the worker was killed")
+                elif worker.wait() and not self._ended_for:
+                    error = failures.crashed(self._plugin, self._isolation, "destroy", worker, self._rewritten())
+                    self._warn(str(error).removeprefix(f"{self._plugin.path}: "))
         finally:  # after a signal handler's exception, too
             for worker in running:
                 worker.kill()
 
+    def _warn(self, text: str) -> None:
+        import logging  # 5 ms, if nothing was logged before
 
-def _is_orphan(worker: Worker, why: BaseException) -> bool:
-    """True if the worker died because the zygote did; wait a moment for the spawner to notice that."""
-    if not isinstance(why, (BlockingIOError, FrameError)):
-        worker.wait(0.3)
-    return worker.is_orphan
+        logger = logging.getLogger(f"hardpoint.plugin.{self._plugin.manifest.plugin}")
+        logger.warning("%s: %s", self._plugin.path, text)
+
+
+def _seconds_until(deadline: int) -> float:
+    left: Any = max(0.0, (deadline - monotonic_ns()) / 1e9)
+    return min(left, 1e8)

@@ -1,0 +1,146 @@
+"""A channel to one thread of a worker; see isolation/channel/_host.h. Its answers are copied and checked there."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ...ffi.libc import ffi
+from ...fields import Fields
+from . import lacking
+from .lost import GoneError, LateError, MalformedError
+from .program import library
+
+__tracebackhide__ = True  # pytest shows the call in the test, not these frames
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ANSWERED, INTERRUPTED, TIMED_OUT, GONE, MALFORMED, NOT_SENT = range(6)
+"""Results of hp_channel_wait, and one for a request that was not sent."""
+_MAPPED, _LARGEST, _HEAD = 1 << 21, 4 << 30, 32
+"""Bytes that are mapped of each half, of the largest half, and before the text of a reply."""
+_TOO_LONG = 8
+_REASONS = {
+    1: "a wrong sequence number", 2: "unknown flags", 3: "a status out of range", 4: "a length beyond its memory",
+    5: "a text in memory that was never written", 6: "a thousand wake-ups without an answer",
+}  # fmt: skip
+"""By the MALFORMED_* of _channel.h."""
+
+
+
+class Room(Fields):
+    """The size of a channel, in bytes."""
+
+    half: int
+    text: int
+    """The longest text of an answer."""
+
+    @classmethod
+    def of(cls, memory: int | None) -> Room:
+        """The largest channel that this process can have, with texts of at most `memory` bytes."""
+        limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+        most = _LARGEST if limit == resource.RLIM_INFINITY else min(_LARGEST, limit // 2)
+        half = most // _MAPPED * _MAPPED
+        if not half:
+            raise lacking.small_files(2 * _MAPPED)
+        return cls(half, half - _HEAD if memory is None else min(memory, half - _HEAD))
+
+
+class Answer(Fields):
+    """The head of an answer, and its text."""
+
+    status: int
+    flags: int
+    length: int
+    scalar: int
+    text: bytes
+
+
+def _close(host: int, close: Callable[[Any], None], getpid: Callable[[], int], struct: Any) -> None:
+    if struct and getpid() == host:  # the memory is not there in a forked child
+        close(struct)
+
+
+class Connection:
+    """A channel, which is closed with its last reference. It is used by one caller at a time."""
+
+    __slots__ = ("__weakref__", "address", "number", "struct", "worker")
+
+    def __init__(self, struct: Any, worker: Any, number: int) -> None:
+        self.struct = struct
+        self.address = int(ffi.cast("uintptr_t", struct))
+        self.worker = worker
+        self.number = number
+        """The worker's, in its pool."""
+
+    @classmethod
+    def open(cls, worker: Any, number: int, room: Room) -> Connection:
+        """Make a channel, which the worker does not have yet. OSError or LackingError if there can be none."""
+        channels = library()
+        error = ffi.new("int *")
+        # In one call of C code, so that a signal handler's exception cannot lose it.
+        closes = partial(_close, os.getpid(), channels.hp_channel_close, os.getpid)
+        made = next(map(ffi.gc, map(channels.hp_channel_open, (room.half,), (room.text,), (error,)), (closes,)))
+        if not made:
+            raise lacking.no_channel(error[0], room.half)
+        return cls(made, worker, number)
+
+    @property
+    def fd(self) -> int:
+        """The descriptor of its memory."""
+        return int(library().hp_channel_fd(self.struct))
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Write to the request's half."""
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(self.fd, view, offset)
+            view, offset = view[written:], offset + written
+
+    def send(self, method: int) -> None:
+        """Send a request without arguments."""
+        if number := library().hp_channel_send(self.struct, method, ffi.NULL, 0):
+            raise GoneError if number == errno.EPIPE else OSError(number, os.strerror(number))
+
+    def wait(self, deadline: int) -> Answer:
+        """Wait for the answer. Raises LateError, GoneError or MalformedError."""
+        channels = library()
+        found = INTERRUPTED
+        while found == INTERRUPTED:  # signal handlers run between two rounds
+            found = channels.hp_channel_wait(self.struct, deadline)
+        if found != ANSWERED:
+            raise error_of(found, channels.hp_channel_why(self.struct))
+        head = ffi.new("hp_answer *")
+        if why := channels.hp_channel_answer(self.struct, head):
+            raise error_of(MALFORMED, why)
+        text = ffi.new("char[]", 0 if head.flags & _TOO_LONG else head.len)
+        if number := channels.hp_channel_read(self.struct, 1, 0, text, len(text)):
+            raise OSError(number, os.strerror(number))
+        return Answer(head.status, head.flags, head.len, head.scalar, ffi.buffer(text)[:])
+
+    def is_gone(self) -> bool:
+        """True once the channel was abandoned."""
+        return bool(library().hp_channel_is_gone(self.struct))
+
+    def abandon(self) -> None:
+        """End the wait of whoever uses it, now and later."""
+        library().hp_channel_abandon(self.struct)
+
+    def rest(self) -> None:
+        """Give back memory after a large call."""
+        library().hp_channel_rest(self.struct)
+
+
+def error_of(code: int, detail: int) -> LateError | GoneError | MalformedError | OSError:
+    """The error for a result of hp_channel_wait, or for NOT_SENT."""
+    if code == TIMED_OUT:
+        return LateError()
+    if code == GONE or (code == NOT_SENT and detail == errno.EPIPE):
+        return GoneError()
+    if code == MALFORMED:
+        return MalformedError(_REASONS.get(detail, f"rule {detail}"))
+    return OSError(detail, os.strerror(detail))

@@ -1,0 +1,100 @@
+"""What isolation needs of the system and does not find: a sentence each, with the remedy."""
+
+from __future__ import annotations
+
+import _thread
+import errno
+import os
+import select
+from types import BuiltinFunctionType
+
+
+class LackingError(Exception):
+    """The system lacks something that isolation needs; the message ends a sentence that names the file."""
+
+
+def not_built() -> LackingError:
+    """The shared object is not there."""
+    return LackingError(
+        "needs the program that isolated plugins run in, found that it was not built when hardpoint was installed, which "
+        "takes a C compiler; install one (apt-get install gcc libc6-dev), and then reinstall hardpoint, or install its wheel"
+    )
+
+
+def not_runnable(path: str, error: OSError) -> LackingError:
+    """Neither the shared object's file nor a copy of it in memory can be opened and run."""
+    return LackingError(
+        f"needs a program of its own, found that neither {path}.*.so nor a copy in memory can be run ({_why(error)}); "
+        "install hardpoint on a file system that is not mounted noexec, or allow memory to be executed "
+        "(sysctl vm.memfd_noexec=0)"
+    )
+
+
+def no_pidfd(number: int) -> LackingError:
+    """pidfd_open(2) failed."""
+    return LackingError(
+        f"needs pidfd_open(2), found that it fails here ({os.strerror(number)}); use a newer kernel (Linux 5.3 has it), or "
+        "allow it in the container's seccomp profile"
+    )
+
+
+_STEPS = {
+    1: "memfd_create(2), found that it fails here ({why}); use a newer kernel (Linux 3.17 has it), or allow it in the "
+    "container's seccomp profile",
+    3: "to seal memory against another size (F_ADD_SEALS of fcntl(2)), found that it fails here ({why}); use a newer "
+    "kernel (Linux 3.17 has it), or allow it in the container's seccomp profile",
+}
+
+
+def no_channel(code: int, half: int) -> LackingError | OSError:
+    """The error for hp_channel_open's code; an OSError if it is one of resources."""
+    number, step = code >> 8, code & 0xFF
+    if step == 2 and number == errno.EFBIG:
+        return small_files(2 * half)
+    if step in _STEPS and number in {errno.ENOSYS, errno.EPERM, errno.EINVAL, errno.EACCES}:
+        return LackingError("needs " + _STEPS[step].format(why=os.strerror(number)))
+    return OSError(number, os.strerror(number))
+
+
+def no_memory_file(error: OSError) -> LackingError | OSError:
+    """The error for a memfd_create(2) that failed."""
+    return no_channel((error.errno or 0) << 8 | 1, 0)
+
+
+def small_files(size: int) -> LackingError:
+    """RLIMIT_FSIZE is too small for a channel."""
+    import resource
+
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return LackingError(
+        f"needs files of {size} bytes for its memory, found that this process may write {limit} (RLIMIT_FSIZE); raise the "
+        "limit (ulimit -f, or LimitFSIZE= of systemd)"
+    )
+
+
+def no_proc() -> LackingError | None:
+    """The error where proc(5) cannot be read; None if it can."""
+    if os.access("/proc/self/maps", os.R_OK):
+        return None
+    return LackingError(
+        "needs /proc, which shows what the dynamic linker mapped, found none here; mount it (mount -t proc proc /proc)"
+    )
+
+
+def no_threads() -> LackingError | None:
+    """The error where a library has put green threads in the place of threads; None where threads are the system's.
+
+    gevent's and eventlet's would wait for the process that forks workers without ever running anything else.
+    """
+    for function in (_thread.start_new_thread, select.poll):
+        if not isinstance(function, BuiltinFunctionType):
+            name = (getattr(function, "__module__", None) or type(function).__module__).partition(".")[0]
+            return LackingError(
+                f"needs the system's own threads and poll, found those of {name}, which replaced them; load isolated plugins "
+                f"in a process without {name}'s monkey patching, or patch with thread=False and select=False"
+            )
+    return None
+
+
+def _why(error: OSError) -> str:
+    return error.strerror or str(error)
