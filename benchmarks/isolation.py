@@ -1,21 +1,26 @@
-"""Measure the cost of isolation: calls of a plugin in a process of its own, compared with two processes in C.
+"""Measure the cost of isolation: calls of a plugin in a process of its own, beside processes in C and in Go.
 
-    python -m benchmarks.isolation [PLUGIN] [--rounds 150] [--processes 8] [--json FILE]
+    python -m benchmarks.isolation [PLUGIN] [--rounds 150] [--processes 8] [--before SRC] [--json FILE] [--docs]
 
-Each figure is compared with one of the same run, measured in turns with it, and with its target:
+All of a table is measured in one run and by turns, and the ratios in the last one are those of its figures, with their
+targets:
 
-- A round trip of greet("World"), and of two C processes that answer each other over the same kind of socket
-  (pingpong.c): both on one core, on two cores, and wherever the kernel puts them.
-- 1 MiB of bytes there and back, and the same two C processes with shared memory: copied in, copied by the other side (a
-  plugin that returns its input does that as well) and copied out.
+- Calls of greet("World") and of an echo of 64 B to 1 MiB, with host and worker on one core, on two, and wherever the
+  kernel puts them; and after 10 ms of rest. The same in C (peers/processes): on hardpoint's own channel, through
+  shared memory and a futex without any spinning, and over a SOCK_SEQPACKET socket. And in Go, hashicorp/go-plugin over
+  net/rpc, where Go and its package are installed. The fastest sample of each.
+- The same beside two processes that compute, and how much of their fair share these were left.
 - The first answer: load(isolated=True) and a greet, in new processes that have imported hardpoint, for the first plugin
-  and for each further one while the others run; and a bare Python from start to end.
-- Calls that compute for a millisecond: the ratio of the rate of two threads on two workers to that of one thread. The
-  control, two threads that hash in this process, shows whether the machine had two cores free.
+  and for each further one while the others run; a bare Python from start to end; and, with --before, those of an
+  earlier hardpoint, whose folder `src` it names.
+- Calls that compute for a millisecond: the rate of two threads on two workers relative to that of one thread. Two
+  threads that hash in this process show whether the machine had two cores free.
 - The memory of a worker while ten run, by /proc/PID/smaps_rollup: proportional (a page that N processes share counts
-  1/N) and resident.
+  1/N) and resident; and the processor time of one that has nothing to do.
 
-PLUGIN is a greeter, build/plugins/english.so by default. A C compiler is needed.
+PLUGIN is a greeter, build/plugins/english.so by default. A C compiler is needed. --docs writes the tables into
+docs/benchmarks.md, docs/isolation.md and README.md; `python -m benchmarks.isolation_docs` does it for the figures in
+docs/isolation.json.
 """
 
 from __future__ import annotations
@@ -26,88 +31,90 @@ import os
 import subprocess
 import sys
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import machine
-from benchmarks.isolation_parts import HERE, PARTS, PLACEMENTS, PLUGIN, RUNNING, build
+from benchmarks import isolation_docs, machine
+from benchmarks.isolation_parts import PARTS, PLACEMENTS, Payload
+from benchmarks.isolation_peers import HERE, PLUGIN, build, compile_plugin
+from benchmarks.isolation_report import page
 from benchmarks.workshop import MissingError
 
+Figures = dict[str, Any]
 
-def in_a_process(part: str, plugin: Path, folder: Path, *more: str) -> dict[str, float]:
+
+def in_a_process(part: str, options: argparse.Namespace, *more: str, source: Path | None = None) -> Figures:
     """Run this script with `--part` in a new process, which may write .pyc files, as a user's Python does."""
     env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    command = [sys.executable, "-m", "benchmarks.isolation", str(plugin), f"--part={part}", f"--folder={folder}", *more]
+    if source:
+        env["PYTHONPATH"] = str(source)
+    words = [str(options.plugin), f"--part={part}", f"--folder={options.folder}", f"--rounds={options.rounds}", *more]
+    command = [sys.executable, "-m", "benchmarks.isolation", *words]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=env, cwd=HERE.parent)
-    figures: dict[str, float] = json.loads(done.stdout)
+    figures: Figures = json.loads(done.stdout)
     return figures
 
 
-def measure(plugin: Path, folder: Path, rounds: int, processes: int) -> dict[str, Any]:
+def starts(options: argparse.Namespace, source: Path | None = None) -> Figures:
+    """The medians of several new processes, after one that writes the .pyc files."""
+    found = [in_a_process("start", options, source=source) for _ in range(options.processes + 1)][1:]
+    return {name: median(each[name] for each in found) for name in found[0]}
+
+
+def measure(options: argparse.Namespace) -> Figures:
     """Measure all parts, one after the other."""
-    calls = {}
+    figures: Figures = {"date": datetime.now(UTC).date().isoformat(), "machine": machine.describe(), "calls": {}}
+    figures["rounds"] = options.rounds
     for placement, cores in PLACEMENTS.items():
         if len(cores) == 2:  # the machine may have one core only
-            calls[placement] = in_a_process("calls", plugin, folder, f"--placement={placement}", f"--rounds={rounds}")
-    starts = [in_a_process("start", plugin, folder) for _ in range(processes + 1)][1:]
-    start = {name: median(each[name] for each in starts) for name in starts[0]}
-    threads = in_a_process("threads", plugin, folder, f"--rounds={rounds // 10 + 1}")
-    return {"machine": machine.describe(), "calls": calls, "start": start, "threads": threads,
-            "memory": in_a_process("memory", plugin, folder)}  # fmt: skip
+            figures["calls"][placement] = in_a_process("calls", options, f"--placement={placement}")
+    figures["start"] = starts(options)
+    if options.before:
+        figures["before"] = starts(options, options.before.resolve())
+    return figures | {part: in_a_process(part, options) for part in ("hogs", "threads", "memory")}
 
 
-def show(figures: dict[str, Any]) -> None:
-    """Print a table: each figure, the one that it is compared with, the ratio, and the target."""
-    rows: list[tuple[str, str, str, str, str]] = []
-    for placement, each in figures["calls"].items():
-        below = ", under 8 us" if placement == "one core" else ""
-        for what, name, wanted in (("greet", "greet", f"about 2{below}"), ("1 MiB each way", "mib", "under 3")):
-            times = each[name], each[f"{name}_c"]
-            ours, raw = (f"{seconds * 1e6:.1f} us" for seconds in times)
-            rows.append((f"{what}, {placement}", ours, f"C: {raw}", f"{times[0] / times[1]:.2f}", wanted))
-    start, threads, worker = figures["start"], figures["threads"], figures["memory"]
-    bare = f"python -IS: {start['bare'] * 1e3:.1f} ms"
-    for what, name, wanted in (("the first", "first", "under 50 ms"), ("each further", "further", "under 4 ms")):
-        ratio = f"{start[name] / start['bare']:.2f}"
-        rows.append((f"first answer, {what}", f"{start[name] * 1e3:.1f} ms", bare, ratio, wanted))
-    control = f"hashing: {threads['threads_control']:.2f}"
-    rows += [
-        ("two threads on two workers", "", control, f"{threads['threads']:.2f}", "1.8"),
-        (f"PSS of a worker, {RUNNING} run", f"{worker['pss']:.2f} MiB", f"forker: {worker['zygote_pss']:.1f} MiB", "",
-         "under 3 MiB"),
-        (f"RSS of a worker, {RUNNING} run", f"{worker['rss']:.2f} MiB", "", "", ""),
-    ]  # fmt: skip
-    for row in (("", "hardpoint", "compared", "ratio", "target"), *rows):
-        print("{:<28} {:>11}  {:<20} {:>6}  {}".format(*row).rstrip())
-    print("\n" + ", ".join(f"{name}: {value}" for name, value in figures["machine"].items()))
+def arguments() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("plugin", nargs="?", type=Path, default=PLUGIN, help="a greeter (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=150, help="samples of each (default: %(default)s)")
+    parser.add_argument("--processes", type=int, default=8, help="for the first answer (default: %(default)s)")
+    parser.add_argument("--before", type=Path, metavar="SRC", help="an earlier hardpoint, for the first answer")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there, in seconds and MiB")
+    parser.add_argument("--docs", action="store_true", help="update the pages, and docs/isolation.json")
+    for hidden in ("--part", "--folder", "--placement"):
+        parser.add_argument(hidden, type=Path if hidden == "--folder" else str, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    options.plugin = options.plugin.resolve()
+    if not options.plugin.is_file():
+        parser.error(f"{options.plugin}: file not found; ./build.sh builds the plugins")
+    return options
 
 
 def main() -> None:
-    """Measure, and print a table or one part's figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("plugin", nargs="?", type=Path, default=PLUGIN, help="a greeter (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=150, help="turns of each pair (default: %(default)s)")
-    parser.add_argument("--processes", type=int, default=8, help="for the first answer (default: %(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there, in seconds and MiB")
-    for hidden in ("--part", "--folder", "--placement"):
-        parser.add_argument(hidden, type=Path if hidden == "--folder" else str, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    plugin: Path = arguments.plugin.resolve()
-    if not plugin.is_file():
-        parser.error(f"{plugin}: file not found; ./build.sh builds the plugins")
-    if arguments.part:
-        print(json.dumps(PARTS[arguments.part](plugin, arguments.folder, arguments)))
+    """Measure, and print the tables or one part's figures."""
+    options = arguments()
+    if options.part:
+        print(json.dumps(PARTS[options.part](options.plugin, options.folder, options)))
         return
     with tempfile.TemporaryDirectory() as folder:
+        options.folder = Path(folder)
         try:
-            build(Path(folder))
+            compile_plugin(HERE / "payload.c", Payload, options.folder)
+            missing = build(options.folder)
         except MissingError as error:
-            parser.error(str(error))
-        figures = measure(plugin, Path(folder), arguments.rounds, arguments.processes)
-    show(figures)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
+            sys.exit(str(error))
+        for name, why in missing.items():
+            print(f"Without {name}: {why}", file=sys.stderr)
+        figures = measure(options)
+    print(page(figures))
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+    if options.docs:
+        isolation_docs.write(figures)
 
 
 if __name__ == "__main__":

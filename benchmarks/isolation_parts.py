@@ -8,29 +8,29 @@ import subprocess
 import sys
 import threading
 from contextlib import ExitStack
+from itertools import repeat
 from pathlib import Path
 from statistics import median
-from time import perf_counter
-from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
+from time import perf_counter, sleep
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import hardpoint
-from benchmarks.workshop import CONTRACT, compiler
-from hardpoint.authoring.c_header import render
+from benchmarks.isolation_peers import PROGRAMS, ROWS, Caller, Program, Row, pin
 from hardpoint.contracts import Greeter
-from hardpoint.definition.decorators import contract_of
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-HERE = Path(__file__).parent
-PLUGIN = HERE.parent / "build/plugins/english.so"
-CALLS, FRAME = 100, "16 40"
-"""Calls in a sample, and the bytes of greet's frame and of its answer."""
-MIB, COPIES = 1 << 20, 8
 CORES = sorted(os.sched_getaffinity(0))
 PLACEMENTS = {"one core": CORES[:1] * 2, "two cores": CORES[:2], "unpinned": [-1, -1]}
 FURTHER, RUNNING = 10, 10
+"""Plugins that are loaded after the first one, and workers whose memory is measured."""
+IDLE = 1.0
+"""Seconds without a call in which the processor time of a worker is measured."""
+HOGGED, BESIDE = 0.2, Row(0, 10_000)
+"""Seconds of calls beside two processes that compute, and the calls of a sample."""
+Figures = dict[str, Any]
 
 
 @hardpoint.contract("payload", version="1.0")
@@ -47,55 +47,11 @@ class Payload(Protocol):
         ...
 
 
-def build(folder: Path) -> None:
-    """Compile payload.so and pingpong. MissingError if there is no compiler."""
-    (folder / "payload.h").write_text(render(contract_of(Payload)))
-    for source, target, flags in (("payload.c", "payload.so", ["-shared", "-fPIC"]), ("pingpong.c", "pingpong", [])):
-        words = [
-            *compiler(HERE / source),
-            "-std=c11",
-            "-O2",
-            "-Wall",
-            "-Wextra",
-            *flags,
-            f"-I{folder}",
-            f"-I{CONTRACT}",
-        ]
-        subprocess.run([*words, "-o", str(folder / target), str(HERE / source)], check=True)
-
-
 def seconds_of(work: Callable[[], object]) -> float:
     """Wall-clock time of a call in seconds."""
     start = perf_counter()
     work()
     return perf_counter() - start
-
-
-class PingPong:
-    """The two C processes."""
-
-    def __init__(self, folder: Path, cores: list[int]) -> None:
-        words = [str(folder / "pingpong"), *map(str, cores)]
-        self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def seconds(self, request: str) -> float:
-        """The time of a request in seconds."""
-        assert self.process.stdin and self.process.stdout  # noqa: PT018 - both are pipes
-        self.process.stdin.write(f"{request}\n")
-        self.process.stdin.flush()
-        return int(self.process.stdout.readline()) / 1e9
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.communicate()
-
-
-def pin(pid: int, core: int) -> None:
-    """Pin every thread of a process to one core, and so those that it will start."""
-    for task in os.listdir(f"/proc/{pid}/task"):
-        os.sched_setaffinity(int(task), {core})
 
 
 def workers_of(plugin: object) -> tuple[int, ...]:
@@ -105,40 +61,92 @@ def workers_of(plugin: object) -> tuple[int, ...]:
     return isolation.workers
 
 
-def part_calls(plugin: Path, folder: Path, arguments: argparse.Namespace) -> dict[str, float]:
-    """Measure round trips and payloads in one placement, and the same in C."""
+class Ours:
+    """Calls of isolated plugins, as Program has them of its worker."""
+
+    def __init__(self, plugin: Path, folder: Path, core: int) -> None:
+        self.stack = ExitStack()
+        self.greeter = self.stack.enter_context(hardpoint.loaded(plugin, Greeter, isolated=True))
+        self.payload = self.stack.enter_context(hardpoint.loaded(folder / "payload.so", Payload, isolated=True))
+        self.data = {row: bytes(row.size) for row in ROWS.values()}
+        for pid in (*workers_of(self.greeter), *workers_of(self.payload)):
+            if core >= 0:
+                pin(pid, core)
+
+    def seconds(self, row: Row) -> float:
+        """The seconds of a call."""
+        call: Callable[[Any], object] = self.payload.echo if row.size else self.greeter.greet
+        argument: object = self.data[row] if row.size else "World"
+        wanted = argument if row.size else "Hello, World! Nice to meet you."
+        assert call(argument) == wanted
+        taken = 0.0
+        if row.rest == 0:
+            return _repeated(call, argument, row.calls) / row.calls
+        for _ in range(row.calls):
+            sleep(row.rest / 1e6)
+            taken += _repeated(call, argument, 1)
+        return taken / row.calls
+
+    def can(self, _: Row) -> bool:
+        """True: it has all calls."""
+        return True
+
+
+def _repeated(call: Callable[[Any], object], argument: object, count: int) -> float:
+    start = perf_counter()
+    for _ in repeat(None, count):
+        call(argument)
+    return perf_counter() - start
+
+
+def part_calls(plugin: Path, folder: Path, arguments: argparse.Namespace) -> Figures:
+    """Measure all rows in one placement, each by turns with the programs': the fastest sample of each."""
     cores = PLACEMENTS[arguments.placement]
-    if cores[0] >= 0:
-        os.sched_setaffinity(0, {cores[0]})
-    taken: dict[str, list[float]] = {"greet": [], "greet_c": [], "mib": [], "mib_c": []}
-    with (
-        PingPong(folder, cores) as ours,
-        hardpoint.loaded(plugin, Greeter, isolated=True) as greeter,
-        hardpoint.loaded(folder / "payload.so", Payload, isolated=True) as payload,
-    ):
-        for pid in (*workers_of(greeter), *workers_of(payload)):
-            if cores[1] >= 0:
-                pin(pid, cores[1])
-        greet, echo, data = greeter.greet, payload.echo, bytes(MIB)
-
-        def greets() -> None:
-            for _ in range(CALLS):
-                greet("World")
-
-        def echoes() -> None:
-            for _ in range(COPIES):
-                echo(data)
-
-        assert echo(data) == data
-        for _ in range(arguments.rounds):
-            taken["greet_c"].append(ours.seconds(f"p {CALLS} {FRAME}") / CALLS)
-            taken["greet"].append(seconds_of(greets) / CALLS)
-            taken["mib_c"].append(ours.seconds(f"m {COPIES} {MIB}") / COPIES)
-            taken["mib"].append(seconds_of(echoes) / COPIES)
-    return {name: median(values) for name, values in taken.items()}
+    taken: dict[str, dict[str, float]] = {row: {} for row in ROWS}
+    with ExitStack() as stack:
+        names = [*PROGRAMS, *(["go"] if (folder / "go-hashicorp").exists() else [])]
+        callers: dict[str, Caller] = {name: stack.enter_context(Program(name, folder, cores)) for name in names}
+        if cores[0] >= 0:
+            os.sched_setaffinity(0, {cores[0]})
+        ours = Ours(plugin, folder, cores[1])
+        stack.push(ours.stack)
+        callers["hardpoint"] = ours
+        for turn in range(arguments.rounds):
+            for name, row in ROWS.items():
+                for who, caller in callers.items():
+                    if caller.can(row) and (row.rest == 0 or turn % 10 == 0):
+                        taken[name][who] = min(taken[name].get(who, 1e9), caller.seconds(row))
+    return taken
 
 
-def part_start(plugin: Path, _: Path, __: argparse.Namespace) -> dict[str, float]:
+def part_hogs(plugin: Path, folder: Path, arguments: argparse.Namespace) -> Figures:
+    """Measure greets beside a process on each core that computes, and those processes' part of a fair share.
+
+    Host and worker are two more: a fair share of two cores is half a core for each of the four.
+    """
+    ours, rates, shares = Ours(plugin, folder, -1), dict[str, list[float]](), dict[str, list[float]]()
+    with ours.stack, Program("ring", folder, [-1, -1]) as ring:
+        hogs = [subprocess.Popen([sys.executable, "-c", "while True: pass"], start_new_session=True) for _ in CORES[:2]]
+        for hog, core in zip(hogs, CORES, strict=False):
+            pin(hog.pid, core)
+        for _ in range(arguments.rounds // 10 + 1):
+            callers: dict[str, Caller] = {"hardpoint": ours, "ring": ring}
+            for name, caller in callers.items():
+                before, start, calls = sum(cpu_of(hog.pid) for hog in hogs), perf_counter(), 0
+                while perf_counter() - start < HOGGED:
+                    caller.seconds(BESIDE)
+                    calls += BESIDE.calls
+                length = perf_counter() - start
+                rates.setdefault(name, []).append(calls / length)
+                used = sum(cpu_of(hog.pid) for hog in hogs) - before
+                shares.setdefault(name, []).append(used / (length * len(hogs) / 2))
+        for hog in hogs:
+            hog.kill()
+            hog.wait()
+    return {who: {"rate": median(rates[who]), "share": median(shares[who])} for who in rates}
+
+
+def part_start(plugin: Path, _: Path, __: argparse.Namespace) -> Figures:
     """Measure from load to the first answer, in this new process."""
     loaded: list[Greeter] = []
 
@@ -152,17 +160,17 @@ def part_start(plugin: Path, _: Path, __: argparse.Namespace) -> dict[str, float
     return {"first": first, "further": median(further), "bare": bare}
 
 
-def part_threads(_: Path, folder: Path, arguments: argparse.Namespace) -> dict[str, float]:
+def part_threads(_: Path, folder: Path, arguments: argparse.Namespace) -> Figures:
     """Measure the rate of two threads relative to one: for calls on two workers, and for hashing in this process."""
-    block = bytes(MIB)
+    block = bytes(1 << 20)
     with hardpoint.loaded(folder / "payload.so", Payload, isolated=hardpoint.Isolation(workers=2)) as payload:
         many = round(1e6 * 1e-3 / seconds_of(lambda: payload.work(1_000_000)))
-        ratios: dict[str, list[float]] = {"threads": [], "threads_control": []}
+        ratios: dict[str, list[float]] = {"workers": [], "hashing": []}
         works: dict[str, Callable[[], object]] = {
-            "threads": lambda: payload.work(many),
-            "threads_control": lambda: hashlib.sha256(block),
+            "workers": lambda: payload.work(many),
+            "hashing": lambda: hashlib.sha256(block),
         }
-        for _turn in range(arguments.rounds):
+        for _turn in range(arguments.rounds // 10 + 1):
             for name, work in works.items():
                 ratios[name].append(2 * together(work, 1) / together(work, 2))
     return {name: median(values) for name, values in ratios.items()}
@@ -188,20 +196,27 @@ def together(work: Callable[[], object], threads: int) -> float:
     return taken
 
 
-def part_memory(plugin: Path, _: Path, __: argparse.Namespace) -> dict[str, float]:
-    """Measure the memory of a worker, and of the process that forks them, in MiB."""
+def part_memory(plugin: Path, _: Path, __: argparse.Namespace) -> Figures:
+    """Measure the memory of a worker and of the process that forks them in MiB, and the µs a second of an idle one."""
     with ExitStack() as stack:
         greeters = [stack.enter_context(hardpoint.loaded(plugin, Greeter, isolated=True)) for _ in range(RUNNING)]
         for each in greeters:
             each.greet("World")
+        sleep(0.2)
         pids = [pid for each in greeters for pid in workers_of(each)]
+        before = sum(map(cpu_of, pids))
+        sleep(IDLE)
+        idle = (sum(map(cpu_of, pids)) - before) / len(pids) / IDLE * 1e6
         parent = int(Path(f"/proc/{pids[0]}/stat").read_text().rpartition(")")[2].split()[1])
         sizes = [memory(pid) for pid in pids]
-        return {
-            "pss": median(size["Pss"] for size in sizes),
-            "rss": median(size["Rss"] for size in sizes),
-            "zygote_pss": memory(parent)["Pss"],
-        }
+        middle = {name: median(size[name] for size in sizes) for name in ("Pss", "Rss")}
+        return {"pss": middle["Pss"], "rss": middle["Rss"], "zygote": memory(parent)["Pss"], "idle": idle}
+
+
+def cpu_of(pid: int) -> float:
+    """Seconds of processor time that a process's threads have had."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
 
 
 def memory(pid: int) -> dict[str, float]:
@@ -210,4 +225,4 @@ def memory(pid: int) -> dict[str, float]:
     return {name: int(value.split()[0]) / 1024 for name, _, value in (line.partition(":") for line in lines)}
 
 
-PARTS = {"calls": part_calls, "start": part_start, "threads": part_threads, "memory": part_memory}
+PARTS = {"calls": part_calls, "hogs": part_hogs, "start": part_start, "threads": part_threads, "memory": part_memory}

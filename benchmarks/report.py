@@ -45,14 +45,15 @@ def _calls(results: Results) -> MarkdownTable:
 
 
 def _time(call: dict[str, Any]) -> list[str]:
-    return [f"{_ns(call['ns'])} ± {call['spread']:.0%}", _ratio(call["ratio"][0])]
+    return [f"{_ns(call['ns'])} ± {call['spread']:.0%}", rounded(call["ratio"][0])]
 
 
 def _ns(value: float) -> str:
     return f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
 
 
-def _ratio(value: float) -> str:
+def rounded(value: float) -> str:
+    """Two decimals below 10, none above."""
     return f"{value:.2f}" if value < 10 else f"{value:,.0f}"
 
 
@@ -62,7 +63,7 @@ def _targets(results: Results) -> MarkdownTable:
         wanted = f"{'at most' if target['at_most'] else 'at least'} {target['wanted']:g}"
         measured = ""
         if "ratio" in target:
-            measured = "{} ({} to {})".format(*(_ratio(value) for value in target["ratio"]))
+            measured = "{} ({} to {})".format(*(rounded(value) for value in target["ratio"]))
         verdict = target["verdict"] + (f": {target['why']}" if "why" in target else "")
         rows.append([target["text"], measured, wanted, verdict])
     return MarkdownTable("Targets", ["ratio", "measured", "wanted", ""], rows, {1, 2})
@@ -101,7 +102,7 @@ def _advice(results: Results) -> str:
 
 def markdown(results: Results) -> str:
     """The tables and remarks as Markdown."""
-    parts = [_markdown(table) for table in tables(results)]
+    parts = [in_markdown(table) for table in tables(results)]
     return "\n\n".join([*parts, "\n".join(_wrapped(f"- {line}", "  ") for line in remarks(results))])
 
 
@@ -133,7 +134,7 @@ def summary(results: Results) -> str:
     ]
     where = f"{machine['processor']}, {machine['cores']} cores; {machine['system']}; {machine['python']}"
     title = f"{where}; {results['date']}; medians of {results['processes']} processes"
-    return _markdown(MarkdownTable(title, ["called through", "time", "ratio"], rows, {1, 2}))
+    return in_markdown(MarkdownTable(title, ["called through", "time", "ratio"], rows, {1, 2}))
 
 
 def _rough_time(ns: float) -> str:
@@ -146,7 +147,8 @@ def _rough_ratio(value: float) -> str:
     return f"{rough:,.0f}" if rough >= 10 else f"{rough}"
 
 
-def _markdown(table: MarkdownTable) -> str:
+def in_markdown(table: MarkdownTable) -> str:
+    """The title and the table as Markdown."""
     rule = ["---:" if column in table.right else "---" for column in range(len(table.head))]
     lines = [" | ".join(row) for row in (table.head, rule, *table.rows)]
     return "\n".join([_wrapped(f"{table.title}:"), "", *(f"| {line} |" for line in lines)])

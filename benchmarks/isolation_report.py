@@ -1,0 +1,158 @@
+"""The tables of isolation.py's figures: times, and ratios with their targets."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from benchmarks.isolation_peers import ROWS
+from benchmarks.report import MarkdownTable, in_markdown, rounded
+
+Figures = dict[str, Any]
+COLUMNS = {
+    "hardpoint": "hardpoint",
+    "ring": "C, same channel",
+    "futex": "C, futex",
+    "socket": "C, socket",
+    "go": "go-plugin, net/rpc",
+}
+
+
+class Target(NamedTuple):
+    """A figure, or its ratio to another one of the same run, and the limit."""
+
+    text: str
+    above: str
+    """Where the figure is: the keys, separated by slashes."""
+    below: str
+    """The same of the other one, or "" to compare `above` itself with the limit."""
+    wanted: float
+    at_most: bool = True
+    unit: str = ""
+
+
+def _in(placement: str, row: str, who: str) -> str:
+    return f"calls/{placement}/{row}/{who}"
+
+
+def _call_target(placement: str, row: str, other: str, wanted: float) -> Target:
+    """Hardpoint's time relative to another's."""
+    text = f"{row}, {placement}: hardpoint / {COLUMNS[other]}"
+    return Target(text, _in(placement, row, "hardpoint"), _in(placement, row, other), wanted)
+
+
+def _faster(placement: str, other: str, wanted: float) -> Target:
+    """Another's time relative to hardpoint's."""
+    text = f"greet, {placement}: {COLUMNS[other]} / hardpoint"
+    return Target(text, _in(placement, "greet", other), _in(placement, "greet", "hardpoint"), wanted, at_most=False)
+
+
+_PLACED = ("one core", "two cores", "unpinned")
+_BULK = ("64 KiB", "1 MiB")
+TARGETS = [
+    _faster("two cores", "socket", 25),
+    _call_target("one core", "greet", "futex", 1.35),
+    *(_call_target("unpinned", row, "socket", 1.0) for row, calls in ROWS.items() if not calls.rest),
+    *(_call_target(placement, row, "ring", 1.15) for placement in _PLACED for row in _BULK),
+    *(_faster(placement, "go", 50) for placement in _PLACED),
+    *(_call_target(placement, "after a rest", "ring", 1.3) for placement in _PLACED),
+    Target("processor time of an idle worker", "memory/idle", "", 100, unit=" µs a second"),
+    Target("two hogs: their part of a fair share", "hogs/hardpoint/share", "", 0.95, at_most=False),
+    Target("first answer / the release before's", "start/first", "before/first", 1 / 3),
+    Target("each further answer / the release before's", "start/further", "before/further", 2.5 / 7),
+    Target("first answer / python -I -S -c ''", "start/first", "start/bare", 1.4),
+    Target("each further answer / python -I -S -c ''", "start/further", "start/bare", 0.15),
+    Target("two threads on two workers / one", "threads/workers", "", 1.8, at_most=False),
+    Target("PSS of a worker, ten running", "memory/pss", "", 0.3, unit=" MiB"),
+]
+"""The release before is measured with --before: its first answer took 4.2 times Python's start, a further one 0.4."""
+
+
+def _at(figures: Figures, path: str) -> float | None:
+    found: Any = figures
+    for key in path.split("/"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return None if found is None else float(found)
+
+
+def judged(figures: Figures) -> list[tuple[Target, float, bool]]:
+    """The targets whose figures were measured: each with its ratio, and True if it was met."""
+    found = []
+    for target in TARGETS:
+        above, below = _at(figures, target.above), _at(figures, target.below) if target.below else 1.0
+        if above is not None and below is not None:
+            ratio = above / below
+            found.append((target, ratio, ratio <= target.wanted if target.at_most else ratio >= target.wanted))
+    return found
+
+
+def tables(figures: Figures) -> list[MarkdownTable]:
+    """A table of times for each placement, one of other figures, and the targets."""
+    return [*(_calls(name, rows) for name, rows in figures["calls"].items()), _others(figures), _targets(figures)]
+
+
+def _calls(placement: str, rows: Figures) -> MarkdownTable:
+    columns = {who: title for who, title in COLUMNS.items() if who in rows["greet"]}
+    body = [[row, *(_microseconds(times, who) for who in columns)] for row, times in rows.items()]
+    where = "cores that the kernel chooses" if placement == "unpinned" else placement
+    title = f"Host and worker on {where}: microseconds"
+    return MarkdownTable(title, ["", *columns.values()], body, set(range(1, len(columns) + 1)))
+
+
+def _microseconds(times: dict[str, float], who: str) -> str:
+    return f"{times[who] * 1e6:.3g}" if who in times else ""
+
+
+def _others(figures: Figures) -> MarkdownTable:
+    start, worker, hogs, threads = (figures[name] for name in ("start", "memory", "hogs", "threads"))
+    rows = [
+        ["first answer of a host's first isolated plugin", f"{start['first'] * 1e3:.1f} ms"],
+        ["first answer of each further plugin", f"{start['further'] * 1e3:.2f} ms"],
+        ["`python -I -S -c ''`, for comparison", f"{start['bare'] * 1e3:.1f} ms"],
+        ["memory of each of ten workers, shared pages by their part (PSS)", f"{worker['pss']:.2f} MiB"],
+        ["the same, shared pages in full (RSS)", f"{worker['rss']:.2f} MiB"],
+        ["the process that forks workers (PSS)", f"{worker['zygote']:.2f} MiB"],
+        ["processor time of an idle worker", f"{worker['idle']:.0f} µs a second"],
+        ["calls beside two processes that compute", f"{hogs['hardpoint']['rate']:,.0f} a second"],
+        ["the same, C on the same channel", f"{hogs['ring']['rate']:,.0f} a second"],
+        ["speed-up of two threads on two workers, methods of 1 ms", f"{threads['workers']:.2f}"],
+        ["the same of two threads that hash in one process", f"{threads['hashing']:.2f}"],
+    ]
+    return MarkdownTable("Start, memory and company", ["", ""], rows, {1})
+
+
+def _targets(figures: Figures) -> MarkdownTable:
+    rows = []
+    for target, ratio, is_met in judged(figures):
+        limit = f"{'at most' if target.at_most else 'at least'} {rounded(target.wanted)}{target.unit}"
+        rows.append([target.text, f"{rounded(ratio)}{target.unit}", limit, "met" if is_met else "missed"])
+    return MarkdownTable("Targets", ["ratio", "measured", "wanted", ""], rows, {1, 2})
+
+
+def page(figures: Figures) -> str:
+    """The tables and the machine, for docs/benchmarks.md."""
+    return "\n\n".join([*map(in_markdown, tables(figures)), f"- {_machine(figures)}"])
+
+
+def costs(figures: Figures) -> str:
+    """The most important figures beside what they are compared with, for docs/isolation.md and README.md."""
+    rows = []
+    for placement, times in figures["calls"].items():
+        greet = {who: f"{seconds * 1e6:.2g} µs" for who, seconds in times["greet"].items()}
+        others = f"C over a socket {greet['socket']}" + (f", go-plugin {greet['go']}" if "go" in greet else "")
+        rows.append([f'greet("World"), {placement}', greet["hardpoint"], others])
+        mib = {who: f"{seconds * 1e6:.0f} µs" for who, seconds in times["1 MiB"].items()}
+        rows.append([f"1 MiB there and back, {placement}", mib["hardpoint"], f"C through shared memory {mib['ring']}"])
+    start = figures["start"]
+    python = f"`python -I -S -c ''` {start['bare'] * 1e3:.0f} ms"
+    rows += [["first answer of the first isolated plugin", f"{start['first'] * 1e3:.0f} ms", python],
+             ["first answer of each further one", f"{start['further'] * 1e3:.1f} ms", ""],
+             ["memory of each of ten workers (PSS)", f"{figures['memory']['pss']:.2f} MiB", ""]]  # fmt: skip
+    return in_markdown(MarkdownTable(_machine(figures).rstrip("."), ["", "hardpoint", "beside it"], rows, {1}))
+
+
+def _machine(figures: Figures) -> str:
+    machine = figures["machine"]
+    return (
+        f"{machine['processor']}, {machine['cores']} cores, load {machine['load']}; {machine['system']}; "
+        f"{machine['python']}; {figures['date']}; the fastest of {figures['rounds']} samples."
+    )
