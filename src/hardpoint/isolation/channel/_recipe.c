@@ -32,9 +32,8 @@ uint64_t take_u64(List *list) {
 }
 
 Text take_text(List *list) {
-    const Text text = {.size = take_u32(list), .data = list->at};
-    take(list, text.size);
-    return text;
+    const uint32_t size = take_u32(list); /* first: an initializer's parts are evaluated in no particular order */
+    return (Text){.size = size, .data = take(list, size)};
 }
 
 /* A text with a NUL. There is no room behind it, so it moves by one byte, over its length: it can be taken only once. */
@@ -47,14 +46,16 @@ static char *take_string(List *list) {
 
 /* A list of rows of `size` bytes. */
 static List take_rows(List *from, size_t size) {
-    List rows = {.left = take_u32(from), .at = from->at};
+    List rows = {.left = take_u32(from)};
+    rows.at = from->at;
     take(from, rows.left * size);
     rows.end = from->at;
     return rows;
 }
 
 static List take_rules(List *from) {
-    List rules = {.left = take_u32(from), .at = from->at};
+    List rules = {.left = take_u32(from)};
+    rules.at = from->at;
     for (uint32_t rule = 0; rule < rules.left; rule++) {
         take_u64(from);
         take_text(from);
