@@ -501,8 +501,8 @@ PyTypeObject RemoteMethod_Type = {
     .tp_doc = "RemoteMethod(index, kinds, result, quick, name, arguments, convert, conclude, method, plugin, timeout)",
     .tp_base = &NativeMethod_Type,
     .tp_basicsize = sizeof(RemoteMethod),
-    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR |
-                Py_TPFLAGS_IMMUTABLETYPE,
+    /* Without HAVE_GC here, that flag and its functions are the base's. */
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR | Py_TPFLAGS_IMMUTABLETYPE,
     .tp_vectorcall_offset = offsetof(NativeMethod, vectorcall),
     .tp_new = remote_new,
     .tp_dealloc = (destructor)remote_dealloc,
