@@ -27,11 +27,24 @@ enum {
     MOST_WAKES = 1000
 };
 
-static uint64_t ticks_in_8us; /* 0 until the first channel */
-static int processors;
+/* Measured once; atomic, as threads may open their first channels at the same time. */
+static uint64_t ticks_of_process(void) {
+    static uint64_t measured;
+    uint64_t ticks = __atomic_load_n(&measured, __ATOMIC_RELAXED);
+    if (ticks == 0) {
+        ticks = ticks_measure();
+        __atomic_store_n(&measured, ticks, __ATOMIC_RELAXED);
+    }
+    return ticks;
+}
 
-static uint64_t microseconds(uint64_t count) {
-    return count * ticks_in_8us / 8;
+static bool is_alone(void) {
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) == 1;
+}
+
+static uint64_t microseconds(const hp_channel *channel, uint64_t count) {
+    return count * channel->ticks_in_8us / 8;
 }
 
 static long futex(uint32_t *word, int operation, uint32_t value, const struct timespec *until) {
@@ -89,12 +102,9 @@ hp_channel *hp_channel_open(uint64_t half, uint64_t room, int *error) {
         *error = ENOMEM << 8 | OPEN_MEMORY;
         return NULL;
     }
-    if (ticks_in_8us == 0) {
-        cpu_set_t set;
-        processors = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 2;
-        ticks_in_8us = ticks_measure();
-    }
     channel->fd = -1;
+    channel->ticks_in_8us = ticks_of_process();
+    channel->alone = is_alone();
     channel->half = half;
     channel->room = room < half - sizeof(Reply) ? room : half - sizeof(Reply);
     channel->backoff = FEWEST_RESTS;
@@ -119,7 +129,7 @@ int hp_channel_is_gone(const hp_channel *channel) {
 void hp_channel_abandon(hp_channel *channel) {
     if (__atomic_exchange_n(&channel->gone, 1, __ATOMIC_ACQ_REL) == 0) {
         /* Another word than a sleeper's, so that one who is about to sleep does not; and none that is an answer. */
-        __atomic_exchange_n(&channel->reply->word, channel->sent + 4, __ATOMIC_ACQ_REL);
+        __atomic_exchange_n(&channel->reply->word, __atomic_load_n(&channel->sent, __ATOMIC_RELAXED) + 4, __ATOMIC_ACQ_REL);
         wake(&channel->reply->word);
     }
 }
@@ -171,8 +181,8 @@ void channel_publish(hp_channel *channel, uint32_t method) {
     const int cpu = sched_getcpu();
     request->method = method;
     request->cpu = cpu < 0 ? UINT16_MAX : (uint16_t)cpu;
-    request->think = ticks_short(ticks_now() - channel->answered_at, ticks_in_8us);
-    channel->sent += 2;
+    request->think = ticks_short(ticks_now() - channel->answered_at, channel->ticks_in_8us);
+    __atomic_store_n(&channel->sent, channel->sent + 2, __ATOMIC_RELAXED); /* hp_channel_abandon reads it in another thread */
     channel->wakes = 0;
     channel->looked = false;
     channel->woke = (__atomic_exchange_n(&request->word, channel->sent, __ATOMIC_ACQ_REL) & CHANNEL_WAITING) != 0;
@@ -228,14 +238,14 @@ bool channel_poll(hp_channel *channel, unsigned pauses) {
 /* Spins where that pays: with the worker on another core, and at a method that is quick. -1 if the answer did not come. */
 static int spin(hp_channel *channel) {
     const int cpu = sched_getcpu();
-    if (processors == 1 || cpu == channel->peer || channel->expect > SLOW) {
+    if (channel->alone || cpu == channel->peer || channel->expect > SLOW) {
         return -1;
     }
     if (channel->rest > 0) {
         channel->rest--;
         return -1;
     }
-    const uint64_t limit = microseconds(2 * channel->expect / 8 + LOOK_US + (channel->woke ? WAKING_US : 0));
+    const uint64_t limit = microseconds(channel, 2 * channel->expect / 8 + LOOK_US + (channel->woke ? WAKING_US : 0));
     const uint64_t start = ticks_now();
     uint64_t now = start;
     for (;;) {
@@ -249,7 +259,7 @@ static int spin(hp_channel *channel) {
         }
         const uint64_t last = now;
         now = ticks_now();
-        if (now - start > limit || now - last > microseconds(PREEMPTED_US)) {
+        if (now - start > limit || now - last > microseconds(channel, PREEMPTED_US)) {
             channel->rest = channel->backoff;
             channel->backoff = channel->backoff < MOST_RESTS ? 2 * channel->backoff : MOST_RESTS;
             return -1;
@@ -257,10 +267,11 @@ static int spin(hp_channel *channel) {
     }
 }
 
-/* Sets WAITING, if the reply is not there yet. */
+/* Sets WAITING, if the reply is not there yet. Weak: on AArch64 without LSE a worker that writes to the word all the time could keep a
+ * strong one in its loop for ever; here each failure is a wake in vain, of which there are MOST_WAKES. */
 static bool announce(hp_channel *channel) {
     uint32_t before = channel->sent - 2;
-    return __atomic_compare_exchange_n(&channel->reply->word, &before, before | CHANNEL_WAITING, false, __ATOMIC_ACQ_REL,
+    return __atomic_compare_exchange_n(&channel->reply->word, &before, before | CHANNEL_WAITING, true, __ATOMIC_ACQ_REL,
                                        __ATOMIC_ACQUIRE) ||
            before == ((channel->sent - 2) | CHANNEL_WAITING);
 }
@@ -328,7 +339,7 @@ static int check(const hp_channel *channel, const hp_answer *answer) {
         return MALFORMED_STATUS;
     }
     if ((answer->flags & REPLY_TOO_LONG) != 0) {
-        return 0; /* no text comes */
+        return answer->len > answer->scalar ? 0 : MALFORMED_LENGTH; /* no text comes */
     }
     if (answer->len > channel->room) {
         return MALFORMED_LENGTH;
@@ -364,8 +375,8 @@ int hp_channel_read(const hp_channel *channel, int reply, uint64_t offset, void 
     offset += reply != 0 ? channel->half : 0;
     while (size > 0) {
         const ssize_t got = pread(channel->fd, to, size, (off_t)offset);
-        if (got < 0 && errno != EINTR) {
-            return errno;
+        if (got == 0 || (got < 0 && errno != EINTR)) {
+            return got == 0 ? EIO : errno; /* the end of the file, which the seals rule out */
         }
         const uint64_t done = got < 0 ? 0 : (uint64_t)got;
         to = (char *)to + done;

@@ -18,7 +18,8 @@ typedef struct hp_channel {
     uint64_t used;          /* bytes of the request half that the last request took */
     uint64_t answered;      /* bytes of the reply half that the last answer took */
     uint64_t answered_at;   /* ticks of the last answer */
-    uint32_t sent;          /* the word of the last request, and so of its answer */
+    uint64_t ticks_in_8us;
+    uint32_t sent;          /* the word of the last request, and so of its answer; written atomically */
     uint32_t expect;        /* moving average of the worker's time in the plugin, in 1/8 us */
     uint32_t rest, backoff; /* sleeps to come without looking, and those after the next look in vain */
     uint32_t wakes;         /* wakes since the last request that brought no answer */
@@ -27,6 +28,7 @@ typedef struct hp_channel {
     uint16_t peer; /* the CPU that the worker ran on last */
     bool woke;     /* the worker slept when the last request came */
     bool looked;   /* this wait has spun already */
+    bool alone;    /* there is one processor to run on */
 } hp_channel;
 
 /* A parameter: a buffer of `value` bytes at `data`, or, if `data` is NULL, the value. */
@@ -104,12 +106,11 @@ enum { CHANNEL_LARGE = 4 << 20 };
 
 #pragma GCC visibility pop
 
-/* A word of memory that the worker can change at any time, read once: the compiler may not read it again. */
+/* Reads 8 bytes, at a multiple of 8, of memory that the worker can change at any time: once, which is why it is atomic. A compiler may
+ * read plain memory again. */
 static inline uint64_t channel_load(const void *from) {
-    uint64_t word;
-    memcpy(&word, from, sizeof word);
-    __asm__ volatile("" : "+r"(word));
-    return word;
+    typedef uint64_t __attribute__((may_alias)) word;
+    return __atomic_load_n((const word *)from, __ATOMIC_RELAXED);
 }
 
 #endif
