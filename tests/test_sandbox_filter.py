@@ -240,7 +240,7 @@ def test_commands_of_fcntl(machine: str, options: Options) -> None:
 @pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.parametrize("options", EVERY, ids=str)
 def test_requests_of_ioctl(machine: str, options: Options) -> None:
-    named = {"TCGETS", "TIOCGWINSZ", "FIONREAD", "TIOCINQ", "TIOCOUTQ", "FIONBIO", "FIOCLEX", "FIONCLEX"}
+    named = {"TCGETS", "TIOCGWINSZ", "TIOCGPGRP", "FIONREAD", "TIOCINQ", "TIOCOUTQ", "FIONBIO", "FIOCLEX", "FIONCLEX"}
     known = words(termios, "TC", "TIO", "FIO")
     wanted = {known[name] for name in named} | {0x802C542A, 0x8905, 0xC0686611}  # TCGETS2, SIOCATMARK, PROCMAP_QUERY
     wanted |= {0x8910, 0x8933} if options.network else set()  # SIOCGIFNAME, SIOCGIFINDEX

@@ -74,10 +74,10 @@ _FCNTL = (
 F_SETLEASE and F_SETDELEG, which stop others' open(2) for 45 s; F_NOTIFY."""
 _F_SETFL, _O_ASYNC = 4, 0x2000
 _IOCTL = (
-    0x5401, 0x802C542A, 0x5413,  # TCGETS and TCGETS2, by which isatty(3) asks, TIOCGWINSZ
-    0x541B, 0x5411, 0x8905,      # FIONREAD, TIOCOUTQ, SIOCATMARK
-    0x5421, 0x5450, 0x5451,      # FIONBIO, FIONCLEX, FIOCLEX
-    0xC0686611,                  # PROCMAP_QUERY: what is mapped at an address
+    0x5401, 0x802C542A, 0x5413, 0x540F,  # TCGETS and TCGETS2, by which isatty(3) asks, TIOCGWINSZ, TIOCGPGRP
+    0x541B, 0x5411, 0x8905,              # FIONREAD, TIOCOUTQ, SIOCATMARK
+    0x5421, 0x5450, 0x5451,              # FIONBIO, FIONCLEX, FIOCLEX
+    0xC0686611,                          # PROCMAP_QUERY: what is mapped at an address
 )  # fmt: skip
 """Requests of ioctl(2). Not among them: FIOASYNC, FIOSETOWN and SIOCSPGRP, which send SIGIO to other processes;
 FS_IOC_SETFLAGS and the like, which change files that are only readable; SIOCGIF*, which list interfaces; TIOCSTI."""
