@@ -14,6 +14,7 @@
 #include <locale.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -304,11 +305,13 @@ static int move_control(int control) {
 
 int zygote_main(char **argv, pid_t host, int control) {
     sigset_t waiting;
+    char title[40];
+    snprintf(title, sizeof title, "hardpoint: zygote of %d", (int)host);
     control = move_control(control);
     setsid(); /* a Ctrl-C in the terminal is the host's affair */
     die_with(host);
     title_keep(argv);
-    title_set("hardpoint: zygote");
+    title_set(title);
     set_locale();
     serve_prepare();
     crash_install();
