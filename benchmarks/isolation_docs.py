@@ -1,6 +1,7 @@
 """Write the tables of isolation.py into docs/benchmarks.md, docs/isolation.md and README.md.
 
-`python -m benchmarks.isolation --docs` does it after a run; `python -m benchmarks.isolation_docs` for docs/isolation.json.
+`python -m benchmarks.isolation --docs` does it after a run, and `python -m benchmarks.isolation_docs` for the figures
+in docs/isolation.json.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import json
 from typing import TYPE_CHECKING
 
 from benchmarks.docs import DOCS, PAGE, README, between
-from benchmarks.isolation_report import costs, page
+from benchmarks.isolation_report import brief, costs, page
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +23,7 @@ FIGURES = DOCS / "isolation.json"
 
 def texts(figures: Figures) -> dict[Path, str]:
     """The text between the comments of each page."""
-    return {PAGE: page(figures), DOCS / "isolation.md": costs(figures), README: costs(figures)}
+    return {PAGE: page(figures), DOCS / "isolation.md": costs(figures), README: brief(figures)}
 
 
 def write(figures: Figures) -> None:

@@ -68,7 +68,7 @@ class Ours:
         self.stack = ExitStack()
         self.greeter = self.stack.enter_context(hardpoint.loaded(plugin, Greeter, isolated=True))
         self.payload = self.stack.enter_context(hardpoint.loaded(folder / "payload.so", Payload, isolated=True))
-        self.data = {row: bytes(row.size) for row in ROWS.values()}
+        self.data = {row: b"x" * row.size for row in ROWS.values()}  # bytes(n) is the one page of zeros, over and over
         for pid in (*workers_of(self.greeter), *workers_of(self.payload)):
             if core >= 0:
                 pin(pid, core)
@@ -79,24 +79,33 @@ class Ours:
         argument: object = self.data[row] if row.size else "World"
         wanted = argument if row.size else "Hello, World! Nice to meet you."
         assert call(argument) == wanted
-        taken = 0.0
-        if row.rest == 0:
-            return _repeated(call, argument, row.calls) / row.calls
-        for _ in range(row.calls):
-            sleep(row.rest / 1e6)
-            taken += _repeated(call, argument, 1)
-        return taken / row.calls
+        time = _rested if row.rest else _repeated
+        return time(call, argument, row) / row.calls
 
     def can(self, _: Row) -> bool:
         """True: it has all calls."""
         return True
 
+    def processes(self) -> list[int]:
+        """The own process, and greet's worker."""
+        return [os.getpid(), *workers_of(self.greeter)]
 
-def _repeated(call: Callable[[Any], object], argument: object, count: int) -> float:
+
+def _repeated(call: Callable[[Any], object], argument: object, row: Row) -> float:
     start = perf_counter()
-    for _ in repeat(None, count):
+    for _ in repeat(None, row.calls):
         call(argument)
     return perf_counter() - start
+
+
+def _rested(call: Callable[[Any], object], argument: object, row: Row) -> float:
+    taken = 0.0
+    for _ in range(row.calls):
+        sleep(row.rest / 1e6)
+        start = perf_counter()
+        call(argument)
+        taken += perf_counter() - start
+    return taken
 
 
 def part_calls(plugin: Path, folder: Path, arguments: argparse.Namespace) -> Figures:
@@ -106,15 +115,15 @@ def part_calls(plugin: Path, folder: Path, arguments: argparse.Namespace) -> Fig
     with ExitStack() as stack:
         names = [*PROGRAMS, *(["go"] if (folder / "go-hashicorp").exists() else [])]
         callers: dict[str, Caller] = {name: stack.enter_context(Program(name, folder, cores)) for name in names}
-        if cores[0] >= 0:
-            os.sched_setaffinity(0, {cores[0]})
         ours = Ours(plugin, folder, cores[1])
         stack.push(ours.stack)
+        if cores[0] >= 0:  # after the load: who has but one core from the start never polls
+            os.sched_setaffinity(0, {cores[0]})
         callers["hardpoint"] = ours
         for turn in range(arguments.rounds):
             for name, row in ROWS.items():
                 for who, caller in callers.items():
-                    if caller.can(row) and (row.rest == 0 or turn % 10 == 0):
+                    if caller.can(row) and (row.rest == 0 or turn % 5 == 0):
                         taken[name][who] = min(taken[name].get(who, 1e9), caller.seconds(row))
     return taken
 
@@ -122,7 +131,7 @@ def part_calls(plugin: Path, folder: Path, arguments: argparse.Namespace) -> Fig
 def part_hogs(plugin: Path, folder: Path, arguments: argparse.Namespace) -> Figures:
     """Measure greets beside a process on each core that computes, and those processes' part of a fair share.
 
-    Host and worker are two more: a fair share of two cores is half a core for each of the four.
+    Host and worker are two more, and a fair share is a quarter for each of the four, of the time that all of them had.
     """
     ours, rates, shares = Ours(plugin, folder, -1), dict[str, list[float]](), dict[str, list[float]]()
     with ours.stack, Program("ring", folder, [-1, -1]) as ring:
@@ -132,14 +141,14 @@ def part_hogs(plugin: Path, folder: Path, arguments: argparse.Namespace) -> Figu
         for _ in range(arguments.rounds // 10 + 1):
             callers: dict[str, Caller] = {"hardpoint": ours, "ring": ring}
             for name, caller in callers.items():
-                before, start, calls = sum(cpu_of(hog.pid) for hog in hogs), perf_counter(), 0
+                pids = [hog.pid for hog in hogs], caller.processes()
+                before, start, calls = [cpu_of(*each) for each in pids], perf_counter(), 0
                 while perf_counter() - start < HOGGED:
                     caller.seconds(BESIDE)
                     calls += BESIDE.calls
-                length = perf_counter() - start
-                rates.setdefault(name, []).append(calls / length)
-                used = sum(cpu_of(hog.pid) for hog in hogs) - before
-                shares.setdefault(name, []).append(used / (length * len(hogs) / 2))
+                rates.setdefault(name, []).append(calls / (perf_counter() - start))
+                used, own = (cpu_of(*each) - had for each, had in zip(pids, before, strict=True))
+                shares.setdefault(name, []).append(used / (used + own) * 2)
         for hog in hogs:
             hog.kill()
             hog.wait()
@@ -204,18 +213,18 @@ def part_memory(plugin: Path, _: Path, __: argparse.Namespace) -> Figures:
             each.greet("World")
         sleep(0.2)
         pids = [pid for each in greeters for pid in workers_of(each)]
-        before = sum(map(cpu_of, pids))
+        before = cpu_of(*pids)
         sleep(IDLE)
-        idle = (sum(map(cpu_of, pids)) - before) / len(pids) / IDLE * 1e6
+        idle = (cpu_of(*pids) - before) / len(pids) / IDLE * 1e6
         parent = int(Path(f"/proc/{pids[0]}/stat").read_text().rpartition(")")[2].split()[1])
         sizes = [memory(pid) for pid in pids]
         middle = {name: median(size[name] for size in sizes) for name in ("Pss", "Rss")}
         return {"pss": middle["Pss"], "rss": middle["Rss"], "zygote": memory(parent)["Pss"], "idle": idle}
 
 
-def cpu_of(pid: int) -> float:
-    """Seconds of processor time that a process's threads have had."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
+def cpu_of(*pids: int) -> float:
+    """Seconds of processor time that the threads of these processes have had."""
+    tasks = (task for pid in pids for task in Path(f"/proc/{pid}/task").iterdir())
     return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
 
 

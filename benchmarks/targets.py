@@ -49,7 +49,7 @@ TARGETS = [
         "greet: hashicorp/go-plugin over net/rpc / isolated",
         _calls("hashicorp_netrpc", "greet"),
         _calls("hardpoint_isolated", "greet"),
-        5,
+        50,
         at_most=False,
     ),
     *_call_targets("lang"),

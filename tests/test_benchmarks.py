@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from benchmarks import isolation_docs
 from benchmarks.docs import FIGURES, PAGE, README, between
+from benchmarks.isolation_report import judged
 from benchmarks.report import markdown, summary
 from benchmarks.summary import Figure, interval, judge, summarize
 from benchmarks.targets import Target
@@ -152,23 +154,45 @@ def test_the_readme_has_rough_figures_of_the_measured_peers() -> None:
     assert not any("Cython" in line for line in lines)
 
 
-def test_isolation_is_measured_beside_c(english: Path, tmp_path: Path) -> None:
-    figures = tmp_path / "figures.json"
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.isolation", english, "--rounds=1", "--processes=1", "--json", figures],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
+def short(script: str, english: Path, figures: Path, *words: str) -> tuple[str, dict[str, Any]]:
+    """Run one of the scripts that measure isolation; return its output and its figures."""
+    command = [sys.executable, "-m", f"benchmarks.{script}", english, "--rounds=1", "--json", figures, *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
-    measured = json.loads(figures.read_text())
-    for placement in measured["calls"].values():
-        assert min(placement.values()) > 0
+    return done.stdout, json.loads(figures.read_text())
+
+
+def test_isolation_is_measured_beside_c(english: Path, tmp_path: Path) -> None:
+    printed, measured = short("isolation", english, tmp_path / "figures.json", "--processes=1")
     assert {"one core", "unpinned"} <= set(measured["calls"])
+    for rows in measured["calls"].values():
+        for row in ("greet", "64 B", "4 KiB", "64 KiB", "1 MiB", "after a rest"):
+            assert {"hardpoint", "ring", "futex", "socket"} <= set(rows[row])
+            assert min(rows[row].values()) > 0
     assert 0 < measured["memory"]["pss"] < measured["memory"]["rss"]
-    for line in (
-        "greet, one core",
-        "1 MiB each way, unpinned",
-        "first answer, each further",
-        "two threads on two workers",
-    ):
-        assert f"\n{line} " in done.stdout
-    assert done.stdout.splitlines()[0].split() == ["hardpoint", "compared", "ratio", "target"]
+    for line in ("Host and worker on one core: microseconds:", "Start, memory and company:", "Targets:"):
+        assert f"\n{line}\n" in f"\n{printed}"
+    assert "| greet, one core: hardpoint / C, futex | " in printed
+
+
+def test_a_flood_is_measured_beside_a_plugin_that_computes(english: Path, tmp_path: Path) -> None:
+    printed, measured = short("flood", english, tmp_path / "figures.json", "--seconds=0.1")
+    assert measured["calls"]["unpinned"]["ratios"]["compute"] == 1
+    assert measured["seen"] > 0
+    assert "\n  logs records " in printed
+
+
+def test_a_target_of_isolation_without_its_figures_is_left_out() -> None:
+    figures = {"memory": {"pss": 0.25, "idle": 150.0}, "start": {"first": 0.01}}
+    assert [(target.text, ratio, met) for target, ratio, met in judged(figures)] == [
+        ("processor time of an idle worker", 150.0, False),
+        ("PSS of a worker, ten running", 0.25, True),
+    ]
+
+
+def test_the_pages_show_the_committed_figures_of_isolation() -> None:
+    """`python -m benchmarks.isolation_docs` updates them."""
+    figures = json.loads(isolation_docs.FIGURES.read_text())
+    for path, text in isolation_docs.texts(figures).items():
+        page = path.read_text()
+        assert between(page, isolation_docs.MARKER, text) == page
