@@ -1,7 +1,8 @@
 /* Hostile workers against the host's side of a channel: `channel_hostile CASE process|thread`, or `channel_hostile list`.
  *
  * Each case breaks one rule, and says what the host may make of it. Beyond that, every case checks that no answer is outside its
- * bounds, that nothing hangs (SIGALRM), and that no descriptor, mapping or memory is left.
+ * bounds, that nothing hangs (SIGALRM), and that no descriptor, mapping or memory is left. Exit status 3: right, but it took too long,
+ * as it may on a busy machine.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -13,7 +14,7 @@
 #include "_ticks.h"
 #include "channel_peer.h"
 
-enum { MS = 1000000, HALF = 8 << 20, SLACK_MS = 400, TEXT = 64 << 10, LARGE_TEXT = 5 << 20 };
+enum { MS = 1000000, HALF = 8 << 20, SLACK_MS = 400, TOO_SLOW = 3, TEXT = 64 << 10, LARGE_TEXT = 5 << 20 };
 
 /* What became of a call, as bits, for several that are allowed. */
 enum {
@@ -125,7 +126,7 @@ static void call_once(const Case *each, hp_channel *channel, Peer *peer) {
     const int64_t took = (clock_now() - start) / MS;
     if (took < each->least_ms || (each->most_ms != 0 && took > each->most_ms)) {
         fprintf(stderr, "%s: took %d ms, not %d to %d\n", each->name, (int)took, each->least_ms, each->most_ms);
-        _exit(1);
+        _exit(took < each->least_ms ? 1 : TOO_SLOW);
     }
 }
 
@@ -458,7 +459,7 @@ static void call_abandoned(const Case *each, hp_channel *channel, Peer *peer) {
 
 /* While it waits for an answer that does not come. */
 static void call_abandoned_later(const Case *each, hp_channel *channel, Peer *peer) {
-    Reaper reaper = {.channel = channel, .after = 30000};
+    Reaper reaper = {.channel = channel, .after = 20000};
     const pthread_t thread = start_reaper(&reaper);
     call_once(each, channel, peer);
     CHECK(pthread_join(thread, NULL) == 0);
@@ -550,8 +551,8 @@ static const Case cases[] = {
     {"killed-at-any-moment", NULL, GOOD | GONE | UNSENT, .host = call_killed, .kills = true},
     {"abandoned-at-any-moment", NULL, GOOD | GONE | UNSENT, .host = call_abandoned},
     {"abandoned-before", NULL, UNSENT, .host = call_abandoned_before},
-    {"abandoned-asleep", do_nothing, GONE, .host = call_abandoned_later, .least_ms = 20, .most_ms = 30 + 60},
-    {"abandoned-in-a-storm", storm, GONE, .value = 500, .host = call_abandoned_later, .most_ms = 30 + SLACK_MS},
+    {"abandoned-asleep", do_nothing, GONE, .host = call_abandoned_later, .least_ms = 19, .most_ms = 95},
+    {"abandoned-in-a-storm", storm, GONE, .value = 500, .host = call_abandoned_later, .most_ms = SLACK_MS},
     {"abandoned-and-overwritten", clear_waiting, GONE | WAKES, .host = call_abandoned_later, .most_ms = 130 + SLACK_MS},
 };
 

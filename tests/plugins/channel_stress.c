@@ -1,0 +1,211 @@
+/* The wake protocol of a channel under random delays: `channel_stress one|two quiet|signals ROUNDS SECONDS SEED`, on one core or on two.
+ *
+ * A host and a worker in two processes, each with the waiting code that it really has, send requests and answers to and fro. System calls
+ * on futexes go through `watched` here, which delays them at random and takes the slices of 100 ms away: so a wake-up that is
+ * lost is not made good, but found. With `signals` each side gets a thousand a second; those would make up for lost wake-ups.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static long watched(long number, uint32_t *word, int operation, uint32_t value, const struct timespec *time, void *other,
+                    uint32_t mask);
+static void delay(void);
+
+#ifdef BROKEN /* a publisher that does not exchange the word: the wake-ups that it loses must be found */
+static uint32_t read_and_store(uint32_t *word, uint32_t value) {
+    const uint32_t before = __atomic_load_n(word, __ATOMIC_SEQ_CST);
+    delay();
+    __atomic_store_n(word, value, __ATOMIC_SEQ_CST);
+    return before;
+}
+#define __atomic_exchange_n(word, value, order) read_and_store((uint32_t *)(word), value)
+enum { LOST_AFTER = 300 };
+#else
+enum { LOST_AFTER = 5000 }; /* ms: longer than any pause of a busy machine */
+#endif
+
+#define syscall watched
+#include "_host.c"
+#include "_wait.h"
+#undef syscall
+
+typedef struct {
+    uint64_t sleeps, wakes, signals, lost;
+} Counts;
+
+static Counts *counts; /* of this process, in memory that both share */
+static uint64_t state; /* of the random numbers */
+
+static uint64_t draw(uint64_t below) { /* xorshift64* */
+    state ^= state >> 12;
+    state ^= state << 25;
+    state ^= state >> 27;
+    return (state * 2685821657736338717u >> 32) % below;
+}
+
+static void spin_for(int64_t nanoseconds) {
+    for (const int64_t end = clock_now() + nanoseconds; clock_now() < end;) {
+        channel_pause();
+    }
+}
+
+/* Mostly short, so that a million rounds take seconds, and up to 100 us. */
+static void delay(void) {
+    const struct timespec shortest = {0, 1};
+    switch (draw(256)) {
+    case 0:
+        nanosleep(&shortest, NULL);
+        break;
+    case 1:
+        spin_for((int64_t)draw(100000));
+        break;
+    case 2:
+    case 3:
+        sched_yield();
+        break;
+    default:
+        spin_for(draw(4) == 0 ? (int64_t)draw(3000) : 0);
+    }
+}
+
+static long watched(long number, uint32_t *word, int operation, uint32_t value, const struct timespec *time, void *other,
+                    uint32_t mask) {
+    struct timespec late;
+    (void)time;
+    (void)other;
+    (void)mask;
+    delay();
+    if (operation == FUTEX_WAKE) {
+        counts->wakes++;
+        return syscall(number, word, operation, value, NULL, NULL, 0);
+    }
+    clock_gettime(CLOCK_MONOTONIC, &late);
+    late.tv_sec += (late.tv_nsec + LOST_AFTER % 1000 * 1000000) / 1000000000 + LOST_AFTER / 1000;
+    late.tv_nsec = (late.tv_nsec + LOST_AFTER % 1000 * 1000000) % 1000000000;
+    const long result = syscall(number, word, FUTEX_WAIT_BITSET, value, &late, NULL, FUTEX_BITSET_MATCH_ANY);
+    const int why = errno;
+    counts->sleeps += result == 0;
+    counts->lost += result != 0 && why == ETIMEDOUT && __atomic_load_n(word, __ATOMIC_ACQUIRE) != value;
+    errno = why;
+    return result;
+}
+
+static void count_signal(int number) {
+    (void)number;
+    counts->signals++;
+}
+
+static void take_signals(void) {
+    const struct sigaction action = {.sa_handler = count_signal, .sa_flags = SA_RESTART};
+    const struct itimerval often = {{0, 1000}, {0, 1000}};
+    sigaction(SIGALRM, &action, NULL);
+    setitimer(ITIMER_REAL, &often, NULL);
+}
+
+/* ---- the worker -------------------------------------------------------------------------------------------------- */
+
+_Noreturn static void serve(int fd, uint64_t half) {
+    const int access = PROT_READ | PROT_WRITE;
+    Request *request = mmap(NULL, CHANNEL_MAPPED, access, MAP_SHARED, fd, 0);
+    Reply *reply = mmap(NULL, CHANNEL_MAPPED, access, MAP_SHARED, fd, (off_t)half);
+    Waiter waiter;
+    waiter_open(&waiter, ticks_measure());
+    for (uint32_t word = 2;; word += 2) {
+        delay();
+        waiter.rest = (uint32_t)draw(2); /* sleeps come more often than they would */
+        if (!wait_awake(&waiter, &request->word, word)) {
+            wait_asleep(&request->word, word);
+        }
+        if (request->method == CHANNEL_HANG_UP) {
+            _exit(0);
+        }
+        waiter_learn(&waiter, request->cpu, request->think);
+        reply->scalar = request->values[0] * 3;
+        reply->cpu = (uint16_t)sched_getcpu();
+        reply->service = (uint16_t)draw(100);
+        delay();
+        wait_publish(&waiter, &reply->word, word);
+    }
+}
+
+/* ---- the host ---------------------------------------------------------------------------------------------------- */
+
+/* Sends a number and waits for three times it; true if that came. */
+static bool exchange(hp_channel *channel) {
+    const hp_value value = {NULL, draw(1u << 31)};
+    hp_answer answer;
+    int found;
+    delay();
+    if (hp_channel_send(channel, 1, &value, 1) != 0) {
+        return false;
+    }
+    delay();
+    channel->rest = (uint32_t)draw(2);
+    do {
+        found = hp_channel_wait(channel, INT64_MAX);
+    } while (found == HP_INTERRUPTED);
+    return found == HP_ANSWERED && hp_channel_answer(channel, &answer) == 0 && answer.scalar == value.value * 3;
+}
+
+static void choose_cores(bool one) {
+    cpu_set_t all, set;
+    CPU_ZERO(&set);
+    if (one && sched_getaffinity(0, sizeof all, &all) == 0) {
+        for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+            if (CPU_ISSET(cpu, &all)) {
+                CPU_SET(cpu, &set);
+                sched_setaffinity(0, sizeof set, &set);
+                return;
+            }
+        }
+    }
+}
+
+int main(int argc, char **argv) {
+    int error, status = 1;
+    if (argc != 6) {
+        return 2;
+    }
+    const uint64_t rounds = strtoull(argv[3], NULL, 10);
+    const int64_t end = clock_now() + strtoll(argv[4], NULL, 10) * 1000000000;
+    choose_cores(strcmp(argv[1], "one") == 0);
+    Counts *both = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    hp_channel *channel = hp_channel_open(CHANNEL_MAPPED, CHANNEL_MAPPED, &error);
+    if (channel == NULL || both == MAP_FAILED) {
+        return 2;
+    }
+    const pid_t worker = fork();
+    counts = worker == 0 ? &both[1] : &both[0];
+    state = strtoull(argv[5], NULL, 10) * 2 + (worker == 0 ? 1 : 3);
+    if (strcmp(argv[2], "signals") == 0) {
+        take_signals();
+    }
+    if (worker == 0) {
+        serve(hp_channel_fd(channel), CHANNEL_MAPPED);
+    }
+    uint64_t done = 0, wrong = 0;
+    while (done < rounds && (done % 256 != 0 || clock_now() < end) && wrong + both[0].lost + both[1].lost == 0) {
+        wrong += !exchange(channel);
+        done++;
+    }
+    hp_channel_close(channel);
+    while (waitpid(worker, &status, 0) < 0 && errno == EINTR) {
+    }
+    printf("rounds %llu wrong %llu lost %llu sleeps %llu wakes %llu signals %llu\n", (unsigned long long)done,
+           (unsigned long long)wrong, (unsigned long long)(both[0].lost + both[1].lost),
+           (unsigned long long)(both[0].sleeps + both[1].sleeps), (unsigned long long)(both[0].wakes + both[1].wakes),
+           (unsigned long long)(both[0].signals + both[1].signals));
+    return wrong == 0 && status == 0 ? 0 : 1;
+}
