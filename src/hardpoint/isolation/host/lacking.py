@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import _thread
 import errno
 import os
-import select
-from types import BuiltinFunctionType
+
+from .unpatched import replaced_by
 
 
 class LackingError(Exception):
@@ -82,18 +81,14 @@ def no_proc() -> LackingError | None:
 
 
 def no_threads() -> LackingError | None:
-    """The error where a library has put green threads in the place of threads; None where threads are the system's.
-
-    gevent's and eventlet's would wait for the process that forks workers without ever running anything else.
-    """
-    for function in (_thread.start_new_thread, select.poll):
-        if not isinstance(function, BuiltinFunctionType):
-            name = (getattr(function, "__module__", None) or type(function).__module__).partition(".")[0]
-            return LackingError(
-                f"needs the system's own threads and poll, found those of {name}, which replaced them; load isolated plugins "
-                f"in a process without {name}'s monkey patching, or patch with thread=False and select=False"
-            )
-    return None
+    """The error where a package other than gevent and eventlet replaced threads by its own; None elsewhere."""
+    name = replaced_by()
+    if name is None:
+        return None
+    return LackingError(
+        f"needs the system's own threads, locks and polls, found those of {name}, which replaced them; load isolated "
+        f"plugins in a process that {name} does not patch"
+    )
 
 
 def _why(error: OSError) -> str:

@@ -12,9 +12,7 @@ import atexit
 import fcntl
 import mmap
 import os
-import select
 import sys
-from _thread import RLock, allocate_lock, start_new_thread
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -23,6 +21,7 @@ from ...errors import one_line
 from ...inprocess.host_log import LONGEST, Drops, record_of
 from ..descriptors import own, own_pair, own_sockets
 from . import lacking
+from .unpatched import EPOLLIN, RLock, allocate_lock, epoll, start_new_thread, write
 
 if TYPE_CHECKING:
     import logging
@@ -145,11 +144,11 @@ class Reader:
         self._outputs: dict[int, Any] = {}
         self._dropping: set[Output] = set()
         """Those that have dropped records of which there was no warning yet."""
-        self._poll = select.epoll()
+        self._poll = epoll()
         self._drained = allocate_lock()
         self._drained.acquire()
         self._woken, self._wakes = os.pipe2(os.O_CLOEXEC)
-        self._poll.register(self._woken, select.EPOLLIN)
+        self._poll.register(self._woken, EPOLLIN)
         self._pid = os.getpid()
         self._knows_logging = False
         start_new_thread(self._read, ())
@@ -171,7 +170,7 @@ class Reader:
         try:
             for fd, read in reads.items():
                 self._outputs[fd] = (read, output)
-                self._poll.register(fd, select.EPOLLIN)
+                self._poll.register(fd, EPOLLIN)
         except BaseException:  # of a signal handler
             for fd in reads:
                 self._outputs.pop(fd, None)
@@ -231,7 +230,7 @@ class Reader:
     def _drain(self) -> None:
         """At exit: have all that was sent read, but don't wait long for a logging handler that hangs."""
         if os.getpid() == self._pid:
-            os.write(self._wakes, b"\0")
+            write(self._wakes, b"\0")
             self._drained.acquire(timeout=1.0)
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import _signal as signal  # type: ignore[import-not-found]  # without the enum module: 2 ms
 import _socket
 import os
-import select
 import sys
 import time
-from _thread import RLock, allocate_lock
 from _weakref import ref
 from contextlib import closing, suppress
 from struct import Struct
@@ -21,6 +19,7 @@ from . import zygote
 from .connection import Connection
 from .lost import GoneError, LateError, MalformedError
 from .output import Output, reader
+from .unpatched import POLLIN, POLLOUT, RLock, allocate_lock, poll, sleep
 from .zygote import inherited
 
 __tracebackhide__ = True  # pytest shows the call in the test, not these frames
@@ -163,7 +162,7 @@ class Worker:
             while not self.free and time.monotonic() < again and not self.has_died:
                 if monotonic_ns() >= deadline:
                     raise QueuedError
-                time.sleep(pause)
+                sleep(pause)
 
     def _pop(self) -> Connection | None:
         while True:
@@ -198,8 +197,8 @@ class Worker:
             with self._lock:
                 if self._pidfd.closed:
                     raise GoneError
-                poll = select.poll()
-                poll.register(self._control, select.POLLOUT)
+                writable = poll()
+                writable.register(self._control, POLLOUT)
                 try:
                     self._control.sendmsg([data], ancillary, _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL)
                 except BlockingIOError:
@@ -211,7 +210,7 @@ class Worker:
             left = (deadline - monotonic_ns()) // 1_000_000
             if left <= 0:
                 raise LateError
-            poll.poll(min(left, 100))  # in slices: `kill` closes the socket
+            writable.poll(min(left, 100))  # in slices: `kill` closes the socket
 
     def kill(self, why: str = "") -> None:
         """Kill it if it runs, and close every descriptor of it."""
@@ -262,9 +261,9 @@ class Worker:
 
 def is_readable(what: FileIO, seconds: float = 0) -> bool:
     """Wait for something to read; True if there is. A pidfd is readable once its process has ended."""
-    poll = select.poll()
+    readable = poll()
     try:
-        poll.register(what, select.POLLIN)
+        readable.register(what, POLLIN)
     except ValueError:  # another thread has closed it
         return True
-    return bool(poll.poll(min(seconds, 2_000_000.0) * 1000))  # it takes an int of C
+    return bool(readable.poll(min(seconds, 2_000_000.0) * 1000))  # it takes an int of C

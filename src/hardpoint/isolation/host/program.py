@@ -13,6 +13,7 @@ from ...ffi.libc import ffi
 from ...preflight.dependencies import has_sanitizer
 from ..descriptors import own
 from . import lacking
+from .unpatched import posix_spawn
 
 if TYPE_CHECKING:
     from io import FileIO
@@ -76,7 +77,7 @@ class Program:
                 (os.POSIX_SPAWN_DUP2, high.fileno(), 3),
             ]
             words = ["hardpoint", "zygote", str(os.getpid()), "3"]
-            return os.posix_spawn(
+            return posix_spawn(
                 self.path, words, _environment(), file_actions=actions, setsigmask=(), setsigdef=default
             )
 

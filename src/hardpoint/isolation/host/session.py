@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from _thread import start_new_thread
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -18,6 +17,7 @@ from . import failures, lacking
 from .connection import MALFORMED, NOT_SENT, Room, error_of
 from .lost import FOREVER, LOST
 from .recipe import make_recipe
+from .unpatched import sleep, start_new_thread
 from .workers import Workers
 from .zygote import inherited
 
@@ -166,6 +166,6 @@ class Session:
     def _end_calls(self, why: str) -> None:
         until = time.monotonic() + _GRACE
         while not self._has_ended and time.monotonic() < until:
-            time.sleep(0.01)
+            sleep(0.01)
         if not self._has_ended:
             self._workers.end_calls(why)

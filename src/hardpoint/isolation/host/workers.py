@@ -15,6 +15,7 @@ from .lacking import LackingError
 from .loaded import check_loaded, stale
 from .lost import LOST, GoneError
 from .process import NoThreadError, QueuedError, Worker
+from .unpatched import sleep
 
 __tracebackhide__ = True  # pytest shows the call in the test, not these frames
 
@@ -136,7 +137,7 @@ class Workers:
                 return worker
             if deadline - monotonic_ns() < pause * 1e9:
                 raise self.late(doing, "the plugin fails to start, and there is a pause before the next attempt")
-            time.sleep(pause)  # without the lock, which calls of the other workers want
+            sleep(pause)  # without the lock, which calls of the other workers want
 
     def _pause(self, doing: str) -> float:
         """Seconds until a worker may be started."""

@@ -10,7 +10,6 @@ import _signal as signal  # type: ignore[import-not-found]  # without the enum m
 import _socket
 import errno
 import os
-from _thread import RLock, allocate_lock, start_new_thread
 from collections import deque
 from contextlib import closing, suppress
 from struct import Struct
@@ -24,6 +23,7 @@ from ..descriptors import own, own_socketpair
 from . import lacking
 from .lost import LateError
 from .program import program
+from .unpatched import RLock, allocate_lock, start_new_thread, waitpid
 
 if TYPE_CHECKING:
     from io import FileIO
@@ -207,7 +207,7 @@ class Zygote:
             worker.has_ended(None)
         if self._pid:
             with suppress(ChildProcessError):  # the host may wait for all its children, or ignore SIGCHLD
-                os.waitpid(self._pid, 0)
+                waitpid(self._pid, 0)
 
 
 _current: Zygote | None = None
