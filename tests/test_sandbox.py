@@ -11,21 +11,20 @@ import re
 import shutil
 import signal
 import socket
-import struct
 import subprocess
 import sys
-from functools import cache
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import pytest
-from conftest import CAN_BUILD_NATIVE, IMPORTABLE
-from languages import zig
+from conftest import IMPORTABLE
 
 import hardpoint
 from hardpoint.contracts import Greeter
+from hardpoint.isolation.host import landlock, seccomp
+from hardpoint.isolation.host.call_numbers import numbers
 from hardpoint.isolation.options import Isolation
-from hardpoint.isolation.worker import landlock, seccomp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,8 +33,11 @@ if TYPE_CHECKING:
 
 LANDLOCK = landlock.version()
 IS_ROOT = os.getuid() == 0
+UNSUPPORTED = {os.strerror(number) for number in (errno.ENOTTY, errno.EOPNOTSUPP, errno.EAGAIN)} | {"ENOSYS", "EINVAL"}
+"""Answers of a file system that does not have the operation."""
 needs_landlock = pytest.mark.skipif(not LANDLOCK, reason="this kernel has no Landlock, or has it turned off")
 MACHINE = os.uname().machine
+NUMBERS = numbers(MACHINE)
 
 
 @hardpoint.contract("escape", version="1.0")
@@ -89,6 +91,15 @@ def load(library: Path, **options: Any) -> Escape:
     return hardpoint.load(library, Escape, isolated=Isolation(**options))
 
 
+@contextmanager
+def load_for(library: Path, **options: Any) -> Iterator[Escape]:
+    plugin = load(library, **options)
+    try:
+        yield plugin
+    finally:
+        hardpoint.close(plugin)
+
+
 def lines(plugin: object) -> tuple[str, ...]:
     isolation = hardpoint.info(plugin).isolation
     assert isolation
@@ -124,6 +135,18 @@ def test_files_of_the_host_are_out_of_reach(what: str, confined: Escape, free: E
 def test_seccomp_refuses_what_landlock_does_not_cover(what: str, confined: Escape, free: Escape, secret: Path) -> None:
     assert confined.attempt(what, str(secret)) in {"EACCES", "EPERM"}
     assert free.attempt(what, str(secret)) == "done"
+
+
+@pytest.mark.parametrize("what", ["lease", "notify", "watch", "flags"])
+def test_files_that_it_may_read_are_neither_held_nor_watched(
+    what: str, library: Path, confined: Escape, free: Escape, tmp_path: Path
+) -> None:
+    path = tmp_path / "file"
+    path.write_text("")
+    assert free.attempt(what, str(tmp_path if what == "notify" else path)) in {"done", *UNSUPPORTED}
+    assert confined.attempt(what, str(library.parent if what == "notify" else library)) in {"EPERM", "EACCES"}
+    with hardpoint.loaded(library, Escape, isolated=Isolation(read=tmp_path)) as plugin:
+        assert plugin.attempt(what, str(tmp_path if what == "notify" else path)) == "EPERM"
 
 
 @needs_landlock
@@ -199,6 +222,32 @@ def test_a_socket_pair_cannot_reach_other_sockets(what: str, confined: Escape, f
         assert free.attempt(what, path) == "done"
 
 
+OPEN = pytest.mark.xfail(reason="the socket for log records is one of datagrams")
+
+
+@pytest.mark.parametrize(
+    ("what", "network"),
+    [("redirect", False), ("redirect", True), ("records", False), pytest.param("records", True, marks=OPEN)],
+)
+def test_no_socket_of_its_own_reaches_a_path(
+    what: str, network: bool, library: Path, free: Escape, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "log")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log, load_for(library, network=network) as plugin:
+        log.bind(path)
+        log.setblocking(False)
+        assert plugin.attempt(what, path) in {"EPERM", "EBADF"}
+        with pytest.raises(BlockingIOError):
+            log.recv(1)
+        if what == "redirect":
+            assert free.attempt(what, path) == "done"
+
+
+def test_interfaces_are_not_listed(confined: Escape, free: Escape) -> None:
+    assert confined.attempt("interfaces", "") == "EPERM"
+    assert free.attempt("interfaces", "") == "done"
+
+
 def test_network_allows_it(library: Path) -> None:
     plugin = load(library, network=True)
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -229,7 +278,10 @@ def test_it_cannot_exec(library: Path, confined: Escape) -> None:
 
 def test_processes_allows_them(library: Path) -> None:
     plugin = load(library, processes=True)
-    assert [plugin.attempt(what, "/bin/true") for what in ("fork", "vfork", "clone3", "spawn")] == ["done"] * 4
+    assert [plugin.attempt(what, "/bin/true") for what in ("fork", "vfork", "spawn")] == ["done"] * 3
+    assert plugin.attempt("clone3", "") == "ENOSYS"  # its flags are in memory, and could be those of a namespace
+    assert plugin.attempt("clone", str(0x10000000 | signal.SIGCHLD)) == "EPERM"  # CLONE_NEWUSER
+    assert plugin.attempt("clone", str(0x8000 | signal.SIGCHLD)) == "EPERM"  # CLONE_PARENT
     assert "processes: can start others, which can outlive it" in lines(plugin)
     hardpoint.close(plugin)
 
@@ -242,9 +294,9 @@ def test_other_processes_cannot_be_accessed(what: str, confined: Escape, free: E
 
 @pytest.mark.parametrize("whom", ["0", "-1", "host"])
 def test_neither_its_group_nor_everybody_nor_the_host_can_be_signalled(
-    whom: str, confined: Escape, free: Escape, numbers: dict[str, int]
+    whom: str, confined: Escape, free: Escape
 ) -> None:
-    words = f"{numbers['kill']} {os.getpid() if whom == 'host' else whom} 0"  # signal 0 only checks permission
+    words = f"{NUMBERS['kill']} {os.getpid() if whom == 'host' else whom} 0"  # signal 0 only checks permission
     assert confined.attempt("call", words) == "EPERM"
     assert free.attempt("call", words) == "done"
 
@@ -255,6 +307,18 @@ def test_with_processes_signals_still_stay_among_them(library: Path, victim: int
     plugin = load(library, processes=True)
     assert plugin.attempt("kill", str(victim)) == "EPERM"
     hardpoint.close(plugin)
+
+
+@pytest.mark.parametrize("what", ["async", "group"])
+def test_no_file_sends_signals(what: str, confined: Escape, free: Escape, victim: int) -> None:
+    assert confined.attempt(what, str(victim)) == "EPERM"
+    assert free.attempt(what, str(victim)) == "done"
+
+
+@pytest.mark.parametrize("how", ["advice", "3", "16"], ids=["MADV_REMOVE", "PUNCH_HOLE", "ZERO_RANGE"])
+def test_no_holes_are_punched_into_shared_memory(how: str, confined: Escape, free: Escape) -> None:
+    assert confined.attempt("hole", how) == "EPERM"
+    assert free.attempt("hole", how) in {"done", *UNSUPPORTED}
 
 
 def test_it_cannot_arrange_to_outlive_the_host(confined: Escape, free: Escape) -> None:
@@ -306,26 +370,12 @@ CALLS = [
 ]
 
 
-@pytest.fixture(scope="session")
-def numbers(compiler: Compiler) -> dict[str, int]:
-    return numbers_of(compiler.command)
-
-
-def numbers_of(command: list[str]) -> dict[str, int]:
-    """The numbers of system calls in the C library's headers."""
-    code = "#include <asm/unistd.h>\n"
-    done = subprocess.run([*command, "-E", "-dM", "-xc", "-"], input=code, capture_output=True, text=True, check=True)
-    return {name: int(value) for name, value in re.findall(r"#define __NR_(\w+) (\d+)$", done.stdout, re.MULTILINE)}
-
-
 OUTER_FILTER = "\nSeccomp:\t2" in Path("/proc/self/status").read_text()
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.name)
-def test_system_calls_that_a_plugin_has_no_use_for(
-    call: Call, confined: Escape, free: Escape, numbers: dict[str, int]
-) -> None:
-    words = f"{numbers[call.name]} {call.arguments}"
+def test_system_calls_that_a_plugin_has_no_use_for(call: Call, confined: Escape, free: Escape) -> None:
+    words = f"{NUMBERS[call.name]} {call.arguments}"
     assert confined.attempt("call", words) == "EPERM"
     if call.root and not IS_ROOT:
         pytest.skip("only root would be told something else without the sandbox")
@@ -359,89 +409,6 @@ def test_root_has_no_capabilities_left(confined: Escape, free: Escape) -> None:
 def test_no_program_gives_new_privileges(confined: Escape, free: Escape) -> None:
     assert confined.attempt("privileges", "") == "EPERM"
     assert free.attempt("privileges", "") == "done"
-
-
-@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
-def test_the_numbers_are_the_kernels(machine: str, compiler: Compiler) -> None:
-    command = compiler.command
-    if machine != MACHINE:
-        pytest.importorskip("ziglang")
-        command = zig("cc", f"{machine}-linux-gnu")
-    there, named = numbers_of(command), numbers_for(machine)
-    assert {name: there[name] for name in named if name in there} == {
-        name: named[name] for name in named if name in there
-    }
-    assert len(there.keys() & named.keys()) > 100
-    for text in (seccomp._ALWAYS, seccomp._STARTING):
-        names = set(re.findall(r"[a-z_0-9]+(?= \d)", text)) & there.keys()
-        assert names <= named.keys(), "one that this machine has is left out"
-
-
-WORDS = struct.Struct("<iIQ6Q")  # struct seccomp_data
-PID = 4242
-
-
-@cache
-def filter_of(machine: str, network: bool, processes: bool) -> list[tuple[int, ...]]:
-    """Return the instructions of a filter."""
-    return list(struct.iter_unpack("=HBBI", seccomp.program(machine, PID, network=network, processes=processes)))
-
-
-def answer(machine: str, number: int, *arguments: int, arch: int | None = None, **options: bool) -> str:
-    """Interpret a filter (linux/filter.h) for a system call, also for another machine than this one."""
-    code = filter_of(machine, options.get("network", False), options.get("processes", False))
-    data = WORDS.pack(
-        number, seccomp._AUDIT_ARCH[machine] if arch is None else arch, 0, *arguments, *[0] * (6 - len(arguments))
-    )
-    accumulator, at = 0, 0
-    while True:
-        (operation, yes, no, value), at = code[at], at + 1
-        match operation:
-            case 0x20:  # load a word
-                accumulator = int.from_bytes(data[value : value + 4], "little")
-            case 0x05:  # jump
-                at += value
-            case 0x15 | 0x35 | 0x45:  # equal, at least, any of the bits
-                holds = {0x15: accumulator == value, 0x35: accumulator >= value, 0x45: accumulator & value}[operation]
-                at += yes if holds else no
-            case 0x06:  # return
-                return "allowed" if value == 0x7FFF0000 else errno.errorcode[value - 0x50000]
-            case _:
-                raise AssertionError(operation)
-
-
-def numbers_for(machine: str) -> dict[str, int]:
-    texts = (seccomp._ALWAYS, seccomp._NETWORK, seccomp._STARTING, seccomp._ARGUED)
-    return {name: number for text in texts for name, number in seccomp._table(text, machine).items()}
-
-
-@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
-def test_the_filter_of_either_machine(machine: str) -> None:
-    number = numbers_for(machine)
-    always = seccomp._table(seccomp._ALWAYS, machine)
-    assert {answer(machine, each) for each in always.values()} == {"EPERM"}
-    assert {answer(machine, each) for each in range(472) if each not in number.values()} == {"allowed"}
-    assert {answer(machine, each) for each in (472, 4000, 0x3FFFFFFF)} == {"ENOSYS"}
-    assert {answer(machine, each) for each in (0x40000000, 0x40000027, -1)} == {"EPERM"}
-    assert answer(machine, 0, arch=0x40000003) == "EPERM"  # i386
-    assert answer(machine, number["clone"], 0x3D0F00) == "allowed"  # pthread_create
-    assert answer(machine, number["clone"], signal.SIGCHLD) == "EPERM"
-    assert answer(machine, number["clone3"]) == "ENOSYS"
-    assert [answer(machine, number["kill"], pid) for pid in (PID, 1, 0, (1 << 64) - 1)] == ["allowed", *["EPERM"] * 3]
-    assert [answer(machine, number["prlimit64"], pid) for pid in (PID, 0, 1)] == ["allowed", "allowed", "EPERM"]
-    assert [answer(machine, number["sendto"], 3, 1, 1, 0, to) for to in (0, 1, 1 << 32)] == [
-        "allowed",
-        "EPERM",
-        "EPERM",
-    ]
-    assert [answer(machine, number["fcntl"], 3, each) for each in (1, 4, 8, 10, 15)] == ["allowed"] * 2 + ["EPERM"] * 3
-    assert [answer(machine, number["prctl"], each) for each in (15, 1)] == ["allowed", "EPERM"]
-    family = {each: answer(machine, number["socket"], each, network=True) for each in (1, 2, 10, 16, 17)}
-    assert family == {1: "EPERM", 2: "allowed", 10: "allowed", 16: "allowed", 17: "EPERM"}
-    started = [
-        answer(machine, number[each], signal.SIGCHLD, processes=True) for each in ("clone", "clone3", "execve", "kill")
-    ]
-    assert started == ["allowed"] * 4
 
 
 # -- limits ------------------------------------------------------------------------------------------------------------
@@ -518,11 +485,8 @@ def test_a_worker_has_its_own_descriptors_alone(library: Path) -> None:
         listed = [line.split(" ", 1) for line in plugin.descriptors().splitlines()]
     kinds = [re.sub(r":.*", "", target) for _, target in listed]
     assert listed[0] == ["0", "/dev/null"]
-    # stdout and stderr; the sockets of control, log and one connection; memory for the dropped count and for payloads
-    assert sorted(kinds[1:]) == ["/memfd", "/memfd", "pipe", "pipe", "socket", "socket", "socket"]
-    assert sorted(target for _, target in listed if "memfd" in target) == [
-        "/memfd:hardpoint (deleted)", "/memfd:hardpoint-dropped (deleted)",
-    ]  # fmt: skip
+    # stdout and stderr; the sockets of control, twice, and log. Channels and the dropped count are mapped and closed.
+    assert sorted(kinds[1:]) == ["pipe", "pipe", "socket", "socket", "socket"]
 
 
 # -- allowed: the needs of well-behaved plugins ------------------------------------------------------------------------
@@ -538,6 +502,19 @@ GOOD = {
 def test_allowed_operations(what: str, confined: Escape, free: Escape) -> None:
     assert free.attempt(what, GOOD[what]) == "done"
     assert confined.attempt(what, GOOD[what]) == "done"
+
+
+def test_names_of_shared_memory_are_its_own(confined: Escape, free: Escape) -> None:
+    name = f"/hardpoint-{os.getpid()}"
+    assert confined.attempt("names", name) == "done"
+    assert free.attempt("names", name) == "done"
+    try:
+        assert confined.attempt("name", name) == "done"
+        assert Path(f"/dev/shm{name}").exists() is not bool(LANDLOCK)
+        assert free.attempt("name", name) == "done"
+        assert Path(f"/dev/shm{name}").exists()
+    finally:
+        Path(f"/dev/shm{name}").unlink(missing_ok=True)
 
 
 def test_libraries_of_its_own_are_found_and_their_folder_is_not_opened(compiler: Compiler, tmp_path: Path) -> None:
@@ -621,9 +598,6 @@ def test_a_pinned_library_loads(library: Path) -> None:
 # -- crashes ---------------------------------------------------------------------------------------------------------
 
 
-needs_extension = pytest.mark.skipif(not CAN_BUILD_NATIVE, reason="the native stack is told by an extension in C")
-
-
 def death(library: Path, how: str) -> hardpoint.CrashedError:
     plugin = load(library)
     with pytest.raises(hardpoint.CrashedError) as caught:
@@ -632,18 +606,15 @@ def death(library: Path, how: str) -> hardpoint.CrashedError:
     return caught.value
 
 
-@needs_extension
 def test_a_crash_reports_the_address_and_the_native_stack(library: Path) -> None:
     error = death(library, "segv")
     first, *frames = error.stderr.splitlines()
     assert error.signal == signal.SIGSEGV
     assert first == "SIGSEGV at address 0xbad:"
     assert frames[0].startswith(f"{library}(+0x")
-    assert not any("python" in Path(frame.partition("(")[0]).name for frame in frames if "_native" not in frame)
     assert f"  | {first}\n  | {frames[0].partition('[')[0]}\n" in str(error)
 
 
-@needs_extension
 def test_a_stack_overflow_is_reported(library: Path) -> None:
     error = death(library, "overflow")
     first, *frames = error.stderr.splitlines()
@@ -653,7 +624,6 @@ def test_a_stack_overflow_is_reported(library: Path) -> None:
     assert frames[-1] == "..."
 
 
-@needs_extension
 def test_an_abort_reports_its_caller(library: Path) -> None:
     error = death(library, "abort")
     assert error.signal == signal.SIGABRT
@@ -664,16 +634,6 @@ def test_an_abort_reports_its_caller(library: Path) -> None:
 def test_a_plugin_may_have_its_own_handlers(library: Path) -> None:
     error = death(library, "handled")
     assert (error.signal, error.status, error.stderr) == (None, 7, "")
-
-
-def test_without_the_extension_python_reports_the_signal(run_python: RunPython) -> None:
-    done = run_python(
-        "import os, sys; sys.modules['hardpoint.isolation.worker._crash'] = None\n"
-        "from hardpoint.isolation.worker import crash; crash.install(); crash.guard(); os.kill(os.getpid(), 11)",
-        check=False,
-    )
-    assert done.returncode == -signal.SIGSEGV
-    assert done.stderr.startswith("Fatal Python error: Segmentation fault\n")
 
 
 def test_a_crash_under_the_loaders_lock_is_reported_and_does_not_hang(compiler: Compiler) -> None:
@@ -698,10 +658,7 @@ def test_info_lists_limits_and_sandbox(confined: Escape) -> None:
     assert "network: none, and no Unix sockets (seccomp)" in told
     assert "processes: starts none (seccomp)" in told
     if LANDLOCK:
-        assert (
-            f"files: reads what the library, the loader and Python need; writes none (Landlock, version {LANDLOCK})"
-            in told
-        )
+        assert f"files: reads what the library and the loader need; writes none (Landlock, version {LANDLOCK})" in told
         assert not lacking(confined)
 
 
@@ -709,43 +666,31 @@ def test_disabled_parts_are_listed(free: Escape) -> None:
     assert lines(free) == ("no core dumps", "lacking: sandbox=False leaves files, network and processes to the plugin")
 
 
-WITHOUT = """
-import sys
-sys.path[:0] = {tests!r}
-from hardpoint.isolation.worker import landlock, sandbox, seccomp
-from hardpoint.file import open_library
-from hardpoint.elf.reader import ElfFile
-from hardpoint.isolation.options import Isolation, limits
-landlock.version = lambda: 0
-seccomp._SECCOMP = 4000
-file = open_library({library!r})
-try:
-    print(*sandbox.enter(limits(Isolation(sandbox={mode!r})), file, ElfFile(file.fd)), sep="\\n")
-except Exception as error:
-    print(type(error).__name__, error)
-"""
+@pytest.fixture
+def old_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel without Landlock, that takes no filter."""
+    monkeypatch.setattr(landlock, "version", lambda: 0)
+    monkeypatch.setattr(seccomp, "filter_of", lambda _options: bytes(8))
 
 
-def without(run_python: RunPython, library: Path, mode: object) -> list[str]:
-    """The lines of a worker on a kernel with neither Landlock nor seccomp."""
-    code = WITHOUT.format(tests=IMPORTABLE, library=str(library), mode=mode)
-    return str(run_python(code).stdout).splitlines()
+NO_LANDLOCK = "files are not confined: the kernel has no Landlock (Linux 5.13 has it, if it is turned on)"
+NO_SECCOMP = f"system calls are not confined: the kernel refuses a seccomp filter here ({os.strerror(errno.EINVAL)})"
 
 
-def test_missing_kernel_features_are_listed(run_python: RunPython, library: Path) -> None:
-    assert [line for line in without(run_python, library, True) if line.startswith("lacking")] == [
-        "lacking: files are not confined: the kernel has no Landlock (Linux 5.13 has it, if it is turned on)",
-        f"lacking: system calls are not confined: the kernel refuses a seccomp filter here ({os.strerror(errno.ENOSYS)})",
-    ]
+@pytest.mark.usefixtures("old_kernel")
+def test_missing_kernel_features_are_listed(library: Path) -> None:
+    with hardpoint.loaded(library, Escape, isolated=True) as plugin:
+        assert lacking(plugin) == [f"lacking: {NO_LANDLOCK}", f"lacking: {NO_SECCOMP}"]
 
 
-def test_missing_kernel_features_are_an_error_if_required(run_python: RunPython, library: Path) -> None:
-    (told,) = without(run_python, library, "required")
-    assert told == (
-        f"LoadError {library} is not loaded: needs the whole sandbox for Isolation(sandbox='required'), found: files are not "
-        "confined: the kernel has no Landlock (Linux 5.13 has it, if it is turned on); system calls are not confined: the "
-        "kernel refuses a seccomp filter here (Function not implemented); use another kernel or container, or "
-        "Isolation(sandbox=True) for a partial sandbox"
+@pytest.mark.usefixtures("old_kernel")
+@pytest.mark.parametrize("mode", ["required", "strict"])
+def test_missing_kernel_features_are_an_error_if_required(mode: Literal["required", "strict"], library: Path) -> None:
+    with pytest.raises(hardpoint.LoadError) as caught:
+        load(library, sandbox=mode)
+    assert str(caught.value) == (
+        f"{library} is not loaded: needs the whole sandbox for Isolation(sandbox={mode!r}), found: {NO_LANDLOCK}; "
+        f"{NO_SECCOMP}; use another kernel or container, or Isolation(sandbox=True) for a partial sandbox"
     )
 
 
@@ -759,13 +704,13 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"memory": "lots"}, "Isolation(memory=...) is a number of bytes, a size such as '256MiB', or None for no limit, not 'lots'"),
     ({"memory": True}, "Isolation(memory=...) is a number of bytes, a size such as '256MiB', or None for no limit, not True"),
     ({"memory": -1}, "Isolation(memory=...) is a number of bytes, a size such as '256MiB', or None for no limit, not -1"),
-    ({"memory": "1MiB"}, "Isolation(memory=...) is 64 MiB or more, since Python itself needs part of it, not '1MiB'"),
+    ({"memory": "1MiB"}, "Isolation(memory=...) is 16 MiB or more, since each calling thread takes 2 MiB, not '1MiB'"),
     (
         {"memory": "256MB"},
         "Isolation(memory=...) is a number of bytes, a size such as '256MiB', or None for no limit, not '256MB'",
     ),
     ({"memory": "2 gb"}, "Isolation(memory=...) is a number of bytes, a size such as '2GiB', or None for no limit, not '2 gb'"),
-    ({"memory": 0}, "Isolation(memory=...) is 64 MiB or more, since Python itself needs part of it, not 0"),
+    ({"memory": 0}, "Isolation(memory=...) is 16 MiB or more, since each calling thread takes 2 MiB, not 0"),
     ({"cpu": 0.5}, "Isolation(cpu=...) is a whole number from 1 to 2147483647, or None for no limit, not 0.5"),
     ({"cpu": True}, "Isolation(cpu=...) is a whole number from 1 to 2147483647, or None for no limit, not True"),
     ({"files": 3}, "Isolation(files=...) is a whole number from 32 to 2147483647, or None for no limit, not 3"),
@@ -775,7 +720,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"timeout": "2s"}, "Isolation(timeout=...) is seconds above 0, such as 2 or 0.5, or None for no limit, not '2s'"),
     ({"timeout": float("nan")}, "Isolation(timeout=...) is seconds above 0, such as 2 or 0.5, or None for no limit, not nan"),
     ({"restart": "always"}, "Isolation(restart=...) is 'on-call' or 'never', not 'always'"),
-    ({"sandbox": "on"}, "Isolation(sandbox=...) is True, False or 'required', not 'on'"),
+    ({"sandbox": "on"}, "Isolation(sandbox=...) is True, False, 'required' or 'strict', not 'on'"),
     ({"network": "no"}, "Isolation(network=...) is True or False, not 'no'"),
     ({"processes": 4}, "Isolation(processes=...) is True or False, not 4"),
     ({"read": 7}, "Isolation(read=...) is a path, or a list or tuple of paths, not 7"),

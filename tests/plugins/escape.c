@@ -8,7 +8,10 @@
 #include <fcntl.h>
 #include <iconv.h>
 #include <linux/capability.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
 #include <locale.h>
+#include <net/if.h>
 #include <poll.h>
 #include <pthread.h>
 #include <pwd.h>
@@ -16,6 +19,8 @@
 #include <signal.h>
 #include <spawn.h>
 #include <stdlib.h>
+#include <sys/inotify.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -55,6 +60,42 @@ static long try_list(const char *path) {
     return folder == NULL ? -1 : closedir(folder);
 }
 
+/* A lease stops others who open the file, for up to 45 s. */
+static long on_file(const char *path, int command, long argument) {
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    const int result = fd < 0 ? fd : fcntl(fd, command, argument);
+    const int reason = errno;
+    close(fd);
+    errno = reason;
+    return result;
+}
+
+static long try_lease(const char *path) { return on_file(path, F_SETLEASE, F_RDLCK); }
+static long try_notify(const char *path) { return on_file(path, F_NOTIFY, DN_CREATE); }
+static long try_watch(const char *path) {
+    const int fd = inotify_init1(IN_CLOEXEC);
+    if (fd < 0) {
+        return fd;
+    }
+    const int result = inotify_add_watch(fd, path, IN_OPEN);
+    close(fd);
+    return result < 0 ? -1 : 0;
+}
+
+static long try_flags(const char *path) { /* of a file that is only read */
+    int flags = 0;
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return fd;
+    }
+    ioctl(fd, FS_IOC_GETFLAGS, &flags); /* refused in the sandbox, too */
+    const int result = ioctl(fd, FS_IOC_SETFLAGS, &flags);
+    const int reason = errno;
+    close(fd);
+    errno = reason;
+    return result;
+}
+
 /* ---- the network ------------------------------------------------------------------------------------------------- */
 
 static long try_socket(const char *family) {
@@ -83,6 +124,39 @@ static long send_to(const char *path, bool by_message) {
     const ssize_t sent = by_message ? sendmsg(pair[0], &message, 0)
                                     : sendto(pair[0], "x", 1, 0, (struct sockaddr *)&there, sizeof there);
     return sent < 0 ? -1 : 0;
+}
+
+/* The same, by connecting one end of the pair to that socket. */
+static long try_redirect(const char *path) {
+    struct sockaddr_un there = {.sun_family = AF_UNIX};
+    int pair[2];
+    snprintf(there.sun_path, sizeof there.sun_path, "%s", path);
+    for (int kind = SOCK_DGRAM; kind <= SOCK_RAW; kind++) { /* SOCK_RAW makes the same, for BSD's sake */
+        if (socketpair(AF_UNIX, kind, 0, pair) == 0) {
+            return connect(pair[0], (struct sockaddr *)&there, sizeof there);
+        }
+    }
+    return -1;
+}
+
+static long try_records(const char *path) { /* the same, by the sockets that it was born with */
+    struct sockaddr_un there = {.sun_family = AF_UNIX};
+    snprintf(there.sun_path, sizeof there.sun_path, "%s", path);
+    int refused = EBADF;
+    for (int fd = 3; fd < 64; fd++) {
+        if (sendto(fd, "x", 1, MSG_NOSIGNAL | MSG_DONTWAIT, (struct sockaddr *)&there, sizeof there) >= 0) {
+            int kind = 0;
+            socklen_t size = sizeof kind;
+            getsockopt(fd, SOL_SOCKET, SO_TYPE, &kind, &size);
+            if (kind == SOCK_DGRAM) {
+                return 0;
+            }
+        } else if (errno == EPERM) {
+            refused = EPERM;
+        }
+    }
+    errno = refused;
+    return -1;
 }
 
 static long try_sendto(const char *path) { return send_to(path, false); }
@@ -194,6 +268,31 @@ static long try_owner(const char *pid) { /* SIGIO to another process when the pi
     return pipe(ends) == 0 ? fcntl(ends[0], F_SETOWN, atoi(pid)) : -1;
 }
 
+static long try_async(const char *unused) { /* SIGIO, by a request; its owner is set by another one */
+    int ends[2], on = 1;
+    (void)unused;
+    if (pipe(ends) != 0 || fcntl(ends[0], F_SETFL, O_ASYNC) == 0) {
+        return 0;
+    }
+    return ioctl(ends[0], FIOASYNC, &on);
+}
+
+static long try_group(const char *pid) { /* the owner of a socket, by the requests of BSD and of System V */
+    int pair[2], owner = atoi(pid);
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) != 0) {
+        return -1;
+    }
+    return ioctl(pair[0], FIOSETOWN, &owner) == 0 ? 0 : ioctl(pair[0], SIOCSPGRP, &owner);
+}
+
+static long try_interfaces(const char *unused) {
+    struct ifreq found[16];
+    struct ifconf list = {.ifc_len = sizeof found, .ifc_req = found};
+    int pair[2];
+    (void)unused;
+    return socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0 ? ioctl(pair[0], SIOCGIFCONF, &list) : -1;
+}
+
 static volatile sig_atomic_t caught;
 static void catch(int number) { caught = number; }
 
@@ -269,6 +368,48 @@ static long try_shared(const char *unused) {
     return munmap(memory, 1 << 20) | close(fd);
 }
 
+static long leave(int reason) {
+    errno = reason;
+    return -1;
+}
+
+static long try_names(const char *name) { /* shared memory by a name */
+    const int first = shm_open(name, O_CREAT | O_EXCL | O_RDWR, 0600), second = shm_open(name, O_RDONLY, 0);
+    char byte = 0;
+    if (first < 0 || second < 0 || ftruncate(first, 4096) != 0 || pwrite(first, "x", 1, 0) != 1) {
+        return -1;
+    }
+    if (pread(second, &byte, 1, 0) != 1 || byte != 'x' || write(second, "x", 1) != -1) {
+        return leave(EBADF);
+    }
+    if (shm_open(name, O_CREAT | O_EXCL | O_RDWR, 0600) >= 0 || errno != EEXIST || shm_open("/a/b", O_RDWR, 0) >= 0) {
+        return leave(EINVAL);
+    }
+    close(first);
+    close(second);
+    if (shm_unlink(name) != 0 || shm_unlink(name) == 0 || errno != ENOENT || shm_open(name, O_RDWR, 0) >= 0) {
+        return leave(EMFILE);
+    }
+    return errno == ENOENT ? 0 : -1;
+}
+
+static long try_name(const char *name) { /* the same, left behind */
+    const int fd = shm_open(name, O_CREAT | O_RDWR, 0600);
+    return fd < 0 ? fd : ftruncate(fd, 4096);
+}
+
+static long try_hole(const char *how) { /* in memory like that of a channel */
+    const int fd = memfd_create("shared", MFD_CLOEXEC);
+    if (fd < 0 || ftruncate(fd, 1 << 20) != 0 || fallocate(fd, 0, 0, 1 << 20) != 0) {
+        return -1;
+    }
+    if (strcmp(how, "advice") != 0) {
+        return fallocate(fd, atoi(how), 0, 1 << 16);
+    }
+    char *memory = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    return memory == MAP_FAILED ? -1 : madvise(memory, 1 << 20, MADV_REMOVE);
+}
+
 static long try_dlopen(const char *path) {
     errno = 0;
     return dlopen(path, RTLD_NOW | RTLD_LOCAL) == NULL ? -1 : 0;
@@ -295,6 +436,14 @@ static long try_call(const char *numbers) {
         words[i] = strtol(numbers, &end, 0);
     }
     return syscall(words[0], words[1], words[2], words[3], words[4], words[5], words[6]);
+}
+
+static long try_clone(const char *flags) {
+    const pid_t child = (pid_t)syscall(SYS_clone, strtol(flags, NULL, 0), NULL, NULL, NULL, NULL);
+    if (child == 0) {
+        _exit(0);
+    }
+    return child;
 }
 
 static long try_i386(const char *unused) { /* getpid through the 32-bit ABI */
@@ -335,7 +484,7 @@ static long try_orphan(const char *unused) {
 
 /* ---- crashes ----------------------------------------------------------------------------------------------------- */
 
-static void leave(int number) {
+static void leave_now(int number) {
     (void)number;
     _exit(7);
 }
@@ -348,7 +497,7 @@ static long fall(volatile char *above) {
 
 static long try_crash(const char *how) {
     if (strcmp(how, "handled") == 0) {
-        signal(SIGSEGV, leave);
+        signal(SIGSEGV, leave_now);
     }
     if (strcmp(how, "overflow") == 0) {
         return fall(NULL);
@@ -362,7 +511,9 @@ static const struct {
 } attempts[] = {
     {"read", try_read}, {"write", try_write}, {"make", try_make}, {"remove", try_remove},
     {"make folder", try_make_folder}, {"truncate", try_truncate}, {"chmod", try_chmod}, {"utimes", try_utimes},
-    {"list", try_list}, {"socket", try_socket}, {"connect", try_connect}, {"sendto", try_sendto},
+    {"list", try_list}, {"lease", try_lease}, {"notify", try_notify}, {"watch", try_watch}, {"flags", try_flags},
+    {"redirect", try_redirect}, {"records", try_records}, {"async", try_async}, {"group", try_group},
+    {"interfaces", try_interfaces}, {"names", try_names}, {"name", try_name}, {"hole", try_hole}, {"clone", try_clone}, {"socket", try_socket}, {"connect", try_connect}, {"sendto", try_sendto},
     {"sendmsg", try_sendmsg}, {"pair", try_pair}, {"fork", try_fork}, {"vfork", try_vfork}, {"clone3", try_clone3},
     {"spawn", try_spawn}, {"exec", try_exec}, {"thread", try_thread}, {"kill", try_kill}, {"tgkill", try_tgkill},
     {"sigqueue", try_sigqueue}, {"pidfd", try_pidfd}, {"ptrace", try_ptrace}, {"peek", try_peek},

@@ -39,7 +39,7 @@ class Isolation(Fields):
     cpu: int | None = None
     """Seconds of processor time of each worker in all (RLIMIT_CPU); then it dies of SIGXCPU. None for no limit."""
     files: int | None = 1024
-    """Descriptors that each worker may have open (RLIMIT_NOFILE), one for each calling thread; None for no limit."""
+    """Descriptors that each worker may have open (RLIMIT_NOFILE), of which it uses six itself; None for no limit."""
     sandbox: bool | Literal["required", "strict"] = True
     """True: confine the worker as below, as far as the kernel can. `required`: LoadError if it can't do all of it.
     `strict`: the same, and it may make only the system calls that the runtimes of C, C++, Rust, Zig and Go need."""
