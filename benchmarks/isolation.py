@@ -15,6 +15,7 @@ targets:
   earlier hardpoint, whose folder `src` it names.
 - Calls that compute for a millisecond: the rate of two threads on two workers relative to that of one thread. Two
   threads that hash in this process show whether the machine had two cores free.
+- Calls of one plugin while another floods the host with output, as flood.py measures them.
 - The memory of a worker while ten run, by /proc/PID/smaps_rollup: proportional (a page that N processes share counts
   1/N) and resident; and the processor time of one that has nothing to do.
 
@@ -46,7 +47,10 @@ Figures = dict[str, Any]
 
 
 def in_a_process(part: str, options: argparse.Namespace, *more: str, source: Path | None = None) -> Figures:
-    """Run this script with `--part` in a new process, which may write .pyc files, as a user's Python does."""
+    """Run this script with `--part` in a new process, which may write .pyc files, as a user's Python does.
+
+    `source` is the folder that this process imports hardpoint from, if it is another one.
+    """
     env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     if source:
         env["PYTHONPATH"] = str(source)
@@ -73,7 +77,18 @@ def measure(options: argparse.Namespace) -> Figures:
     figures["start"] = starts(options)
     if options.before:
         figures["before"] = starts(options, options.before.resolve())
+    figures["flood"] = beside_a_flood(options)["calls"]
     return figures | {part: in_a_process(part, options) for part in ("hogs", "threads", "memory")}
+
+
+def beside_a_flood(options: argparse.Namespace) -> Figures:
+    """The figures of flood.py."""
+    file = options.folder / "flood.json"
+    words = [str(options.plugin), f"--rounds={options.rounds // 12 + 1}", "--json", str(file)]
+    command = [sys.executable, "-m", "benchmarks.flood", *words]
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True, cwd=HERE.parent)
+    figures: Figures = json.loads(file.read_text())
+    return figures
 
 
 def arguments() -> argparse.Namespace:

@@ -48,6 +48,13 @@ def _faster(placement: str, other: str, wanted: float) -> Target:
     return Target(text, _in(placement, "greet", other), _in(placement, "greet", "hardpoint"), wanted, at_most=False)
 
 
+def _flood_target(kind: str, placement: str) -> Target:
+    """The median of ratios, beside a plugin that only computes."""
+    text = f"greet beside a flood of {kind} / beside a plugin that computes, {placement}"
+    return Target(text, f"flood/{placement}/ratios/{kind}", "", 1.1)
+
+
+_FLOODS = ("lines", "records")
 _WHERE = {"one core": "on one core", "two cores": "on two cores", "unpinned": "on cores that the kernel chooses"}
 _BULK = ("64 KiB", "1 MiB")
 TARGETS = [
@@ -63,6 +70,7 @@ TARGETS = [
     Target("each further answer / that of the earlier hardpoint", "start/further", "before/further", 2.5 / 7),
     Target("first answer / python -I -S -c ''", "start/first", "start/bare", 1.4, unless="before"),
     Target("each further answer / python -I -S -c ''", "start/further", "start/bare", 0.15, unless="before"),
+    *(_flood_target(kind, placement) for placement in ("on cores of their own", "unpinned") for kind in _FLOODS),
     Target("two threads on two workers / one", "threads/workers", "", 1.8, at_most=False),
     Target("PSS of a worker, ten running", "memory/pss", "", 0.3, unit=" MiB"),
 ]
