@@ -56,11 +56,18 @@ def host_of(fd: int, dropped: int) -> Any:
     return _host(ffi.cast("uint64_t *", dropped), 0, fd)
 
 
+def _logger(name: str) -> Any:
+    import logging  # 5 ms, if nothing was logged before
+
+    return logging.getLogger(name)
+
+
 class Drops:
     """Warns of dropped log records of one plugin: once after each burst, with their number."""
 
-    def __init__(self, plugin: str, count: Callable[[], int]) -> None:
+    def __init__(self, plugin: str, count: Callable[[], int], logger: Callable[[str], Any] = _logger) -> None:
         self._plugin = plugin
+        self._logger = logger
         self._count = count
         """Reads the plugin's counter, which only grows."""
         self._reported = self._seen = 0
@@ -79,9 +86,7 @@ class Drops:
         if wait > 0 and not end:
             return wait
         lost, self._reported = count - self._reported, count
-        import logging  # 5 ms, if nothing was logged before
-
-        logging.getLogger("hardpoint.plugin").warning(
+        self._logger("hardpoint.plugin").warning(
             "%d log records of %s were dropped, since they came too fast", lost, self._plugin
         )
         return None

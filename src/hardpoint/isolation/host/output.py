@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import one_line
 from ...inprocess.host_log import LONGEST, Drops, record_of
 from ..descriptors import own, own_pair, own_sockets
-from . import lacking
+from . import green, lacking
 from .unpatched import EPOLLIN, RLock, allocate_lock, epoll, start_new_thread, write
 
 if TYPE_CHECKING:
@@ -61,12 +61,13 @@ def _counter() -> tuple[FileIO, mmap.mmap]:
     return file, mmap.mmap(file.fileno(), mmap.PAGESIZE)
 
 
-def _logger(name: str) -> logging.Logger:
+def _logger(name: str) -> logging.Logger | green.Logger:
     """The logger of that name. The first time, `logging` is imported (5 ms), and the drain at exit put before its end."""
     import logging
 
     reader().drain_before_logging()
-    return logging.getLogger(name)
+    logger, records = logging.getLogger(name), reader().green
+    return records.logger(logger) if records else logger
 
 
 class Output:
@@ -84,7 +85,7 @@ class Output:
             *_socket.socketpair(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_NONBLOCK)
         )
         counter, dropped = _counter()
-        self.drops = Drops(name, lambda: int.from_bytes(dropped[:8], "little"))
+        self.drops = Drops(name, lambda: int.from_bytes(dropped[:8], "little"), _logger)
         self.theirs = (pipe, records, counter)
 
     def wait(self, seconds: float) -> None:
@@ -151,6 +152,7 @@ class Reader:
         self._poll.register(self._woken, EPOLLIN)
         self._pid = os.getpid()
         self._knows_logging = False
+        self.green = green.records(_report)
         start_new_thread(self._read, ())
         atexit.register(self._drain)
 
@@ -232,6 +234,8 @@ class Reader:
         if os.getpid() == self._pid:
             write(self._wakes, b"\0")
             self._drained.acquire(timeout=1.0)
+            if self.green:
+                self.green.log()
 
 
 def _report() -> None:
