@@ -20,7 +20,7 @@ from test_conformance_faults import HARDENED, Faulty
 
 from hardpoint import conformance
 from hardpoint.contracts import Greeter
-from hardpoint.isolation.worker import crash
+from hardpoint.isolation.host import program
 
 if TYPE_CHECKING:
     from conftest import Compiler
@@ -133,7 +133,7 @@ GREETER_PLUGIN("quotes", "1.0.0", p.greet = greet, p.lang = lang);
 
 
 needs_lines = pytest.mark.skipif(
-    shutil.which("addr2line") is None or not crash.KNOWS_PLUGINS, reason="there is no addr2line, or no C extension"
+    shutil.which("addr2line") is None or program.lacks() is not None, reason="there is no addr2line, or nothing was compiled"
 )
 
 

@@ -99,7 +99,7 @@ def test_missing_kernel_features_for_isolation(doctor: Any, monkeypatch: pytest.
 
     monkeypatch.setattr(os, "memfd_create", lacking)
     monkeypatch.setattr(os, "pidfd_open", lacking)
-    monkeypatch.setattr("hardpoint.isolation.worker.landlock.version", lambda: 0)
+    monkeypatch.setattr("hardpoint.isolation.host.landlock.version", lambda: 0)
     status, printed = doctor()
     assert status == 0
     assert re.search(r"^  isolation no Landlock, (no )?seccomp, no memfd, no pidfd$", printed, re.MULTILINE)

@@ -45,8 +45,6 @@ for thread in threads: thread.start()
 for thread in threads: thread.join()
 pids = [*workers(plugin), *workers(other)]
 zygote = parent(pids[0])
-while len(children(zygote)) < 4:  # one is forked ahead of the next worker
-    time.sleep(0.01)
 print(zygote, *children(zygote), flush=True)
 """
 
@@ -110,7 +108,7 @@ def test_whatever_ends_the_host_ends_its_workers(hostile_library: Path, end: str
             assert host.stdout is not None
             assert host.stderr is not None
             pids = [int(pid) for pid in host.stdout.readline().split()]
-            assert len(pids) == 5
+            assert len(pids) == 4
             host.wait(20)
             start = time.monotonic()
             assert eventually(lambda: not any(map(runs, pids)), 10), [pid for pid in pids if runs(pid)]
@@ -154,7 +152,6 @@ def test_a_plugin_cannot_start_a_daemon(hostile_library: Path) -> None:
     """It would outlive the host."""
     with hardpoint.loaded(hostile_library, Hostile, isolated=True) as plugin:
         zygote = parent(workers(plugin)[0])
-        assert eventually(lambda: len(children(zygote)) == 2)  # the worker, and one forked ahead of the next
         own = {zygote, *children(zygote)}
         assert str(zygote) in zygotes_of(str(os.getpid()))
         assert plugin.harm("daemon") == "alive"
@@ -267,23 +264,14 @@ def test_the_zygote_dies_between_loads(hostile_library: Path) -> None:
                 assert plugin.count() == 1
 
 
-def test_a_zygote_that_a_plugin_stopped_does_not_stop_the_host(
-    hostile_library: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kill = os.kill
-
-    def kill_patiently(pid: int, number: int) -> None:
-        monkeypatch.undo()  # the zygote that is started instead has the usual time: the machine may be busy
-        kill(pid, number)
-
+def test_a_zygote_that_a_plugin_stopped_does_not_stop_the_host(hostile_library: Path) -> None:
     with hardpoint.loaded(hostile_library, Hostile, isolated=True) as plugin:
         zygote = parent(workers(plugin)[0])
         freeze(zygote)
-        monkeypatch.setattr("hardpoint.isolation.host.spawner._PATIENCE", 0.5)
-        monkeypatch.setattr(os, "kill", kill_patiently)
-        for _ in range(2):  # one process was forked ahead, and no other can be
-            with hardpoint.loaded(hostile_library, Hostile, isolated=True) as other:
-                assert other.count() == 1
+        start = time.monotonic()
+        with hardpoint.loaded(hostile_library, Hostile, isolated=Isolation(timeout=5)) as other:
+            assert other.count() == 1
+        assert time.monotonic() - start < 5
         assert eventually(lambda: not runs(zygote))
 
 

@@ -90,7 +90,7 @@ def test_a_running_call_finishes_with_the_old_file(load_hostile: LoadHostile, pa
         assert runs(before)
         return plugin.release()
 
-    assert together(lambda: plugin.nap(1000), reload) == [before, "2.0.0"]
+    assert together(lambda: plugin.nap(450), reload) == [before, "2.0.0"]
     assert eventually(lambda: not runs(before))
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from probe import Probe
-from processes import eventually, held, parent, runs, spares, workers
+from processes import children, eventually, held, parent, runs, workers
 
 import hardpoint
 from hardpoint import Isolation
@@ -121,7 +121,7 @@ def test_torture(probe_library: Path, seconds: float) -> None:
         zygote = parent(workers(plugin)[0])
     del plugin
     gc.collect()  # garbage of other tests, and its workers, does not count here
-    assert eventually(lambda: spares(zygote))
+    assert eventually(lambda: not children(zygote))
     before = held()
     torture = Torture(probe_library, seed)
     threads = [threading.Thread(target=torture.call, args=(number,)) for number in range(1, THREADS + 1)]
@@ -148,7 +148,7 @@ def test_torture(probe_library: Path, seconds: float) -> None:
     torture.plugins.clear()
     gc.collect()
     assert eventually(lambda: not any(map(runs, torture.seen)))
-    assert eventually(lambda: spares(zygote))
+    assert eventually(lambda: not children(zygote))
     assert eventually(lambda: held() == before, 5), (held(), before)
 
 

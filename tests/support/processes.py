@@ -91,12 +91,6 @@ def workers(plugin: object) -> tuple[int, ...]:
     return isolation.workers
 
 
-def spares(zygote: int) -> list[int]:
-    """Return the spare process of a zygote, once it is its only child and not a zombie; else an empty list."""
-    found = children(zygote)
-    return found if len(found) == 1 and all(map(runs, found)) else []
-
-
 def held() -> tuple[int, int, int]:
     """Return the numbers of descriptors, threads and children of this process."""
     return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task")), len(children())
@@ -107,10 +101,10 @@ def zygotes_of(host: str) -> list[str]:
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            title = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0")
         except OSError:
             continue
-        if any(b"isolation.worker.zygote" in word for word in words) and host.encode() in words:
+        if title == b"hardpoint: zygote of " + host.encode():
             found.append(pid)
     return found
 

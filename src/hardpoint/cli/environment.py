@@ -19,7 +19,7 @@ from ..binding import default, why_not_native
 from ..errors import Problem
 from ..ffi.abi import ABI
 from ..ffi.libc import libc
-from ..isolation.worker import landlock
+from ..isolation.host import landlock
 from ..preflight.platform import check_host, dotted, host_glibc
 from ..registry.registry import Registry
 from ..version import __version__

@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ..ffi.libc import libc
-from ..isolation.worker import crash
+from ..isolation.host import program
 from . import CHECKS
 from .check import BAD, Job, Outcome
 from .excerpt import excerpt
@@ -156,8 +156,8 @@ def main(*descriptors: str) -> None:
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
-    if crash.KNOWS_PLUGINS:  # else it would report functions of the kit, and hide the plugin's last lines
-        crash.install()
+    if program.lacks() is None:
+        program.library().hp_crash_install()
     fields, names, jobs = json.loads(os.pread(request, os.fstat(request).st_size, 0))
     os.close(request)
     os.set_inheritable(answers, False)

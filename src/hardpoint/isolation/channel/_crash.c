@@ -146,6 +146,12 @@ void crash_unguard(void *stack) {
     }
 }
 
+/* For a process of the host that runs a plugin's code by itself, and what it forks; see conformance/nursery.py. */
+__attribute__((visibility("default"))) void hp_crash_install(void) {
+    crash_install();
+    (void)crash_guard();
+}
+
 void crash_install(void) {
     struct sigaction action = {.sa_sigaction = on_fatal, .sa_flags = SA_SIGINFO | SA_ONSTACK};
     Dl_info found;

@@ -13,6 +13,7 @@ import fcntl
 import mmap
 import os
 import sys
+import threading  # here, since it takes the thread that imports it first for the main one: logging would, on the reader's
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -240,8 +241,6 @@ class Reader:
 
 def _report() -> None:
     """Report the exception of a logging handler as a thread's."""
-    import threading
-
     threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
 
 

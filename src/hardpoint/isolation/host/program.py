@@ -26,6 +26,8 @@ _VARIABLES = ("LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "TZ")
 """The environment of the zygote, and so of workers."""
 _SANITIZING = ("LD_PRELOAD", "ASAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS")
 """The variables that are passed on if LD_PRELOAD has a sanitizer: a plugin that was built with it needs them."""
+_FOR_GOOD = os.RTLD_NOW | os.RTLD_NODELETE
+"""At exit, cffi closes the library before the last channels are closed."""
 _NOT_HERE = {errno.EACCES, errno.EPERM, errno.ENOEXEC}
 """Errors of exec(2) for a file without the mode bit, or on a file system that is mounted noexec."""
 
@@ -43,11 +45,11 @@ class Program:
     def library(self) -> Any:
         """Open it as a library."""
         try:
-            return ffi.dlopen(self.path)
+            return ffi.dlopen(self.path, _FOR_GOOD)
         except OSError:  # the file system is mounted noexec
             self._copy(_read(self.path))
         try:
-            return ffi.dlopen(self.path)
+            return ffi.dlopen(self.path, _FOR_GOOD)
         except OSError as error:
             raise lacking.not_runnable(_BASE, error) from error
 
@@ -132,7 +134,7 @@ def library() -> Any:
     return _found[1]
 
 
-def lacking_sentence() -> str | None:
+def lacks() -> str | None:
     """Say why no plugin can be isolated here; None if nothing is lacking."""
     try:
         program()

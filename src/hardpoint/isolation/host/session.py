@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from time import monotonic_ns
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from ...errors import CallError, HardpointError
 from ...ffi.abi import SERIAL, UNSUPPORTED
@@ -14,7 +14,7 @@ from ...file import LibraryFile, digest
 from ..descriptors import own
 from ..options import IsolationStatus, bytes_of
 from . import failures, lacking
-from .connection import MALFORMED, NOT_SENT, Room, error_of
+from .connection import Room, error_of
 from .lost import FOREVER, LOST
 from .recipe import make_recipe
 from .unpatched import sleep, start_new_thread
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from ...preflight.checks import Fit
     from ..options import Isolation
     from .connection import Connection
-    from .process import Worker
 
 _LONGEST = 1e9
 """Seconds of the longest time-out; a longer one is none."""
@@ -133,7 +132,7 @@ class Session:
 
     def no_turn(self, method: Method) -> NoReturn:
         """Raise the error of a call whose time passed while another call had its turn."""
-        raise self._workers.late(method.name, "another call has its turn, and the plugin takes one at a time (HP_SERIAL)")
+        raise self._workers.no_turn(method.name)
 
     def require(self, method: Method) -> None:
         """Raise CallError for a method that was looked up before a reload to an older release, which lacks it."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from _thread import RLock
+from _thread import RLock, allocate_lock
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
 from ...errors import CrashedError, HardpointError
+from ...ffi.abi import SERIAL
 from ...file import Identity, open_library
 from . import failures
 from .lacking import LackingError
@@ -51,6 +52,9 @@ class Workers:
         self._claiming = RLock()
         self._calls = [0] * isolation.workers
         """How many calls each worker has under way; only counted if there are several workers."""
+        is_serial = bool(fit.vtable.flags & SERIAL)
+        self._turns = [allocate_lock() for _ in self._calls] if is_serial and isolation.workers > 1 else []
+        """Held by the one call that each worker of an HP_SERIAL plugin serves; a single worker's is the Holder's."""
         self._failures: list[float] = []
         """When a start failed, of the starts since the last that went well."""
         self._last_error: tuple[type[HardpointError], str] | None = None
@@ -69,7 +73,7 @@ class Workers:
 
     def take(self, doing: str, deadline: int) -> Connection:
         """Take a channel to the worker with the fewest calls under way. Raises every error of that."""
-        number = self._claim() if self.is_pool else 0
+        number = self._claim(doing, deadline) if self.is_pool else 0
         try:
             worker = self._run(number, doing, deadline)
             try:
@@ -101,19 +105,38 @@ class Workers:
         """The error for a call that ran out of time before it began."""
         return failures.late(self._plugin, self._isolation, doing, why)
 
-    def _claim(self) -> int:
-        """Choose the worker with the fewest calls under way for one more; among several, one that is running."""
+    def _claim(self, doing: str, deadline: int) -> int:
+        """Choose the worker with the fewest calls under way for one more; among several, one that is running.
+
+        Of an HP_SERIAL plugin, each serves one call at a time: wait for its turn.
+        """
         with self._claiming:
             calls, running = self._calls, self.running
             number = min(range(len(calls)), key=lambda each: (calls[each], running[each] is None))
             calls[number] += 1
-        return number
+        try:
+            if not self._turns or self._turns[number].acquire(timeout=_seconds_until(deadline)):
+                return number
+        except BaseException:
+            self._uncount(number)
+            raise
+        self._uncount(number)
+        raise self.no_turn(doing)
 
     def release(self, number: int) -> None:
         """Count a call that has returned."""
         if self.is_pool:
-            with self._claiming:
-                self._calls[number] -= 1
+            if self._turns:
+                self._turns[number].release()
+            self._uncount(number)
+
+    def _uncount(self, number: int) -> None:
+        with self._claiming:
+            self._calls[number] -= 1
+
+    def no_turn(self, doing: str) -> TimedOutError:
+        """The error of a call whose time passed while another call had its turn."""
+        return self.late(doing, "another call has its turn, and the plugin takes one at a time (HP_SERIAL)")
 
     def _run(self, number: int, doing: str, deadline: int) -> Worker:
         """Return a worker, started if it is not running. Raises the last error again if it is not to be restarted."""

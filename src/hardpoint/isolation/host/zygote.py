@@ -99,7 +99,8 @@ class Zygote:
             except BlockingIOError:  # so many requests are waiting: it does not read
                 self.kill()
                 return None
-            except (BrokenPipeError, ConnectionResetError):
+            except (BrokenPipeError, ConnectionResetError):  # it ended, which its thread is about to hear
+                self.alive = False
                 return None
         self._wait(request, deadline)
         if isinstance(request.answer, Exception):
