@@ -103,6 +103,7 @@ hp_channel *hp_channel_open(uint64_t half, uint64_t room, int *error) {
         return NULL;
     }
     channel->fd = -1;
+    channel->owner = getpid();
     channel->ticks_in_8us = ticks_of_process();
     channel->alone = is_alone();
     channel->half = half;
@@ -135,6 +136,9 @@ void hp_channel_abandon(hp_channel *channel) {
 }
 
 void hp_channel_close(hp_channel *channel) {
+    if (channel == NULL || channel->owner != getpid()) {
+        return;
+    }
     if (!hp_channel_is_gone(channel)) {
         channel_publish(channel, CHANNEL_HANG_UP);
     }

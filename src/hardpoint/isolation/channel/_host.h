@@ -24,6 +24,7 @@ typedef struct hp_channel {
     uint32_t rest, backoff; /* sleeps to come without looking, and those after the next look in vain */
     uint32_t wakes;         /* wakes since the last request that brought no answer */
     int fd;
+    int owner;     /* the process that opened it: a forked child has neither the memory nor, perhaps, the descriptor */
     int gone;      /* atomic: the worker is gone */
     uint16_t peer; /* the CPU that the worker ran on last */
     bool woke;     /* the worker slept when the last request came */
@@ -63,7 +64,7 @@ HP_CHANNEL_API void hp_channel_abandon(hp_channel *channel);
 /* True once the channel was abandoned. */
 HP_CHANNEL_API int hp_channel_is_gone(const hp_channel *channel);
 
-/* Has the worker's thread end, unmaps the memory and frees the channel. */
+/* Has the worker's thread end, unmaps the memory and frees the channel. Nothing, for NULL and in a forked child. */
 HP_CHANNEL_API void hp_channel_close(hp_channel *channel);
 
 /* Writes a request and wakes the worker. 0, or an errno with nothing published: EPIPE for a worker that is gone, EFBIG for

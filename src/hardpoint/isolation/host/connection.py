@@ -5,8 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...ffi.libc import ffi
 from ...fields import Fields
@@ -15,9 +14,6 @@ from .lost import GoneError, LateError, MalformedError
 from .program import library
 
 __tracebackhide__ = True  # pytest shows the call in the test, not these frames
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 ANSWERED, INTERRUPTED, TIMED_OUT, GONE, MALFORMED, NOT_SENT = range(6)
 """Results of hp_channel_wait, and one for a request that was not sent."""
@@ -60,11 +56,6 @@ class Answer(Fields):
     text: bytes
 
 
-def _close(host: int, close: Callable[[Any], None], getpid: Callable[[], int], struct: Any) -> None:
-    if struct and getpid() == host:  # the memory is not there in a forked child
-        close(struct)
-
-
 class Connection:
     """A channel, which is closed with its last reference. It is used by one caller at a time."""
 
@@ -83,8 +74,8 @@ class Connection:
         channels = library()
         error = ffi.new("int *")
         # In one call of C code, so that a signal handler's exception cannot lose it.
-        closes = partial(_close, os.getpid(), channels.hp_channel_close, os.getpid)
-        made = next(map(ffi.gc, map(channels.hp_channel_open, (room.half,), (room.text,), (error,)), (closes,)))
+        opened = map(channels.hp_channel_open, (room.half,), (room.text,), (error,))
+        made = next(map(ffi.gc, opened, (channels.hp_channel_close,)))
         if not made:
             raise lacking.no_channel(error[0], room.half)
         return cls(made, worker, number)
