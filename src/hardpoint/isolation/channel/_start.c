@@ -34,6 +34,7 @@ __asm__(".text\n"
         "    leaq hp_main(%rip), %rdi\n"
         "    call *__libc_start_main@GOTPCREL(%rip)\n"
         "    hlt\n"
+        "    .long hp_loader - .\n"
         ".size hp_start, . - hp_start\n");
 #elif defined __aarch64__
 #define LOADER "/lib/ld-linux-aarch64.so.1"
@@ -55,12 +56,14 @@ __asm__(".text\n"
         "    add x0, x0, :lo12:hp_main\n"
         "    bl __libc_start_main\n"
         "    brk #1\n"
+        "    .long hp_loader - .\n"
         ".size hp_start, . - hp_start\n");
 #else
 #error "hardpoint runs on x86-64 and AArch64"
 #endif
 
-__attribute__((section(".interp"), used)) static const char loader[] = LOADER;
+/* Named by the code above, so that a linker with --gc-sections keeps it. */
+__attribute__((section(".interp"), used, visibility("hidden"))) const char hp_loader[] = LOADER;
 
 __attribute__((used, visibility("hidden"))) int hp_main(int argc, char **argv);
 

@@ -107,8 +107,7 @@ void title_keep(char **argv) {
 /* The kernel shows argv; but if its last byte is not NUL, the text from its start to the first NUL, which may be in the
  * environment that lies behind it (proc(5), cmdline). */
 void title_set(const char *title) {
-    static const char own[] = "hardpoint: ";
-    const char *name = strncmp(title, own, sizeof own - 1) == 0 ? title + sizeof own - 1 : title;
+    const char *colon = strstr(title, ": "), *name = colon == NULL ? title : colon + 2;
     const size_t size = strlen(name), length = strnlen(title, title_size - 1);
     prctl(PR_SET_NAME, size > NAME_MOST ? name + size - NAME_MOST : name, 0, 0, 0);
     title_memory[title_argv - 1] = ' ';
