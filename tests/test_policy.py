@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import how
+from conftest import ROOT, how
 
 import hardpoint
 from hardpoint.contracts import Greeter
@@ -563,6 +564,29 @@ def test_an_isolated_one_is_reloaded_under_the_same_policy(plugins: Path) -> Non
     (plugins / "english.so").chmod(0o755)
     hardpoint.reload(english)
     assert english.lang() == "English"
+    hardpoint.close(english)
+
+
+@pytest.mark.parametrize("allow", [None, hardpoint.Allow()], ids=["any", "allowed"])
+def test_a_reload_takes_only_the_releases_that_were_asked_for(
+    plugins: Path, compiler: Compiler, allow: hardpoint.Allow | None
+) -> None:
+    registry = hardpoint.Registry([plugins], allow=allow)
+    english = registry.load("english", Greeter, release="<2", isolated=True)
+    source = (ROOT / "native_plugins/english/english.c").read_text()
+    for release in ("1.4", "2.0.0", "x"):
+        made = compiler.text(f"newer_{release[0]}", re.sub(r'"english", "[^"]*"', f'"english", "{release}"', source))
+        os.replace(shutil.copy(made, plugins / "new"), plugins / "english.so")
+        if release == "1.4":
+            hardpoint.reload(english)
+            continue
+        with pytest.raises(hardpoint.IncompatibleError) as caught:
+            hardpoint.reload(english)
+        assert str(caught.value) == (
+            f"{plugins}/english.so is not allowed: needs a release of english that satisfies <2, found {release}; put such a "
+            "release at the path, or load the plugin again with another release= [release]"
+        )
+        assert hardpoint.info(english).manifest.release == "1.4"
     hardpoint.close(english)
 
 

@@ -325,6 +325,11 @@ ROWS = {row.code: row for row in (
         "chmod go-w {path}, if you trust its contents",
         {"kind": "folder", "path": "/srv/plugins", "found": "/srv/plugins with mode 0777"},
         "Others than the owner may write to the file, or to a folder where they could replace it."),
+    Row("release", "trust", "a release of {plugin} that satisfies {release}",
+        "put such a release at the path, or load the plugin again with another release=",
+        {"plugin": "english", "release": "<2", "found": "2.0.0"},
+        "A plugin that a registry loaded with `release=` is reloaded, and the file at its path has a release that does not "
+        "satisfy it."),
     Row("file-changed", "trust", "the file that was found", "make a new registry",
         {"found": "one that was replaced or rewritten since"},
         "A registry found the plugin, and the file has changed since. It has this code in `FoundPlugin.problems` and "

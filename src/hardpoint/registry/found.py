@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..backend import Request
@@ -21,12 +22,14 @@ from ..file import open_library, pin
 from ..inprocess.plugin import check_binding
 from ..isolation.options import checked
 from ..loading import encode, load_file
-from ..preflight.checks import check
+from ..preflight.checks import check, read_library
 from ..preflight.platform import dotted
 from .manifest_contracts import contracts_from_manifests, prefer_bundled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from packaging.specifiers import SpecifierSet
 
     from ..definition.model import Contract
     from ..file import LibraryFile
@@ -36,6 +39,16 @@ if TYPE_CHECKING:
     from .policy import Allow
 
 Status = Literal["fits", "does not fit", "refused", "shadowed", "broken", "not a plugin"]
+
+
+def version_of(release: str | None) -> Any:
+    """The release as a Version (PEP 440); None if it is not a valid one."""
+    from packaging.version import InvalidVersion, Version  # 7 ms, where releases are compared
+
+    try:
+        return Version(release or "")
+    except InvalidVersion:
+        return None
 
 
 class FoundPlugin:
@@ -136,12 +149,26 @@ class FoundPlugin:
             return None, []
         return self._allow.examine(file, manifest.contract, manifest.plugin)
 
-    def _vouch(self, file: LibraryFile) -> str | None:
+    def _vouch(self, file: LibraryFile, *, releases: SpecifierSet | None) -> str | None:
         """Apply the policy to the open file, at load and at each reload. Raises IncompatibleError."""
         sha256, problems = self._examine(file)
+        if releases is not None and file.identity != self._identity:
+            problems = [*problems, *self._check_release(file, releases)]
         if problems:
             raise IncompatibleError(f"{file.path} is not allowed{reasons(problems)}", path=file.path, problems=problems)
         return sha256
+
+    def _check_release(self, file: LibraryFile, releases: SpecifierSet) -> list[Problem]:
+        """The problem of a file whose plugin has another release than those wanted."""
+        _, manifests = read_library(file)
+        for manifest in manifests:
+            if isinstance(manifest, Problem) or (manifest.contract, manifest.plugin) != (self.contract, self.name):
+                continue  # the checks to come say what is wrong with it
+            version = version_of(manifest.release)
+            if version is None or not [*releases.filter([version])]:
+                found = manifest.release or "none"
+                return [Problem.of("release", found, plugin=manifest.plugin, release=releases)]
+        return []
 
     def load(
         self,
@@ -149,13 +176,18 @@ class FoundPlugin:
         config: str | Mapping[str, Any] | None,
         binding: str | None,
         isolated: bool | Isolation,  # noqa: FBT001 - as load's argument
+        releases: SpecifierSet | None = None,
     ) -> Any:
-        """Load the file that was found. Raises StaleError if it changed since, else what hardpoint.load raises."""
+        """Load the file that was found. Raises StaleError if it changed since, else what hardpoint.load raises.
+
+        A later reload takes a file of these releases only.
+        """
         if self.error is not None:
             raise self.error.with_traceback(None)
         check_binding(self.path or "", binding)
         request = Request(self._absolute, contract, encode(config), binding, checked(isolated))
-        return load_file(self.open(), request, self._vouch if self._allow else None)
+        vouch = partial(self._vouch, releases=releases) if self._allow or releases is not None else None
+        return load_file(self.open(), request, vouch)
 
     def open(self) -> LibraryFile:
         """Open the file that was found. Raises StaleError if it changed since, else what `open_library` raises."""

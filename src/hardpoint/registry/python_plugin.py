@@ -16,6 +16,8 @@ from .found import FoundPlugin
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from packaging.specifiers import SpecifierSet
+
     from ..definition.kinds import Kind
     from ..definition.model import Contract, Method
     from ..isolation.options import Isolation
@@ -45,6 +47,7 @@ class PythonPlugin(FoundPlugin):
         config: str | Mapping[str, Any] | None,
         binding: str | None,  # noqa: ARG002 - native plugins only
         isolated: bool | Isolation,  # noqa: FBT001 - as load's argument
+        releases: SpecifierSet | None = None,  # noqa: ARG002 - of reloads
     ) -> Any:
         """Return the object that was added, or a new one of the class. Raises CreateError if the class raises."""
         if isolated:

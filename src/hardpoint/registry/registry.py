@@ -10,13 +10,15 @@ from ..errors import HardpointError, HardpointWarning, PluginNotFoundError, one_
 from ..file import tilde_hint
 from ..table import counted
 from .discovery import NAMED, PATH, given_places, read_places, usual_places
-from .found import FoundPlugin
+from .found import FoundPlugin, version_of
 from .policy import policy
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Self
+
+    from packaging.specifiers import SpecifierSet
 
     from ..definition.model import Contract
     from ..isolation.options import Isolation
@@ -128,7 +130,7 @@ class Registry:
 
         `release` is a specifier such as `>=1.2,<2` (PEP 440): the first plugin in order whose release satisfies it is
         loaded. A pre-release counts if the specifier names one, or if nothing else satisfies it. A release that is not
-        a valid version satisfies no specifier.
+        a valid version satisfies no specifier. A `reload` loads only a file that satisfies it, too.
 
         Raises PluginNotFoundError if there is no plugin of that name (the message lists similar names and every place
         that was searched) or no release that satisfies (it lists those that are available); ValueError for an invalid
@@ -136,7 +138,8 @@ class Registry:
         file without a valid manifest.
         """
         wanted = contract_of(contract)
-        return cast("T", self._choose(name, wanted, release).load(wanted, config, binding, isolated))
+        releases = _specifier(release)
+        return cast("T", self._choose(name, wanted, releases).load(wanted, config, binding, isolated, releases))
 
     def load_all(
         self,
@@ -176,24 +179,15 @@ class Registry:
         same.insert(0, found)
         self._shadow(found.key)
 
-    def _choose(self, name: str, contract: Contract, release: str | None) -> FoundPlugin:
+    def _choose(self, name: str, contract: Contract, releases: SpecifierSet | None) -> FoundPlugin:
         _check_name(name)
         candidates = self._known.get(_key(contract, name), [])
         if not candidates:
             raise not_found(self, name, contract)
-        if release is None:
+        if releases is None:
             return candidates[0]
-        # 15 ms, for hosts that ask for a release
-        from packaging.specifiers import InvalidSpecifier, SpecifierSet
-
-        if not isinstance(release, str):
-            raise TypeError(f"release is a specifier such as '>=1.2,<2', not {release!r}")
-        try:
-            wanted = SpecifierSet(release)
-        except InvalidSpecifier:
-            raise ValueError(f"release is a specifier such as '>=1.2,<2', not {release!r}") from None
-        versions = {found: _version(found) for found in candidates}
-        fitting = set(wanted.filter([version for version in versions.values() if version is not None]))
+        versions = {found: version_of(found.release) for found in candidates}
+        fitting = set(releases.filter([version for version in versions.values() if version is not None]))
         for found, version in versions.items():
             if version in fitting:
                 return found
@@ -201,8 +195,22 @@ class Registry:
             f"\n  {found.release or 'without a release'}: {one_line(found.path or repr(found))}" for found in candidates
         )
         raise PluginNotFoundError(
-            f"no release of {name} for {contract} satisfies {release!r}; available:{available}", plugin=name
+            f"no release of {name} for {contract} satisfies {str(releases)!r}; available:{available}", plugin=name
         )
+
+
+def _specifier(release: str | None) -> SpecifierSet | None:
+    """Parse `release`. Raises TypeError or ValueError."""
+    if release is None:
+        return None
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet  # 15 ms, for hosts that ask for a release
+
+    if not isinstance(release, str):
+        raise TypeError(f"release is a specifier such as '>=1.2,<2', not {release!r}")
+    try:
+        return SpecifierSet(release)
+    except InvalidSpecifier:
+        raise ValueError(f"release is a specifier such as '>=1.2,<2', not {release!r}") from None
 
 
 def _warn(place: Place) -> None:
@@ -225,20 +233,10 @@ def _newest_first(group: list[FoundPlugin]) -> list[FoundPlugin]:
     """Sort by release (PEP 440), invalid versions last, then by file name."""
     if len(group) == 1:  # nearly always; importing packaging takes 7 ms
         return group
-    versions = {found: _version(found) for found in group}
+    versions = {found: version_of(found.release) for found in group}
     newest = [found for found in group if versions[found] is not None]
     newest.sort(key=versions.__getitem__, reverse=True)  # a stable sort: equal ones stay sorted by file name
     return newest + [found for found in group if versions[found] is None]
-
-
-def _version(found: FoundPlugin) -> Any:
-    """The release as a Version; None if it is not a valid one."""
-    from packaging.version import InvalidVersion, Version  # 7 ms, where releases are compared
-
-    try:
-        return Version(found.release or "")
-    except InvalidVersion:
-        return None
 
 
 def _count(found: list[FoundPlugin]) -> str:
