@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from benchmarks.isolation_peers import ROWS
-from benchmarks.report import MarkdownTable, in_markdown, rounded
+from benchmarks.report import MarkdownTable, in_markdown, rounded, wrapped
 
 Figures = dict[str, Any]
 COLUMNS = {
@@ -140,7 +140,7 @@ def _targets(figures: Figures) -> MarkdownTable:
 
 def page(figures: Figures) -> str:
     """The tables and the machine, for docs/benchmarks.md."""
-    return "\n\n".join([*map(in_markdown, tables(figures)), f"- {_machine(figures)}"])
+    return "\n\n".join([*map(in_markdown, tables(figures)), wrapped(f"- {_machine(figures)}", "  ")])
 
 
 def costs(figures: Figures) -> str:

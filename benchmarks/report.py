@@ -103,7 +103,7 @@ def _advice(results: Results) -> str:
 def markdown(results: Results) -> str:
     """The tables and remarks as Markdown."""
     parts = [in_markdown(table) for table in tables(results)]
-    return "\n\n".join([*parts, "\n".join(_wrapped(f"- {line}", "  ") for line in remarks(results))])
+    return "\n\n".join([*parts, "\n".join(wrapped(f"- {line}", "  ") for line in remarks(results))])
 
 
 _README = {
@@ -151,10 +151,11 @@ def in_markdown(table: MarkdownTable) -> str:
     """The title and the table as Markdown."""
     rule = ["---:" if column in table.right else "---" for column in range(len(table.head))]
     lines = [" | ".join(row) for row in (table.head, rule, *table.rows)]
-    return "\n".join([_wrapped(f"{table.title}:"), "", *(f"| {line} |" for line in lines)])
+    return "\n".join([wrapped(f"{table.title}:"), "", *(f"| {line} |" for line in lines)])
 
 
-def _wrapped(text: str, indent: str = "") -> str:
+def wrapped(text: str, indent: str = "") -> str:
+    """Lines of at most 120 characters."""
     return fill(text, 120, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
