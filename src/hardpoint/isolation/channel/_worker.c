@@ -133,13 +133,21 @@ _Noreturn static void end(void) {
     _exit(0);
 }
 
+/* The plugin closed the control socket. If it is not loaded, the reply that says so has to be read before the end. */
+_Noreturn static void closed(void) {
+    while (instance.methods == NULL) {
+        pause();
+    }
+    fail("the plugin closed the connection to the host");
+}
+
 /* Waits for a message with the spare descriptor in hand, and receives it without: it may come with one. */
 static void next_message(Control *control, int *fds, unsigned *count) {
     struct pollfd ready = {.fd = CONTROL_FD, .events = POLLIN};
     while (poll(&ready, 1, -1) < 0 && errno == EINTR) {
     }
     if ((ready.revents & POLLNVAL) != 0) {
-        fail("the plugin closed the connection to the host");
+        closed();
     }
     if (spare >= 0) {
         close(spare);
