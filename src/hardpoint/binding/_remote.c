@@ -93,6 +93,22 @@ static int give(Call *call) {
     return given == NULL ? -1 : 0;
 }
 
+/* Gives the connection back after a call with that result, or with the error that is set if it is NULL. */
+static PyObject *give_after(Call *call, PyObject *result) {
+    PyObject *error = result == NULL ? error_take() : NULL;
+    if (give(call) < 0) {
+        if (error == NULL) {
+            Py_CLEAR(result);
+            return NULL;
+        }
+        PyErr_Clear();
+    }
+    if (error != NULL) {
+        error_put(error);
+    }
+    return result;
+}
+
 /* Has the session raise the error of a call that got no answer. */
 static PyObject *failed(const Call *call, int code, int detail) {
     PyObject *raised = PyObject_CallMethod(call->holder->session, "failed", "OOii", call->connection, call->method->method,
@@ -346,10 +362,7 @@ static PyObject *exchange(Call *call) {
         return failed(call, SEND_FAILED, error);
     }
     PyObject *result = make_result(call, &answer);
-    if (give(call) < 0) {
-        Py_CLEAR(result);
-    }
-    return result;
+    return give_after(call, result);
 }
 
 /* After a reload, a method that was looked up before it is called on the new worker, whose plugin may not have it. */
@@ -358,7 +371,7 @@ static int check_plugin(const Call *call) {
     if (plugin == call->method->plugin) {
         return 0;
     }
-    PyObject *has = PyObject_CallMethod(call->holder->session, "require", "O", call->method->method);
+    PyObject *has = PyObject_CallMethod(call->holder->session, "require", "(O)", call->method->method);
     Py_XDECREF(has);
     return has == NULL ? -1 : 0;
 }
@@ -376,11 +389,7 @@ static PyObject *call_in_turn(Call *call, PyObject *const *values) {
     } else if (error > 0) {
         result = failed(call, SEND_FAILED, error);
     } else { /* nothing was sent, and the connection is as good as before; the error is the argument's */
-        PyObject *raised = error_take();
-        if (give(call) < 0) {
-            PyErr_Clear();
-        }
-        error_put(raised);
+        result = give_after(call, NULL);
     }
     arguments_release(&call->arguments);
     Py_DECREF(call->connection);
@@ -420,7 +429,7 @@ static PyObject *remote_call(PyObject *callable, PyObject *const *args, size_t n
             turn_end(call.holder);
         }
     } else if (turn > 0) {
-        result = PyObject_CallMethod(call.holder->session, "no_turn", "O", method->method);
+        result = PyObject_CallMethod(call.holder->session, "no_turn", "(O)", method->method);
     }
     Py_DECREF(call.holder);
     return result;

@@ -89,7 +89,7 @@ typedef struct {
 
 /* A request CHANNEL_LOAD follows on the first channel. Its reply's `scalar` has the stage in the low 8 bits, and above
  * them, from bit 8 on, CHANGED_* of the process's state. LOADED: `status`, `flags` and text are those of the plugin's
- * create (0 if it has none). Else `status` and text say more. */
+ * create (0 if it has none); with REPLY_TOO_LONG, `scalar` is as for a method. Else `status` and text say more. */
 enum {
     STAGE_LOADED = 0,
     STAGE_STALE = 1,    /* the file at the path is not the one that the host checked */

@@ -27,7 +27,7 @@ _Static_assert(LIBRARY_FD == 4, "the name has its number");
 enum { FIRST_SLOT = 3, MANIFEST = 1, FLAGS = 2 }; /* words of a vtable: head, manifest, flags, create... */
 enum { DESTROY_SLOT = 1 };                        /* among the slots */
 enum { STALE_BEFORE = 1, STALE_MAPPED = 2, STALE_AFTER = 3 }; /* `status` of STAGE_STALE: when it was noticed */
-enum { CHANGED_SHIFT = 8, ROOM_SHIFT = 24 };      /* in the reply's `scalar`, above the stage */
+enum { CHANGED_SHIFT = 8 };                       /* in the reply's `scalar`, above the stage */
 
 typedef struct {
     uint32_t stage;
@@ -309,8 +309,9 @@ static bool create(Channel *channel, const Recipe *recipe, const uintptr_t *slot
                       &instance.self, &out.out);
     }
     reply_write(channel, &out, status, false, 0);
-    const uint64_t room = (channel->reply->flags & REPLY_TOO_LONG) != 0 ? channel->reply->scalar : 0;
-    channel->reply->scalar = STAGE_LOADED | (uint64_t)changed << CHANGED_SHIFT | room << ROOM_SHIFT;
+    if ((channel->reply->flags & REPLY_TOO_LONG) == 0) { /* else it is the room that there was, and the stage is plain */
+        channel->reply->scalar = STAGE_LOADED | (uint64_t)changed << CHANGED_SHIFT;
+    }
     channel->has_reply = true;
     if (status == HP_OK && channel->reply->flags == 0) {
         instance.destroy = destroy;

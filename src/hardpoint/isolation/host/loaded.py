@@ -25,6 +25,7 @@ _CHANGED = (
 """By the bits of CHANGED_*."""
 _BY_GO = 1 << 1 | 1 << 7
 """What Go's runtime changes in every plugin: handlers, and RLIMIT_NOFILE."""
+_TOO_LONG = 8
 _MOST_SLOT = 1 << 16
 
 
@@ -32,6 +33,8 @@ def check_loaded(loading: Loading, plugin: Plugin, fit: Fit, recipe: Recipe) -> 
     """Return the CHANGED_* bits of a plugin that was loaded. Raises the error of one that was not, or MalformedError."""
     answer = loading.answer
     stage, changed = answer.scalar & 0xFF, answer.scalar >> 8
+    if answer.flags & _TOO_LONG:
+        stage, changed = _LOADED, 0
     if stage > _CLOSED or changed >> len(_CHANGED) or (stage != _LOADED and answer.flags):
         raise MalformedError("an unknown stage of loading")
     if stage == _LOADED:
