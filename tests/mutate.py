@@ -62,21 +62,22 @@ COVERED: tuple[tuple[str, str], ...] = (
     ("inprocess/loader_name.py", "library loader_names descriptors"),
     ("inprocess/*", "process_state library plugin_text bindings bounds native references descriptors"),
     ("isolation/host/output.py", "isolation_output isolation_leaks"),
-    ("isolation/host/frames.py", "frames result_types isolation"),
     ("isolation/host/workers.py", "isolation_restart restart_pauses isolation_together isolation_calls isolation isolation_reload isolation_hang"),
-    ("isolation/host/failures.py", "isolation_crash isolation_restart isolation_memory frames isolation_hang isolation_leaks"),
+    ("isolation/host/failures.py", "isolation_crash isolation_restart isolation_memory isolation_hang isolation_leaks"),
     ("isolation/host/remote.py", "result_types bindings isolation_calls isolation -k not(native|cffi|ctypes)"),
     ("isolation/host/isolate.py", "isolation isolation_reload policy travel isolation_hosts"),
-    ("isolation/host/start_zygote.py", "descriptors isolation isolation_hosts isolation_ends"),
-    ("isolation/host/spawner.py", "isolation isolation_together isolation_ahead isolation_ends isolation_leaks isolation_hosts"),
+    ("isolation/host/program.py", "descriptors isolation isolation_hosts isolation_ends"),
+    ("isolation/host/zygote.py", "isolation isolation_together isolation_ends isolation_leaks isolation_hosts"),
+    ("isolation/host/loaded.py", "promises library isolation_reload sandbox isolation"),
     ("isolation/host/bpf.py", "sandbox_filter"),
     ("isolation/host/seccomp.py", "sandbox_filter sandbox"),
     ("isolation/host/sandbox.py", "recipe sandbox"),
     ("isolation/host/landlock.py", "recipe sandbox"),
     ("isolation/host/recipe.py", "recipe sandbox isolation"),
-    ("isolation/host/*", "isolation isolation_together isolation_calls isolation_crash frames isolation_hosts isolation_hang isolation_leaks"),
-    ("isolation/worker/*", "isolation isolation_crash isolation_ahead descriptors sandbox isolation_ends isolation_output"),
-    ("isolation/*.py", "wire bounds isolation sandbox frames result_types isolation_calls isolation_hosts descriptors"),
+    ("isolation/host/*", "isolation isolation_together isolation_calls isolation_crash isolation_hosts isolation_hang isolation_leaks"),
+    ("isolation/channel/_host.*", "channel_hostile isolation isolation_calls"),
+    ("isolation/channel/*", "program isolation isolation_crash descriptors sandbox isolation_ends isolation_output"),
+    ("isolation/*.py", "bounds isolation sandbox result_types isolation_calls isolation_hosts descriptors"),
     ("registry/needed_paths.py", "policy dependencies"),
     ("registry/*", "registry discovery policy plugin_text read_bounds cli_registry bounds descriptors travel"),
     ("cli/*", "exit_statuses terminal interrupt surroundings plugin_text verdicts cli cli_registry cli_isolated doctor bounds help build new bench conformance"),
@@ -175,12 +176,14 @@ class Copy:
         """Compile the extension that a C file belongs to, in place; return the compiler's message if it refuses."""
         if not path.endswith((".c", ".h")):
             return ""
-        name = {"binding": "_native", "worker": "_crash", "benchmark": "_floor"}[Path(path).parent.name]
+        name = {"binding": "_native", "channel": "../_channel", "benchmark": "_floor"}[Path(path).parent.name]
         folder = (self.tree / path).parent
         target = folder / f"{name}{sysconfig.get_config_var('EXT_SUFFIX')}"
+        more = {"_native": ["../isolation/channel/_host.c"]}.get(name, [])
         target.unlink(missing_ok=True)  # the compiler would write to the original, where that is a hard link
         words = ["cc", "-shared", "-fPIC", "-std=c11", "-O2", "-fvisibility=hidden", "-w", "-o", str(target),
-                 f"-I{sysconfig.get_path('include')}", *map(str, sorted(folder.glob("_*.c")))]  # fmt: skip
+                 f"-I{sysconfig.get_path('include')}", *map(str, sorted(folder.glob("_*.c"))), *(str(folder / each) for each in more),
+                 *(["-Wl,-e,hp_start"] if name == "../_channel" else [])]  # fmt: skip
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         return done.stderr if done.returncode else ""
 

@@ -162,22 +162,16 @@ print(hardpoint.load({str(english)!r}, Greeter, isolated=True).lang())
     assert run_python(code).stdout == "English\n"
 
 
-@pytest.mark.parametrize("executable", ["", None, "/nonexistent/python"])
+@pytest.mark.parametrize("executable", ["", None, "/nonexistent/python", "/bin/false"])
 def test_a_program_that_embeds_python(english: Path, run_python: RunPython, executable: str | None) -> None:
+    """sys.executable is not asked: it may be the application itself."""
     code = f"""
 import sys, hardpoint
 from hardpoint.contracts import Greeter
 sys.executable = {executable!r}
-try:
-    hardpoint.load({str(english)!r}, Greeter, isolated=True)
-except hardpoint.LoadError as error:
-    print(error)
+print(hardpoint.load({str(english)!r}, Greeter, isolated=True).lang())
 """
-    said = run_python(code).stdout
-    assert said == (
-        "no process can be started for isolated plugins: needs sys.executable to be a Python of this version, found "
-        f"{executable!r}; set sys.executable to one that can be run\n"
-    )
+    assert run_python(code).stdout == "English\n"
 
 
 def test_a_request_of_any_length(english: Path, tmp_path: Path) -> None:
@@ -186,17 +180,15 @@ def test_a_request_of_any_length(english: Path, tmp_path: Path) -> None:
 
 
 WITHOUT_CLOSE_RANGE = """
-import os, hardpoint
+import os, struct, hardpoint
 from hardpoint.contracts import Greeter
-from hardpoint.isolation.worker import seccomp
-from hardpoint.ffi.libc import libc
-close_range = 436
-seccomp._prepared[False, False] = (  # in place of a worker's filter
-    seccomp._do(seccomp._LOAD, seccomp._NUMBER) + seccomp._do(seccomp._IF_EQUAL, close_range, 0, 1)
-    + seccomp._UNKNOWN + seccomp._ALLOWED
-)
+from hardpoint.ffi.libc import ffi, libc
+close_range, enosys = 436, 38
+steps = [(0x20, 0, 0, 0), (0x15, 0, 1, close_range), (0x06, 0, 0, 0x50000 | enosys), (0x06, 0, 0, 0x7FFF0000)]
+code = ffi.from_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
+head = ffi.new("char[]", struct.pack("@HP", len(steps), int(ffi.cast("uintptr_t", code))))
 assert libc.prctl(38, 1, 0, 0, 0) == 0  # PR_SET_NO_NEW_PRIVS
-assert seccomp.install(network=False, processes=False) is None
+assert libc.prctl(22, 2, int(ffi.cast("uintptr_t", head)), 0, 0) == 0  # PR_SET_SECCOMP
 high = os.dup2(os.open({english!r}, os.O_RDONLY), 900)  # workers must not inherit it
 with hardpoint.loaded({english!r}, Greeter, isolated=hardpoint.Isolation(sandbox=False)) as plugin:
     print(plugin.greet("World"))
@@ -204,8 +196,8 @@ with hardpoint.loaded({english!r}, Greeter, isolated=hardpoint.Isolation(sandbox
 """
 
 
-def test_a_python_without_close_range(english: Path, run_python: RunPython) -> None:
-    """One built on an older glibc, or on Linux before 5.9, where closing 2^31 numbers one by one takes minutes."""
+def test_a_kernel_without_close_range(english: Path, run_python: RunPython) -> None:
+    """Before Linux 5.9, where closing 2^31 numbers one by one takes minutes."""
     greeting, descriptors = run_python(WITHOUT_CLOSE_RANGE.format(english=str(english))).stdout.splitlines()
     assert greeting == "Hello, World! Nice to meet you."
     assert max(int(each) for each in eval(descriptors)) < 20

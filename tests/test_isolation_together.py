@@ -13,8 +13,7 @@ from processes import children, eventually, parent, together, workers
 
 import hardpoint
 from hardpoint import Isolation
-from hardpoint.isolation import wire
-from hardpoint.isolation.host import spawner
+from hardpoint.isolation.host import zygote
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,6 +102,11 @@ def test_one_worker_takes_the_place_of_one_that_died(load_hostile: LoadHostile) 
 # -- each lock is held where what it guards changes: a race would show seldom ------------------------------------------
 
 
+def session_of(plugin: Any) -> Any:
+    """The session behind an isolated plugin."""
+    return plugin._instance.backend.session
+
+
 class Guarded(list[Any]):
     """A list that records, at each change, whether this thread has its lock."""
 
@@ -117,7 +121,7 @@ class Guarded(list[Any]):
 
 def test_the_pool_changes_under_its_locks(load_hostile: LoadHostile) -> None:
     plugin: Any = load_hostile(isolated=Isolation(workers=2, timeout=60))
-    pool = plugin._instance._holder.pointer._workers
+    pool = session_of(plugin)._workers
     counted: list[bool] = []
     replaced: list[bool] = []
     pool._calls = Guarded(pool._calls, pool._claiming, counted)
@@ -133,65 +137,51 @@ def test_the_pool_changes_under_its_locks(load_hostile: LoadHostile) -> None:
     assert len(replaced) >= 2
 
 
-def test_the_spawner_changes_under_its_locks(load_hostile: LoadHostile, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_zygotes_books_change_under_its_lock(load_hostile: LoadHostile) -> None:
     load_hostile()
-    one: Any = spawner.spawner()
-    held: dict[str, list[bool]] = {"asked": [], "next": [], "workers": []}
-
-    class Watched(spawner.Spawner):
-        @property
-        def _asked(self) -> bool:
-            return bool(self.__dict__["_asked"])
-
-        @_asked.setter
-        def _asked(self, value: bool) -> None:
-            held["asked"].append(one._asking._is_owned())
-            self.__dict__["_asked"] = value
-
-        def _next(self) -> Any:
-            held["next"].append(one._forking._is_owned())
-            return super()._next()
+    one: Any = zygote.zygote()
+    held: list[bool] = []
 
     def popped(self: Any, key: int, *default: Any) -> Any:
-        held["workers"].append(one._lock._is_owned())
+        held.append(one._lock._is_owned())
         return WeakValueDictionary.pop(self, key, *default)
 
     class Workers(WeakValueDictionary[int, Any]):
         pop: Any = popped
 
         def __setitem__(self, key: int, value: Any) -> None:
-            held["workers"].append(one._lock._is_owned())
+            held.append(one._lock._is_owned())
             super().__setitem__(key, value)
 
-    known = dict(one._workers)
     before = one._workers
-    one._workers = Workers(known)
-    held["workers"].clear()
-    one.__class__ = Watched
+    one._workers = Workers(dict(before))
+    held.clear()
     try:
         for _ in range(2):
             hardpoint.close(load_hostile())
-        assert eventually(lambda: len(held["workers"]) >= 4)
+        assert eventually(lambda: len(held) >= 4)
     finally:
-        one.__class__ = spawner.Spawner
         before.update(one._workers)
         one._workers = before
-    assert {name: (len(each) >= 2, all(each)) for name, each in held.items()} == dict.fromkeys(held, (True, True))
+    assert all(held)
 
 
-def test_a_worker_is_written_to_under_its_lock(load_hostile: LoadHostile, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_is_written_to_under_its_lock(load_hostile: LoadHostile) -> None:
     """`kill` closes the socket: its number may be another file's in the next moment."""
     plugin: Any = load_hostile()
-    [worker] = plugin._instance._holder.pointer._workers.running
+    [worker] = session_of(plugin)._workers.running
     held: list[bool] = []
-    send = wire.send
 
-    def watched(sock: Any, *arguments: Any) -> None:
-        if sock is worker._control:
-            held.append(worker._lock._is_owned())
-        send(sock, *arguments)
+    class Watched:
+        def __init__(self, sock: Any) -> None:
+            self.sock = sock
 
-    monkeypatch.setattr(wire, "send", watched)
+        def __getattr__(self, name: str) -> Any:
+            if name == "sendmsg":
+                held.append(worker._lock._is_owned())
+            return getattr(self.sock, name)
+
+    worker._control = Watched(worker._control)
     together(*[lambda: plugin.nap(50)] * 3)
     hardpoint.close(plugin)
     assert len(held) >= 3

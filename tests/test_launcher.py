@@ -47,11 +47,3 @@ def test_the_import_of_the_package_is_timed(folder: str) -> None:
     text, nanoseconds = eval(arguments)
     assert (text, imported, whole) == ("7", "True", "True")
     assert 0 < nanoseconds < 60e9
-
-
-def test_a_lean_start_imports_neither_the_package_nor_typing(folder: str) -> None:
-    code = "import typing, gc\nprint(typing.__spec__, gc.isenabled(), hardpoint.__path__)\n"
-    words = launcher.command("program", 7, "/package", setup=launcher.LEAN + code, flags=("-I", "-S"), folders=[folder])
-    first, arguments, imported, whole, *_ = said(words)
-    assert first == "None False ['/package']"
-    assert (arguments, imported, whole) == ("('7',)", "True", "False")

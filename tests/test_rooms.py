@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 SOURCE = Path(hardpoint.__file__).resolve().parent
 ROOMS: Sequence[str] = (
     "fields problems errors version launcher table ffi definition elf file preflight isolation backend binding inprocess "
-    "isolation.worker isolation.host loading pickling aio contracts registry authoring conformance benchmark cli"
+    "isolation.host loading pickling aio contracts registry authoring conformance benchmark cli"
 ).split()
-"""Each imports from itself and from those before it; `isolation.host` does not import `isolation.worker`."""
-APART = {("isolation.host", "isolation.worker")}
+"""Each imports from itself and from those before it."""
 
 
 def room_of(module: str) -> str:
@@ -62,7 +61,7 @@ def test_a_room_imports_only_those_before_it(room: str) -> None:
         if room_of(module) == room
         for target in imported(path, module)
         if target.startswith("hardpoint.")
-        and (ROOMS.index(room_of(target)) > ROOMS.index(room) or (room, room_of(target)) in APART)
+        and ROOMS.index(room_of(target)) > ROOMS.index(room)
     }
     assert not wrong
 

@@ -16,23 +16,10 @@ arguments.append(time.perf_counter_ns() - start)
 """
 """Time `import hardpoint`, and give `main` the nanoseconds as its last argument. typing is imported before, since every
 contract needs it: the rest is what hardpoint adds."""
-LEAN = """\
-import gc
-gc.disable()
-import msgpack
-hardpoint, typing = type(sys)("hardpoint"), type(sys)("typing")
-hardpoint.__path__ = [arguments.pop()]
-typing.TYPE_CHECKING, typing.__getattr__ = False, lambda name: None
-sys.modules["hardpoint"] = hardpoint
-sys.modules.setdefault("typing", typing)
-"""
-"""Import as little as possible: the start of the process is most of the time to a first answer. It collects no garbage
-meanwhile (saves 4 of 40 ms), skips the imports of hardpoint/__init__.py (2 ms), and has an empty module in the place of
-typing, of which nothing but the names is needed (8 ms). The last argument is the folder of the package."""
 
 
 def command(
-    module: str, *arguments: object, setup: str = "", flags: Sequence[str] = ("-P",), folders: Sequence[str] = ()
+    module: str, *arguments: object, setup: str = "", folders: Sequence[str] = ()
 ) -> list[str]:
     """The command line of a Python that calls the function `main` of a module, with the arguments as texts.
 
@@ -43,4 +30,4 @@ def command(
         f"import sys\narguments, sys.path[:] = sys.argv[1:{end}], sys.argv[{end}:]\n"
         f"{setup}from {module} import main\nmain(*arguments)\n"
     )
-    return [sys.executable, *flags, "-c", program, *map(str, arguments), *sys.path, *folders]
+    return [sys.executable, "-P", "-c", program, *map(str, arguments), *sys.path, *folders]

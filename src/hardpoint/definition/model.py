@@ -117,7 +117,7 @@ class Contract(Fields):
 
     @classmethod
     def from_wire(cls, wire: Sequence[Any]) -> Contract:
-        """Read the contract that `to_wire` wrote; JSON and msgpack may have made lists of the tuples."""
+        """Read the contract that `to_wire` wrote; JSON has made lists of the tuples."""
         name, major, minor, methods = wire
         return cls(name, major, minor, tuple(map(Method.from_wire, methods)))
 

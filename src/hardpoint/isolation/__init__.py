@@ -1,1 +1,1 @@
-"""Plugins in processes of their own. `host/` is trusted, `worker/` runs the plugin; what both sides share is here."""
+"""Plugins in processes of their own. `host/` starts workers and calls them; `channel/` has the C of both sides."""
