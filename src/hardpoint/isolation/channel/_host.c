@@ -184,7 +184,7 @@ void channel_publish(hp_channel *channel, uint32_t method) {
     Request *request = channel->request;
     const int cpu = sched_getcpu();
     request->method = method;
-    request->cpu = cpu < 0 ? UINT16_MAX : (uint16_t)cpu;
+    request->cpu = channel->mine = cpu < 0 ? UINT16_MAX : (uint16_t)cpu;
     request->think = ticks_short(ticks_now() - channel->answered_at, channel->ticks_in_8us);
     __atomic_store_n(&channel->sent, channel->sent + 2, __ATOMIC_RELAXED); /* hp_channel_abandon reads it in another thread */
     channel->wakes = 0;
@@ -230,6 +230,9 @@ static int look(hp_channel *channel) {
 }
 
 bool channel_poll(hp_channel *channel, unsigned pauses) {
+    if (channel->alone || channel->mine == channel->peer) {
+        return false; /* the worker needs this core to get on */
+    }
     while (pauses-- > 0) {
         if (__atomic_load_n(&channel->reply->word, __ATOMIC_ACQUIRE) == channel->sent) {
             return true;
@@ -241,8 +244,7 @@ bool channel_poll(hp_channel *channel, unsigned pauses) {
 
 /* Spins where that pays: with the worker on another core, and at a method that is quick. -1 if the answer did not come. */
 static int spin(hp_channel *channel) {
-    const int cpu = sched_getcpu();
-    if (channel->alone || cpu == channel->peer || channel->expect > SLOW) {
+    if (channel->alone || channel->mine == channel->peer || channel->expect > SLOW) {
         return -1;
     }
     if (channel->rest > 0) {
@@ -303,10 +305,10 @@ static int sleep_once(hp_channel *channel, int64_t deadline) {
 }
 
 int hp_channel_wait(hp_channel *channel, int64_t deadline) {
-    int found = channel_poll(channel, channel->looked ? 1 : PAUSES) ? HP_ANSWERED : -1;
-    if (found < 0 && !channel->looked) {
+    int found = -1;
+    if (!channel->looked) {
         channel->looked = true;
-        found = spin(channel);
+        found = channel_poll(channel, PAUSES) ? HP_ANSWERED : spin(channel);
     }
     while (found < 0) {
         found = look(channel);

@@ -26,7 +26,7 @@ typedef struct hp_channel {
     int fd;
     int owner;     /* the process that opened it: a forked child has neither the memory nor, perhaps, the descriptor */
     int gone;      /* atomic: the worker is gone */
-    uint16_t peer; /* the CPU that the worker ran on last */
+    uint16_t mine, peer; /* the CPUs that the host sent from, and that the worker ran on last */
     bool woke;     /* the worker slept when the last request came */
     bool looked;   /* this wait has spun already */
     bool alone;    /* there is one processor to run on */
