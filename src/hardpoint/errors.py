@@ -179,7 +179,7 @@ class CallError(PluginError):
 
 
 class CrashedError(HardpointError):
-    """The worker of an isolated plugin died, or was killed for sending a malformed frame; the host is unharmed.
+    """The worker of an isolated plugin died, or was killed for sending a malformed answer; the host is unharmed.
 
     `signal` is the number of the signal that killed it, `status` its exit status if it exited (each is None in the
     other case, and both are if neither is known), `stderr` the last lines that it wrote to stdout and stderr.
