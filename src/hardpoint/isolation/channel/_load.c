@@ -274,6 +274,10 @@ static const uintptr_t *open_checked(const Recipe *recipe, uint32_t *changed, Fo
         *found = (Found){.stage = STAGE_STALE, .status = STALE_BEFORE};
         return NULL;
     }
+    if ((recipe->flags & RECIPE_BY_DESCRIPTOR) != 0 && access(BY_DESCRIPTOR, R_OK) != 0) {
+        *found = (Found){.stage = STAGE_FAILED, .status = errno, .text = "open /proc/self/fd"};
+        return NULL;
+    }
     void *handle = open_library(recipe, changed);
     if (handle == NULL || dlinfo(handle, RTLD_DI_LINKMAP, &link) != 0) {
         const char *words = dlerror();

@@ -35,7 +35,10 @@
 #define SYS_close_range 436
 #endif
 
-enum { NAME_MOST = 15 }; /* bytes of a process's name, without the NUL */
+enum {
+    NAME_MOST = 15, /* bytes of a process's name, without the NUL */
+    OOM_SCORE = 500 /* half of the machine's memory on top of what a worker has (proc(5), oom_score_adj) */
+};
 
 static char *title_memory;
 static size_t title_size, title_argv; /* bytes of argv and environment, and of argv alone */
@@ -186,12 +189,15 @@ static void tell(int control, const Notice *notice, int fd) {
 
 /* ---- workers ----------------------------------------------------------------------------------------------------- */
 
-/* In a container that runs out of memory, the worker is killed rather than the host. */
+/* In a container that runs out of memory, the worker is to be killed rather than the host. Never less than the host has:
+ * in some containers that is 1000 already. */
 static void volunteer(void) {
-    const int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    char text[16] = "";
+    const int fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
     if (fd >= 0) {
-        const ssize_t ignored = write(fd, "500", 3); /* refused where the host has more: then it has that as well */
-        (void)ignored;
+        if (pread(fd, text, sizeof text - 1, 0) > 0 && strtol(text, NULL, 10) < OOM_SCORE) {
+            dprintf(fd, "%d", OOM_SCORE); /* what fails here is not needed */
+        }
         close(fd);
     }
 }
