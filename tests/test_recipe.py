@@ -106,6 +106,14 @@ def test_its_bytes(library: Path) -> None:
     assert reader.is_done
 
 
+def test_the_vtables_numbers_are_one_word(library: Path) -> None:
+    with open_library(library) as file:
+        fit = require_fit(file, contract_of(Probe))
+        fit = fit._replace(vtable=fit.vtable._replace(size=16, abi=(2, 3)))
+        data = make_recipe(file, fit, Isolation(sandbox=False), None).data
+    assert struct.pack("<QIHH", fit.vtable.address, 16, 2, 3) in data
+
+
 def test_methods_that_the_plugin_does_not_have(compiler: Compiler) -> None:
     compiler.header(Probe)
     data = recipe_for(compiler.library("probe.c", "-pthread", "-DWITHOUT_NEW", "-Wno-unused-function")).data
