@@ -2,7 +2,7 @@
 
 Lines of stdout and stderr go to `hardpoint.plugin.<name>.output`, log records to `hardpoint.plugin.<name>`, like those
 of a plugin in the process. A worker that writes faster than the thread reads waits (output), or drops and counts
-(records).
+(records). The thread reads no more of one worker than its share; see pace.py.
 """
 
 from __future__ import annotations
@@ -16,19 +16,22 @@ import sys
 import threading  # here, since it takes the thread that imports it first for the main one: logging would, on the reader's
 from collections import deque
 from contextlib import suppress
+from time import monotonic, thread_time
 from typing import TYPE_CHECKING, Any
 
 from ...errors import one_line
 from ...inprocess.host_log import LONGEST, Drops, record_of
 from ..descriptors import own, own_pair, own_sockets
 from . import green, lacking
+from .pace import Pace
 from .unpatched import EPOLLIN, RLock, allocate_lock, epoll, start_new_thread, write
 
 if TYPE_CHECKING:
     import logging
     from io import FileIO
 
-_CHUNK = 1 << 16
+_CHUNK = 1 << 12
+"""Bytes that are read at once: at the worst 2,000 lines, which take 20 ms."""
 _LINE = 2000
 """Bytes of the longest line; a longer one is split."""
 _LAST = 20
@@ -63,7 +66,7 @@ def _counter() -> tuple[FileIO, mmap.mmap]:
 
 
 def _logger(name: str) -> logging.Logger | green.Logger:
-    """The logger of that name. The first time, `logging` is imported (5 ms), and the drain at exit put before its end."""
+    """The logger of that name. The first time, `logging` is imported (5 ms), and the drain put before its hook at exit."""
     import logging
 
     reader().drain_before_logging()
@@ -80,6 +83,7 @@ class Output:
         self._ended.acquire()
         self._name = f"hardpoint.plugin.{name}"
         self._rest = b""
+        self.pace = Pace()
         self.pipe, pipe = own_pair(os.pipe2, os.O_CLOEXEC)
         os.set_blocking(self.pipe.fileno(), False)
         self.records, records = own_sockets(
@@ -146,6 +150,8 @@ class Reader:
         self._outputs: dict[int, Any] = {}
         self._dropping: set[Output] = set()
         """Those that have dropped records of which there was no warning yet."""
+        self._resting: dict[Output, float] = {}
+        """Those that took more than their share, and until when they are not read."""
         self._poll = epoll()
         self._drained = allocate_lock()
         self._drained.acquire()
@@ -181,13 +187,27 @@ class Reader:
 
     def _read(self) -> None:
         while True:
-            for fd, _ in self._poll.poll(self._check_drops()):
+            waits = [wait for wait in (self._check_drops(), self._resume()) if wait is not None]
+            for fd, _ in self._poll.poll(min(waits, default=None)):
                 if fd == self._woken:
                     self._ready(0.0)
                     self._check_drops(end=True)
                     self._drained.release()
                     return
                 self._one(fd)
+
+    def _resume(self) -> float | None:
+        """Read those again that have rested; return the seconds until the next has, or None."""
+        now = monotonic()
+        for output in [output for output, until in self._resting.items() if until <= now]:
+            del self._resting[output]
+            self._watch(output, EPOLLIN)
+        return min((until - now for until in self._resting.values()), default=None)
+
+    def _watch(self, output: Output, events: int) -> None:
+        for fd, (_, each) in [*self._outputs.items()]:  # another thread may add some
+            if each is output:
+                self._poll.modify(fd, events)
 
     def _check_drops(self, *, end: bool = False) -> float | None:
         """Warn of dropped records after a burst; return the seconds until the next burst may be over, or None."""
@@ -213,16 +233,22 @@ class Reader:
         read, output = self._outputs.get(fd, (None, None))
         if read is None:  # it ended earlier in this round
             return
+        start = thread_time()
         try:
             read(output)
         except BaseException:  # noqa: BLE001 - of a logging handler: report it as a thread's, and go on
             _report()
+        if rest := output.pace.spend(thread_time() - start):
+            # The end of the pipe is heard of all the same, and what a worker left behind is read without a rest.
+            self._resting[output] = monotonic() + rest
+            self._watch(output, 0)
 
     def _lines(self, output: Output) -> None:
         if not output.read_lines():
             for fd in (output.pipe.fileno(), output.records.fileno()):
                 self._poll.unregister(fd)
                 del self._outputs[fd]
+            self._resting.pop(output, None)
             output.close()
 
     def _records(self, output: Output) -> None:
