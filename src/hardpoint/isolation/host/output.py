@@ -66,7 +66,7 @@ def _counter() -> tuple[FileIO, mmap.mmap]:
 
 
 def _logger(name: str) -> logging.Logger | green.Logger:
-    """The logger of that name. The first time, `logging` is imported (5 ms), and the drain put before its hook at exit."""
+    """The logger of that name. The first time, `logging` is imported (5 ms), and the drain put before its own at exit."""
     import logging
 
     reader().drain_before_logging()

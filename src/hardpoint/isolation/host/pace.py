@@ -1,4 +1,4 @@
-"""Bounds the processor time that one plugin's output takes of the host, so that a flood slows no other plugin's calls."""
+"""Bounds the processor time that one plugin's output takes of the host: a flood slows no other plugin's calls."""
 
 from __future__ import annotations
 
