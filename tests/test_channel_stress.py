@@ -64,6 +64,12 @@ def test_none_is_lost_in_ten_million_rounds(program: Path, cores: str, signals: 
 
 
 @PLACES
+@pytest.mark.parametrize("rounds", [2_000, pytest.param(100_000, marks=pytest.mark.long)])
+def test_a_host_is_woken_when_its_channel_is_abandoned(program: Path, cores: str, rounds: int) -> None:
+    _check(_run(program, cores, "abandon", rounds=rounds), rounds)
+
+
+@PLACES
 def test_a_lost_one_is_found(folder: Path, cores: str) -> None:
     """A publisher that reads the word and then stores it, instead of exchanging it."""
     program = channels.build("channel_stress.c", folder / f"broken-{cores}", "-O2", "-DBROKEN", host=False)

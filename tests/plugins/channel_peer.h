@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -142,6 +143,7 @@ static inline void peer_start(Peer *peer) {
     peer->pid = fork();
     CHECK(peer->pid >= 0);
     if (peer->pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* it does not outlive a host whose check failed */
         peer_run(peer);
         _exit(0);
     }

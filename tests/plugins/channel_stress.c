@@ -1,18 +1,22 @@
-/* The wake protocol of a channel under random delays: `channel_stress one|two quiet|signals ROUNDS SECONDS SEED`, on one core or on two.
+/* The wake protocol of a channel under random delays: `channel_stress one|two quiet|signals|abandon ROUNDS SECONDS SEED`, on one core or on
+ * two.
  *
  * A host and a worker in two processes, each with the waiting code that it really has, send requests and answers to and fro. System calls
  * on futexes go through `watched` here, which delays them at random and takes the slices of 100 ms away: so a wake-up that is
- * lost is not made good, but found. With `signals` each side gets a thousand a second; those would make up for lost wake-ups.
+ * lost is not made good, but found. With `signals` each side gets a thousand a second; those would make up for lost wake-ups. With
+ * `abandon` there is no worker, and another thread abandons each channel.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <linux/futex.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -173,39 +177,117 @@ static void choose_cores(bool one) {
     }
 }
 
-int main(int argc, char **argv) {
-    int error, status = 1;
-    if (argc != 6) {
-        return 2;
+static uint64_t exchange_all(hp_channel *channel, const Counts *both, uint64_t rounds, int64_t end, uint64_t *wrong) {
+    uint64_t done = 0;
+    while (done < rounds && (done % 256 != 0 || clock_now() < end) && *wrong + both[0].lost + both[1].lost == 0) {
+        *wrong += !exchange(channel);
+        done++;
     }
-    const uint64_t rounds = strtoull(argv[3], NULL, 10);
-    const int64_t end = clock_now() + strtoll(argv[4], NULL, 10) * 1000000000;
-    choose_cores(strcmp(argv[1], "one") == 0);
-    Counts *both = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    return done;
+}
+
+/* ---- abandoned --------------------------------------------------------------------------------------------------- */
+
+static hp_channel *waiting; /* atomic: a channel that another thread is to abandon; NULL once that is done */
+
+static void *abandon_all(void *unused) {
+    for (;;) {
+        hp_channel *channel = __atomic_load_n(&waiting, __ATOMIC_ACQUIRE);
+        if (channel == (hp_channel *)&waiting) {
+            return unused;
+        }
+        if (channel == NULL) {
+            sched_yield();
+        } else {
+            spin_for(clock_now() % 6000);
+            hp_channel_abandon(channel);
+            __atomic_store_n(&waiting, NULL, __ATOMIC_RELEASE);
+        }
+    }
+}
+
+/* Waits for answers that do not come, on channels that another thread abandons meanwhile. */
+static uint64_t abandon_rounds(uint64_t rounds, int64_t end, uint64_t *wrong) {
+    uint64_t done = 0;
+    pthread_t thread;
+    int error, found;
+    if (pthread_create(&thread, NULL, abandon_all, NULL) != 0) {
+        return 0;
+    }
+    while (done < rounds && clock_now() < end && *wrong + counts->lost == 0) {
+        hp_channel *channel = hp_channel_open(CHANNEL_MAPPED, CHANNEL_MAPPED, &error);
+        const hp_value value = {NULL, 1};
+        channel->rest = 1; /* it sleeps at once */
+        hp_channel_send(channel, 1, &value, 1);
+        const int64_t start = clock_now();
+        __atomic_store_n(&waiting, channel, __ATOMIC_RELEASE);
+        do {
+            found = hp_channel_wait(channel, INT64_MAX);
+        } while (found == HP_INTERRUPTED);
+        *wrong += found != HP_GONE;
+        counts->lost += clock_now() - start >= (int64_t)LOST_AFTER * 1000000;
+        while (__atomic_load_n(&waiting, __ATOMIC_ACQUIRE) != NULL) {
+            sched_yield();
+        }
+        hp_channel_close(channel);
+        done++;
+    }
+    __atomic_store_n(&waiting, (hp_channel *)&waiting, __ATOMIC_RELEASE);
+    pthread_join(thread, NULL);
+    return done;
+}
+
+/* ---- both -------------------------------------------------------------------------------------------------------- */
+
+static void report(const Counts *both, uint64_t done, uint64_t wrong) {
+    printf("rounds %llu wrong %llu lost %llu sleeps %llu wakes %llu signals %llu\n", (unsigned long long)done,
+           (unsigned long long)wrong, (unsigned long long)(both[0].lost + both[1].lost),
+           (unsigned long long)(both[0].sleeps + both[1].sleeps), (unsigned long long)(both[0].wakes + both[1].wakes),
+           (unsigned long long)(both[0].signals + both[1].signals));
+}
+
+static uint64_t run_both(Counts *both, uint64_t rounds, int64_t end, bool signals, uint64_t *wrong) {
+    int error, status = 1;
     hp_channel *channel = hp_channel_open(CHANNEL_MAPPED, CHANNEL_MAPPED, &error);
-    if (channel == NULL || both == MAP_FAILED) {
-        return 2;
+    if (channel == NULL) {
+        return 0;
     }
     const pid_t worker = fork();
-    counts = worker == 0 ? &both[1] : &both[0];
-    state = strtoull(argv[5], NULL, 10) * 2 + (worker == 0 ? 1 : 3);
-    if (strcmp(argv[2], "signals") == 0) {
+    if (worker == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        counts = &both[1];
+        state++;
+    }
+    if (signals) {
         take_signals();
     }
     if (worker == 0) {
         serve(hp_channel_fd(channel), CHANNEL_MAPPED);
     }
-    uint64_t done = 0, wrong = 0;
-    while (done < rounds && (done % 256 != 0 || clock_now() < end) && wrong + both[0].lost + both[1].lost == 0) {
-        wrong += !exchange(channel);
-        done++;
-    }
+    const uint64_t done = exchange_all(channel, both, rounds, end, wrong);
     hp_channel_close(channel);
     while (waitpid(worker, &status, 0) < 0 && errno == EINTR) {
     }
-    printf("rounds %llu wrong %llu lost %llu sleeps %llu wakes %llu signals %llu\n", (unsigned long long)done,
-           (unsigned long long)wrong, (unsigned long long)(both[0].lost + both[1].lost),
-           (unsigned long long)(both[0].sleeps + both[1].sleeps), (unsigned long long)(both[0].wakes + both[1].wakes),
-           (unsigned long long)(both[0].signals + both[1].signals));
-    return wrong == 0 && status == 0 ? 0 : 1;
+    *wrong += status != 0;
+    return done;
+}
+
+int main(int argc, char **argv) {
+    if (argc != 6) {
+        return 2;
+    }
+    const uint64_t rounds = strtoull(argv[3], NULL, 10);
+    const int64_t end = clock_now() + strtoll(argv[4], NULL, 10) * 1000000000;
+    Counts *both = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (both == MAP_FAILED) {
+        return 2;
+    }
+    counts = both;
+    state = strtoull(argv[5], NULL, 10) * 2 + 1;
+    choose_cores(strcmp(argv[1], "one") == 0);
+    uint64_t wrong = 0;
+    const bool abandons = strcmp(argv[2], "abandon") == 0, signals = strcmp(argv[2], "signals") == 0;
+    const uint64_t done = abandons ? abandon_rounds(rounds, end, &wrong) : run_both(both, rounds, end, signals, &wrong);
+    report(both, done, wrong);
+    return wrong == 0 ? 0 : 1;
 }
