@@ -121,7 +121,7 @@ typedef struct hp_host {
     const char *version;   /* the host's version, NUL-terminated */
     uint64_t *log_dropped; /* counter of dropped log records, incremented atomically */
     uint64_t log_source;   /* identifies the sender in every log record */
-    int32_t log_fd;        /* a datagram socket for log records, or -1 if nobody listens */
+    int32_t log_fd;        /* a SOCK_DGRAM or SOCK_SEQPACKET socket for log records, or -1 if nobody listens */
     uint32_t reserved;     /* 0 */
 } hp_host;
 

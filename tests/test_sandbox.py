@@ -222,12 +222,9 @@ def test_a_socket_pair_cannot_reach_other_sockets(what: str, confined: Escape, f
         assert free.attempt(what, path) == "done"
 
 
-OPEN = pytest.mark.xfail(reason="the socket for log records is one of datagrams")
-
-
 @pytest.mark.parametrize(
     ("what", "network"),
-    [("redirect", False), ("redirect", True), ("records", False), pytest.param("records", True, marks=OPEN)],
+    [("redirect", False), ("redirect", True), ("records", False), ("records", True)],
 )
 def test_no_socket_of_its_own_reaches_a_path(
     what: str, network: bool, library: Path, free: Escape, tmp_path: Path

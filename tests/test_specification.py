@@ -158,7 +158,7 @@ SHOWN: dict[str, str] = {
     "It MUST NOT write outside of `data`": f"{FAULT}_and_no_other[WRITES_BEHIND] {FAULT}_and_no_other[WRITES_BEFORE] {FAULT}_and_no_other[CHANGES_OUT] {FAULT}_and_no_other[SAYS_TOO_MUCH]",
     "A plugin MUST NOT write to it": f"{FAULT}_and_no_other[WRITES_ITS_HOST]",
     "If the send fails, it MUST add 1": f"{FAULT}_and_no_other[LOG_IS_UNCOUNTED] test_abi.py::test_the_helpers_at_their_limits",
-    "Each datagram MUST have this form": f"{FAULT}_and_no_other[LOG_HAS_NO_HEADER]",
+    "Each packet MUST have this form": f"{FAULT}_and_no_other[LOG_HAS_NO_HEADER]",
     "The plugin MUST NOT read from the socket": f"{FAULT}_and_no_other[LOG_IS_READ] {FAULT}_and_no_other[LOG_IS_CLOSED] {FAULT}_and_no_other[LOG_BLOCKS] {FAULT}_and_no_other[LOG_IS_SHUT]",
     "A plugin MUST NOT write to them while": FAULT,
     "The plugin MUST check `cap` afterwards": f"{FAULT}_and_no_other[IGNORES_REFUSAL] {FAULT}_and_no_other[STALE_DATA]",

@@ -86,8 +86,9 @@ class Output:
         self.pace = Pace()
         self.pipe, pipe = own_pair(os.pipe2, os.O_CLOEXEC)
         os.set_blocking(self.pipe.fileno(), False)
+        # Not of datagrams: whoever has one of those can send to any path, such as /dev/log.
         self.records, records = own_sockets(
-            *_socket.socketpair(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_NONBLOCK)
+            *_socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_NONBLOCK)
         )
         counter, dropped = _counter()
         self.drops = Drops(name, lambda: int.from_bytes(dropped[:8], "little"), _logger)
@@ -121,15 +122,20 @@ class Output:
                 log("%s", one_line(text))
         return bool(data)
 
-    def read_records(self, most: int = _TURN) -> None:
-        """Log the records that have come, at most `most` of them."""
+    def read_records(self, most: int = _TURN) -> bool:
+        """Log the records that have come, at most `most` of them; False at their end."""
         for _ in range(most):
             try:
-                datagram = self.records.recv(LONGEST)
+                packet = self.records.recv(LONGEST)
+            except BlockingIOError:
+                return True
             except OSError:
-                break
-            if record := record_of(datagram):
+                return False
+            if not packet:
+                return False
+            if record := record_of(packet):
                 _logger(self._name).log(record[1], "%s", record[2])
+        return True
 
     def close(self) -> None:
         """Read the remaining log records, and close everything: the pipe has ended."""
@@ -245,16 +251,20 @@ class Reader:
 
     def _lines(self, output: Output) -> None:
         if not output.read_lines():
-            for fd in (output.pipe.fileno(), output.records.fileno()):
-                self._poll.unregister(fd)
-                del self._outputs[fd]
+            self._forget(output.pipe.fileno())
+            self._forget(output.records.fileno())
             self._resting.pop(output, None)
             output.close()
 
     def _records(self, output: Output) -> None:
-        output.read_records()
+        if not output.read_records():
+            self._forget(output.records.fileno())
         if output.drops.check() is not None:
             self._dropping.add(output)
+
+    def _forget(self, fd: int) -> None:
+        if self._outputs.pop(fd, None):  # records can end before the lines
+            self._poll.unregister(fd)
 
     def _drain(self) -> None:
         """At exit: have all that was sent read, but don't wait long for a logging handler that hangs."""
