@@ -67,6 +67,8 @@ COVERED: tuple[tuple[str, str], ...] = (
     ("isolation/host/remote.py", "result_types bindings isolation_calls isolation -k not(native|cffi|ctypes)"),
     ("isolation/host/isolate.py", "isolation isolation_reload policy travel isolation_hosts"),
     ("isolation/host/program.py", "descriptors isolation isolation_hosts isolation_ends"),
+    ("isolation/host/spawner.py", "isolation isolation_ends isolation_leaks isolation_hosts"),
+    ("isolation/host/restarts.py", "restart_pauses isolation_restart"),
     ("isolation/host/zygote.py", "isolation isolation_together isolation_ends isolation_leaks isolation_hosts"),
     ("isolation/host/loaded.py", "promises library isolation_reload sandbox isolation"),
     ("isolation/host/bpf.py", "sandbox_filter"),

@@ -133,7 +133,8 @@ GREETER_PLUGIN("quotes", "1.0.0", p.greet = greet, p.lang = lang);
 
 
 needs_lines = pytest.mark.skipif(
-    shutil.which("addr2line") is None or program.lacks() is not None, reason="there is no addr2line, or nothing was compiled"
+    shutil.which("addr2line") is None or program.lacks() is not None,
+    reason="there is no addr2line, or nothing was compiled",
 )
 
 

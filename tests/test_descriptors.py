@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from conftest import IMPORTABLE, how
 from probe import Probe
-from processes import children, eventually, parent, workers
+from processes import children, parent, workers
 
 import hardpoint
 from hardpoint.cli import main

@@ -72,9 +72,7 @@ def test_a_stack_has_the_plugins_frames_alone(load_hostile: LoadHostile, hostile
     _, signal_line, *frames = str(caught.value).splitlines()
     assert signal_line.startswith("  | SIGSEGV")
     assert frames[-1].startswith(f"  | (addr2line -Cfie {hostile_library} 0x")
-    assert all(
-        re.fullmatch(rf"  \| {re.escape(str(hostile_library))}\(\+0x[0-9a-f]+\)", each) for each in frames[:-1]
-    )
+    assert all(re.fullmatch(rf"  \| {re.escape(str(hostile_library))}\(\+0x[0-9a-f]+\)", each) for each in frames[:-1])
     assert len(frames) > 1
 
 
@@ -197,7 +195,7 @@ def test_a_create_that_writes_to_its_descriptors(load_hostile: LoadHostile) -> N
 
 def test_a_create_that_closes_its_descriptors(load_hostile: LoadHostile) -> None:
     """It ends when the worker looks for more requests, before or after its answer."""
-    with pytest.raises(CrashedError, match="exited with status 70 in (loading|count)"):
+    with pytest.raises(CrashedError, match=r"exited with status 70 in (loading|count)"):
         load_hostile(config="create:close").count()
 
 

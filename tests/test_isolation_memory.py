@@ -58,7 +58,9 @@ def test_no_memory_for_a_result(compiler: Compiler) -> None:
     with hardpoint.loaded(library, Greeter, isolated=LITTLE) as plugin:
         assert plugin.greet("") == ""
         assert len(plugin.greet("x" * 90)) == 90 << 20
-        with pytest.raises(CallError, match=r"greet failed with status 4 \(HP_NO_MEMORY\): it needed more memory than") as caught:
+        with pytest.raises(
+            CallError, match=r"greet failed with status 4 \(HP_NO_MEMORY\): it needed more memory than"
+        ) as caught:
             plugin.greet("x" * 100)
         assert caught.value.status == 4
         assert plugin.lang() == "large"

@@ -13,7 +13,7 @@ from processes import children, eventually, parent, together, workers
 
 import hardpoint
 from hardpoint import Isolation
-from hardpoint.isolation.host import zygote
+from hardpoint.isolation.host import spawner
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -139,7 +139,7 @@ def test_the_pool_changes_under_its_locks(load_hostile: LoadHostile) -> None:
 
 def test_the_zygotes_books_change_under_its_lock(load_hostile: LoadHostile) -> None:
     load_hostile()
-    one: Any = zygote.zygote()
+    one: Any = spawner.zygote()
     held: list[bool] = []
 
     def popped(self: Any, key: int, *default: Any) -> Any:
@@ -167,7 +167,7 @@ def test_the_zygotes_books_change_under_its_lock(load_hostile: LoadHostile) -> N
 
 
 def test_a_worker_is_written_to_under_its_lock(load_hostile: LoadHostile) -> None:
-    """`kill` closes the socket: its number may be another file's in the next moment."""
+    """`close` gives the socket's number back: it may be another file's in the next moment."""
     plugin: Any = load_hostile()
     [worker] = session_of(plugin)._workers.running
     held: list[bool] = []
@@ -176,12 +176,15 @@ def test_a_worker_is_written_to_under_its_lock(load_hostile: LoadHostile) -> Non
         def __init__(self, sock: Any) -> None:
             self.sock = sock
 
+        def fileno(self) -> int:
+            return int(self.sock.fileno())
+
         def __getattr__(self, name: str) -> Any:
             if name == "sendmsg":
-                held.append(worker._lock._is_owned())
+                held.append(worker._control._lock._is_owned())
             return getattr(self.sock, name)
 
-    worker._control = Watched(worker._control)
+    worker._control._sock = Watched(worker._control._sock)
     together(*[lambda: plugin.nap(50)] * 3)
     hardpoint.close(plugin)
     assert len(held) >= 3

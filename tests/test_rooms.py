@@ -60,8 +60,7 @@ def test_a_room_imports_only_those_before_it(room: str) -> None:
         for module, path in MODULES.items()
         if room_of(module) == room
         for target in imported(path, module)
-        if target.startswith("hardpoint.")
-        and ROOMS.index(room_of(target)) > ROOMS.index(room)
+        if target.startswith("hardpoint.") and ROOMS.index(room_of(target)) > ROOMS.index(room)
     }
     assert not wrong
 

@@ -18,9 +18,7 @@ arguments.append(time.perf_counter_ns() - start)
 contract needs it: the rest is what hardpoint adds."""
 
 
-def command(
-    module: str, *arguments: object, setup: str = "", folders: Sequence[str] = ()
-) -> list[str]:
+def command(module: str, *arguments: object, setup: str = "", folders: Sequence[str] = ()) -> list[str]:
     """The command line of a Python that calls the function `main` of a module, with the arguments as texts.
 
     It imports from where this process does, and then from `folders`; `setup` is run before the module is imported.

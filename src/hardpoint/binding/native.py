@@ -35,13 +35,13 @@ class ReturnedOut:
         self._data = data
         self._size = size
 
-    def length(self) -> int:
+    def length(self) -> int:  # noqa: D102 - the protocol's
         return self._size
 
-    def is_intact(self) -> bool:
+    def is_intact(self) -> bool:  # noqa: D102
         return self._intact
 
-    def view(self, size: int) -> bytes:
+    def view(self, size: int) -> bytes:  # noqa: D102
         return self._data[:size]
 
 
@@ -70,6 +70,7 @@ def method(plugin: Plugin, method: Method, address: int, arguments: Arguments) -
 
 def converter(method: Method) -> Callable[[int, Any, BaseException | None], Any]:
     """Make the function that converts what C does not, or raises."""
+
     def convert(index: int, value: Any, error: BaseException | None) -> Any:
         """Slow path: convert the argument or raise; `error` is the exception of the attempt in C."""
         kind, where = method.parameters[index].kind, method.where(index)

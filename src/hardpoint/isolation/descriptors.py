@@ -8,7 +8,6 @@ C code, such as `next` of a `map`.
 from __future__ import annotations
 
 import _socket
-import os
 from functools import partial
 from io import FileIO
 from itertools import chain

@@ -27,7 +27,6 @@ _REASONS = {
 """By the MALFORMED_* of _channel.h."""
 
 
-
 class Room(Fields):
     """The size of a channel, in bytes."""
 

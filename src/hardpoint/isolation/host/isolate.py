@@ -13,7 +13,7 @@ from ...file import open_library, pin
 from ...inprocess.plugin import check_config, default_binding
 from ...preflight.checks import require_fit
 from ..options import Isolation
-from . import failures, lacking, zygote
+from . import failures, lacking, spawner
 
 if TYPE_CHECKING:
     from ...backend import Request
@@ -98,13 +98,15 @@ def isolate(
 
 
 def _plugin_of(file: LibraryFile, fit: Fit, options: Isolation) -> Plugin:
-    """The plugin; in the place of a method's address is its index in the contract plus one, since 0 is an empty slot."""
+    """The plugin. A method's address is its index in the contract plus one, since 0 is an empty slot."""
     # Each of several workers serves one call at a time by itself; calls need not wait for each other here.
     serial = bool(fit.vtable.flags & SERIAL) and options.workers == 1
     slots = fit.vtable.slots
     filled = [each != 0 for each in slots[_FIRST_METHOD:]]
     numbers = {
-        method.name: at for at, (method, has) in enumerate(zip(fit.contract.methods, filled, strict=False), start=1) if has
+        method.name: at
+        for at, (method, has) in enumerate(zip(fit.contract.methods, filled, strict=False), start=1)
+        if has
     }
     return Plugin(file.path, fit.contract, fit.manifest, Slots(int(slots[0] != 0), int(slots[1] != 0), numbers), serial)
 
@@ -114,7 +116,7 @@ def _require_system(plugin: Plugin) -> None:
     try:
         if why := lacking.no_threads() or lacking.no_proc():
             raise why
-        zygote.zygote()
+        spawner.zygote()
     except lacking.LackingError as error:
         raise failures.unavailable(plugin, "loading", error) from error
     except (OSError, RuntimeError) as error:

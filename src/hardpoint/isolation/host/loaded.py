@@ -6,9 +6,10 @@ import os
 from typing import TYPE_CHECKING
 
 from ...binding.result import text_of
-from ...errors import CreateError, HardpointError, LoadError, StaleError
+from ...errors import CreateError, HardpointError, LoadError
 from .answer import Returned
 from .lost import MalformedError
+from .same_file import stale
 
 if TYPE_CHECKING:
     from ...backend import Plugin
@@ -30,7 +31,7 @@ _MOST_SLOT = 1 << 16
 
 
 def check_loaded(loading: Loading, plugin: Plugin, fit: Fit, recipe: Recipe) -> int:
-    """Return the CHANGED_* bits of a plugin that was loaded. Raises the error of one that was not, or MalformedError."""
+    """Return the CHANGED_* bits of a plugin that was loaded. Raises why one was not, or MalformedError."""
     answer = loading.answer
     stage, changed = answer.scalar & 0xFF, answer.scalar >> 8
     if answer.flags & _TOO_LONG:
@@ -38,20 +39,12 @@ def check_loaded(loading: Loading, plugin: Plugin, fit: Fit, recipe: Recipe) -> 
     if stage > _CLOSED or changed >> len(_CHANGED) or (stage != _LOADED and answer.flags):
         raise MalformedError("an unknown stage of loading")
     if stage == _LOADED:
-        text_of(plugin, "create", answer.status, Returned(answer.flags, answer.length, answer.scalar, answer.text), CreateError)
+        returned = Returned(answer.flags, answer.length, answer.scalar, answer.text)
+        text_of(plugin, "create", answer.status, returned, CreateError)
         return changed
     if stage == _LACKING:
         raise recipe.refusal(loading.applied)
     raise _refusal(stage, answer, plugin, fit)
-
-
-def stale(path: str) -> StaleError:
-    """The error for a file that is not the one that was checked."""
-    return StaleError(
-        f"{path} was replaced after it was loaded, and a new worker cannot start with the new file; "
-        "call hardpoint.reload to load that",
-        path=path,
-    )
 
 
 def _refusal(stage: int, answer: Answer, plugin: Plugin, fit: Fit) -> HardpointError:
@@ -105,4 +98,6 @@ def warn_changed(path: str, changed: int, fit: Fit) -> None:
         from ...inprocess import library  # 1 ms, for a warning
 
         names = [name for bit, name in enumerate(_CHANGED) if changed >> bit & 1]
-        library.warn_changed(path, names, fit.elf, by_go=not changed & ~_BY_GO, is_floating=bool(changed & 1), stacklevel=8)
+        library.warn_changed(
+            path, names, fit.elf, by_go=not changed & ~_BY_GO, is_floating=bool(changed & 1), stacklevel=8
+        )

@@ -1,6 +1,8 @@
-"""Errors inside the host that mean a worker is lost; failures.py makes the ones that callers see of them."""
+"""Errors inside the host that mean a worker is lost, and deadlines. failures.py makes the errors that callers see."""
 
 from __future__ import annotations
+
+from time import monotonic_ns
 
 
 class GoneError(Exception):
@@ -18,3 +20,8 @@ class MalformedError(Exception):
 LOST = (GoneError, LateError, MalformedError)
 FOREVER = (1 << 63) - 1
 """A deadline that never comes, in nanoseconds of CLOCK_MONOTONIC."""
+
+
+def seconds_until(deadline: int) -> float:
+    """The seconds until a deadline, as locks take them."""
+    return min(max(0.0, (deadline - monotonic_ns()) / 1e9), 1e8)

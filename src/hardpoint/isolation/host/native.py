@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ...binding._native import Holder, RemoteMethod, remote_holder, remote_set_up
 from ...binding.native import ReturnedOut, converter
 from ...binding.result import result_of
-from .process import Connection
+from .connection import Connection
 
 if TYPE_CHECKING:
     from ...backend import Plugin

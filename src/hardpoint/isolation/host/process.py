@@ -9,18 +9,18 @@ import sys
 import time
 from _weakref import ref
 from contextlib import closing, suppress
-from struct import Struct
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
 from ...fields import Fields
 from ..descriptors import own, own_socketpair
-from . import zygote
+from . import spawner
 from .connection import Connection
-from .lost import GoneError, LateError, MalformedError
+from .control import CONNECT, END, LOAD, Control
+from .lost import GoneError, LateError
 from .output import Output, reader
-from .unpatched import POLLIN, POLLOUT, RLock, allocate_lock, poll, sleep
-from .zygote import inherited
+from .spawner import inherited
+from .unpatched import POLLIN, RLock, allocate_lock, poll, sleep
 
 __tracebackhide__ = True  # pytest shows the call in the test, not these frames
 
@@ -30,10 +30,6 @@ if TYPE_CHECKING:
 
     from .connection import Answer, Room
 
-_LOAD, _CONNECT, _END = 1, 2, 3
-_CONTROL = Struct("=IIQQQ")  # kind, half, room, size of the recipe
-_APPLIED = Struct("=IiiI")
-_APPLIED_BITS, _MOST_ERRNO = 0b111, 4095
 _METHOD_LOAD, _METHOD_HELLO = 0xFFFFFFFF, 0xFFFFFFFD
 _RECIPE_AT = 16
 """Offset of the recipe in a channel."""
@@ -88,9 +84,10 @@ class Worker:
         output_reader = reader()
         self.output = Output(name)
         try:
-            self._control, theirs = own_socketpair(_socket.SOCK_SEQPACKET)
+            mine, theirs = own_socketpair(_socket.SOCK_SEQPACKET)
+            self._control = Control(mine)
             with closing(theirs):
-                forked = zygote.fork(self, theirs.fileno(), deadline)
+                forked = spawner.fork(self, theirs.fileno(), deadline)
             self.pid = forked.pid
             # The garbage collector finalizes the older objects of a cycle first. `__del__` needs this one open to kill
             # the worker, so it has to be younger than this object.
@@ -123,20 +120,10 @@ class Worker:
             connection.write(_RECIPE_AT, recipe)
             connection.send(_METHOD_LOAD)
             given = (library, *(each.fileno() for each in self.output.theirs), connection.fd)
-            self._send(_LOAD, len(recipe), given, deadline)
+            self._control.send(LOAD, self._room, len(recipe), given, deadline)
         finally:
             self.output.close_theirs()
-        return Loading(connection, connection.wait(deadline), self._receive_applied())
-
-    def _receive_applied(self) -> tuple[int, int, int]:
-        try:
-            data = self._control.recv(_APPLIED.size + 1, _socket.MSG_DONTWAIT)
-        except (BlockingIOError, ConnectionResetError):
-            data = b""
-        bits, landlock, seccomp, _ = _APPLIED.unpack(data) if len(data) == _APPLIED.size else (-1, 0, 0, 0)
-        if not 0 <= bits <= _APPLIED_BITS or not all(0 <= each <= _MOST_ERRNO for each in (landlock, seccomp)):
-            raise MalformedError("no report of its sandbox")
-        return bits, landlock, seccomp
+        return Loading(connection, connection.wait(deadline), self._control.applied())
 
     def take(self, number: int, deadline: int) -> Connection:
         """Take a channel for one call. Raises GoneError if the worker is dead, OSError if none can be opened.
@@ -150,7 +137,7 @@ class Worker:
                 return found
             connection = Connection.open(self, number, self._room)
             self._watch(connection)
-            self._send(_CONNECT, 0, (connection.fd,), deadline)
+            self._control.send(CONNECT, self._room, 0, (connection.fd,), deadline)
             connection.send(_METHOD_HELLO)
             answer = connection.wait(deadline)
             if not answer.flags & _NO_THREAD:
@@ -188,30 +175,6 @@ class Worker:
         if self.has_died or self._pidfd.closed:
             raise GoneError
 
-    def _send(self, kind: int, size: int, fds: tuple[int, ...], deadline: int) -> None:
-        """Send a message. A worker that does not read would block it for ever: it waits without the lock of `kill`."""
-        data = _CONTROL.pack(kind, 0, self._room.half, self._room.text, size)
-        descriptors = b"".join(fd.to_bytes(4, "little") for fd in fds)
-        ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, descriptors)] if fds else []
-        while True:
-            with self._lock:
-                if self._pidfd.closed:
-                    raise GoneError
-                writable = poll()
-                writable.register(self._control, POLLOUT)
-                try:
-                    self._control.sendmsg([data], ancillary, _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL)
-                except BlockingIOError:
-                    pass
-                except (BrokenPipeError, ConnectionResetError) as error:
-                    raise GoneError from error
-                else:
-                    return
-            left = (deadline - monotonic_ns()) // 1_000_000
-            if left <= 0:
-                raise LateError
-            writable.poll(min(left, 100))  # in slices: `kill` closes the socket
-
     def kill(self, why: str = "") -> None:
         """Kill it if it runs, and close every descriptor of it."""
         with self._lock:
@@ -235,7 +198,7 @@ class Worker:
     def ask_to_end(self) -> None:
         """Request that it destroys its instance and exits."""
         with suppress(GoneError, LateError, OSError):  # dead, or it does not read
-            self._send(_END, 0, (), 0)
+            self._control.send(END, self._room, 0, (), 0)
 
     def end(self, seconds: float) -> bool:
         """Wait for its exit after `ask_to_end`, then kill it; False if it did not exit in that time."""

@@ -1,4 +1,4 @@
-"""The program of the zygote and the workers, and the library of channels: one shared object, isolation/_channel.*.so."""
+"""The program of zygote and workers, which is the library of channels too: isolation/_channel.*.so."""
 
 from __future__ import annotations
 
@@ -72,16 +72,16 @@ class Program:
 
     def _spawn(self, control: int) -> int:
         default = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
-        with own(fcntl.fcntl, control, fcntl.F_DUPFD_CLOEXEC, 10) as high:  # in a host without stdin, `control` may be 0
+        with own(
+            fcntl.fcntl, control, fcntl.F_DUPFD_CLOEXEC, 10
+        ) as high:  # in a host without stdin, `control` may be 0
             actions = [
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
                 (os.POSIX_SPAWN_DUP2, high.fileno(), 3),
             ]
             words = ["hardpoint", "zygote", str(os.getpid()), "3"]
-            return posix_spawn(
-                self.path, words, _environment(), file_actions=actions, setsigmask=(), setsigdef=default
-            )
+            return posix_spawn(self.path, words, _environment(), file_actions=actions, setsigmask=(), setsigdef=default)
 
     def _copy(self, data: bytes) -> None:
         """Continue with a copy in memory."""
@@ -107,7 +107,7 @@ def _read(path: str) -> bytes:
 
 def _packed() -> bytes:
     """The bytes of the shared object in a package that was imported from an archive."""
-    read = getattr(globals().get("__loader__"), "get_data", None)
+    read: Any = getattr(globals().get("__loader__"), "get_data", None)
     for suffix in extension_suffixes() if read else ():
         try:
             data: bytes = read(f"{_BASE}{suffix}")

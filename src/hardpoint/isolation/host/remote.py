@@ -13,6 +13,7 @@ from ...binding.result import result_of
 from ...ffi.libc import ffi
 from .answer import Returned
 from .connection import ANSWERED, INTERRUPTED, MALFORMED, NOT_SENT
+from .lost import seconds_until
 from .program import library, program
 
 __tracebackhide__ = True  # pytest shows the call in the test, not these frames
@@ -118,16 +119,16 @@ class Remote:
     def method(self, plugin: Plugin, method: Method, address: int, arguments: Arguments) -> Any:
         """Make the function for one method; `address` is its index in the contract plus one."""
         call = _caller(self._make_port(), plugin, method, address - 1)
-        return guarded(method, call, arguments, begin=_Deadline, wait=lambda lock, call: _wait_for_turn(lock, call, method))
+        return guarded(
+            method, call, arguments, begin=_Deadline, wait=lambda lock, call: _wait_for_turn(lock, call, method)
+        )
 
 
 cffi, ctypes = Remote(_Cffi), Remote(_Ctypes)
 
 
 def _wait_for_turn(lock: Any, call: _Deadline, method: Method) -> None:
-    from .workers import _seconds_until
-
-    if not lock.acquire(timeout=-1 if not call.session.timeout_ns else _seconds_until(call.until)):
+    if not lock.acquire(timeout=-1 if not call.session.timeout_ns else seconds_until(call.until)):
         call.session.no_turn(method)
 
 

@@ -17,9 +17,9 @@ from . import failures, lacking
 from .connection import Room, error_of
 from .lost import FOREVER, LOST
 from .recipe import make_recipe
+from .spawner import inherited
 from .unpatched import sleep, start_new_thread
 from .workers import Workers
-from .zygote import inherited
 
 __tracebackhide__ = True  # pytest shows the call in the test, not these frames
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import time
 from _thread import RLock, allocate_lock
 from time import monotonic_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...errors import CrashedError, HardpointError
 from ...ffi.abi import SERIAL
-from ...file import Identity, open_library
 from . import failures
 from .lacking import LackingError
-from .loaded import check_loaded, stale
-from .lost import LOST, GoneError
+from .loaded import check_loaded
+from .lost import LOST, GoneError, seconds_until
 from .process import NoThreadError, QueuedError, Worker
-from .unpatched import sleep
+from .restarts import Restarts
+from .same_file import require_same, rewritten
 
 __tracebackhide__ = True  # pytest shows the call in the test, not these frames
 
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 
 _GRACE = 0.5
 """Seconds that workers have to exit by themselves."""
-_TRIES, _PAUSE = 4, 0.1
-"""Failed starts in a row after which no more are tried; seconds before a restart, doubled after each failed one."""
 
 
 class Workers:
@@ -55,10 +52,7 @@ class Workers:
         is_serial = bool(fit.vtable.flags & SERIAL)
         self._turns = [allocate_lock() for _ in self._calls] if is_serial and isolation.workers > 1 else []
         """Held by the one call that each worker of an HP_SERIAL plugin serves; a single worker's is the Holder's."""
-        self._failures: list[float] = []
-        """When a start failed, of the starts since the last that went well."""
-        self._last_error: tuple[type[HardpointError], str] | None = None
-        """How a worker ended last; not the error itself, whose traceback would keep the caller's variables alive."""
+        self._restarts = Restarts(plugin, isolation)
         self._starting: list[Worker] = []
         self._ended_for = ""
         """Why calls are ended: the plugin was closed or reloaded."""
@@ -78,7 +72,7 @@ class Workers:
             worker = self._run(number, doing, deadline)
             try:
                 if worker.has_died:
-                    raise GoneError  # noqa: TRY301 - since the last call
+                    raise GoneError
                 return worker.take(number, deadline)
             except LOST as error:
                 raise self.lost(number, worker, doing, error) from error.__cause__
@@ -115,7 +109,7 @@ class Workers:
             number = min(range(len(calls)), key=lambda each: (calls[each], running[each] is None))
             calls[number] += 1
         try:
-            if not self._turns or self._turns[number].acquire(timeout=_seconds_until(deadline)):
+            if not self._turns or self._turns[number].acquire(timeout=seconds_until(deadline)):
                 return number
         except BaseException:
             self._uncount(number)
@@ -145,7 +139,7 @@ class Workers:
             if worker is not None:
                 return worker
             try:
-                if not self._lock.acquire(timeout=_seconds_until(deadline)):
+                if not self._lock.acquire(timeout=seconds_until(deadline)):
                     raise self.late(doing, "another call was starting the worker")
                 worker = self.running[number]
                 if worker is None and not (pause := self._pause(doing)):
@@ -160,31 +154,16 @@ class Workers:
                 return worker
             if deadline - monotonic_ns() < pause * 1e9:
                 raise self.late(doing, "the plugin fails to start, and there is a pause before the next attempt")
-            sleep(pause)  # without the lock, which calls of the other workers want
+            self._restarts.sleep(pause)  # without the lock, which calls of the other workers want
 
     def _pause(self, doing: str) -> float:
         """Seconds until a worker may be started."""
-        path = self._plugin.path
         if self._ended_for:
             raise CrashedError(
-                f"{path}: {doing} was ended, since {self._ended_for}; call it again", **self._plugin.about(doing)
-            )
-        if self._last_error is not None and self._isolation.restart == "never":
-            error, message = self._last_error
-            raise error(
-                f"{path}: {doing} cannot be called: the worker died before, and restart is 'never' ({message}); "
-                "load it again",
+                f"{self._plugin.path}: {doing} was ended, since {self._ended_for}; call it again",
                 **self._plugin.about(doing),
             )
-        if len(self._failures) >= _TRIES and self._last_error is not None:
-            raise CrashedError(
-                f"{path}: {doing} cannot be called: the plugin failed to start {_TRIES} times in a row, the last time "
-                f"with: {self._last_error[1]}; fix it, and load it again",
-                **self._plugin.about(doing),
-            )
-        if not self._failures:
-            return 0.0
-        return max(0.0, self._failures[-1] + _PAUSE * 2.0 ** len(self._failures) - time.monotonic())
+        return self._restarts.pause(doing)
 
     def _restart(self, number: int, doing: str, deadline: int) -> Worker:
         try:
@@ -194,11 +173,9 @@ class Workers:
             raise
 
     def _start(self, number: int, deadline: int, *, again: bool = True) -> Worker:
-        self._require_same_file()
+        require_same(self._file)
         try:
-            worker = Worker(
-                self._plugin.manifest.plugin, self._room, [] if self.is_pool else self.free, deadline
-            )
+            worker = Worker(self._plugin.manifest.plugin, self._room, [] if self.is_pool else self.free, deadline)
         except LOST:
             raise self.late("loading", "the process that forks workers did not answer") from None
         except (OSError, LackingError) as error:
@@ -212,7 +189,7 @@ class Workers:
             if again and worker.is_orphan:
                 worker.kill()
                 return self._start(number, deadline, again=False)
-            self._failures.append(time.monotonic())
+            self._restarts.failed()
             raise self.lost(None, worker, "loading", error) from error.__cause__
         except BaseException as error:
             worker.kill()
@@ -222,39 +199,17 @@ class Workers:
             raise raised from error
         finally:
             self._starting.remove(worker)
-        self._failures.clear()
+        self._restarts.went_well()
         self.applied, self.changed = loading.applied, changed
         worker.free.append(loading.connection)
         return worker
 
-    def _require_same_file(self) -> None:
-        """Raise StaleError if another file stands at the path now: nobody has checked that one."""
-        file = self._file
-        if file.pinned:
-            return
-        try:
-            status = os.stat(file.absolute)
-        except OSError:
-            open_library(file.absolute, file.path).__exit__(None, None, None)  # raises the error of a file that is gone
-            raise
-        if Identity.of(status) != file.identity:
-            raise stale(file.path)
-
-    def _rewritten(self) -> str:
-        """The part of a message about a file that was rewritten in place, under its workers."""
-        if self._file.pinned or Identity.of(os.fstat(self._file.fd)) == self._file.identity:
-            return ""
-        return (
-            "; its file was rewritten in place while it was loaded, which changes the code that runs: replace it by a rename "
-            "(mv), or pin it (sha256=)"
-        )
-
     def lost(self, number: int | None, worker: Worker, doing: str, why: BaseException) -> CrashedError | TimedOutError:
         """Kill a worker after one of the errors in LOST, and return the error to raise."""
-        self._last_error = self._last_error or (CrashedError, f"{self._plugin.path}: the worker died")
+        self._restarts.has_died()
         self.drop(number, worker, failures.why_killed(why))
-        error = failures.lost(self._plugin, self._isolation, doing, worker, why, self._rewritten())
-        self._last_error = type(error), str(error)
+        error = failures.lost(self._plugin, self._isolation, doing, worker, why, rewritten(self._file))
+        self._restarts.ended_by(error)
         return error
 
     def drop(self, number: int | None, worker: Worker, why: str) -> None:
@@ -284,7 +239,7 @@ class Workers:
                 if not worker.end(max(0.0, until - time.monotonic())):
                     self._warn("destroy took too long, and the worker was killed")
                 elif worker.wait() and not self._ended_for:
-                    error = failures.crashed(self._plugin, self._isolation, "destroy", worker, self._rewritten())
+                    error = failures.crashed(self._plugin, self._isolation, "destroy", worker, rewritten(self._file))
                     self._warn(str(error).removeprefix(f"{self._plugin.path}: "))
         finally:  # after a signal handler's exception, too
             for worker in running:
@@ -295,8 +250,3 @@ class Workers:
 
         logger = logging.getLogger(f"hardpoint.plugin.{self._plugin.manifest.plugin}")
         logger.warning("%s: %s", self._plugin.path, text)
-
-
-def _seconds_until(deadline: int) -> float:
-    left: Any = max(0.0, (deadline - monotonic_ns()) / 1e9)
-    return min(left, 1e8)

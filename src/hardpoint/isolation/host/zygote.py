@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from ...fields import Fields
-from ...inprocess.process_values import read_status
 from ..descriptors import own, own_socketpair
 from . import lacking
 from .lost import LateError
@@ -35,13 +34,12 @@ if TYPE_CHECKING:
         def has_ended(self, status: int | None) -> None:
             """Take its status as waitpid(2) reports it, or None if the zygote has ended."""
 
+
 _FORK, _FORKED, _ENDED = 1, 2, 3
 _FAILED_PIDFD = 2
 _NOTICE = Struct("=IiiI")  # kind, pid, status
 _PATIENCE, _SLICE = 10.0, 0.1
 """Seconds that the zygote has for a fork, which takes one millisecond; between two looks at whether it is stopped."""
-_CREDENTIALS = (b"Uid:", b"Gid:", b"Groups:", b"Cap", b"NoNewPrivs:", b"Seccomp:")
-"""Starts of the lines of proc(5)'s status that say what a process may do."""
 
 
 class Forked(Fields):
@@ -110,8 +108,9 @@ class Zygote:
     def _ask(self, request: _Request, control: int) -> None:
         descriptor = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, control.to_bytes(4, "little"))]
         arguments = [_NOTICE.pack(_FORK, 0, 0, 0)], descriptor, _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL
-        # In one call of C code: a signal handler's exception between sending and queueing would give the answer to the next.
-        self._requests.extend(zip(map(self._control.sendmsg, *zip(arguments)), (request,)))
+        # In one call of C code: after a signal handler's exception between sending and queueing, the next request would
+        # get this one's answer.
+        self._requests.extend(zip(map(self._control.sendmsg, *zip(arguments)), (request,), strict=True))
 
     def _wait(self, request: _Request, deadline: int) -> None:
         while not request.answered.acquire(timeout=min(_SLICE, max(0.0, (deadline - monotonic_ns()) / 1e9))):
@@ -184,7 +183,9 @@ class Zygote:
             ended.has_ended(status)
         return True
 
-    def _answer(self, request: _Request, pid: int, status: int, ancillary: list[tuple[int, int, bytes]]) -> Forked | Exception:
+    def _answer(
+        self, request: _Request, pid: int, status: int, ancillary: list[tuple[int, int, bytes]]
+    ) -> Forked | Exception:
         for _, _, content in ancillary:
             forked = Forked(pid, own(int, int.from_bytes(content[:4], "little")))
             self._workers[pid] = request.worker
@@ -209,48 +210,3 @@ class Zygote:
         if self._pid:
             with suppress(ChildProcessError):  # the host may wait for all its children, or ignore SIGCHLD
                 waitpid(self._pid, 0)
-
-
-_current: Zygote | None = None
-_lock = RLock()
-
-
-def zygote() -> Zygote:
-    """Return a zygote with the credentials of this thread, started if there is none.
-
-    A worker has the zygote's: after setuid(2), a restart would have rights that the host gave up.
-    """
-    global _current  # noqa: PLW0603 - one a process
-    credentials = _credentials()
-    with _lock:
-        if _current is None or not _current.alive or _current.credentials != credentials:
-            if _current is not None:
-                _current.retire()
-            _current = Zygote(credentials)
-        return _current
-
-
-def fork(worker: Worker, control: int, deadline: int) -> Forked:
-    """Get a process for a worker. Raises LateError, OSError or LackingError if there can be none."""
-    for _ in range(3):  # the zygote may have died unnoticed, or be stopped; then another is started
-        if forked := zygote().fork(worker, control, deadline):
-            return forked
-    raise BrokenPipeError(errno.EPIPE, "the process that forks workers ends at once")
-
-
-def _credentials() -> bytes:
-    lines = [line for line in read_status().splitlines() if line.startswith(_CREDENTIALS)]
-    return b"\n".join(lines) or repr((os.getresuid(), os.getresgid(), os.getgroups())).encode()
-
-
-inherited: list[object] = []
-"""Objects of a parent process whose descriptors a forked child never closes: their numbers may be other files there."""
-
-
-def _forget() -> None:
-    global _current, _lock
-    inherited.append(_current)
-    _current, _lock = None, RLock()
-
-
-os.register_at_fork(after_in_child=_forget)

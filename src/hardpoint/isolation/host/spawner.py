@@ -1,0 +1,61 @@
+"""The zygote of this process, which starts with the first isolated plugin, and the processes that it forks."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+
+from ...inprocess.process_values import read_status
+from .unpatched import RLock
+from .zygote import Zygote
+
+if TYPE_CHECKING:
+    from .zygote import Forked, Worker
+
+_CREDENTIALS = (b"Uid:", b"Gid:", b"Groups:", b"Cap", b"NoNewPrivs:", b"Seccomp:")
+"""Starts of the lines of proc(5)'s status that say what a process may do."""
+
+_current: Zygote | None = None
+_lock = RLock()
+
+
+def zygote() -> Zygote:
+    """Return a zygote with the credentials of this thread, started if there is none.
+
+    A worker has the zygote's: after setuid(2), a restart would have rights that the host gave up.
+    """
+    global _current  # noqa: PLW0603 - one a process
+    credentials = _credentials()
+    with _lock:
+        if _current is None or not _current.alive or _current.credentials != credentials:
+            if _current is not None:
+                _current.retire()
+            _current = Zygote(credentials)
+        return _current
+
+
+def fork(worker: Worker, control: int, deadline: int) -> Forked:
+    """Get a process for a worker. Raises LateError, OSError or LackingError if there can be none."""
+    for _ in range(3):  # the zygote may have died unnoticed, or be stopped; then another is started
+        if forked := zygote().fork(worker, control, deadline):
+            return forked
+    raise BrokenPipeError(errno.EPIPE, "the process that forks workers ends at once")
+
+
+def _credentials() -> bytes:
+    lines = [line for line in read_status().splitlines() if line.startswith(_CREDENTIALS)]
+    return b"\n".join(lines) or repr((os.getresuid(), os.getresgid(), os.getgroups())).encode()
+
+
+inherited: list[object] = []
+"""Objects of a parent process whose descriptors a forked child never closes: their numbers may be other files there."""
+
+
+def _forget() -> None:
+    global _current, _lock
+    inherited.append(_current)
+    _current, _lock = None, RLock()
+
+
+os.register_at_fork(after_in_child=_forget)
