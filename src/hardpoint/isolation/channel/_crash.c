@@ -1,4 +1,4 @@
-/* What a worker says when it dies: the signal, and the functions on the stack, to stderr; then it dies of it all the same. */
+/* What a worker says when it dies: the signal, and the functions on the stack, to stderr; then it dies of it anyway. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif

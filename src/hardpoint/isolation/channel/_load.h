@@ -9,8 +9,8 @@
 
 #pragma GCC visibility push(hidden)
 
-/* Opens LIBRARY_FD's library, fills in `instance`, and writes the channel's reply. True if there is an instance to call.
- * `dropped` is the plugin's counter of log records that were dropped, for as long as the process lives. */
+/* Opens LIBRARY_FD's library, fills in `instance`, and writes the channel's reply. True if there is an instance to
+ * call. `dropped` is the plugin's counter of log records that were dropped, for as long as the process lives. */
 bool plugin_load(Channel *channel, const Recipe *recipe, uint64_t *dropped);
 
 /* Writes the reply to CHANNEL_LOAD; `text` may be NULL. */

@@ -16,7 +16,7 @@
 
 static const int limits[STATE_LIMITS] = {RLIMIT_CPU, RLIMIT_FSIZE, RLIMIT_NOFILE, RLIMIT_AS};
 
-/* ---- floating point: rounding, traps, denormals; the flags that any computation sets do not count ----------------- */
+/* ---- floating point: rounding, traps, denormals; flags that any computation sets do not count ------------------- */
 
 #if defined __x86_64__
 enum { MXCSR_FLAGS = 0x3F };
@@ -96,7 +96,10 @@ static char *environment_take(void) {
         size += strlen(*each) + 1;
     }
     char *texts = calloc(1, size), *at = texts;
-    for (char **each = environ; texts != NULL && each != NULL && *each != NULL; each++) {
+    if (texts == NULL) {
+        out_of_memory();
+    }
+    for (char **each = environ; each != NULL && *each != NULL; each++) {
         at = stpcpy(at, *each) + 1;
     }
     return texts;
@@ -136,9 +139,6 @@ static bool environment_apply(const char *texts, const char *others, bool remove
 
 static bool environment_restore(const char *before) {
     char *now = environment_take();
-    if (before == NULL || now == NULL) {
-        out_of_memory();
-    }
     const bool added = environment_apply(now, before, true);
     const bool changed = environment_apply(before, now, false);
     free(now);

@@ -26,15 +26,17 @@ void close_from(unsigned first);
 /* Has this process killed when its parent ends; ends it if that has happened already. */
 void die_with(pid_t parent);
 
+/* Receives a message with at most `most` descriptors, whose number is put into *count. 0 at the end of the connection
+ * or for another size, and then no descriptor is left open. */
+int message_receive(int fd, void *message, size_t size, int *fds, unsigned most, unsigned *count);
+
+/* ---- _title.c --------------------------------------------------------------------------------------------------- */
+
 /* Keeps the memory of argv and environment for titles; the environment moves elsewhere. */
 void title_keep(char **argv);
 
 /* Sets what ps(1) shows, and the name of the process: the end of the title behind "hardpoint: ". */
 void title_set(const char *title);
-
-/* Receives a message with at most `most` descriptors, whose number is put into *count. 0 at the end of the connection
- * or for another size, and then no descriptor is left open. */
-int message_receive(int fd, void *message, size_t size, int *fds, unsigned most, unsigned *count);
 
 /* ---- _worker.c --------------------------------------------------------------------------------------------------- */
 

@@ -36,7 +36,7 @@ Text take_text(List *list) {
     return (Text){.size = size, .data = take(list, size)};
 }
 
-/* A text with a NUL. There is no room behind it, so it moves by one byte, over its length: it can be taken only once. */
+/* A text with a NUL. There is no room behind it, so it moves by one byte, over its length, and is taken only once. */
 static char *take_string(List *list) {
     const Text text = take_text(list);
     char *moved = memmove(text.data - 1, text.data, text.size);

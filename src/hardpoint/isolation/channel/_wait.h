@@ -1,7 +1,7 @@
 /* The wait for the other side of a channel, and the wake-up: one word for each direction, as _channel.h explains.
  *
- * Between two cores a core that sleeps takes some 40 us to wake up, so whoever waits looks for a while before it sleeps,
- * as long as that has paid: on one core, beside busy processes or between rare calls it does not.
+ * A core that sleeps takes some 40 us to wake up, so whoever waits looks for a while before it sleeps, as long as that
+ * has paid: on one core, beside busy processes or between rare calls it does not.
  */
 #ifndef HARDPOINT_WAIT_H
 #define HARDPOINT_WAIT_H

@@ -14,6 +14,7 @@
 #include <locale.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,13 +36,7 @@
 #define SYS_close_range 436
 #endif
 
-enum {
-    NAME_MOST = 15, /* bytes of a process's name, without the NUL */
-    OOM_SCORE = 500 /* half of the machine's memory on top of what a worker has (proc(5), oom_score_adj) */
-};
-
-static char *title_memory;
-static size_t title_size, title_argv; /* bytes of argv and environment, and of argv alone */
+enum { OOM_SCORE = 500 }; /* half of the machine's memory on top of what a worker has (proc(5), oom_score_adj) */
 
 void close_from(unsigned first) {
     if (syscall(SYS_close_range, first, ~0U, 0) == 0) {
@@ -70,52 +65,6 @@ void die_with(pid_t parent) {
     if (getppid() != parent) {
         _exit(0);
     }
-}
-
-/* ---- title ------------------------------------------------------------------------------------------------------- */
-
-/* Where the kernel has it that argv begins: before argv[0], if ld.so was asked to run this. */
-static char *argv_start(char *first) {
-    char text[1024];
-    const int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
-    const ssize_t size = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
-    close(fd);
-    text[size < 0 ? 0 : size] = '\0';
-    const char *at = strrchr(text, ')'); /* the name before it can have blanks */
-    for (int field = 2; at != NULL && field < 48; field++) {
-        at = strchr(at + 1, ' ');
-    }
-    char *start = at == NULL ? NULL : (char *)(uintptr_t)strtoull(at, NULL, 10);
-    return start != NULL && start < first && first - start < 4096 ? start : first;
-}
-
-void title_keep(char **argv) {
-    char *end = argv[0];
-    for (char **each = argv; *each == end; each++) {
-        end += strlen(end) + 1;
-    }
-    title_memory = argv_start(argv[0]);
-    title_argv = (size_t)(end - title_memory);
-    for (char **each = environ; each != NULL && *each == end; each++) {
-        char *moved = strdup(end);
-        if (moved == NULL) {
-            break;
-        }
-        end += strlen(end) + 1;
-        *each = moved;
-    }
-    title_size = (size_t)(end - title_memory);
-}
-
-/* The kernel shows argv; but if its last byte is not NUL, the text from its start to the first NUL, which may be in the
- * environment that lies behind it (proc(5), cmdline). */
-void title_set(const char *title) {
-    const char *colon = strstr(title, ": "), *name = colon == NULL ? title : colon + 2;
-    const size_t size = strlen(name), length = strnlen(title, title_size - 1);
-    prctl(PR_SET_NAME, size > NAME_MOST ? name + size - NAME_MOST : name, 0, 0, 0);
-    title_memory[title_argv - 1] = ' ';
-    memcpy(title_memory, title, length);
-    title_memory[length] = '\0';
 }
 
 /* ---- messages ---------------------------------------------------------------------------------------------------- */
@@ -189,8 +138,8 @@ static void tell(int control, const Notice *notice, int fd) {
 
 /* ---- workers ----------------------------------------------------------------------------------------------------- */
 
-/* In a container that runs out of memory, the worker is to be killed rather than the host. Never less than the host has:
- * in some containers that is 1000 already. */
+/* In a container that runs out of memory, the worker is to be killed rather than the host. Never less than the host
+ * has: in some containers that is 1000 already. */
 static void volunteer(void) {
     char text[16] = "";
     const int fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
@@ -254,19 +203,19 @@ static void reap(int control) {
 }
 
 /* One request; false if the host has closed the socket. */
-static int answer(int control) {
+static bool answer(int control) {
     Notice request;
     int theirs = -1;
     unsigned count;
     if (!message_receive(control, &request, sizeof request, &theirs, 1, &count)) {
-        return 0;
+        return false;
     }
     if (request.kind == ZYGOTE_FORK) {
         fork_worker(control, count == 1 ? theirs : -1);
     } else if (count == 1) {
         close(theirs);
     }
-    return 1;
+    return true;
 }
 
 /* ---- the process ------------------------------------------------------------------------------------------------- */
