@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from _thread import RLock
 from collections.abc import Mapping
 from contextlib import contextmanager, nullcontext
@@ -16,11 +15,13 @@ from .definition.decorators import contract_of
 from .errors import LoadError, reasons
 from .fields import Fields
 from .file import open_library, path_of, pin
+from .forks import in_child, notice
 from .inprocess.plugin import check_binding, keep_fit, known_fit, open_in_process
 from .isolation.options import checked
 from .preflight.checks import require_fit
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterator
 
     from .backend import Backend
@@ -42,7 +43,7 @@ def _renew_lock() -> None:
     _reloading = RLock()
 
 
-os.register_at_fork(after_in_child=_renew_lock)
+in_child(_renew_lock)
 
 
 class Info(Fields):
@@ -128,6 +129,7 @@ def load_contract(
 
 def load_file(file: LibraryFile, request: Request, allow: Examine | None = None) -> Any:
     """Load from an open file, which is closed. `allow` is asked first, and again at each reload."""
+    notice()
     with file:
         if allow is not None:
             request = request._replace(sha256=allow(file))

@@ -93,6 +93,9 @@ Holder *holder_ask(const NativeMethod *method, PyObject *self) {
         return NULL;
     }
     PyObject *held = PyObject_CallMethod(instance, "hold", "O", method->name);
+    if (held != NULL && Py_IS_TYPE(held, &Holder_Type) && ((Holder *)held)->forks != fork_count) {
+        Py_SETREF(held, PyObject_CallMethod(instance, "hold_after_fork", "O", method->name));
+    }
     if (held != NULL && !Py_IS_TYPE(held, &Holder_Type)) {
         PyErr_Format(PyExc_TypeError, "%R is not an instance that the native binding made", instance);
         Py_CLEAR(held);

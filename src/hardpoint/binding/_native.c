@@ -3,7 +3,7 @@
  * A NativeMethod is a descriptor on the class of a plugin object. It has a plan (the kinds of arguments and result), the
  * function's address, and Python functions that convert unusual arguments and raise errors.
  *
- *     _native.c      the module: create, set_up, count_fork, system_calls
+ *     _native.c      the module: create, set_up, system_calls
  *     _method.[ch]   the type NativeMethod
  *     _call.c        one call: the hot path
  *     _arguments.[ch], _out.[ch], _holder.[ch]   arguments, results, instances; what a plain call needs is inline
@@ -16,6 +16,7 @@
 #include "_out.h"
 #include "_remote.h"
 
+#include <pthread.h>
 #include <unistd.h>
 
 #ifdef PYPY_VERSION
@@ -75,13 +76,6 @@ static PyObject *native_set_up(PyObject *Py_UNUSED(module), PyObject *type) {
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(count_fork_doc, "count_fork(): call it in a forked child; instances made before belong to the parent");
-
-static PyObject *native_count_fork(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none)) {
-    fork_count++;
-    Py_RETURN_NONE;
-}
-
 PyDoc_STRVAR(remote_set_up_doc, "remote_set_up(Connection): set the class whose slot `address` has a channel");
 PyDoc_STRVAR(remote_holder_doc, "remote_holder(session, plugin, free, is_pool, serial) -> Holder that ends the session");
 
@@ -118,14 +112,19 @@ static PyObject *native_system_calls(PyObject *Py_UNUSED(module), PyObject *tabl
 static PyMethodDef functions[] = {
     {"create", native_create, METH_VARARGS, create_doc},
     {"set_up", native_set_up, METH_O, set_up_doc},
-    {"count_fork", native_count_fork, METH_NOARGS, count_fork_doc},
     {"remote_set_up", remote_set_up, METH_O, remote_set_up_doc},
     {"remote_holder", remote_holder, METH_VARARGS, remote_holder_doc},
     {"system_calls", native_system_calls, METH_O, system_calls_doc},
     {NULL, NULL, 0, NULL},
 };
 
+/* Not through os.register_at_fork: uWSGI forks without Python's functions for it. */
+static void count_fork(void) {
+    fork_count++;
+}
+
 static int execute(PyObject *module) {
+    static bool is_counting;
     if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
         PyErr_SetString(PyExc_ImportError, "plugins are loaded in the main interpreter alone");
         return -1;
@@ -134,6 +133,11 @@ static int execute(PyObject *module) {
         PyModule_AddType(module, &RemoteMethod_Type) < 0) {
         return -1;
     }
+    if (!is_counting && pthread_atfork(NULL, NULL, count_fork) != 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    is_counting = true;
     return 0;
 }
 

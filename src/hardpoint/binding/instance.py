@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from _thread import RLock
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CallError, ClosedError
 from ..ffi.abi import UNSUPPORTED
+from ..forks import in_child, notice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,7 @@ def _count_fork() -> None:
     _forks[0] += 1
 
 
-os.register_at_fork(after_in_child=_count_fork)
+in_child(_count_fork)
 
 
 class Holder:
@@ -65,6 +65,11 @@ class Instance:
         if holder is None or self._forks != _forks[0]:
             raise self._closed(f"{method} cannot be called", method)
         return holder
+
+    def hold_after_fork(self, method: str) -> Any:
+        """As `hold`, in a forked child of which Python may not have heard."""
+        notice()
+        return self.hold(method)
 
     def check_open(self) -> None:
         """Raise ClosedError if the instance is closed, and so cannot be copied or pickled."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CreateError
 from ..ffi.libc import ffi
-from ._native import Holder, NativeMethod, count_fork, set_up
+from ._native import Holder, NativeMethod, set_up
 from ._native import create as _create
 from .convert import CONVERSIONS, wrong_type
 from .instance import Instance
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from .guard import Arguments
 
 set_up(Instance)
-os.register_at_fork(after_in_child=count_fork)
 
 
 class ReturnedOut:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import one_line
 from ..ffi.abi import ABI
 from ..ffi.libc import ffi, libc
+from ..forks import in_child
 from ..version import __version__
 
 if TYPE_CHECKING:
@@ -202,4 +203,4 @@ def _forget() -> None:
     _channel = None
 
 
-os.register_at_fork(after_in_child=_forget)
+in_child(_forget)

@@ -13,6 +13,7 @@ from ..binding.methods import make_class
 from ..errors import CreateError, LoadError
 from ..ffi.abi import SERIAL, UNSUPPORTED
 from ..fields import Fields
+from ..forks import in_child
 
 if TYPE_CHECKING:
     from ..backend import Request
@@ -36,7 +37,7 @@ def _renew_lock() -> None:
     _loading = RLock()
 
 
-os.register_at_fork(after_in_child=_renew_lock)
+in_child(_renew_lock)
 
 
 class InProcess(Fields):

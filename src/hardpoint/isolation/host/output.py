@@ -20,6 +20,7 @@ from time import monotonic, thread_time
 from typing import TYPE_CHECKING, Any
 
 from ...errors import one_line
+from ...forks import in_child
 from ...inprocess.host_log import LONGEST, Drops, record_of
 from ..descriptors import own, own_pair, own_sockets
 from . import green, lacking
@@ -298,4 +299,4 @@ def _forget() -> None:
     _reader, _lock = None, RLock()
 
 
-os.register_at_fork(after_in_child=_forget)
+in_child(_forget)

@@ -8,9 +8,10 @@ import time
 from time import monotonic_ns
 from typing import TYPE_CHECKING, NoReturn
 
-from ...errors import CallError, HardpointError
+from ...errors import CallError, ClosedError, HardpointError
 from ...ffi.abi import SERIAL, UNSUPPORTED
 from ...file import LibraryFile, digest
+from ...forks import notice
 from ..descriptors import own
 from ..options import IsolationStatus, bytes_of
 from . import failures, lacking
@@ -135,7 +136,17 @@ class Session:
         raise self._workers.no_turn(method.name)
 
     def require(self, method: Method) -> None:
-        """Raise CallError for a method that was looked up before a reload to an older release, which lacks it."""
+        """Raise CallError for a method that was looked up before a reload to an older release, which lacks it.
+
+        Raises ClosedError in a forked child.
+        """
+        if self._pid != os.getpid():  # of which Python has not heard, else the call would not get here
+            notice()
+            raise ClosedError(
+                f"{method.name} cannot be called: {self._plugin.manifest.plugin} was loaded before this process was forked; "
+                "load it again here",
+                **self._plugin.about(method.name),
+            )
         if method.name in self._plugin.slots.methods:
             return
         manifest = self._plugin.manifest
@@ -149,7 +160,9 @@ class Session:
     # -- the end -------------------------------------------------------------------------------------------------------
 
     def end(self) -> None:
-        """End every worker."""
+        """End every worker; nothing in a forked child, whose parent has them."""
+        if self._pid != os.getpid():
+            return
         self._has_ended = True
         self._workers.end()
 

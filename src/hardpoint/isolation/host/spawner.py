@@ -6,6 +6,7 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
+from ...forks import in_child
 from ...inprocess.process_values import read_status
 from .unpatched import RLock
 from .zygote import Zygote
@@ -58,4 +59,4 @@ def _forget() -> None:
     _current, _lock = None, RLock()
 
 
-os.register_at_fork(after_in_child=_forget)
+in_child(_forget)
