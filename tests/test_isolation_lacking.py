@@ -137,6 +137,7 @@ import os, sys
 sys.path[:0] = {IMPORTABLE!r}
 import hardpoint, logging
 from hostile import Hostile
+from processes import gone, workers
 plugin = hardpoint.load({str(library)!r}, Hostile, isolated=hardpoint.Isolation(timeout=5))
 other = hardpoint.load({str(library)!r}, Hostile, isolated=True)
 first = workers(plugin)

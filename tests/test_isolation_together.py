@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from typing import TYPE_CHECKING, Any
-from weakref import WeakValueDictionary
 
 import pytest
 from conftest import IMPORTABLE
@@ -142,12 +141,10 @@ def test_the_zygotes_books_change_under_its_lock(load_hostile: LoadHostile) -> N
     one: Any = spawner.zygote()
     held: list[bool] = []
 
-    def popped(self: Any, key: int, *default: Any) -> Any:
-        held.append(one._lock._is_owned())
-        return WeakValueDictionary.pop(self, key, *default)
-
-    class Workers(WeakValueDictionary[int, Any]):
-        pop: Any = popped
+    class Workers(dict[int, Any]):
+        def pop(self, key: Any, *default: Any) -> Any:
+            held.append(one._lock._is_owned())
+            return super().pop(key, *default)
 
         def __setitem__(self, key: int, value: Any) -> None:
             held.append(one._lock._is_owned())

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 SOURCE = Path(hardpoint.__file__).resolve().parent
 ROOMS: Sequence[str] = (
-    "fields problems errors version launcher table ffi definition elf file preflight isolation backend binding inprocess "
-    "isolation.host loading pickling aio contracts registry authoring conformance benchmark cli"
+    "fields problems errors version launcher forks table ffi definition elf file preflight isolation backend binding inprocess "
+    "isolation.host loading pickling aio contracts registry authoring conformance benchmark cli _pyinstaller"
 ).split()
 """Each imports from itself and from those before it."""
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
-import re
 from typing import TYPE_CHECKING
 
 from ..elf import search_path
@@ -15,14 +13,13 @@ from ..elf.reader import ElfError, open_elf
 from ..errors import Problem, shortened
 from .cpu_level import check_level
 from .platform import check_static_tls, fits_pages, has_executable_stack, maps_code
+from .sanitizers import is_sanitizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..elf.needed import Needed
     from ..elf.reader import ElfFile
-
-_SANITIZER = re.compile(r"lib[atl]san\.so.*|libhwasan\.so.*|libclang_rt\..*san.*")
 
 
 def check_needed(elf: ElfFile, origin: str | None) -> list[Problem]:
@@ -57,7 +54,7 @@ def _damage_of(path: str) -> str:
 
 def _check_direct(library: Needed, elf: ElfFile, origin: str | None) -> Iterator[Problem]:
     name, path = library.name, library.path
-    if _SANITIZER.fullmatch(name):
+    if is_sanitizer(name):
         if search_path.loaded_path(name) is None:  # it would end the process from within dlopen
             yield Problem.of("sanitizer", "one started without it", fix=_sanitize(name, elf), name=name)
     elif path is not None:
@@ -66,12 +63,6 @@ def _check_direct(library: Needed, elf: ElfFile, origin: str | None) -> Iterator
         yield Problem.of("pinned-origin", f"one that needs {name} beside it")
     else:
         yield Problem.of("needed-missing", "none on the dynamic linker's search path", name=shortened(name))
-
-
-def has_sanitizer() -> bool:
-    """True if this process was started with the runtime of a sanitizer, by LD_PRELOAD."""
-    preloaded = os.environ.get("LD_PRELOAD", "").replace(":", " ").split()
-    return any(_SANITIZER.fullmatch(os.path.basename(path)) for path in preloaded)
 
 
 def _sanitize(name: str, elf: ElfFile) -> str:

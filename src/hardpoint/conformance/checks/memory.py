@@ -10,7 +10,7 @@ import time
 from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
-from ...preflight.dependencies import has_sanitizer
+from ...preflight.sanitizers import has_sanitizer
 from ..check import FailedError, SkippedError, check
 from ..pages import PAGE
 

@@ -10,7 +10,7 @@ from _imp import extension_suffixes
 from typing import TYPE_CHECKING, Any
 
 from ...ffi.libc import ffi
-from ...preflight.dependencies import has_sanitizer
+from ...preflight.sanitizers import has_sanitizer
 from ..descriptors import own
 from . import lacking
 from .unpatched import posix_spawn

@@ -8,9 +8,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ...elf.constants import GLIBC, SYSTEM_FOLDERS
-from ...elf.needed import needed
 from ...fields import Fields
-from ...preflight.dependencies import has_sanitizer
+from ...preflight.sanitizers import has_sanitizer
 from ..options import bytes_of
 from . import landlock
 
@@ -101,6 +100,8 @@ def libraries(file: LibraryFile, elf: ElfFile) -> list[str]:
     own = [] if file.pinned else [file.loader_path]
     if GLIBC.issuperset(elf.needed):
         return own
+    from ...elf.needed import needed  # 1 ms, which plugins that need glibc alone do without
+
     origin = None if file.pinned else os.path.dirname(file.loader_path)
     return [*own, *(each.path for each in needed(elf, origin) if each.path and not each.is_system)]
 

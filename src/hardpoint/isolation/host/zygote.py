@@ -10,12 +10,12 @@ import _signal as signal  # type: ignore[import-not-found]  # without the enum m
 import _socket
 import errno
 import os
+from _weakref import ref
 from collections import deque
 from contextlib import closing, suppress
 from struct import Struct
 from time import monotonic, monotonic_ns
 from typing import TYPE_CHECKING
-from weakref import WeakValueDictionary
 
 from ...fields import Fields
 from ..descriptors import own, own_socketpair
@@ -76,7 +76,8 @@ class Zygote:
         self._program = program()
         self._pid = 0
         self._lock = RLock()
-        self._workers: WeakValueDictionary[int, Worker] = WeakValueDictionary()
+        self._workers: dict[int, ref[Worker]] = {}
+        """By process id. Weak references: the module weakref would cost every host 1 ms."""
         self._requests: deque[tuple[int, _Request]] = deque()
         """The bytes sent for each request without an answer, and the request, in order."""
         self._is_retired = False
@@ -177,7 +178,8 @@ class Zygote:
                 request.answer = self._answer(request, pid, status, ancillary)
                 request.answered.release()
             elif kind == _ENDED:
-                ended = self._workers.pop(pid, None)
+                found = self._workers.pop(pid, None)
+                ended = found() if found else None
             self._end_if_idle()
         if ended is not None:
             ended.has_ended(status)
@@ -188,7 +190,7 @@ class Zygote:
     ) -> Forked | Exception:
         for _, _, content in ancillary:
             forked = Forked(pid, own(int, int.from_bytes(content[:4], "little")))
-            self._workers[pid] = request.worker
+            self._workers[pid] = ref(request.worker)
             return forked
         if pid >= 0:  # this process had no descriptor left; the process ends with its socket
             return OSError(errno.EMFILE, os.strerror(errno.EMFILE))
@@ -199,7 +201,7 @@ class Zygote:
     def _end(self, failure: Exception | None) -> None:
         with self._lock:
             self.alive = False
-            left = list(self._workers.values())
+            left = [worker for found in self._workers.values() if (worker := found()) is not None]
             self._control.close()
             while self._requests:
                 _, request = self._requests.popleft()
