@@ -13,6 +13,7 @@ import channels
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 WORDS = (
@@ -84,7 +85,13 @@ def test_every_case_is_run(plain: Path) -> None:
     assert sorted(listed) == sorted([*(set(CASES) - set(KILLED)), *(f"{case} kills" for case in KILLED)])
 
 
-@pytest.mark.parametrize("case", CASES)
+def _sampled(*quick: str, without: Sequence[str] = ()) -> list[object]:
+    """All cases; those that are not named here are long."""
+    rest = [case for case in CASES if case not in {*quick, *without}]
+    return [*quick, *(pytest.param(case, marks=pytest.mark.long) for case in rest)]
+
+
+@pytest.mark.parametrize("case", _sampled(*MEMORY, *KILLED, *ABANDONED))
 def test_the_host_survives_it(case: str, plain: Path) -> None:
     _check(plain, case, "process")
 
@@ -95,12 +102,6 @@ def test_it_is_clean_under_address_sanitizer(case: str, address: Path, folder: P
 
 
 # A thread that kills itself kills the host, so those cases need processes, which ThreadSanitizer does not follow.
-@pytest.mark.parametrize(
-    "case",
-    [
-        *ABANDONED,
-        *(pytest.param(case, marks=pytest.mark.long) for case in CASES if case not in {*ABANDONED, *KILLED}),
-    ],
-)
+@pytest.mark.parametrize("case", _sampled(*ABANDONED, without=KILLED))
 def test_it_is_clean_under_thread_sanitizer(case: str, thread: Path) -> None:
     _check(thread, case, "thread", TSAN_OPTIONS="halt_on_error=1")
