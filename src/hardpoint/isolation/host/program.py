@@ -13,7 +13,7 @@ from ...ffi.libc import ffi
 from ...preflight.sanitizers import has_sanitizer
 from ..descriptors import own
 from . import lacking
-from .unpatched import posix_spawn
+from .unpatched import posix_spawn, write
 
 if TYPE_CHECKING:
     from io import FileIO
@@ -87,7 +87,9 @@ class Program:
         """Continue with a copy in memory."""
         if self._memory is None:
             memory = own(os.memfd_create, "hardpoint", os.MFD_CLOEXEC)
-            memory.write(data)
+            left = memoryview(data)
+            while left:
+                left = left[write(memory.fileno(), left) :]
             self._memory, self.path = memory, f"/proc/self/fd/{memory.fileno()}"
 
 
