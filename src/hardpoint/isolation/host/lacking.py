@@ -25,7 +25,7 @@ def not_runnable(path: str, error: OSError) -> LackingError:
     return LackingError(
         f"needs a program of its own, found that neither {path}.*.so nor a copy in memory can be run ({_why(error)}); "
         "install hardpoint on a file system that is not mounted noexec, or allow memory to be executed "
-        "(sysctl vm.memfd_noexec=0)"
+        "(sysctl vm.memfd_noexec=1, or 0)"
     )
 
 

@@ -28,6 +28,8 @@ _SANITIZING = ("LD_PRELOAD", "ASAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS", "UB
 """The variables that are passed on if LD_PRELOAD has a sanitizer: a plugin that was built with it needs them."""
 _FOR_GOOD = os.RTLD_NOW | os.RTLD_NODELETE
 """At exit, cffi closes the library before the last channels are closed."""
+_MFD_EXEC = 0x10
+"""Flag of memfd_create(2) from Linux 6.3 on, without which sysctl vm.memfd_noexec may make memory that cannot be run."""
 _NOT_HERE = {errno.EACCES, errno.EPERM, errno.ENOEXEC}
 """Errors of exec(2) for a file without the mode bit, or on a file system that is mounted noexec."""
 
@@ -86,11 +88,22 @@ class Program:
     def _copy(self, data: bytes) -> None:
         """Continue with a copy in memory."""
         if self._memory is None:
-            memory = own(os.memfd_create, "hardpoint", os.MFD_CLOEXEC)
+            memory = _executable_memory()
             left = memoryview(data)
             while left:
                 left = left[write(memory.fileno(), left) :]
             self._memory, self.path = memory, f"/proc/self/fd/{memory.fileno()}"
+
+
+def _executable_memory() -> FileIO:
+    try:
+        return own(os.memfd_create, "hardpoint", os.MFD_CLOEXEC | _MFD_EXEC)
+    except OSError as error:
+        if error.errno == errno.EACCES:
+            raise lacking.not_runnable(_BASE, error) from error
+        if error.errno != errno.EINVAL:
+            raise
+    return own(os.memfd_create, "hardpoint", os.MFD_CLOEXEC)
 
 
 def _environment() -> dict[str, str]:
