@@ -92,7 +92,7 @@ def uwsgi(folder: Path, application: str, *options: str) -> Iterator[tuple[int, 
             process.wait(20)
         process.kill()
         process.wait()
-        print((folder / "log").read_text())
+        sys.stdout.write((folder / "log").read_text())
 
 
 def get(served: Path) -> list[str]:
