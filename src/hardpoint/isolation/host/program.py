@@ -29,7 +29,7 @@ _SANITIZING = ("LD_PRELOAD", "ASAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS", "UB
 _FOR_GOOD = os.RTLD_NOW | os.RTLD_NODELETE
 """At exit, cffi closes the library before the last channels are closed."""
 _MFD_EXEC = 0x10
-"""Flag of memfd_create(2) from Linux 6.3 on, without which sysctl vm.memfd_noexec may make memory that cannot be run."""
+"""Flag of memfd_create(2) from Linux 6.3 on; sysctl vm.memfd_noexec may make memory that cannot be run without it."""
 _NOT_HERE = {errno.EACCES, errno.EPERM, errno.ENOEXEC}
 """Errors of exec(2) for a file without the mode bit, or on a file system that is mounted noexec."""
 
