@@ -119,16 +119,8 @@ def _require_system(plugin: Plugin) -> None:
         spawner.zygote()
     except lacking.LackingError as error:
         raise failures.unavailable(plugin, "loading", error) from error
-    except (OSError, RuntimeError) as error:
-        raise failures.shortage(plugin, "loading", _as_shortage(error)) from error
-
-
-def _as_shortage(error: OSError | RuntimeError) -> OSError:
-    """The error as one of the system: Python has RuntimeError for a thread that cannot be started."""
-    import errno
-    import os
-
-    return error if isinstance(error, OSError) else OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    except OSError as error:
+        raise failures.shortage(plugin, "loading", error) from error
 
 
 def _module_of(binding: str) -> Any:

@@ -25,7 +25,7 @@ from ...inprocess.host_log import LONGEST, Drops, record_of
 from ..descriptors import own, own_pair, own_sockets
 from . import green, lacking
 from .pace import Pace
-from .unpatched import EPOLLIN, RLock, allocate_lock, epoll, start_new_thread, write
+from .unpatched import EPOLLIN, RLock, allocate_lock, epoll, start_thread, write
 
 if TYPE_CHECKING:
     import logging
@@ -167,7 +167,12 @@ class Reader:
         self._pid = os.getpid()
         self._knows_logging = False
         self.green = green.records(_report)
-        start_new_thread(self._read, ())
+        try:
+            start_thread(self._read)
+        except OSError:
+            os.close(self._woken)
+            os.close(self._wakes)
+            raise
         atexit.register(self._drain)
 
     def drain_before_logging(self) -> None:

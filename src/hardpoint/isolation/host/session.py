@@ -19,7 +19,7 @@ from .connection import Room, error_of
 from .lost import FOREVER, LOST
 from .recipe import make_recipe
 from .spawner import inherited
-from .unpatched import sleep, start_new_thread
+from .unpatched import sleep, start_thread
 from .workers import Workers
 
 __tracebackhide__ = True  # pytest shows the call in the test, not these frames
@@ -171,8 +171,8 @@ class Session:
         if self._has_ended or self._pid != os.getpid():
             return
         try:
-            start_new_thread(self._end_calls, (why,))
-        except RuntimeError:  # there are no more threads
+            start_thread(self._end_calls, why)
+        except OSError:  # there are no more threads
             self._end_calls(why)
 
     def _end_calls(self, why: str) -> None:

@@ -8,16 +8,21 @@ replace functions of `_thread`, `select`, `time` and `os`; they leave `posix` an
 from __future__ import annotations
 
 import _thread
+import errno
+import os
 import select
 import sys
 import time
 from posix import posix_spawn, waitpid, write
 from select import EPOLLIN, POLLIN, POLLOUT
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = [
     "EPOLLIN", "POLLIN", "POLLOUT", "RLock", "allocate_lock", "epoll", "poll", "posix_spawn", "replaced_by", "sleep",
-    "start_new_thread", "waitpid", "write",
+    "start_thread", "waitpid", "write",
 ]  # fmt: skip
 
 
@@ -32,15 +37,23 @@ def _original(module: Any, name: str) -> Any:
 
 RLock = _original(_thread, "RLock")
 allocate_lock = _original(_thread, "allocate_lock")
-start_new_thread = _original(_thread, "start_new_thread")
+_start_new_thread = _original(_thread, "start_new_thread")
 epoll, poll = _original(select, "epoll"), _original(select, "poll")
 sleep = _original(time, "sleep")
 _REAL = {"_thread", "select", "time"}
 
 
+def start_thread(function: Callable[..., object], *arguments: object) -> None:
+    """Start a thread. Raises OSError where there can be no more, as pthread_create(3); Python has RuntimeError."""
+    try:
+        _start_new_thread(function, arguments)
+    except RuntimeError as error:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from error
+
+
 def replaced_by() -> str | None:
     """The package that replaced one of these functions, where the original is not to be had; None if none did."""
-    for function in (RLock, allocate_lock, start_new_thread, epoll, poll, sleep):
+    for function in (RLock, allocate_lock, _start_new_thread, epoll, poll, sleep):
         module = getattr(function, "__module__", None) or type(function).__module__
         if module not in _REAL:
             return str(module).partition(".")[0]

@@ -22,7 +22,7 @@ from ..descriptors import own, own_socketpair
 from . import lacking
 from .lost import LateError
 from .program import program
-from .unpatched import RLock, allocate_lock, start_new_thread, waitpid
+from .unpatched import RLock, allocate_lock, start_thread, waitpid
 
 if TYPE_CHECKING:
     from io import FileIO
@@ -82,7 +82,7 @@ class Zygote:
         """The bytes sent for each request without an answer, and the request, in order."""
         self._is_retired = False
         self._control, theirs = own_socketpair(_socket.SOCK_SEQPACKET)
-        start_new_thread(self._run, (theirs,))
+        start_thread(self._run, theirs)
 
     def fork(self, worker: Worker, control: int, deadline: int) -> Forked | None:
         """Get a process with a socket for a worker; None if the zygote has ended.
