@@ -1,0 +1,129 @@
+"""Hosts with many threads and few resources: calls queue, and errors say what is lacking."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from probe import Probe
+from processes import eventually, parent, together, workers
+
+import hardpoint
+from hardpoint import Isolation
+from hardpoint.contracts import Greeter
+
+if TYPE_CHECKING:
+    from conftest import RunPython
+
+UNUSED = 54_321
+"""A user who has no other processes: the limit counts all of a user's."""
+
+
+@pytest.mark.parametrize("memory", ["256MiB", "16MiB"])
+def test_32_threads_and_little_memory(probe_library: Path, memory: str) -> None:
+    """With 16 MiB there is no room for so many stacks: calls wait for a thread that is free."""
+
+    def work() -> int:
+        return sum(plugin.add(1, 1) for _ in range(5) if plugin.overlap(5))
+
+    with hardpoint.loaded(probe_library, Probe, isolated=Isolation(memory=memory, timeout=60)) as plugin:
+        assert together(*[work] * 32) == [10] * 32
+
+
+LIMITED = """
+import os, sys, threading
+from resource import RLIMIT_NPROC, setrlimit
+sys.path[:0] = {folders!r}
+import hardpoint
+from hardpoint import Isolation
+from probe import Probe
+options = Isolation(timeout=60)
+plugin = hardpoint.load({library!r}, Probe, isolated=options)
+plugin.overlap(1)
+if os.getuid() == 0:  # whom the limit does not concern
+    os.setgroups([])
+    os.setgid({unused})
+    os.setuid({unused})
+mine = f"Uid:\\t{{os.getuid()}}\\t"
+def read(pid):
+    try:
+        return open(f"/proc/{{pid}}/status").read()
+    except OSError:
+        return ""
+def limit(more):
+    user = [text for text in map(read, filter(str.isdigit, os.listdir("/proc"))) if mine in text]
+    threads = sum(int(text.partition("Threads:")[2].split()[0]) for text in user)
+    setrlimit(RLIMIT_NPROC, (threads + more, threads + more))
+"""
+QUEUE = """
+plugin = hardpoint.load({library!r}, Probe, isolated=options)
+ready, results = threading.Barrier(41), []
+def work():
+    ready.wait()
+    for _ in range(5):
+        try:
+            results.append(plugin.overlap(5) is not None)
+        except hardpoint.HardpointError as error:
+            results.append(str(error))
+threads = [threading.Thread(target=work) for _ in range(40)]
+for thread in threads:
+    thread.start()
+limit(6)
+ready.wait()
+for thread in threads:
+    thread.join()
+[worker] = hardpoint.info(plugin).isolation.workers
+print(len(results), set(results), len(os.listdir(f"/proc/{{worker}}/task")) < 10)
+"""
+NOTHING = """
+limit(0)
+for attempt in range(2):
+    try:
+        hardpoint.load({library!r}, Probe, isolated=options)
+    except hardpoint.LoadError as error:
+        print(error)
+"""
+
+
+def limited(library: Path, code: str) -> str:
+    folders = [str(Path(__file__).parent / "support")]
+    return (LIMITED + code).format(library=str(library), folders=folders, unused=UNUSED)
+
+
+def test_40_threads_and_few_processes(probe_library: Path, run_python: RunPython, open_path: None) -> None:
+    assert run_python(limited(probe_library, QUEUE)).stdout == "200 {True} True\n"
+
+
+def test_no_process_at_all(probe_library: Path, run_python: RunPython, open_path: None) -> None:
+    """The first attempt has to start a zygote for the new user, the second finds one that could not be started."""
+    assert run_python(limited(probe_library, NOTHING)).stdout == 2 * (
+        f"{probe_library}: loading is not possible now: Resource temporarily unavailable; a limit of processes or threads is "
+        "reached (ulimit -u, or pids.max of the container); end some, or raise it\n"
+    )
+
+
+@pytest.fixture
+def open_path(probe_library: Path) -> None:
+    from conftest import open_parents
+
+    open_parents(probe_library.parent)
+
+
+def test_a_worker_goes_before_its_host_when_memory_runs_out(english: Path) -> None:
+    with hardpoint.loaded(english, Greeter, isolated=True) as plugin:
+        [pid] = workers(plugin)
+        mine, its, zygotes = (
+            int(Path(f"/proc/{each}/oom_score_adj").read_text()) for each in (os.getpid(), pid, parent(pid))
+        )
+        assert its > mine == zygotes
+
+
+def test_ps_shows_whose_plugin_a_worker_serves(english: Path) -> None:
+    with hardpoint.loaded(english, Greeter, isolated=True) as plugin:
+        [pid] = workers(plugin)
+        assert Path(f"/proc/{pid}/cmdline").read_bytes() == b"hardpoint: english\0"
+        assert Path(f"/proc/{pid}/comm").read_text() == "english\n"
+        zygote = f"hardpoint: zygote of {os.getpid()}"
+        assert eventually(lambda: Path(f"/proc/{parent(pid)}/cmdline").read_bytes().rstrip(b"\0") == zygote.encode())
