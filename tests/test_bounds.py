@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from conftest import Compiler, RunPython
 
 OPTIONS: list[tuple[str, Any, Any]] = [
-    ("memory", 64 << 20, (64 << 20) - 1), ("memory", (1 << 63) - 1, 1 << 63), ("memory", "64MiB", "63MiB"),
-    ("memory", "65536k", "65535k"), ("memory", None, 0), ("workers", 1, 0), ("workers", 4096, 4097),
+    ("memory", 16 << 20, (16 << 20) - 1), ("memory", (1 << 63) - 1, 1 << 63), ("memory", "16MiB", "15MiB"),
+    ("memory", "16384k", "16383k"), ("memory", None, 0), ("workers", 1, 0), ("workers", 4096, 4097),
     ("cpu", 1, 0), ("cpu", (1 << 31) - 1, 1 << 31), ("cpu", None, -1), ("files", 32, 31), ("files", None, 0),
     ("files", (1 << 31) - 1, 1 << 31), ("timeout", 1e-9, 0.0), ("timeout", None, -1), ("restart", "never", ""),
     ("sandbox", False, None), ("network", True, 1), ("processes", True, 0),

@@ -91,7 +91,7 @@ def test_no_proc(english: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(LoadError) as caught:
         hardpoint.load(english, Greeter, isolated=True)
     assert str(caught.value) == (
-        f"{english} cannot be isolated: needs /proc, which shows what the dynamic linker mapped, found none here; mount it "
+        f"{english} cannot be loaded: there is no /proc here, which tells what the dynamic linker mapped; mount it "
         "(mount -t proc proc /proc)"
     )
 

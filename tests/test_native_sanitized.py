@@ -81,7 +81,7 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     runtimes, folder = _runtimes(), tmp_path_factory.mktemp("sanitized")
     module = _copy_package(folder)
     words = ["-shared", "-fPIC", "-std=c11", "-O1", "-g", "-fvisibility=hidden", *SANITIZE, f"-I{PYTHON_H}"]
-    sources = map(str, (SOURCE / "binding").glob("_*.c"))
+    sources = map(str, [*(SOURCE / "binding").glob("_*.c"), SOURCE / "isolation/channel/_host.c"])
     subprocess.run(["gcc", *words, *sources, "-o", str(module)], check=True)
     suppressions = folder / "suppressions"
     # Python and libffi do not free everything at exit, and neither does a plugin whose instances are not destroyed.

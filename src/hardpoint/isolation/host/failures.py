@@ -42,7 +42,7 @@ def shortage(plugin: Plugin, doing: str, error: OSError) -> LoadError:
 
 def unavailable(plugin: Plugin, doing: str, error: LackingError) -> LoadError:
     """The error where the system lacks something that isolation needs."""
-    return LoadError(f"{plugin.path} cannot be isolated: {error}", **about(plugin, doing))
+    return LoadError(f"{plugin.path} cannot be {error.done}: {error}", **about(plugin, doing))
 
 
 def no_thread(plugin: Plugin, doing: str, number: int) -> LoadError:

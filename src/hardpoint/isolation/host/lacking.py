@@ -11,6 +11,11 @@ from .unpatched import replaced_by
 class LackingError(Exception):
     """The system lacks something that isolation needs; the message ends a sentence that names the file."""
 
+    def __init__(self, message: str, done: str = "isolated") -> None:
+        super().__init__(message)
+        self.done = done
+        """What the file cannot be."""
+
 
 def not_built() -> LackingError:
     """The shared object is not there."""
@@ -76,7 +81,8 @@ def no_proc() -> LackingError | None:
     if os.access("/proc/self/maps", os.R_OK):
         return None
     return LackingError(
-        "needs /proc, which shows what the dynamic linker mapped, found none here; mount it (mount -t proc proc /proc)"
+        "there is no /proc here, which tells what the dynamic linker mapped; mount it (mount -t proc proc /proc)",
+        "loaded",
     )
 
 

@@ -25,7 +25,7 @@ from ...inprocess.host_log import LONGEST, Drops, record_of
 from ..descriptors import own, own_pair, own_sockets
 from . import green, lacking
 from .pace import Pace
-from .unpatched import EPOLLIN, RLock, allocate_lock, epoll, start_thread, write
+from .unpatched import EPOLLIN, RLock, allocate_lock, epoll, poll, start_thread, write
 
 if TYPE_CHECKING:
     import logging
@@ -132,11 +132,17 @@ class Output:
                 return True
             except OSError:
                 return False
-            if not packet:
+            if not packet and self._has_ended():  # else it is an empty packet
                 return False
             if record := record_of(packet):
                 _logger(self._name).log(record[1], "%s", record[2])
         return True
+
+    def _has_ended(self) -> bool:
+        """True if the worker has closed its end of the log socket."""
+        asked = poll()
+        asked.register(self.records, 0)  # POLLHUP is told without being asked for
+        return bool(asked.poll(0))
 
     def close(self) -> None:
         """Read the remaining log records, and close everything: the pipe has ended."""

@@ -93,7 +93,7 @@ def _existing(paths: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def libraries(file: LibraryFile, elf: ElfFile) -> list[str]:
-    """The plugin's own file and those of all libraries that dlopen will want for it.
+    """The plugin's own file and those of all libraries that dlopen will want for it, in a process that has loaded none.
 
     Never a folder: the plugin chooses its search path, and what else lies in a folder may be nobody's business.
     """
@@ -103,7 +103,10 @@ def libraries(file: LibraryFile, elf: ElfFile) -> list[str]:
     from ...elf.needed import needed  # 1 ms, which plugins that need glibc alone do without
 
     origin = None if file.pinned else os.path.dirname(file.loader_path)
-    return [*own, *(each.path for each in needed(elf, origin) if each.path and not each.is_system)]
+    for each in needed(elf, origin):
+        own += [each.path] if each.path and not each.is_system else []
+        own += [each.hidden] if each.hidden else []  # the host has loaded another of that name
+    return own
 
 
 def line_of_files(options: Isolation, abi: int) -> str:
