@@ -9,9 +9,11 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
+import bpf
 import pytest
 from languages import zig
-from test_sandbox import Escape, answer, numbers_of
+from test_sandbox import Escape
+from test_sandbox_filter import Options, filter_for, numbers_of
 
 import hardpoint
 from hardpoint import Isolation
@@ -27,10 +29,10 @@ GROUPS = {
     "pidfd_getfd pidfd_send_signal tkill migrate_pages move_pages setpriority ioprio_set",
     "file systems": "mount umount2 move_mount open_tree open_tree_attr fsopen fsconfig fsmount fspick mount_setattr "
     "pivot_root chroot swapon swapoff quotactl quotactl_fd acct",
-    "namespaces": "setns unshare",
+    "namespaces": "setns unshare listns",
     "the kernel": "bpf perf_event_open userfaultfd io_uring_setup io_uring_enter io_uring_register fanotify_init "
     "fanotify_mark init_module finit_module create_module delete_module kexec_load kexec_file_load reboot syslog iopl "
-    "ioperm modify_ldt uselib lookup_dcookie vhangup personality sethostname setdomainname",
+    "ioperm modify_ldt uselib lookup_dcookie vhangup personality sethostname setdomainname lsm_set_self_attr",
     "the clock": "settimeofday clock_settime clock_adjtime adjtimex",
     "files by handle": "name_to_handle_at open_by_handle_at",
     "keys": "add_key request_key keyctl",
@@ -39,13 +41,14 @@ GROUPS = {
     "setxattr lsetxattr fsetxattr setxattrat removexattr lremovexattr fremovexattr removexattrat file_setattr truncate",
     "IPC": "shmget shmat shmctl semget semop semtimedop semctl msgget msgsnd msgrcv msgctl mq_open mq_unlink",
     "the network": "socket connect bind sendmsg sendmmsg",
+    "watching files": "inotify_init inotify_init1 inotify_add_watch inotify_rm_watch",
     "starting processes": "fork vfork execve execveat",
 }
 """Refused whatever the arguments, without `network` and `processes`."""
 REFUSED = {name for names in GROUPS.values() for name in names.split()}
 BY_ARGUMENT = set(
     "kill tgkill rt_sigqueueinfo rt_tgsigqueueinfo prlimit64 clone clone3 sched_setaffinity sched_setscheduler "
-    "sched_setparam sched_setattr sendto prctl fcntl".split()
+    "sched_setparam sched_setattr sendto prctl fcntl ioctl socketpair".split()
 )
 NEWEST = 471
 """The last call that the filter knows; newer ones are as on an older kernel."""
@@ -61,6 +64,11 @@ def kernel(request: pytest.FixtureRequest, compiler: Compiler) -> tuple[str, dic
         pytest.importorskip("ziglang")
         command = zig("cc", f"{request.param}-linux-gnu")
     return request.param, numbers_of(command)
+
+
+def answer(machine: str, number: int, **options: bool) -> str:
+    """Return the filter's answer to a call with arguments of 0."""
+    return bpf.answer(filter_for(machine, Options(**options)), machine, number)
 
 
 def refused(kernel: tuple[str, dict[str, int]], **options: bool) -> set[str]:
@@ -119,9 +127,9 @@ ORDINARY = {
     "getpid": "", "getuid": "", "gettid": "", "getppid": "", "sched_yield": "", "close": "-1", "read": "-1 0 0",
     "write": "-1 0 0", "fstat": "-1 0", "lseek": "-1 0 0", "mmap": "0 0 0 0 -1 0", "munmap": "1 1", "mprotect": "1 1 0",
     "madvise": "1 1 0", "futex": "0 0 0 0 0 0", "nanosleep": "0 0", "clock_gettime": "-1 0", "getrandom": "0 0 0",
-    "dup": "-1", "ioctl": "-1 0 0", "getdents64": "-1 0 0", "epoll_create1": "-1", "eventfd2": "0 -1",
+    "dup": "-1", "ioctl": "-1 21523 0", "getdents64": "-1 0 0", "epoll_create1": "-1", "eventfd2": "0 -1",
     "timerfd_create": "-1 0", "memfd_create": "0 -1", "sched_getaffinity": "0 0 0", "getrusage": "-99 0",
-    "membarrier": "-1 0 0", "rseq": "0 0 0 0", "socketpair": "-1 0 0 0", "recvfrom": "-1 0 0 0 0 0",
+    "membarrier": "-1 0 0", "rseq": "0 0 0 0", "socketpair": "1 1 -1 0", "recvfrom": "-1 0 0 0 0 0",
     "ftruncate": "-1 0", "getcpu": "0 0 0",
 }  # fmt: skip
 """What libraries do all the time, with arguments that have no effect."""
