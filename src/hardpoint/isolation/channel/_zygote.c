@@ -36,7 +36,8 @@
 #define SYS_close_range 436
 #endif
 
-enum { OOM_SCORE = 500 }; /* half of the machine's memory on top of what a worker has (proc(5), oom_score_adj) */
+/* Half of the machine's memory, on top of what a worker has; and all of it (proc(5), oom_score_adj). */
+enum { OOM_SCORE = 500, OOM_MOST = 1000 };
 
 void close_from(unsigned first) {
     if (syscall(SYS_close_range, first, ~0U, 0) == 0) {
@@ -138,14 +139,15 @@ static void tell(int control, const Notice *notice, int fd) {
 
 /* ---- workers ----------------------------------------------------------------------------------------------------- */
 
-/* In a container that runs out of memory, the worker is to be killed rather than the host. Never less than the host
- * has: in some containers that is 1000 already. */
+/* In a container that runs out of memory, the worker is to be killed rather than the host: it has more than the host, unless that
+ * has all of 1000 already, as in some containers. */
 static void volunteer(void) {
     char text[16] = "";
     const int fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
     if (fd >= 0) {
-        if (pread(fd, text, sizeof text - 1, 0) > 0 && strtol(text, NULL, 10) < OOM_SCORE) {
-            dprintf(fd, "%d", OOM_SCORE); /* what fails here is not needed */
+        if (pread(fd, text, sizeof text - 1, 0) > 0) {
+            const long hosts = strtol(text, NULL, 10), more = OOM_SCORE + (hosts > 0 ? hosts : 0);
+            dprintf(fd, "%ld", more < OOM_MOST ? more : (long)OOM_MOST); /* what fails here is not needed */
         }
         close(fd);
     }
