@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from _thread import RLock, allocate_lock
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from .lost import LOST, GoneError, seconds_until
 from .process import NoThreadError, QueuedError, Worker
 from .restarts import Restarts
 from .same_file import require_same, rewritten
+from .unpatched import RLock, allocate_lock
 
 __tracebackhide__ = True  # pytest shows the call in the test, not these frames
 
