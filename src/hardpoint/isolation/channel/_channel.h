@@ -13,6 +13,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <unistd.h>
 
 enum {
     CHANNEL_MAPPED = 1 << 21, /* bytes of each half that both sides map from the start */
@@ -141,6 +142,18 @@ enum {
 
 static inline uint64_t channel_align(uint64_t offset) {
     return (offset + CHANNEL_ALIGN - 1) & ~(uint64_t)(CHANNEL_ALIGN - 1);
+}
+
+/* memfd_create(2), which glibc has from 2.27 on; wheels are built with an older one. A descriptor, or -1 with errno. */
+enum { MEMORY_CLOSES = 1, MEMORY_SEALS = 2 }; /* MFD_CLOEXEC, MFD_ALLOW_SEALING */
+
+static inline int channel_memory(const char *name, unsigned flags) {
+#if defined __x86_64__
+    const long number = 319;
+#else
+    const long number = 279;
+#endif
+    return (int)syscall(number, name, flags);
 }
 
 static inline void channel_pause(void) {

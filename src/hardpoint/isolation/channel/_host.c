@@ -16,6 +16,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#ifndef F_ADD_SEALS /* glibc before 2.27 */
+enum { F_ADD_SEALS = 1033, F_SEAL_SEAL = 1, F_SEAL_SHRINK = 2, F_SEAL_GROW = 4 };
+#endif
+
 enum {
     SLICE = 100000000,    /* ns of one sleep: for a signal that came right before it, which nothing else would tell */
     PAUSES = 24,          /* before anything else: an answer of a quick method on another core is there by then */
@@ -68,7 +72,7 @@ static void *map_half(const hp_channel *channel, uint64_t offset) {
 
 static int prepare_memory(hp_channel *channel) {
     const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL; /* a worker that could shrink it would kill us by SIGBUS */
-    channel->fd = memfd_create("hardpoint", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    channel->fd = channel_memory("hardpoint", MEMORY_CLOSES | MEMORY_SEALS);
     if (channel->fd < 0) {
         return OPEN_MEMFD;
     }

@@ -19,6 +19,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "_channel.h"
+
 #define EXPORTED __attribute__((visibility("default")))
 
 enum { NAME = 256, PATH = NAME + 16 }; /* bytes with the NUL: NAME_MAX, and more for a folder */
@@ -67,7 +69,7 @@ static Object *make(const char *name) {
         errno = ENOMEM;
         return NULL;
     }
-    made->fd = memfd_create(name, MFD_CLOEXEC);
+    made->fd = channel_memory(name, MEMORY_CLOSES);
     if (made->fd < 0) {
         free(made);
         return NULL;

@@ -15,8 +15,9 @@ FRAME = r"(?P<file>[^()\[\]]+)\((?P<symbol>[^()+]*)\+0x(?P<offset>[0-9a-f]+)\)\[
 _SANITIZED = r"\s+#\d+ 0x[0-9a-f]+ "
 """A frame in the report of a sanitizer."""
 _HOST = (
-    r"/hardpoint/binding/_native\.|libffi\.so|/_ctypes\.|_cffi_backend\.|libpython3|/python[\d.]*[(+]|"
-    r" in (_?Py[A-Z_]|_ctypes_|ffi_call)|\b(Python|Objects|Modules|Parser)/\w+(/\w+)*\.[ch]:\d"
+    r"/hardpoint/isolation/_channel\.|/hardpoint/binding/_native\.|libffi\.so|/_ctypes\.|_cffi_backend\.|libpython3|"
+    r"/python[\d.]*[(+]|"
+    r" in (_?Py[A-Z_]|_ctypes_|ffi_call|hp_call_function)|\b(Python|Objects|Modules|Parser)/\w+(/\w+)*\.[ch]:\d"
 )
 """The caller of a plugin, in a frame: all that follows is of the host too."""
 
