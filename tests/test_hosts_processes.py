@@ -1,4 +1,4 @@
-"""Isolation in hosts of several processes: multiprocessing, and children of children."""
+"""Isolation in hosts of several processes or interpreters: multiprocessing, children of children, subinterpreters."""
 
 from __future__ import annotations
 
@@ -78,3 +78,37 @@ def test_four_generations(english: Path, run_python: RunPython) -> None:
     assert [line[:2] for line in lines] == [[str(each), "English"] for each in (0, 1, 2, 3, 3, 2, 1, 0)]
     assert [line[2] for line in lines[4:]] == ["0"] * 4
     assert gone(*(int(line[2]) for line in lines[:4]))
+
+
+SUBINTERPRETER = """
+import sys
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+code = f'''
+import sys
+sys.path[:0] = {sys.path}
+import hardpoint
+from hardpoint.contracts import Greeter
+try:
+    hardpoint.load("LIBRARY", Greeter, isolated=True, binding=BINDING)
+except hardpoint.LoadError as error:
+    print(error, flush=True)
+'''
+made = interpreters.create("legacy") if sys.version_info >= (3, 13) else interpreters.create(isolated=False)
+interpreters.run_string(made, code)
+interpreters.destroy(made)
+print("alive")
+"""
+
+
+@pytest.mark.parametrize("binding", [None, "cffi", "ctypes"])
+def test_a_subinterpreter_is_refused(english: Path, run_python: RunPython, binding: str | None) -> None:
+    code = SUBINTERPRETER.replace("LIBRARY", str(english)).replace("BINDING", repr(binding))
+    refusal, alive = run_python(code).stdout.splitlines()
+    assert refusal == (
+        f"{english} cannot be isolated: needs the main interpreter, found another one, which could not end while threads watch "
+        "workers; load it in the main one, or in a process of its own"
+    )
+    assert alive == "alive"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from .unpatched import replaced_by
+from .unpatched import is_main_interpreter, replaced_by
 
 
 class LackingError(Exception):
@@ -87,7 +87,16 @@ def no_proc() -> LackingError | None:
 
 
 def no_threads() -> LackingError | None:
-    """The error where a package other than gevent and eventlet replaced threads by its own; None elsewhere."""
+    """The error where there can be no threads of the system's own that go on until the process ends; None elsewhere.
+
+    Neither in a subinterpreter, at whose end Python aborts the process if it has threads, nor where a package other
+    than gevent and eventlet replaced them by its own.
+    """
+    if not is_main_interpreter():
+        return LackingError(
+            "needs the main interpreter, found another one, which could not end while threads watch workers; load it in the "
+            "main one, or in a process of its own"
+        )
     name = replaced_by()
     if name is None:
         return None

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
-    "EPOLLIN", "POLLIN", "POLLOUT", "RLock", "allocate_lock", "epoll", "poll", "posix_spawn", "replaced_by", "sleep",
-    "start_thread", "waitpid", "write",
+    "EPOLLIN", "POLLIN", "POLLOUT", "RLock", "allocate_lock", "epoll", "is_main_interpreter", "poll", "posix_spawn",
+    "replaced_by", "sleep", "start_thread", "waitpid", "write",
 ]  # fmt: skip
 
 
@@ -49,6 +49,14 @@ def start_thread(function: Callable[..., object], *arguments: object) -> None:
         _start_new_thread(function, arguments)
     except RuntimeError as error:
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from error
+
+
+def is_main_interpreter() -> bool:
+    """False in a subinterpreter."""
+    if asks := getattr(_thread, "_is_main_interpreter", None):  # from Python 3.12 on
+        return bool(asks())
+    interpreters = __import__("_xxsubinterpreters")
+    return bool(interpreters.get_current() == interpreters.get_main())
 
 
 def replaced_by() -> str | None:
