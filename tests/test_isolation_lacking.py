@@ -82,7 +82,10 @@ for binding in ("native", "cffi", "ctypes"):
             print(error)
         print(len(plugin.greet("x" * (1 << 20))) >> 20)
 """  # fmt: skip
-    why = "File too large; pass less at once, or raise the limit of files (ulimit -f)"
+    why = (
+        "File too large; the arguments of a call have at most Isolation(memory=...), 4 GiB and half of ulimit -f; pass less at "
+        "once, or raise these"
+    )
     assert run_python(code).stdout == f"{english}: greet is not possible now: {why}\n1\n" * 3
 
 

@@ -70,6 +70,26 @@ static void *map_half(const hp_channel *channel, uint64_t offset) {
     return half;
 }
 
+/* True under strict overcommit (vm.overcommit_memory=2): there a page of shared memory that nobody has written to may not be had,
+ * and whoever touches it dies of SIGBUS. */
+static bool is_strict(void) {
+    char mode = 0;
+    const int fd = open("/proc/sys/vm/overcommit_memory", O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        mode = read(fd, &mode, 1) == 1 ? mode : 0;
+        close(fd);
+    }
+    return mode == '2';
+}
+
+/* Has all that is mapped be there, if that is not certain. */
+static int reserve(const hp_channel *channel) {
+    return is_strict() && (fallocate(channel->fd, 0, 0, CHANNEL_MAPPED) != 0 ||
+                           fallocate(channel->fd, 0, (off_t)channel->half, CHANNEL_MAPPED) != 0)
+               ? OPEN_MEMORY
+               : 0;
+}
+
 static int prepare_memory(hp_channel *channel) {
     const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL; /* a worker that could shrink it would kill us by SIGBUS */
     channel->fd = channel_memory("hardpoint", MEMORY_CLOSES | MEMORY_SEALS);
@@ -84,7 +104,7 @@ static int prepare_memory(hp_channel *channel) {
     }
     channel->request = map_half(channel, 0);
     channel->reply = channel->request == NULL ? NULL : map_half(channel, channel->half);
-    return channel->reply == NULL ? OPEN_MAP : 0;
+    return channel->reply == NULL ? OPEN_MAP : reserve(channel);
 }
 
 static void unmap(hp_channel *channel) {

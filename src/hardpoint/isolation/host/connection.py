@@ -36,10 +36,11 @@ class Room(Fields):
 
     @classmethod
     def of(cls, memory: int | None) -> Room:
-        """The largest channel that this process can have, with texts of at most `memory` bytes."""
+        """The largest channel that this process can have, with `memory` bytes for arguments and as many for a result."""
         limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
         most = _LARGEST if limit == resource.RLIM_INFINITY else min(_LARGEST, limit // 2)
-        half = most // _MAPPED * _MAPPED
+        wanted = most if memory is None else -(-memory // _MAPPED) * _MAPPED + _MAPPED
+        half = min(most, wanted) // _MAPPED * _MAPPED
         if not half:
             raise lacking.small_files(2 * _MAPPED)
         return cls(half, half - _HEAD if memory is None else min(memory, half - _HEAD))

@@ -30,7 +30,8 @@ _TOO_MANY = {errno.EAGAIN, errno.ENOMEM}
 _REMEDY = {
     errno.EAGAIN: "a limit of processes or threads is reached (ulimit -u, or pids.max of the container); end some, or raise "
     "it",
-    errno.EFBIG: "pass less at once, or raise the limit of files (ulimit -f)",
+    errno.EFBIG: "the arguments of a call have at most Isolation(memory=...), 4 GiB and half of ulimit -f; pass less at once, or "
+    "raise these",
 }
 
 
