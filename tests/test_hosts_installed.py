@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import runpy
 import shutil
 import subprocess
 import sys
 import zipfile
+from glob import glob
+from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -121,3 +125,16 @@ def test_a_python_without_site_and_environment(english: Path) -> None:
     done = subprocess.run(words, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": "/none"})
     assert done.stderr == ""
     assert done.stdout in {WORKS.format("native"), WORKS.format("cffi")}
+
+
+def test_the_hook_for_pyinstaller_names_what_is_there() -> None:
+    """tests/test_hosts_frozen.py makes applications with it."""
+    entries = {entry.value: entry for entry in entry_points(group="pyinstaller40")}
+    [folder] = entries["hardpoint._pyinstaller:get_hook_dirs"].load()()
+    hook = runpy.run_path(str(Path(folder) / "hook-hardpoint.py"))
+    [(program, _)] = hook["binaries"]
+    assert program == str(program_of(PACKAGE.parent))
+    [(headers, _)] = hook["datas"]
+    assert str(PACKAGE / "contracts" / "greeter.h") in glob(headers)
+    names = hook["hiddenimports"] + hook["excludedimports"]
+    assert all(map(find_spec, names))

@@ -18,8 +18,6 @@ from .unpatched import posix_spawn, write
 if TYPE_CHECKING:
     from io import FileIO
 
-    from .. import _channel  # type: ignore[attr-defined]  # noqa: F401 - nobody imports it; PyInstaller packs what is named so
-
 _BASE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "_channel")
 """Absolute at import: sys.path can be relative to an earlier directory."""
 _VARIABLES = ("LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "TZ")
