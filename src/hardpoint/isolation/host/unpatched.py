@@ -55,7 +55,10 @@ def is_main_interpreter() -> bool:
     """False in a subinterpreter."""
     if asks := getattr(_thread, "_is_main_interpreter", None):  # from Python 3.12 on
         return bool(asks())
-    interpreters = __import__("_xxsubinterpreters")
+    try:
+        import _xxsubinterpreters as interpreters  # type: ignore[import-not-found]
+    except ImportError:  # not every Python 3.11 has it
+        return True
     return bool(interpreters.get_current() == interpreters.get_main())
 
 
