@@ -41,7 +41,9 @@ static bool is_finalizing(void) {
 /* Calls the session's `end`, whatever error is under way. */
 static void end_session(PyObject *session) {
     PyObject *error = error_take();
-    PyObject *ended = PyObject_CallMethod(session, "end", NULL);
+    PyObject *name = PyUnicode_InternFromString("end"); /* as in slot_offset */
+    PyObject *ended = name == NULL ? NULL : PyObject_CallMethodNoArgs(session, name);
+    Py_XDECREF(name);
     if (ended == NULL) {
         PyErr_WriteUnraisable(session);
     }

@@ -6,7 +6,9 @@
 
 Py_ssize_t slot_offset(PyObject *type, const char *name) {
     Py_ssize_t offset = -1;
-    PyObject *found = PyObject_GetAttrString(type, name);
+    PyObject *text = PyUnicode_InternFromString(name); /* Python's cache of look-ups would keep each other text */
+    PyObject *found = text == NULL ? NULL : PyObject_GetAttr(type, text);
+    Py_XDECREF(text);
     if (found != NULL && Py_IS_TYPE(found, &PyMemberDescr_Type) &&
         ((PyMemberDescrObject *)found)->d_member->type == T_OBJECT_EX) {
         offset = ((PyMemberDescrObject *)found)->d_member->offset;
