@@ -62,6 +62,7 @@ COVERED: tuple[tuple[str, str], ...] = (
     ("inprocess/loader_name.py", "library loader_names descriptors"),
     ("inprocess/*", "process_state library plugin_text bindings bounds native references descriptors"),
     ("isolation/host/output.py", "isolation_output isolation_leaks"),
+    ("isolation/host/reader.py", "isolation_output isolation_leaks"),
     ("isolation/host/lacking.py", "isolation_lacking"),
     ("isolation/host/connection.py", "isolation_lacking channel_hostile isolation"),
     ("isolation/host/session.py", "isolation_deadlines isolation_calls isolation isolation_reload"),

@@ -141,7 +141,11 @@ def test_a_reload_ends_a_call_that_hangs(hostile_library: Path, kind: Any) -> No
                 finally:
                     ended.append(time.monotonic())
 
-            error, start = together(hang, after(0.1, lambda: (hardpoint.reload(plugin), time.monotonic())[1]))
+            def reload() -> float:
+                hardpoint.reload(plugin)
+                return time.monotonic()
+
+            error, start = together(hang, after(0.1, reload))
             assert isinstance(error, CrashedError)
             assert "the worker was killed in harm, since the plugin was reloaded" in str(error)
             assert not runs(worker)

@@ -36,7 +36,7 @@ class Room(Fields):
 
     @classmethod
     def of(cls, memory: int | None) -> Room:
-        """The largest channel that this process can have, with `memory` bytes for arguments and as many for a result."""
+        """The largest channel that this process can have, with `memory` bytes for arguments, and for a result."""
         limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
         most = _LARGEST if limit == resource.RLIM_INFINITY else min(_LARGEST, limit // 2)
         wanted = most if memory is None else -(-memory // _MAPPED) * _MAPPED + _MAPPED

@@ -18,7 +18,8 @@ from . import spawner
 from .connection import Connection
 from .control import CONNECT, END, LOAD, Control
 from .lost import GoneError, LateError
-from .output import Output, reader
+from .output import Output
+from .reader import reader
 from .spawner import inherited
 from .unpatched import POLLIN, RLock, allocate_lock, poll, sleep
 
@@ -82,7 +83,7 @@ class Worker:
         self.is_orphan = False
         """True if it ended because the zygote did."""
         output_reader = reader()
-        self.output = Output(name)
+        self.output = Output(name, output_reader.logger)
         try:
             mine, theirs = own_socketpair(_socket.SOCK_SEQPACKET)
             self._control = Control(mine)
