@@ -76,4 +76,4 @@ def test_what_the_hook_collects(applications: Path) -> None:
     assert (package / "contracts" / "greeter.h").exists()
     [program] = package.glob("isolation/_channel.*.so")
     assert os.access(program, os.X_OK)
-    assert not (package / "cli").exists()
+    assert {each.name for each in package.parent.iterdir()}.isdisjoint({"gevent", "numpy", "PIL"})  # through rich

@@ -13,7 +13,7 @@ import hardpoint
 _PACKAGE = os.path.dirname(hardpoint.__file__)
 
 hiddenimports = [f"hardpoint.binding.{name}" for name in ("native", "cffi", "ctypes")]
-excludedimports = ["hardpoint.benchmark", "hardpoint.cli", "hardpoint.authoring", "hardpoint.conformance"]
+excludedimports = ["gevent", "eventlet", "rich"]  # optional: in the application if it imports them itself
 datas = [(os.path.join(_PACKAGE, "contracts", "*.h"), "hardpoint/contracts")]
 # Beside the modules: a binary, so that one-file applications unpack it with the mode bit, but not a module of Python.
 binaries = [
