@@ -78,7 +78,16 @@ def uwsgi(folder: Path, application: str, *options: str) -> Iterator[tuple[int, 
     """Run uWSGI with two processes; yield its pid, and the socket where it serves HTTP."""
     (folder / "application.py").write_text(application)
     served = folder / "http"
-    words = ["--http-socket", served, "--master", "--workers", "2", "--die-on-term", "--wsgi-file", "application.py"]
+    words = [
+        "--http-socket",
+        str(served),
+        "--master",
+        "--workers",
+        "2",
+        "--die-on-term",
+        "--wsgi-file",
+        "application.py",
+    ]
     with (folder / "log").open("w") as log:
         command = [sys.executable, "-c", "import pyuwsgi; pyuwsgi.run()", *words, *options]
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
