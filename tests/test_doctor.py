@@ -74,7 +74,7 @@ def test_the_machine_as_a_user_sees_it(tmp_path: Path) -> None:
     assert f"            {sys.executable}" in lines
     assert f"  libc      {(os.confstr('CS_GNU_LIBC_VERSION') or '').replace('-', ' ')}" in lines
     assert f"  binding   {default()}" in lines
-    assert [line for line in lines if re.fullmatch(r"  isolation (no )?Landlock.*seccomp, memfd, pidfd", line)]
+    assert [line for line in lines if re.fullmatch(r"  isolation (no )?Landlock.*seccomp, memfd, pidfd, program", line)]
     assert f"  headers   {ROOT / 'contract'}" in lines
     assert [line for line in lines if line.startswith("  places    entry points hardpoint.plugins (installed)")]
     assert f"            {tmp_path}/hardpoint/plugins (user): no such folder" in lines
@@ -100,9 +100,10 @@ def test_missing_kernel_features_for_isolation(doctor: Any, monkeypatch: pytest.
     monkeypatch.setattr(os, "memfd_create", lacking)
     monkeypatch.setattr(os, "pidfd_open", lacking)
     monkeypatch.setattr("hardpoint.isolation.host.landlock.version", lambda: 0)
+    monkeypatch.setattr("hardpoint.isolation.host.program.lacks", lambda: "needs a program")
     status, printed = doctor()
     assert status == 0
-    assert re.search(r"^  isolation no Landlock, (no )?seccomp, no memfd, no pidfd$", printed, re.MULTILINE)
+    assert re.search(r"^  isolation no Landlock, (no )?seccomp, no memfd, no pidfd, no program$", printed, re.MULTILINE)
     assert (
         "  warning pidfd-missing\n"
         "    needs  pidfd_open(2), for isolated plugins\n"
@@ -110,6 +111,11 @@ def test_missing_kernel_features_for_isolation(doctor: Any, monkeypatch: pytest.
         "    do     use a newer kernel (Linux 5.3 has it), or allow it in the container\n"
     ) in printed
     assert "  warning memfd-missing\n" in printed
+    assert (
+        "  warning program-missing\n"
+        "    needs  the program that isolated plugins run in\n"
+        "    found  none that runs here\n"
+    ) in printed
 
 
 def test_the_compiler_that_is_named(doctor: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

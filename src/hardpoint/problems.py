@@ -356,6 +356,12 @@ ROWS = {row.code: row for row in (
         {"found": "none here"},
         "The kernel, or the container's filter, has no `pidfd_open`. Isolated plugins need it.",
         fatal=False),
+    Row("program-missing", "environment", "the program that isolated plugins run in",
+        "install a C compiler (apt-get install gcc libc6-dev), and then reinstall hardpoint, or install its wheel",
+        {"found": "none that runs here"},
+        "It is compiled when hardpoint is installed, where there is a C compiler; wheels have it. Without it, `isolated=` "
+        "raises `LoadError`.",
+        fatal=False),
     Row("search-path", "environment", "the folder {folder} of $HARDPOINT_PATH", "make it, or leave it out",
         {"folder": "/srv/plugins", "found": "no such folder"},
         "`$HARDPOINT_PATH` names a folder that does not exist or cannot be read.",

@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from typing import Any, final
+from typing import Any, Self, final
 
 from typing_extensions import Buffer
 
@@ -21,12 +21,12 @@ class NativeMethod:
         convert: Callable[[int, Any, BaseException | None], Any],
         conclude: Callable[..., Any],
         /,
-    ) -> NativeMethod: ...
+    ) -> Self: ...
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 
 @final
 class RemoteMethod(NativeMethod):
-    def __new__(  # type: ignore[misc]  # it is made of other things
+    def __new__(
         cls,
         index: int,
         kinds: str,
@@ -40,7 +40,7 @@ class RemoteMethod(NativeMethod):
         plugin: Any,
         timeout: int,
         /,
-    ) -> RemoteMethod: ...
+    ) -> Self: ...
 
 def remote_set_up(connection: type, /) -> None: ...
 def remote_holder(session: Any, plugin: Any, free: list[Any], is_pool: bool, serial: bool, /) -> Holder: ...

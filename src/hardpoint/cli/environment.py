@@ -19,7 +19,7 @@ from ..binding import default, why_not_native
 from ..errors import Problem
 from ..ffi.abi import ABI
 from ..ffi.libc import libc
-from ..isolation.host import landlock
+from ..isolation.host import landlock, program
 from ..preflight.platform import check_host, dotted, host_glibc
 from ..registry.registry import Registry
 from ..version import __version__
@@ -74,6 +74,8 @@ def find_problems() -> list[Problem]:
         problems.append(Problem.of("memfd-missing", "none here"))
     if not isolation["pidfd"]:
         problems.append(Problem.of("pidfd-missing", "none here"))
+    if not isolation["program"]:
+        problems.append(Problem.of("program-missing", "none that runs here"))
     problems += [
         Problem.of("search-path", place.state, folder=place.folder)
         for place, _ in _discovered().places
@@ -83,12 +85,13 @@ def find_problems() -> list[Problem]:
 
 
 def _isolation() -> dict[str, Any]:
-    """The kernel's features that isolation uses: Landlock's version (0 if missing), and system calls."""
+    """What isolation uses: Landlock's version (0 if missing), system calls, and the worker's program."""
     return {
         "landlock": landlock.version(),
         "seccomp": libc.prctl(_PR_GET_SECCOMP, 0, 0, 0, 0) >= 0,
         "memfd": _works(lambda: os.memfd_create("hardpoint-doctor", os.MFD_ALLOW_SEALING)),
         "pidfd": _works(lambda: os.pidfd_open(os.getpid())),
+        "program": program.lacks() is None,
     }
 
 
