@@ -85,7 +85,9 @@ def _show_host(host: dict[str, Any], problems: list[Problem]) -> None:
 def _isolation(has: dict[str, Any]) -> str:
     """List what isolation uses, with `no` before what is missing."""
     landlock = f"Landlock {has['landlock']}" if has["landlock"] else "no Landlock"
-    return ", ".join([landlock, *(name if has[name] else f"no {name}" for name in ("seccomp", "memfd", "pidfd", "program"))])
+    return ", ".join(
+        [landlock, *(name if has[name] else f"no {name}" for name in ("seccomp", "memfd", "pidfd", "program"))]
+    )
 
 
 def _show_checks(path: str, checks: list[StageResult]) -> None:
