@@ -63,7 +63,7 @@ class Counter(logging.Handler):
 
     seen = 0
 
-    def emit(self, _: logging.LogRecord) -> None:
+    def emit(self, record: logging.LogRecord) -> None:  # noqa: ARG002 - logging's
         """Count one."""
         self.seen += 1
 
@@ -109,7 +109,8 @@ def measure(plugin: Path, library: Path, options: argparse.Namespace, cores: lis
         hardpoint.loaded(plugin, Greeter, isolated=True) as greeter,
         hardpoint.loaded(library, Noisy, isolated=True) as noisy,
     ):
-        greeter.greet("World"), noisy.lines(LEAD)  # starts the threads that read
+        greeter.greet("World")
+        noisy.lines(LEAD)  # starts the threads that read
         if cores:
             place(greeter, noisy, cores)
         for _ in range(options.rounds):

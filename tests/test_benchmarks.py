@@ -156,7 +156,16 @@ def test_the_readme_has_rough_figures_of_the_measured_peers() -> None:
 
 def short(script: str, english: Path, figures: Path, *words: str) -> tuple[str, dict[str, Any]]:
     """Run one of the scripts that measure isolation; return its output and its figures."""
-    command = [sys.executable, "-m", f"benchmarks.{script}", english, "--rounds=1", "--json", figures, *words]
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        f"benchmarks.{script}",
+        english,
+        "--rounds=1",
+        "--json",
+        figures,
+        *words,
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout, json.loads(figures.read_text())

@@ -101,13 +101,14 @@ def _start_gevent(records: Records) -> Callable[[], object]:
 
 def _start_eventlet(records: Records) -> Callable[[], object]:
     import eventlet
+    from eventlet.hubs import trampoline
 
     host = os.getpid()
     woken, wakes = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
     def serve() -> None:
         while True:
-            eventlet.hubs.trampoline(woken, read=True)
+            trampoline(woken, read=True)
             if os.getpid() != host:  # a forked child has this green thread too
                 return
             os.read(woken, 1)
