@@ -15,7 +15,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hostile import Hostile
-from raw_program import CONTROL_END, HANG_UP, HELLO, LOADED, PATIENCE, STALE, Channel, Worker, Zygote, send
+from raw_program import (
+    CONTROL_CONNECT,
+    CONTROL_END,
+    HALF,
+    HANG_UP,
+    HELLO,
+    LOADED,
+    PATIENCE,
+    ROOM,
+    STALE,
+    Channel,
+    Worker,
+    Zygote,
+    send,
+)
 
 import hardpoint
 from hardpoint import Isolation
@@ -28,7 +42,8 @@ if TYPE_CHECKING:
 
 SOURCES = Path(hardpoint.__file__).parent / "isolation" / "channel"
 LOADER = {"x86_64": "/lib64/ld-linux-x86-64.so.2", "aarch64": "/lib/ld-linux-aarch64.so.1"}[os.uname().machine]
-NO_MEMORY, GROW_REFUSED, NO_THREAD = 4, 1, 16
+NO_MEMORY, GROW_REFUSED, NO_THREAD, LARGE = 4, 1, 16, 32
+EXIT_NO_MEMORY = 71
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +83,7 @@ def test_a_call(zygote: Zygote, english: Path, sandbox: Any) -> None:
 def test_a_large_call(zygote: Zygote, english: Path) -> None:
     worker = loaded(zygote, english, isolation=Isolation(sandbox="strict"))
     name = os.urandom(5 << 20)
-    assert worker.channel.call(0, name) == (0, b"Hello, " + name + b"! Nice to meet you.", 0, 0)
+    assert worker.channel.call(0, name) == (0, b"Hello, " + name + b"! Nice to meet you.", 0, LARGE)
     status, _, _, flags = worker.channel.call(0, bytes(40 << 20))
     assert (status, flags) == (NO_MEMORY, GROW_REFUSED)
     assert worker.channel.call(0, b"World") == (0, b"Hello, World! Nice to meet you.", 0, 0)
@@ -108,6 +123,14 @@ def test_a_thread_that_cannot_be_had(zygote: Zygote, english: Path) -> None:
     status, _, _, flags = channels[-1].reply()
     assert (status, flags) == (errno.ENOMEM, NO_THREAD)
     assert worker.channel.call(0, b"World") == (0, b"Hello, World! Nice to meet you.", 0, 0)
+
+
+def test_a_channel_without_memory_for_it(zygote: Zygote, english: Path) -> None:
+    worker = loaded(zygote, english)
+    with open(os.devnull) as unmappable:
+        send(worker.control, struct.pack("<IIQQQ", CONTROL_CONNECT, 0, HALF, ROOM, 0), [unmappable.fileno()])
+    assert zygote.ended() == (worker.pid, EXIT_NO_MEMORY << 8)
+    assert worker.words() == "hardpoint: out of memory\n"
 
 
 @pytest.mark.parametrize("how", ["close", "end"])

@@ -1,4 +1,4 @@
-/* What a worker says when it dies: the signal, and the functions on the stack, to stderr; then it dies of it anyway. */
+/* Reports a fatal signal to stderr, with the functions on the stack, and then dies of it. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -30,7 +30,7 @@ static const struct {
 enum { FATAL = sizeof fatal / sizeof fatal[0] };
 
 static atomic_int dying; /* the signal, once there is one */
-static void *program;    /* where this program lies: what called the plugin from there is no news */
+static void *program;    /* this program's base; its own frames are left out */
 
 void say(const char *text) {
     const ssize_t ignored = write(STDERR_FILENO, text, strlen(text));
@@ -64,7 +64,7 @@ static uintptr_t stack_pointer(const void *context) {
 static void say_where(const siginfo_t *info, const void *context) {
     const uintptr_t address = (uintptr_t)info->si_addr, stack = stack_pointer(context);
     if (info->si_signo == SIGABRT || info->si_code <= 0 || info->si_code == SI_KERNEL) {
-        return; /* it was sent, or the machine does not say */
+        return; /* sent by a process, or without an address */
     }
     say(" at address ");
     say_address(address);

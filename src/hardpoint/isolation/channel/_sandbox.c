@@ -1,7 +1,7 @@
-/* What a worker gives up before it opens the plugin, by the host's recipe: limits, files, capabilities, system calls.
+/* The sandbox that a worker enters before it opens the plugin: limits, files, capabilities, system calls.
  *
- * Done by the worker's only thread, so it holds for all that come after. What the kernel refuses is reported, and is
- * fatal only if the recipe says so.
+ * The worker's only thread enters it, so all later threads are in it. A step that the kernel refuses is reported; the
+ * worker continues without it unless the recipe requires all steps.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -54,7 +54,7 @@ static void allow(long ruleset, uint64_t rights, const char *path) {
     struct stat status;
     Rule rule = {.parent = open(path, O_PATH | O_CLOEXEC)};
     if (rule.parent < 0) {
-        return; /* what is not there needs no right */
+        return; /* a missing file needs no right */
     }
     if (fstat(rule.parent, &status) == 0) {
         rule.rights = S_ISDIR(status.st_mode) ? rights : rights & FILE_RIGHTS;
@@ -123,9 +123,9 @@ static int confine_calls(const Recipe *recipe) {
     return failed == 0 ? 0 : failed > 0 ? EBUSY : errno; /* above 0: a thread that has another filter */
 }
 
-int sandbox_apply(const Recipe *recipe, Applied *applied) {
+bool sandbox_apply(const Recipe *recipe, Applied *applied) {
     if ((recipe->flags & RECIPE_SANDBOX) == 0) {
-        return 1;
+        return true;
     }
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     if (recipe->landlock_abi > 0) {

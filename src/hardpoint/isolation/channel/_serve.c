@@ -31,7 +31,7 @@ void serve_prepare(void) {
     }
 }
 
-void method_plan(Method *method) {
+void plan_method(Method *method) {
     int words = 2, doubles = 0; /* self and the hp_out */
     for (int index = 0; index < method->count; index++) {
         const char kind = method->kinds[index];
@@ -77,13 +77,13 @@ HP_HOT uint64_t place(const Channel *channel, const Method *method, Placed *plac
     return offset;
 }
 
-static inline bool is_scalar(char result) {
-    return result == 'i' || result == 'f' || result == '?';
+static inline bool has_scalar_result(const Method *method) {
+    return method->result == 'i' || method->result == 'f' || method->result == '?';
 }
 
 static void call_method(Channel *channel, const Method *method) {
     Placed placed;
-    Out out;
+    ReplyOut out;
     uint64_t scalar = 0;
     const uint64_t end = place(channel, method, &placed);
     if (end > channel->request_mapped) {
@@ -91,11 +91,11 @@ static void call_method(Channel *channel, const Method *method) {
         place(channel, method, &placed);
     }
     placed.call.words[0] = (uint64_t)(uintptr_t)instance.self;
-    if (is_scalar(method->result)) {
+    if (has_scalar_result(method)) {
         *placed.word++ = (uint64_t)(uintptr_t)&scalar;
     }
     *placed.word++ = (uint64_t)(uintptr_t)&out.out;
-    out_open(&out, channel);
+    reply_out_open(&out, channel);
     hp_call_close(&placed.call, method->shape, placed.word, placed.number);
     const uint64_t start = ticks_now();
     const hp_status status = hp_call_function(method->function, method->shape, &placed.call);
@@ -107,10 +107,10 @@ static void call_method(Channel *channel, const Method *method) {
     channel->reply->service = ticks_short(took, ticks_in_8us);
 }
 
-/* The reply to what is no call of a method that the plugin has; a host sends none but CHANNEL_HELLO. */
+/* Replies to CHANNEL_HELLO, and to the number of a method that the plugin does not have, which a host never sends. */
 static void reply_empty(Channel *channel, hp_status status) {
-    Out out;
-    out_open(&out, channel);
+    ReplyOut out;
+    reply_out_open(&out, channel);
     reply_write(channel, &out, status, false, 0);
 }
 

@@ -15,7 +15,7 @@ typedef struct {
     char kinds[8]; /* the same, and 'w' bytearray */
 } Method;
 
-/* What the threads call. Set once, before there are any. */
+/* The plugin's instance, which all threads call. Set once, before there are any. */
 typedef struct {
     void *self;
     void (*destroy)(void *self);
@@ -28,9 +28,9 @@ extern Instance instance;
 void serve_prepare(void);
 
 /* Fills in the shape of a method's calls. */
-void method_plan(Method *method);
+void plan_method(Method *method);
 
-/* Starts the thread of a channel, which is its owner then. 0, or an errno: EAGAIN if there may be no more threads,
+/* Starts the thread of a channel, which then owns it. Returns 0 or an errno: EAGAIN if there may be no more threads,
  * ENOMEM if there is no memory for its stack. */
 int serve_start(Channel *channel);
 

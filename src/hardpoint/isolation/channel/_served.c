@@ -1,4 +1,4 @@
-/* A channel on the worker's side: its mappings, and more of them for what is large. */
+/* A channel on the worker's side: its mappings, and larger ones on demand. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -10,7 +10,7 @@
 
 #include "_program.h"
 
-enum { PAGE = 1 << 16, LARGE = 4 << 20 }; /* pages have up to 64 KiB, on AArch64 */
+enum { PAGE = 1 << 16 }; /* pages have up to 64 KiB, on AArch64 */
 
 static void *map_half(int fd, uint64_t offset) {
     void *half = mmap(NULL, CHANNEL_MAPPED, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)offset);
@@ -59,11 +59,11 @@ void channel_reach(Channel *channel, uint64_t need) {
 }
 
 void channel_shrink(Channel *channel) {
-    if (channel->request_mapped > LARGE) {
+    if (channel->request_mapped > CHANNEL_LARGE) {
         munmap((char *)channel->request + CHANNEL_MAPPED, channel->request_mapped - CHANNEL_MAPPED);
         channel->request_mapped = CHANNEL_MAPPED;
     }
-    if (channel->reply_mapped > LARGE) {
+    if (channel->reply_mapped > CHANNEL_LARGE) {
         munmap((char *)channel->reply + CHANNEL_MAPPED, channel->reply_mapped - CHANNEL_MAPPED);
         channel->reply_mapped = CHANNEL_MAPPED;
     }
@@ -82,8 +82,8 @@ static bool reach_reply(Channel *channel, size_t size) {
     return true;
 }
 
-hp_status out_grow(hp_out *out, size_t need) {
-    Out *mine = (Out *)out;
+hp_status reply_out_grow(hp_out *out, size_t need) {
+    ReplyOut *mine = (ReplyOut *)out;
     Channel *channel = mine->channel;
     if (need <= mine->cap) {
         return HP_OK;

@@ -25,7 +25,7 @@ typedef struct {
     size_t cap;
     Channel *channel;
     bool refused; /* a grow was */
-} Out;
+} ReplyOut;
 
 /* Maps a channel; NULL with errno if there is no memory for it. */
 Channel *channel_open(int fd, uint64_t half, uint64_t room);
@@ -36,23 +36,24 @@ void channel_close(Channel *channel);
 /* Maps more of the request half, at least `need` bytes; ends the process if that cannot be. */
 void channel_reach(Channel *channel, uint64_t need);
 
-/* Gives back what is mapped beyond the start, if that is much. */
+/* Unmaps all beyond the first CHANNEL_MAPPED bytes of each half, if more than 4 MiB are mapped. */
 void channel_shrink(Channel *channel);
 
 /* hp_out.grow */
-hp_status out_grow(hp_out *out, size_t need);
+hp_status reply_out_grow(hp_out *out, size_t need);
 
-static inline void out_open(Out *out, Channel *channel) {
+static inline void reply_out_open(ReplyOut *out, Channel *channel) {
     const size_t mapped = channel->reply_mapped - sizeof(Reply);
     out->data = channel->reply->text;
     out->cap = mapped < channel->room ? mapped : channel->room;
-    out->out = (hp_out){.data = out->data, .len = 0, .cap = out->cap, .grow = out_grow};
+    out->out = (hp_out){.data = out->data, .len = 0, .cap = out->cap, .grow = reply_out_grow};
     out->channel = channel;
     out->refused = false;
 }
 
 /* Writes the reply's head after a call; `has_text` says that a success leaves text. */
-static inline void reply_write(Channel *channel, const Out *out, hp_status status, bool has_text, uint64_t scalar) {
+static inline void reply_write(Channel *channel, const ReplyOut *out, hp_status status, bool has_text,
+                               uint64_t scalar) {
     Reply *reply = channel->reply;
     uint32_t flags = out->refused ? REPLY_GROW_REFUSED : 0;
     uint64_t len = out->out.len;
@@ -68,6 +69,7 @@ static inline void reply_write(Channel *channel, const Out *out, hp_status statu
     if (status < 0 || status > 65535) {
         flags |= REPLY_BAD_STATUS;
     }
+    flags |= channel->reply_mapped > CHANNEL_LARGE ? REPLY_LARGE : 0;
     reply->status = status;
     reply->len = len;
     reply->scalar = scalar;

@@ -23,8 +23,8 @@ static inline uint64_t ticks_now(void) {
 #endif
 }
 
-/* Ticks in 8 us, at least 1. Measured once over 20 us on x86-64, where no register says it; a wrong one makes waits longer or
- * shorter, and nothing else. */
+/* Ticks in 8 us, at least 1. Measured once over 20 us on x86-64, where no register has it; a wrong value only makes
+ * waits longer or shorter. */
 static inline uint64_t ticks_measure(void) {
 #if defined __aarch64__
     uint64_t hertz;

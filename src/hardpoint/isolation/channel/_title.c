@@ -1,4 +1,4 @@
-/* What ps(1) shows of a process. */
+/* The title of a process in ps(1). */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -15,7 +15,7 @@ enum { NAME_MOST = 15 }; /* bytes of a process's name, without the NUL */
 static char *title_memory;
 static size_t title_size, title_argv; /* bytes of argv and environment, and of argv alone */
 
-/* Where the kernel has it that argv begins: before argv[0], if ld.so was asked to run this. */
+/* The start of argv's memory according to the kernel: before argv[0], if ld.so was run with this file as argument. */
 static char *argv_start(char *first) {
     char text[1024];
     const int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);

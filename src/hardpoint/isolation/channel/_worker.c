@@ -30,6 +30,7 @@ _Noreturn void fail(const char *why) {
 }
 
 _Noreturn void out_of_memory(void) {
+    say("hardpoint: out of memory\n"); /* a plugin's own exit has the status without the line */
     _exit(EXIT_NO_MEMORY);
 }
 
@@ -44,7 +45,7 @@ static void move(int fd, int to) {
     }
 }
 
-/* The channel's first mapping; without memory for it nobody can be told. */
+/* Maps the channel; without memory for it there is no way to reply. */
 static Channel *open_channel(int fd, const Control *control) {
     Channel *channel = channel_open(fd, control->half, control->room);
     if (channel == NULL) {
@@ -62,7 +63,7 @@ static uint64_t *open_counter(int fd) {
     return counter;
 }
 
-/* Applies the recipe and says so; true if the plugin may be opened, else the reply says why not. */
+/* Applies the recipe and reports it; true if the plugin may be opened, else the reply has the reason. */
 static bool prepare(Channel *channel, const Recipe *recipe) {
     Applied applied = {0, 0, 0, 0};
     const int refused = limits_apply(recipe);

@@ -1,4 +1,4 @@
-/* The zygote: the process that forks workers, and reports their ends; gone when the host is.
+/* The zygote: the process that forks workers, and reports their ends; it ends with the host.
  *
  * To fork a host that may have threads is unsafe, and to start this program for each worker takes three times as long.
  * It runs no code of plugins.
@@ -20,7 +20,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -36,7 +35,7 @@
 #define SYS_close_range 436
 #endif
 
-/* Half of the machine's memory, on top of what a worker has; and all of it (proc(5), oom_score_adj). */
+/* oom_score_adj (proc(5)), in thousandths of all memory: added to the host's for a worker, and the highest. */
 enum { OOM_SCORE = 500, OOM_MOST = 1000 };
 
 void close_from(unsigned first) {
@@ -68,86 +67,17 @@ void die_with(pid_t parent) {
     }
 }
 
-/* ---- messages ---------------------------------------------------------------------------------------------------- */
-
-union Ancillary {
-    struct cmsghdr head; /* for its alignment */
-    char room[CMSG_SPACE(5 * sizeof(int))];
-};
-
-static void keep_descriptors(struct msghdr *head, int *fds, unsigned most, unsigned *count) {
-    for (struct cmsghdr *part = CMSG_FIRSTHDR(head); part != NULL; part = CMSG_NXTHDR(head, part)) {
-        if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) {
-            continue;
-        }
-        const size_t got = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-        for (size_t index = 0; index < got; index++) {
-            int fd;
-            memcpy(&fd, CMSG_DATA(part) + index * sizeof fd, sizeof fd);
-            if (*count < most) {
-                fds[(*count)++] = fd;
-            } else {
-                close(fd);
-            }
-        }
-    }
-}
-
-int message_receive(int fd, void *message, size_t size, int *fds, unsigned most, unsigned *count) {
-    union Ancillary ancillary;
-    struct iovec part = {.iov_base = message, .iov_len = size};
-    struct msghdr head = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &ancillary,
-                          .msg_controllen = CMSG_SPACE(most * sizeof(int))};
-    ssize_t got;
-    *count = 0;
-    do {
-        got = recvmsg(fd, &head, MSG_CMSG_CLOEXEC);
-    } while (got < 0 && errno == EINTR);
-    if (got < 0) {
-        return 0;
-    }
-    keep_descriptors(&head, fds, most, count);
-    if ((size_t)got == size) {
-        return 1;
-    }
-    while (*count > 0) {
-        close(fds[--*count]);
-    }
-    return 0;
-}
-
-/* Tells the host; ends the process if that is gone. */
-static void tell(int control, const Notice *notice, int fd) {
-    union Ancillary ancillary = {.head = {.cmsg_len = CMSG_LEN(sizeof fd), .cmsg_level = SOL_SOCKET,
-                                          .cmsg_type = SCM_RIGHTS}};
-    Notice copy = *notice;
-    struct iovec part = {.iov_base = &copy, .iov_len = sizeof copy};
-    struct msghdr head = {.msg_iov = &part, .msg_iovlen = 1};
-    ssize_t sent;
-    if (fd >= 0) {
-        memcpy(CMSG_DATA(&ancillary.head), &fd, sizeof fd);
-        head.msg_control = &ancillary;
-        head.msg_controllen = CMSG_SPACE(sizeof fd);
-    }
-    do {
-        sent = sendmsg(control, &head, MSG_NOSIGNAL);
-    } while (sent < 0 && (errno == EINTR || errno == ENOBUFS || errno == ENOMEM));
-    if (sent < 0) {
-        _exit(0);
-    }
-}
-
 /* ---- workers ----------------------------------------------------------------------------------------------------- */
 
-/* In a container that runs out of memory, the worker is to be killed rather than the host: it has more than the host, unless that
- * has all of 1000 already, as in some containers. */
-static void volunteer(void) {
+/* Adds OOM_SCORE to the host's score, so that the kernel kills the worker first when memory runs out. A host that has
+ * the highest score already, as in some containers, is as likely to be killed. */
+static void raise_oom_score(void) {
     char text[16] = "";
     const int fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
     if (fd >= 0) {
         if (pread(fd, text, sizeof text - 1, 0) > 0) {
             const long hosts = strtol(text, NULL, 10), more = OOM_SCORE + (hosts > 0 ? hosts : 0);
-            dprintf(fd, "%ld", more < OOM_MOST ? more : (long)OOM_MOST); /* what fails here is not needed */
+            dprintf(fd, "%ld", more < OOM_MOST ? more : (long)OOM_MOST); /* without it the worker still works */
         }
         close(fd);
     }
@@ -163,8 +93,15 @@ _Noreturn static void become_worker(pid_t zygote, int control) {
         _exit(EXIT_OWN_FAULT);
     }
     close_from(CONTROL_FD + 1);
-    volunteer();
+    raise_oom_score();
     worker_main();
+}
+
+/* Sends a notice, with a descriptor unless `fd` is -1; ends the process if the host is gone. */
+static void tell(int control, const Notice *notice, int fd) {
+    if (!message_send(control, notice, sizeof *notice, fd)) {
+        _exit(0);
+    }
 }
 
 /* Forks a worker with its end of a control socket, and answers. */
