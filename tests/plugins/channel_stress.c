@@ -219,7 +219,7 @@ static uint64_t abandon_rounds(uint64_t rounds, int64_t end, uint64_t *wrong) {
     while (done < rounds && clock_now() < end && *wrong + counts->lost == 0) {
         hp_channel *channel = hp_channel_open(CHANNEL_MAPPED, CHANNEL_MAPPED, &error);
         const hp_value value = {NULL, 1};
-        channel->rest = 1; /* it sleeps at once */
+        channel->waiter.rest = 1; /* it sleeps at once */
         hp_channel_send(channel, 1, &value, 1);
         const int64_t start = clock_now();
         __atomic_store_n(&waiting, channel, __ATOMIC_RELEASE);

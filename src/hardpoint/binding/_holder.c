@@ -134,7 +134,8 @@ static int64_t clock_now(void) {
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-/* Microseconds until a deadline, as the lock takes them: -1 for ever, and no more than a day, after which it is asked again. */
+/* Microseconds until a deadline, as the lock takes them: -1 for ever, and no more than a day, after which it is asked
+ * again. */
 static PY_TIMEOUT_T time_left(int64_t deadline) {
     const PY_TIMEOUT_T day = (PY_TIMEOUT_T)86400 * 1000000;
     if (deadline == INT64_MAX) {

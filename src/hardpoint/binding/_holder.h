@@ -32,8 +32,8 @@ Holder *holder_new(void *pointer, void (*destroy)(void *), bool serial);
 /* Slow path of holder_of: Python's Instance.hold, which raises ClosedError. */
 Holder *holder_ask(const NativeMethod *method, PyObject *self);
 
-/* Takes the lock of a serial plugin for this thread, by a time of CLOCK_MONOTONIC in ns, or INT64_MAX: 0, 1 if that has passed, or
- * -1 with an error. */
+/* Takes the lock of a serial plugin for this thread, by a time of CLOCK_MONOTONIC in ns, or INT64_MAX: 0, 1 if that has
+ * passed, or -1 with an error. */
 int turn_take(const NativeMethod *method, PyObject *self, Holder *holder, int64_t deadline);
 
 static inline void turn_end(Holder *holder) {

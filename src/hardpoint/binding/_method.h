@@ -36,11 +36,12 @@ extern PyTypeObject NativeMethod_Type;
 /* Calls the method: the vectorcall slot. */
 PyObject *method_call(PyObject *callable, PyObject *const *args, size_t nargsf, PyObject *kwnames);
 
-/* A call with keywords, of another length, or on an object of another class: has Python order the arguments, and calls again. */
+/* A call with keywords, of another length, or on an object of another class: has Python order the arguments, and calls
+ * again. */
 PyObject *method_call_out_of_order(PyObject *callable, PyObject *const *args, size_t nargsf, PyObject *kwnames);
 
-/* What a NativeMethod and those derived from it have in common: sets the plan of a method's calls, ValueError for a kind that the
- * contract language does not have; and drops all that it holds. */
+/* What a NativeMethod and those derived from it have in common: sets the plan of a method's calls, ValueError for a
+ * kind that the contract language does not have; and drops all that it holds. */
 int method_plan(NativeMethod *method, const char *kinds, Py_ssize_t count, int result);
 void method_drop(NativeMethod *method);
 

@@ -77,7 +77,8 @@ static PyObject *native_set_up(PyObject *Py_UNUSED(module), PyObject *type) {
 }
 
 PyDoc_STRVAR(remote_set_up_doc, "remote_set_up(Connection): set the class whose slot `address` has a channel");
-PyDoc_STRVAR(remote_holder_doc, "remote_holder(session, plugin, free, is_pool, serial) -> Holder that ends the session");
+PyDoc_STRVAR(remote_holder_doc,
+             "remote_holder(session, plugin, free, is_pool, serial) -> Holder that ends the session");
 
 PyDoc_STRVAR(system_calls_doc, "system_calls(table) -> list of results; a call is 6 longs: its number and 5 arguments");
 

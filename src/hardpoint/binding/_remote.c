@@ -1,7 +1,7 @@
 /* One call of an isolated plugin: arguments straight into a channel, and the answer out of it.
  *
- * A Holder of such a plugin has its session (Python: isolation/host/session.py), which opens channels, starts workers and words
- * errors; and the session's list of free connections, from which a call takes one and to which it gives it back. The session is
+ * A Holder of such a plugin has its session (isolation/host/session.py), which opens channels, starts workers and words
+ * errors; and its list of free connections, from which a call takes one and to which it gives it back. The session is
  * asked only when that list is empty or when something went wrong. What a worker sent is copied before it is used.
  */
 #include "_remote.h"
@@ -9,6 +9,7 @@
 #include "_holder.h"
 #include "../isolation/channel/_host.h"
 
+#include <errno.h>
 #include <structmember.h>
 #include <time.h>
 
@@ -33,6 +34,7 @@ typedef struct {
     PyObject *connection;
     hp_channel *channel;
     int64_t deadline;
+    int read_error;                     /* errno of a read that failed; 0 so far */
     uint64_t offset;                    /* in the request half, behind what was written */
     uint64_t offsets[MOST_PARAMETERS];  /* of the buffers that the plugin changes */
     Py_buffer *changed[MOST_PARAMETERS];
@@ -50,7 +52,11 @@ static hp_channel *channel_of(PyObject *connection) {
         return NULL;
     }
     PyObject *address = slot_at(connection, address_offset);
-    return address == NULL ? NULL : (hp_channel *)PyLong_AsVoidPtr(address);
+    if (address == NULL) {
+        PyErr_Format(PyExc_AttributeError, "%R has no address", connection);
+        return NULL;
+    }
+    return (hp_channel *)PyLong_AsVoidPtr(address);
 }
 
 /* Takes the last free connection whose worker lives; NULL without an error if there is none. */
@@ -75,13 +81,15 @@ static int take(Call *call) {
     const NativeMethod *method = &call->method->base;
     call->connection = take_free(call->holder->free);
     if (call->connection == NULL && !PyErr_Occurred()) {
-        call->connection = PyObject_CallMethod(call->holder->session, "take", "OL", method->name, (long long)call->deadline);
+        call->connection =
+            PyObject_CallMethod(call->holder->session, "take", "OL", method->name, (long long)call->deadline);
     }
     call->channel = call->connection == NULL ? NULL : channel_of(call->connection);
     return call->channel == NULL ? -1 : 0;
 }
 
-/* Gives the connection back after an answer. The session keeps books where there are several workers, and gives back memory. */
+/* Gives the connection back after an answer. The session keeps books where there are several workers, and gives back
+ * memory. */
 static int give(Call *call) {
     const hp_channel *channel = call->channel;
     PyObject *session = call->holder->session;
@@ -111,8 +119,8 @@ static PyObject *give_after(Call *call, PyObject *result) {
 
 /* Has the session raise the error of a call that got no answer. */
 static PyObject *failed(const Call *call, int code, int detail) {
-    PyObject *raised = PyObject_CallMethod(call->holder->session, "failed", "OOii", call->connection, call->method->method,
-                                           code, detail);
+    PyObject *raised = PyObject_CallMethod(call->holder->session, "failed", "OOii", call->connection,
+                                           call->method->method, code, detail);
     if (raised != NULL) {
         PyErr_SetString(PyExc_SystemError, "a call failed, and the session raised nothing");
         Py_DECREF(raised);
@@ -120,7 +128,8 @@ static PyObject *failed(const Call *call, int code, int detail) {
     return NULL;
 }
 
-/* Drops the channel of a call that a signal handler's exception ended: the answer may still come. Keeps that exception. */
+/* Drops the channel of a call that a signal handler's exception ended: the answer may still come. Keeps that
+ * exception. */
 static PyObject *gave_up(const Call *call) {
     PyObject *error = error_take();
     PyObject *dropped = PyObject_CallMethod(call->holder->session, "gave_up", "O", call->connection);
@@ -236,19 +245,18 @@ static int read_changed(const Call *call) {
     return error;
 }
 
-/* A private copy of the answer's text. */
-static PyObject *read_bytes(const Call *call, uint64_t size) {
+/* A private copy of the answer's text; NULL with an error, or without one and with read_error. */
+static PyObject *read_bytes(Call *call, uint64_t size) {
     PyObject *copy = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
-    const int error = copy == NULL ? 0 : read_half(call, 1, 0, PyBytes_AS_STRING(copy), size);
-    if (error != 0) {
+    call->read_error = copy == NULL ? 0 : read_half(call, 1, 0, PyBytes_AS_STRING(copy), size);
+    if (call->read_error != 0) {
         Py_CLEAR(copy);
-        failed(call, SEND_FAILED, error);
     }
     return copy;
 }
 
-/* Copies ASCII out of memory that the worker can change meanwhile: each word is read once, checked and stored. False if something is
- * not ASCII; then the copy is incomplete. */
+/* Copies ASCII out of memory that the worker can change meanwhile: each word is read once, checked and stored. False if
+ * something is not ASCII; then the copy is incomplete. */
 static bool copy_ascii_once(char *to, const char *from, size_t size) {
     const uint64_t high = 0x8080808080808080u;
     uint64_t seen = 0;
@@ -266,8 +274,8 @@ static bool copy_ascii_once(char *to, const char *from, size_t size) {
     return (seen & high) == 0;
 }
 
-/* A str; NULL with an error, and with *bad set if it is not UTF-8, and then `*copy` has the bytes. */
-static PyObject *read_text(const Call *call, uint64_t size, PyObject **copy) {
+/* A str; NULL with an error, and if it is not UTF-8, the bytes in *copy. */
+static PyObject *read_text(Call *call, uint64_t size, PyObject **copy) {
     if (size + sizeof(Reply) + 8 <= CHANNEL_MAPPED) {
         PyObject *text = PyUnicode_New((Py_ssize_t)size, 127);
         if (text == NULL || copy_ascii_once(PyUnicode_DATA(text), call->channel->reply->text, size)) {
@@ -279,8 +287,9 @@ static PyObject *read_text(const Call *call, uint64_t size, PyObject **copy) {
     return *copy == NULL ? NULL : PyUnicode_DecodeUTF8(PyBytes_AS_STRING(*copy), (Py_ssize_t)size, NULL);
 }
 
-/* conclude(status, text, length, cap, failed, intact): the error of a call that did not simply succeed, as in process. */
-static PyObject *conclude(const Call *call, const hp_answer *answer, PyObject *text) {
+/* conclude(status, text, length, cap, failed, intact): the error of a call that did not simply succeed, as in
+ * process. */
+static PyObject *conclude(Call *call, const hp_answer *answer, PyObject *text) {
     const bool too_long = (answer->flags & REPLY_TOO_LONG) != 0;
     PyObject *read = text != NULL ? Py_NewRef(text) : read_bytes(call, too_long ? 0 : answer->len);
     if (read == NULL) {
@@ -295,7 +304,7 @@ static PyObject *conclude(const Call *call, const hp_answer *answer, PyObject *t
     return result;
 }
 
-static PyObject *make_result(const Call *call, const hp_answer *answer) {
+static PyObject *make_result(Call *call, const hp_answer *answer) {
     double number;
     PyObject *result, *copy = NULL;
     if (answer->flags != 0 || answer->status != HP_OK) {
@@ -330,7 +339,7 @@ static PyObject *make_result(const Call *call, const hp_answer *answer) {
 static int wait_for_answer(const Call *call) {
     hp_channel *channel = call->channel;
     int found;
-    if (channel_poll(channel, call->method->base.quick && !channel->woke ? MANY_PAUSES : FEW_PAUSES)) {
+    if (channel_poll(channel, call->method->base.quick && !channel->waiter.woke ? MANY_PAUSES : FEW_PAUSES)) {
         return HP_ANSWERED;
     }
     do {
@@ -347,22 +356,23 @@ static int wait_for_answer(const Call *call) {
 /* Sends what was written, and makes the result of the answer. */
 static PyObject *exchange(Call *call) {
     hp_answer answer;
-    channel_publish(call->channel, call->method->index);
+    const int error = channel_publish(call->channel, call->method->index);
+    if (error != 0) {
+        return error == EPROTO ? failed(call, HP_MALFORMED, MALFORMED_WORD) : failed(call, SEND_FAILED, error);
+    }
     const int found = wait_for_answer(call);
     if (found != HP_ANSWERED) {
-        return found < 0 ? gave_up(call) : failed(call, found, found == HP_MALFORMED ? hp_channel_why(call->channel) : 0);
+        const int why = found == HP_MALFORMED ? hp_channel_why(call->channel) : 0;
+        return found < 0 ? gave_up(call) : failed(call, found, why);
     }
     int wrong = hp_channel_answer(call->channel, &answer);
     wrong = wrong == 0 && (answer.flags & REPLY_NO_THREAD) != 0 ? MALFORMED_FLAGS : wrong;
     if (wrong != 0) {
         return failed(call, HP_MALFORMED, wrong);
     }
-    const int error = read_changed(call);
-    if (error != 0) {
-        return failed(call, SEND_FAILED, error);
-    }
-    PyObject *result = make_result(call, &answer);
-    return give_after(call, result);
+    call->read_error = read_changed(call);
+    PyObject *result = call->read_error == 0 ? make_result(call, &answer) : NULL;
+    return call->read_error != 0 ? failed(call, SEND_FAILED, call->read_error) : give_after(call, result);
 }
 
 /* After a reload, a method that was looked up before it is called on the new worker, whose plugin may not have it. */
@@ -478,8 +488,8 @@ static void remote_dealloc(RemoteMethod *method) {
     Py_TYPE(method)->tp_free((PyObject *)method);
 }
 
-/* object.__set_name__: the method may be called on objects of every class of the family that its class is made with, since `reload`
- * gives an object another class. */
+/* object.__set_name__: the method may be called on objects of every class of the family that its class is made with,
+ * since `reload` gives an object another class. */
 static PyObject *remote_set_name(RemoteMethod *method, PyObject *args) {
     PyObject *owner, *name;
     if (!PyArg_ParseTuple(args, "O!U:__set_name__", &PyType_Type, &owner, &name)) {
@@ -511,7 +521,8 @@ PyTypeObject RemoteMethod_Type = {
     .tp_base = &NativeMethod_Type,
     .tp_basicsize = sizeof(RemoteMethod),
     /* Without HAVE_GC here, that flag and its functions are the base's. */
-    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR | Py_TPFLAGS_IMMUTABLETYPE,
+    .tp_flags =
+        Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR | Py_TPFLAGS_IMMUTABLETYPE,
     .tp_vectorcall_offset = offsetof(NativeMethod, vectorcall),
     .tp_new = remote_new,
     .tp_dealloc = (destructor)remote_dealloc,

@@ -2,11 +2,12 @@
  *
  * It is a memfd of two halves, sealed against another size. The host writes the request at the start of the first half,
  * the worker the reply at the start of the second. Each side maps MAPPED bytes of each half; what lies beyond, the host
- * reads and writes by pread(2) and pwrite(2), which give errors where memory gives SIGBUS, and the worker maps on demand.
+ * reads and writes by pread(2) and pwrite(2), which give errors where memory gives SIGBUS, and the worker maps on
+ * demand.
  *
- * Wake-up: one word for each direction, `sequence << 1 | WAITING`. Who sleeps sets WAITING by compare-and-swap, and then
- * waits on the futex; who publishes exchanges the whole word, and wakes only if WAITING was set. All is on one location,
- * so no fence between a store and a load is needed on AArch64.
+ * Wake-up: one word for each direction, `sequence << 1 | WAITING`. Who sleeps sets WAITING by compare-and-swap, and
+ * then waits on the futex; who publishes exchanges the whole word, and wakes only if WAITING was set. All is on one
+ * location, so no fence between a store and a load is needed on AArch64.
  */
 #ifndef HARDPOINT_CHANNEL_H
 #define HARDPOINT_CHANNEL_H
@@ -17,13 +18,14 @@
 
 enum {
     CHANNEL_MAPPED = 1 << 21, /* bytes of each half that both sides map from the start */
+    CHANNEL_LARGE = 4 << 20,  /* bytes of a half from which on memory is given back after a call */
     CHANNEL_WAITING = 1,      /* in a word: its reader sleeps, or is about to */
     CHANNEL_ALIGN = 16,       /* of each buffer in a request */
     CHANNEL_MOST = 8          /* parameters of a method */
 };
 
-/* Numbers in the place of a method. HELLO is the first request on a channel of CONTROL_CONNECT: it is answered at once, with
- * REPLY_NO_THREAD where the worker has no thread for it. */
+/* Numbers in the place of a method. HELLO is the first request on a channel of CONTROL_CONNECT: it is answered at once,
+ * with REPLY_NO_THREAD where the worker has no thread for it. */
 #define CHANNEL_LOAD 0xFFFFFFFFu
 #define CHANNEL_HANG_UP 0xFFFFFFFEu
 #define CHANNEL_HELLO 0xFFFFFFFDu
@@ -45,8 +47,9 @@ enum {
     REPLY_TAMPERED = 2,     /* the plugin changed data or cap of its hp_out; `len` is 0 */
     REPLY_BAD_STATUS = 4,   /* `status` is none that the ABI has (0 to 65535) */
     REPLY_TOO_LONG = 8,     /* the plugin says it wrote `len` bytes where there was room for `scalar`; no text comes */
-    REPLY_NO_THREAD = 16,  /* the worker could not start a thread for this channel: `status` is errno; it was not called */
-    REPLY_FLAGS = 31
+    REPLY_NO_THREAD = 16,  /* the worker has no thread for this channel: `status` is errno; nothing was called */
+    REPLY_LARGE = 32,      /* the worker mapped more than 4 MiB of this half for it: the host gives that memory back */
+    REPLY_FLAGS = 63
 };
 
 /* At the offset of the second half. */

@@ -1,9 +1,8 @@
-/* The host's side of a channel; see _host.h. The spin policy and the checks are explained where they stand. */
+/* The host's side of a channel; see _host.h. How it waits is in _wait.h, which the worker has as well. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
 #include "_host.h"
-#include "_ticks.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,13 +20,7 @@ enum { F_ADD_SEALS = 1033, F_SEAL_SEAL = 1, F_SEAL_SHRINK = 2, F_SEAL_GROW = 4 }
 #endif
 
 enum {
-    SLICE = 100000000,    /* ns of one sleep: for a signal that came right before it, which nothing else would tell */
-    PAUSES = 24,          /* before anything else: an answer of a quick method on another core is there by then */
-    LOOK_US = 5,          /* of spinning, beside twice the time that the method is expected to take */
-    WAKING_US = 60,       /* more, if the worker slept: what a core takes to wake up */
-    SLOW = 25 * 8,        /* 1/8 us that a method is expected to take, above which no spin pays */
-    PREEMPTED_US = 50,    /* between two looks at the clock: another process had this core */
-    FEWEST_RESTS = 8, MOST_RESTS = 1024, /* sleeps without a spin after one in vain, doubled each time */
+    SLICE = 100000000, /* ns of one sleep: for a signal that came right before it, which nothing else would tell */
     MOST_WAKES = 1000
 };
 
@@ -42,23 +35,6 @@ static uint64_t ticks_of_process(void) {
     return ticks;
 }
 
-static bool is_alone(void) {
-    cpu_set_t set;
-    return sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) == 1;
-}
-
-static uint64_t microseconds(const hp_channel *channel, uint64_t count) {
-    return count * channel->ticks_in_8us / 8;
-}
-
-static long futex(uint32_t *word, int operation, uint32_t value, const struct timespec *until) {
-    return syscall(SYS_futex, word, operation, value, until, NULL, FUTEX_BITSET_MATCH_ANY);
-}
-
-static void wake(uint32_t *word) {
-    futex(word, FUTEX_WAKE, INT_MAX, NULL);
-}
-
 /* ---- life -------------------------------------------------------------------------------------------------------- */
 
 static void *map_half(const hp_channel *channel, uint64_t offset) {
@@ -70,8 +46,8 @@ static void *map_half(const hp_channel *channel, uint64_t offset) {
     return half;
 }
 
-/* True under strict overcommit (vm.overcommit_memory=2): there a page of shared memory that nobody has written to may not be had,
- * and whoever touches it dies of SIGBUS. */
+/* True under strict overcommit (vm.overcommit_memory=2): there a page of shared memory that nobody has written to may
+ * not be had, and whoever touches it dies of SIGBUS. */
 static bool is_strict(void) {
     char mode = 0;
     const int fd = open("/proc/sys/vm/overcommit_memory", O_RDONLY | O_CLOEXEC);
@@ -91,7 +67,8 @@ static int reserve(const hp_channel *channel) {
 }
 
 static int prepare_memory(hp_channel *channel) {
-    const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL; /* a worker that could shrink it would kill us by SIGBUS */
+    /* A worker that could shrink it would kill this process by SIGBUS. */
+    const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
     channel->fd = channel_memory("hardpoint", MEMORY_CLOSES | MEMORY_SEALS);
     if (channel->fd < 0) {
         return OPEN_MEMFD;
@@ -128,12 +105,9 @@ hp_channel *hp_channel_open(uint64_t half, uint64_t room, int *error) {
     }
     channel->fd = -1;
     channel->owner = getpid();
-    channel->ticks_in_8us = ticks_of_process();
-    channel->alone = is_alone();
+    waiter_open(&channel->waiter, ticks_of_process());
     channel->half = half;
     channel->room = room < half - sizeof(Reply) ? room : half - sizeof(Reply);
-    channel->backoff = FEWEST_RESTS;
-    channel->peer = UINT16_MAX;
     const int step = prepare_memory(channel);
     if (step != 0) {
         *error = errno << 8 | step;
@@ -152,10 +126,13 @@ int hp_channel_is_gone(const hp_channel *channel) {
 }
 
 void hp_channel_abandon(hp_channel *channel) {
+    uint32_t before;
     if (__atomic_exchange_n(&channel->gone, 1, __ATOMIC_ACQ_REL) == 0) {
-        /* Another word than a sleeper's, so that one who is about to sleep does not; and none that is an answer. */
-        __atomic_exchange_n(&channel->reply->word, __atomic_load_n(&channel->sent, __ATOMIC_RELAXED) + 4, __ATOMIC_ACQ_REL);
-        wake(&channel->reply->word);
+        /* Another word than a sleeper's, so that one who is about to sleep does not; and no answer of the next
+         * billion. */
+        const uint32_t word = __atomic_load_n(&channel->sent, __ATOMIC_RELAXED) + 0x80000000u;
+        (void)word_exchange(&channel->reply->word, word, &before); /* else the sleeper sees it within its slice */
+        word_wake(&channel->reply->word);
     }
 }
 
@@ -164,7 +141,7 @@ void hp_channel_close(hp_channel *channel) {
         return;
     }
     if (!hp_channel_is_gone(channel)) {
-        channel_publish(channel, CHANNEL_HANG_UP);
+        (void)channel_publish(channel, CHANNEL_HANG_UP);
     }
     unmap(channel);
 }
@@ -204,19 +181,19 @@ int channel_store(const hp_channel *channel, uint64_t offset, const void *data, 
     return 0;
 }
 
-void channel_publish(hp_channel *channel, uint32_t method) {
+int channel_publish(hp_channel *channel, uint32_t method) {
     Request *request = channel->request;
     const int cpu = sched_getcpu();
+    if (hp_channel_is_gone(channel)) {
+        return EPIPE;
+    }
     request->method = method;
-    request->cpu = channel->mine = cpu < 0 ? UINT16_MAX : (uint16_t)cpu;
-    request->think = ticks_short(ticks_now() - channel->answered_at, channel->ticks_in_8us);
-    __atomic_store_n(&channel->sent, channel->sent + 2, __ATOMIC_RELAXED); /* hp_channel_abandon reads it in another thread */
+    request->cpu = channel->cpu = cpu < 0 ? UINT16_MAX : (uint16_t)cpu;
+    request->think = ticks_short(ticks_now() - channel->answered_at, channel->waiter.ticks_in_8us);
+    __atomic_store_n(&channel->sent, channel->sent + 2, __ATOMIC_RELAXED); /* another thread may abandon it */
     channel->wakes = 0;
     channel->looked = false;
-    channel->woke = (__atomic_exchange_n(&request->word, channel->sent, __ATOMIC_ACQ_REL) & CHANNEL_WAITING) != 0;
-    if (channel->woke) {
-        wake(&request->word);
-    }
+    return wait_publish(&channel->waiter, &request->word, channel->sent) ? 0 : EPROTO;
 }
 
 int hp_channel_send(hp_channel *channel, uint32_t method, const hp_value *values, uint32_t count) {
@@ -235,8 +212,7 @@ int hp_channel_send(hp_channel *channel, uint32_t method, const hp_value *values
         }
     }
     channel->used = offset;
-    channel_publish(channel, method);
-    return 0;
+    return channel_publish(channel, method);
 }
 
 /* ---- the wait ---------------------------------------------------------------------------------------------------- */
@@ -254,11 +230,11 @@ static int look(hp_channel *channel) {
 }
 
 bool channel_poll(hp_channel *channel, unsigned pauses) {
-    if (channel->alone || channel->mine == channel->peer) {
+    if (channel->waiter.alone || channel->cpu == channel->waiter.cpu) {
         return false; /* the worker needs this core to get on */
     }
-    while (pauses-- > 0) {
-        if (__atomic_load_n(&channel->reply->word, __ATOMIC_ACQUIRE) == channel->sent) {
+    for (; pauses > 0; pauses--) {
+        if (word_is(&channel->reply->word, channel->sent)) {
             return true;
         }
         channel_pause();
@@ -266,39 +242,9 @@ bool channel_poll(hp_channel *channel, unsigned pauses) {
     return false;
 }
 
-/* Spins where that pays: with the worker on another core, and at a method that is quick. -1 if the answer did not come. */
-static int spin(hp_channel *channel) {
-    if (channel->alone || channel->mine == channel->peer || channel->expect > SLOW) {
-        return -1;
-    }
-    if (channel->rest > 0) {
-        channel->rest--;
-        return -1;
-    }
-    const uint64_t limit = microseconds(channel, 2 * channel->expect / 8 + LOOK_US + (channel->woke ? WAKING_US : 0));
-    const uint64_t start = ticks_now();
-    uint64_t now = start;
-    for (;;) {
-        for (int pause = 0; pause < 8; pause++) {
-            const int found = look(channel);
-            if (found >= 0) {
-                channel->backoff = FEWEST_RESTS;
-                return found;
-            }
-            channel_pause();
-        }
-        const uint64_t last = now;
-        now = ticks_now();
-        if (now - start > limit || now - last > microseconds(channel, PREEMPTED_US)) {
-            channel->rest = channel->backoff;
-            channel->backoff = channel->backoff < MOST_RESTS ? 2 * channel->backoff : MOST_RESTS;
-            return -1;
-        }
-    }
-}
-
-/* Sets WAITING, if the reply is not there yet. Weak: on AArch64 without LSE a worker that writes to the word all the time could keep a
- * strong one in its loop for ever; here each failure is a wake in vain, of which there are MOST_WAKES. */
+/* Sets WAITING, if the reply is not there yet. Weak: on AArch64 without LSE a worker that writes to the word all the
+ * time could keep a strong one in its loop for ever; here each failure is a wake in vain, of which there are
+ * MOST_WAKES. */
 static bool announce(hp_channel *channel) {
     uint32_t before = channel->sent - 2;
     return __atomic_compare_exchange_n(&channel->reply->word, &before, before | CHANNEL_WAITING, true, __ATOMIC_ACQ_REL,
@@ -313,12 +259,12 @@ static int sleep_once(hp_channel *channel, int64_t deadline) {
     if (now >= deadline) {
         return HP_TIMED_OUT;
     }
-    channel->wakes++; /* each further round was for nothing: a wake without an answer, or a word that changes to and fro */
+    channel->wakes++; /* each further round was for nothing: a wake without an answer, or a word that goes to and fro */
     if (!announce(channel)) {
         return -1;
     }
     const uint32_t word = (channel->sent - 2) | CHANNEL_WAITING;
-    if (futex(&channel->reply->word, FUTEX_WAIT_BITSET, word, &time) == 0) {
+    if (syscall(SYS_futex, &channel->reply->word, FUTEX_WAIT_BITSET, word, &time, NULL, FUTEX_BITSET_MATCH_ANY) == 0) {
         return -1;
     }
     if (errno == EINTR || (errno == ETIMEDOUT && until != deadline)) {
@@ -329,22 +275,24 @@ static int sleep_once(hp_channel *channel, int64_t deadline) {
 }
 
 int hp_channel_wait(hp_channel *channel, int64_t deadline) {
-    int found = -1;
     if (!channel->looked) {
         channel->looked = true;
-        found = channel_poll(channel, PAUSES) ? HP_ANSWERED : spin(channel);
+        (void)wait_awake(&channel->waiter, &channel->reply->word, channel->sent);
     }
-    while (found < 0) {
-        found = look(channel);
-        if (found < 0 && channel->wakes > MOST_WAKES) {
+    for (;;) {
+        const int found = look(channel);
+        if (found >= 0) {
+            return found;
+        }
+        if (channel->wakes > MOST_WAKES) {
             return HP_MALFORMED;
         }
-        if (found < 0) {
-            const int slept = sleep_once(channel, deadline);
-            found = slept < 0 ? -1 : look(channel) >= 0 ? look(channel) : slept;
+        const int slept = sleep_once(channel, deadline);
+        if (slept >= 0) {
+            const int last = look(channel); /* an answer that came with the signal, or right at the deadline */
+            return last >= 0 ? last : slept;
         }
     }
-    return found;
 }
 
 int hp_channel_why(const hp_channel *channel) {
@@ -353,7 +301,8 @@ int hp_channel_why(const hp_channel *channel) {
 
 /* ---- the answer -------------------------------------------------------------------------------------------------- */
 
-/* True if a text's memory was written to. A hole costs the worker nothing, and to read it takes memory of the machine. */
+/* True if a text's memory was written to. A hole costs the worker nothing, and to read it takes memory of the
+ * machine. */
 static bool is_written(const hp_channel *channel, uint64_t len) {
     struct stat status;
     const uint64_t beyond = len + sizeof(Reply) - CHANNEL_MAPPED;
@@ -383,10 +332,12 @@ int hp_channel_answer(hp_channel *channel, hp_answer *answer) {
     answer->status = (int32_t)(first >> 32);
     answer->len = channel_load(reply + offsetof(Reply, len));
     answer->scalar = channel_load(reply + offsetof(Reply, scalar));
-    answer->flags = (uint32_t)rest;
-    channel->peer = (uint16_t)(rest >> 32);
-    channel->expect = (3 * channel->expect + (uint32_t)(rest >> 48)) / 4;
-    channel->answered = answer->len < channel->room ? sizeof(Reply) + answer->len : channel->half;
+    answer->flags = (uint32_t)rest & ~(uint32_t)REPLY_LARGE;
+    waiter_learn(&channel->waiter, (uint16_t)(rest >> 32), (uint16_t)(rest >> 48));
+    channel->answered = sizeof(Reply) + (answer->len < channel->room ? answer->len : channel->room);
+    if (((uint32_t)rest & REPLY_LARGE) != 0) {
+        channel->answered = channel->half;
+    }
     channel->answered_at = ticks_now();
     return check(channel, answer);
 }

@@ -10,6 +10,7 @@
 #include <linux/futex.h>
 #include <sched.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -24,7 +25,8 @@ enum {
     WAIT_SLOW = 25 * 8,  /* expected, above which no look pays */
     WAIT_GAP = 50 * 8,   /* between two looks at the clock: another process had this core */
     WAIT_SAMPLE = 100 * 8, /* the longest that counts: a pause is not to be remembered for thirty calls */
-    WAIT_FEWEST = 8, WAIT_MOST = 1024 /* sleeps without a look after one in vain, doubled each time */
+    WAIT_FEWEST = 8, WAIT_MOST = 1024, /* sleeps without a look after one in vain, doubled each time */
+    WAIT_TRIES = 1000 /* to write a word, where the other side may write to it all the time */
 };
 
 typedef struct {
@@ -119,12 +121,40 @@ static inline void wait_asleep(uint32_t *word, uint32_t wanted) {
     }
 }
 
-/* Writes a word behind all that was written before, and wakes the other side if it sleeps. */
-static inline void wait_publish(Waiter *waiter, uint32_t *word, uint32_t value) {
-    waiter->woke = (__atomic_exchange_n(word, value, __ATOMIC_ACQ_REL) & CHANNEL_WAITING) != 0;
-    if (waiter->woke) {
-        syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+/* Puts a value in the place of a word that the other side writes to as well; false if that cannot be done. On AArch64
+ * without LSE an exchange is a loop, in which a side that writes to the word all the time could keep the other for
+ * ever. */
+static inline bool word_exchange(uint32_t *word, uint32_t value, uint32_t *before) {
+#if defined __aarch64__
+    *before = __atomic_load_n(word, __ATOMIC_RELAXED);
+    for (int tries = 0; tries < WAIT_TRIES; tries++) {
+        if (__atomic_compare_exchange_n(word, before, value, true, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
+            return true;
+        }
     }
+    return false;
+#else
+    *before = __atomic_exchange_n(word, value, __ATOMIC_ACQ_REL);
+    return true;
+#endif
+}
+
+static inline void word_wake(uint32_t *word) {
+    syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
+
+/* Writes a word behind all that was written before, and wakes the other side if it sleeps; false if it cannot be
+ * written. */
+static inline bool wait_publish(Waiter *waiter, uint32_t *word, uint32_t value) {
+    uint32_t before;
+    if (!word_exchange(word, value, &before)) {
+        return false;
+    }
+    waiter->woke = (before & CHANNEL_WAITING) != 0;
+    if (waiter->woke) {
+        word_wake(word);
+    }
+    return true;
 }
 
 #endif
