@@ -158,7 +158,7 @@ static bool exchange(hp_channel *channel) {
         return false;
     }
     delay();
-    channel->rest = (uint32_t)draw(2);
+    channel->waiter.rest = (uint32_t)draw(2);
     do {
         found = hp_channel_wait(channel, INT64_MAX);
     } while (found == HP_INTERRUPTED);
