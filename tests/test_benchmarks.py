@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks import isolation_docs
 from benchmarks.docs import FIGURES, PAGE, README, between
-from benchmarks.isolation_report import judged
+from benchmarks.isolation_report import judged, significant, tables
 from benchmarks.report import markdown, summary
 from benchmarks.summary import Figure, interval, judge, summarize
 from benchmarks.targets import Target
@@ -197,6 +197,21 @@ def test_a_target_of_isolation_without_its_figures_is_left_out() -> None:
         ("processor time of an idle worker", 150.0, False),
         ("PSS of a worker, ten running", 0.25, True),
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "text"),
+    [(173.9, 2, "170"), (245.1, 3, "245"), (1234.0, 3, "1,230"), (7.8, 3, "7.8"), (0.2789, 2, "0.28"), (9.96, 2, "10")],
+)
+def test_significant_digits(value: float, digits: int, text: str) -> None:
+    assert significant(value, digits) == text
+
+
+@pytest.mark.parametrize(("hashing", "verdict"), [(1.02, "no second core was free"), (1.95, "missed")])
+def test_a_flood_is_not_judged_on_a_single_core(hashing: float, verdict: str) -> None:
+    figures = json.loads(isolation_docs.FIGURES.read_text())
+    figures["threads"] = {"hashing": hashing, "workers": 1.03}
+    assert tables(figures)[-1].rows[-2][-1] == verdict
 
 
 def test_the_pages_show_the_committed_figures_of_isolation() -> None:
