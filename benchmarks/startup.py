@@ -25,6 +25,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -69,7 +70,7 @@ def time_processes(plugin: Path, pairs: int) -> dict[str, float]:
     for number in range(pairs + 1):
         for name, code in PROCESSES.items():
             command = [sys.executable, "-c", code.format(plugin=str(plugin))]
-            taken = seconds_of(lambda command=command: subprocess.run(command, env=env, check=True))  # type: ignore[misc]
+            taken = seconds_of(partial(subprocess.run, command, env=env, check=True))
             if number:
                 times[name].append(taken)
     return {name: median(taken) for name, taken in times.items()}

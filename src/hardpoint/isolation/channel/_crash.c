@@ -34,7 +34,7 @@ static void *program;    /* this program's base; its own frames are left out */
 
 void say(const char *text) {
     const ssize_t ignored = write(STDERR_FILENO, text, strlen(text));
-    (void)ignored; /* nobody could be told */
+    (void)ignored; /* there is nowhere else to report it */
 }
 
 static void say_address(uintptr_t address) {
@@ -98,7 +98,7 @@ static void die(int number) {
     pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
-/* SIGALRM: the thread that dies waits for a lock of the dynamic loader that another one has. */
+/* SIGALRM: the dying thread waits for a lock of the dynamic linker that another thread holds. */
 static void give_up(int number) {
     (void)number;
     die(dying);
@@ -106,10 +106,10 @@ static void give_up(int number) {
 
 static void on_fatal(int number, siginfo_t *info, void *context) {
     static const struct sigaction alarmed = {.sa_handler = give_up};
-    int nobody = 0;
-    if (!atomic_compare_exchange_strong(&dying, &nobody, number)) {
+    int none = 0;
+    if (!atomic_compare_exchange_strong(&dying, &none, number)) {
         for (;;) {
-            pause(); /* another thread was first, and ends all */
+            pause(); /* another thread was first, and ends the process */
         }
     }
     sigaction(SIGALRM, &alarmed, NULL);

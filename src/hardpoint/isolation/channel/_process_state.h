@@ -1,4 +1,4 @@
-/* The process's state that opening a library may change: kept before, compared after, and put back. */
+/* State of the process that opening a library may change: saved before, compared after, and restored. */
 #ifndef HARDPOINT_PROCESS_STATE_H
 #define HARDPOINT_PROCESS_STATE_H
 

@@ -18,7 +18,7 @@ Instance instance;
 static uint64_t ticks_in_8us;
 static pthread_key_t serving; /* set while a thread serves a channel */
 
-/* A thread that ends in a method answers nobody any more: the host would wait for ever. */
+/* Ends the process: without the thread no answer would come, and the host would wait for ever. */
 static void on_thread_end(void *channel) {
     (void)channel;
     fail("the plugin ended a thread of its caller (pthread_exit)");

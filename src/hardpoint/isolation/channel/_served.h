@@ -24,7 +24,7 @@ typedef struct {
     char *data;
     size_t cap;
     Channel *channel;
-    bool refused; /* a grow was */
+    bool refused; /* a call of grow was refused */
 } ReplyOut;
 
 /* Maps a channel; NULL with errno if there is no memory for it. */
@@ -33,7 +33,7 @@ Channel *channel_open(int fd, uint64_t half, uint64_t room);
 /* Unmaps and frees it. */
 void channel_close(Channel *channel);
 
-/* Maps more of the request half, at least `need` bytes; ends the process if that cannot be. */
+/* Maps more of the request half, at least `need` bytes; ends the process if that fails. */
 void channel_reach(Channel *channel, uint64_t need);
 
 /* Unmaps all beyond the first CHANNEL_MAPPED bytes of each half, if more than 4 MiB are mapped. */

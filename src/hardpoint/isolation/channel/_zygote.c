@@ -27,7 +27,7 @@
 #include "_program.h"
 #include "_serve.h"
 
-/* Where the headers are older than the kernel. */
+/* For headers older than the kernel. */
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434
 #endif
@@ -141,7 +141,7 @@ static void reap(int control) {
     }
 }
 
-/* One request; false if the host has closed the socket. */
+/* Answers one request; false if the host has closed the socket. */
 static bool answer(int control) {
     Notice request;
     int theirs = -1;
@@ -160,10 +160,10 @@ static bool answer(int control) {
 /* ---- the process ------------------------------------------------------------------------------------------------- */
 
 static void on_child(int number) {
-    (void)number; /* it is there to interrupt ppoll */
+    (void)number; /* a handler is needed to interrupt ppoll */
 }
 
-/* Texts are UTF-8 for the C library in a worker, as they are in Python's process. */
+/* Sets UTF-8 for the C library, as Python does. */
 static void set_locale(void) {
     const char *name = setlocale(LC_CTYPE, "");
     if (name == NULL || strcmp(name, "C") == 0 || strcmp(name, "POSIX") == 0) {
@@ -201,7 +201,7 @@ int zygote_main(char **argv, pid_t host, int control) {
     char title[40];
     snprintf(title, sizeof title, "hardpoint: zygote of %d", (int)host);
     control = move_control(control);
-    setsid(); /* a Ctrl-C in the terminal is the host's affair */
+    setsid(); /* a Ctrl-C in the terminal must reach the host only */
     die_with(host);
     title_keep(argv);
     title_set(title);
@@ -211,7 +211,7 @@ int zygote_main(char **argv, pid_t host, int control) {
     (void)crash_guard();
     set_signals(&waiting);
     struct pollfd ready[2] = {{.fd = control, .events = POLLIN}, {.events = POLLIN}};
-    ready[1].fd = (int)syscall(SYS_pidfd_open, host, 0); /* refused: the signal is enough, and the socket */
+    ready[1].fd = (int)syscall(SYS_pidfd_open, host, 0); /* -1 if refused: the signal and the socket suffice */
     for (;;) {
         if (ppoll(ready, 2, NULL, &waiting) < 0) {
             ready[0].revents = ready[1].revents = 0; /* after an error they are not set */
