@@ -10,21 +10,38 @@ from typing import Any
 from ...ffi.libc import ffi
 from ...fields import Fields
 from . import lacking
+from .answer import Answer
 from .lost import GoneError, LateError, MalformedError
 from .program import library
+from .protocol import (
+    CHANNEL_MAPPED,
+    HP_ANSWERED,
+    HP_GONE,
+    HP_INTERRUPTED,
+    HP_MALFORMED,
+    HP_TIMED_OUT,
+    MALFORMED_FLAGS,
+    MALFORMED_HOLES,
+    MALFORMED_LENGTH,
+    MALFORMED_STATUS,
+    MALFORMED_WAKES,
+    MALFORMED_WORD,
+    NOT_SENT,
+    REPLY_TOO_LONG,
+)
 
 __tracebackhide__ = True  # pytest shows the call in the test, not these frames
 
-ANSWERED, INTERRUPTED, TIMED_OUT, GONE, MALFORMED, NOT_SENT = range(6)
-"""Results of hp_channel_wait, and one for a request that was not sent."""
-_MAPPED, _LARGEST, _HEAD = 1 << 21, 4 << 30, 32
-"""Bytes that are mapped of each half, of the largest half, and before the text of a reply."""
-_TOO_LONG = 8
+_LARGEST, _HEAD = 4 << 30, 32
+"""Bytes of the largest half, and before the text of a reply."""
 _REASONS = {
-    1: "a wrong sequence number", 2: "unknown flags", 3: "a status out of range", 4: "a length beyond its memory",
-    5: "a text in memory that was never written", 6: "a thousand wake-ups without an answer",
-}  # fmt: skip
-"""By the MALFORMED_* of _channel.h."""
+    MALFORMED_WORD: "a wrong sequence number",
+    MALFORMED_FLAGS: "unknown flags",
+    MALFORMED_STATUS: "a status out of range",
+    MALFORMED_LENGTH: "a length beyond its memory",
+    MALFORMED_HOLES: "a text in memory that was never written",
+    MALFORMED_WAKES: "a thousand wake-ups without an answer",
+}
 
 
 class Room(Fields):
@@ -33,43 +50,43 @@ class Room(Fields):
     half: int
     text: int
     """The longest text of an answer."""
+    bound: str
+    """The limit that makes it no larger."""
+
+    @property
+    def mebibytes(self) -> int:
+        """The room for arguments, which is that for a result."""
+        return (self.text + _HEAD) >> 20
 
     @classmethod
     def of(cls, memory: int | None) -> Room:
         """The largest channel that this process can have, with `memory` bytes for arguments, and for a result."""
         limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
         most = _LARGEST if limit == resource.RLIM_INFINITY else min(_LARGEST, limit // 2)
-        wanted = most if memory is None else -(-memory // _MAPPED) * _MAPPED + _MAPPED
-        half = min(most, wanted) // _MAPPED * _MAPPED
+        wanted = most if memory is None else -(-memory // CHANNEL_MAPPED) * CHANNEL_MAPPED + CHANNEL_MAPPED
+        half = min(most, wanted) // CHANNEL_MAPPED * CHANNEL_MAPPED
         if not half:
-            raise lacking.small_files(2 * _MAPPED)
-        return cls(half, half - _HEAD if memory is None else min(memory, half - _HEAD))
-
-
-class Answer(Fields):
-    """The head of an answer, and its text."""
-
-    status: int
-    flags: int
-    length: int
-    scalar: int
-    text: bytes
+            raise lacking.small_files(2 * CHANNEL_MAPPED)
+        text = half - _HEAD if memory is None else min(memory, half - _HEAD)
+        if text == memory:
+            return cls(half, text, "Isolation(memory=...)")
+        return cls(half, text, "" if most == _LARGEST else "ulimit -f")
 
 
 class Connection:
     """A channel, which is closed with its last reference. It is used by one caller at a time."""
 
-    __slots__ = ("__weakref__", "address", "number", "struct", "worker")
+    __slots__ = ("__weakref__", "address", "claim", "struct", "worker")
 
-    def __init__(self, struct: Any, worker: Any, number: int) -> None:
+    def __init__(self, struct: Any, worker: Any) -> None:
         self.struct = struct
         self.address = int(ffi.cast("uintptr_t", struct))
         self.worker = worker
-        self.number = number
-        """The worker's, in its pool."""
+        self.claim: Any = None
+        """The Claim of the call that uses it, in a pool; it ends with this object at the latest."""
 
     @classmethod
-    def open(cls, worker: Any, number: int, room: Room) -> Connection:
+    def open(cls, worker: Any, room: Room) -> Connection:
         """Make a channel, which the worker does not have yet. OSError or LackingError if there can be none."""
         channels = library()
         error = ffi.new("int *")
@@ -78,7 +95,7 @@ class Connection:
         made = next(map(ffi.gc, opened, (channels.hp_channel_close,)))
         if not made:
             raise lacking.no_channel(error[0], room.half)
-        return cls(made, worker, number)
+        return cls(made, worker)
 
     @property
     def fd(self) -> int:
@@ -100,15 +117,15 @@ class Connection:
     def wait(self, deadline: int) -> Answer:
         """Wait for the answer. Raises LateError, GoneError or MalformedError."""
         channels = library()
-        found = INTERRUPTED
-        while found == INTERRUPTED:  # signal handlers run between two rounds
+        found = HP_INTERRUPTED
+        while found == HP_INTERRUPTED:  # signal handlers run between two rounds
             found = channels.hp_channel_wait(self.struct, deadline)
-        if found != ANSWERED:
+        if found != HP_ANSWERED:
             raise error_of(found, channels.hp_channel_why(self.struct))
         head = ffi.new("hp_answer *")
         if why := channels.hp_channel_answer(self.struct, head):
-            raise error_of(MALFORMED, why)
-        text = ffi.new("char[]", 0 if head.flags & _TOO_LONG else head.len)
+            raise error_of(HP_MALFORMED, why)
+        text = ffi.new("char[]", 0 if head.flags & REPLY_TOO_LONG else head.len)
         if number := channels.hp_channel_read(self.struct, 1, 0, text, len(text)):
             raise OSError(number, os.strerror(number))
         return Answer(head.status, head.flags, head.len, head.scalar, ffi.buffer(text)[:])
@@ -128,10 +145,10 @@ class Connection:
 
 def error_of(code: int, detail: int) -> LateError | GoneError | MalformedError | OSError:
     """The error for a result of hp_channel_wait, or for NOT_SENT."""
-    if code == TIMED_OUT:
+    if code == HP_TIMED_OUT:
         return LateError()
-    if code == GONE or (code == NOT_SENT and detail == errno.EPIPE):
+    if code == HP_GONE or (code == NOT_SENT and detail == errno.EPIPE):
         return GoneError()
-    if code == MALFORMED:
+    if code == HP_MALFORMED:
         return MalformedError(_REASONS.get(detail, f"rule {detail}"))
     return OSError(detail, os.strerror(detail))

@@ -16,7 +16,6 @@ from .unpatched import POLLOUT, RLock, poll
 if TYPE_CHECKING:
     from .connection import Room
 
-LOAD, CONNECT, END = 1, 2, 3
 _MESSAGE = Struct("=IIQQQ")  # kind, half, room, size of the recipe
 _APPLIED = Struct("=IiiI")
 _APPLIED_BITS, _MOST_ERRNO = 0b111, 4095

@@ -7,8 +7,10 @@ import errno
 import os
 from typing import TYPE_CHECKING, Any
 
-from ...errors import CrashedError, LoadError, TimedOutError
+from ...errors import CallError, CrashedError, LoadError, TimedOutError
+from ...ffi.abi import NO_MEMORY
 from .lost import LateError, MalformedError
+from .protocol import EXIT_NO_MEMORY, OUT_OF_MEMORY
 from .stacks import last_words
 
 __tracebackhide__ = True  # pytest shows the call in the test, not these frames
@@ -16,6 +18,7 @@ __tracebackhide__ = True  # pytest shows the call in the test, not these frames
 if TYPE_CHECKING:
     from ...backend import Plugin
     from ..options import Isolation
+    from .connection import Room
     from .lacking import LackingError
     from .process import Worker
 
@@ -24,14 +27,9 @@ _SIGNALS = {
     value: name for name, value in vars(_signal).items() if name.startswith("SIG") and name.isalpha()
 }  # fmt: skip
 """Names by number."""
-_NO_MEMORY = 71
-"""Exit status of a worker that has no memory left for its own work."""
-_TOO_MANY = {errno.EAGAIN, errno.ENOMEM}
 _REMEDY = {
     errno.EAGAIN: "a limit of processes or threads is reached (ulimit -u, or pids.max of the container); end some, or raise "
     "it",
-    errno.EFBIG: "the arguments of a call have at most Isolation(memory=...), 4 GiB and half of ulimit -f; pass less at once, or "
-    "raise these",
 }
 
 
@@ -41,6 +39,16 @@ def shortage(plugin: Plugin, doing: str, error: OSError) -> LoadError:
     return LoadError(f"{plugin.path}: {doing} is not possible now: {error.strerror}; {remedy}", **about(plugin, doing))
 
 
+def too_large(plugin: Plugin, doing: str, room: Room) -> CallError:
+    """The error for arguments that are larger than a channel."""
+    remedy = f"pass less, or raise {room.bound}" if room.bound else "pass less"
+    return CallError(
+        f"{plugin.path}: {doing} needs at most {room.mebibytes} MiB of arguments, found more; {remedy}",
+        status=NO_MEMORY,
+        **about(plugin, doing),
+    )
+
+
 def unavailable(plugin: Plugin, doing: str, error: LackingError) -> LoadError:
     """The error where the system lacks something that isolation needs."""
     return LoadError(f"{plugin.path} cannot be {error.done}: {error}", **about(plugin, doing))
@@ -48,7 +56,11 @@ def unavailable(plugin: Plugin, doing: str, error: LackingError) -> LoadError:
 
 def no_thread(plugin: Plugin, doing: str, number: int) -> LoadError:
     """The error for a call for which the worker has no thread, and never will."""
-    cause = "Isolation(memory=...) may be too little" if number == errno.ENOMEM else _REMEDY.get(number, "end some")
+    causes = {
+        errno.ENOMEM: "Isolation(memory=...) may be too little",
+        errno.EPERM: "allow clone(2) in the container's seccomp profile",
+    }
+    cause = causes.get(number) or _REMEDY.get(number, "end some threads or processes, or raise their limits")
     return LoadError(
         f"{plugin.path}: {doing} is not possible now: the worker cannot start a thread for it ({os.strerror(number)}); "
         f"{cause}",
@@ -70,7 +82,14 @@ def why_killed(why: BaseException) -> str:
 
 
 def lost(
-    plugin: Plugin, isolation: Isolation, doing: str, worker: Worker, why: BaseException, rewritten: str
+    plugin: Plugin,
+    isolation: Isolation,
+    doing: str,
+    worker: Worker,
+    why: BaseException,
+    rewritten: str,
+    *,
+    is_sent: bool = True,
 ) -> CrashedError | TimedOutError:
     """The error for an operation that ended with one of the errors in LOST; the worker has been killed since."""
     if isinstance(why, LateError):
@@ -82,7 +101,7 @@ def lost(
             f"descriptor or to memory that is not its own; report it to the author of {plugin.manifest.plugin}",
             **about(plugin, doing),
         )
-    return crashed(plugin, isolation, doing, worker, rewritten)
+    return crashed(plugin, isolation, doing, worker, rewritten, is_sent=is_sent)
 
 
 def about(plugin: Plugin, doing: str) -> dict[str, Any]:
@@ -90,13 +109,19 @@ def about(plugin: Plugin, doing: str) -> dict[str, Any]:
     return plugin.about(None if doing == "loading" else doing)
 
 
-def crashed(plugin: Plugin, isolation: Isolation, doing: str, worker: Worker, rewritten: str = "") -> CrashedError:
-    """The error for a worker that ended, with the last lines that it wrote."""
+def crashed(
+    plugin: Plugin, isolation: Isolation, doing: str, worker: Worker, rewritten: str = "", *, is_sent: bool = True
+) -> CrashedError:
+    """The error for a worker that ended, with the last lines that it wrote.
+
+    `is_sent` is False if it ended before it had the call.
+    """
     status, lines = worker.wait(), worker.output.lines
     ended = None if status is None else os.waitstatus_to_exitcode(status)
+    when = f"{'in' if is_sent else 'before'} {doing}"
     written = "".join(f"\n  | {line}" for line in last_words(lines)) or "; it wrote nothing to stdout or stderr"
     return CrashedError(
-        f"{plugin.path}: the worker {_end(worker, ended, isolation, doing)}{rewritten}{written}",
+        f"{plugin.path}: the worker {_end(worker, ended, isolation, when)}{rewritten}{written}",
         signal=None if ended is None or ended >= 0 else -ended,
         status=None if ended is None or ended < 0 else ended,
         stderr="\n".join(lines),
@@ -104,20 +129,20 @@ def crashed(plugin: Plugin, isolation: Isolation, doing: str, worker: Worker, re
     )
 
 
-def _end(worker: Worker, ended: int | None, isolation: Isolation, doing: str) -> str:
+def _end(worker: Worker, ended: int | None, isolation: Isolation, when: str) -> str:
     """How a worker ended, from its exit status, or its signal as a negative number."""
     if worker.is_orphan:
-        return f"was killed, since the process that forks workers ended, in {doing}"
+        return f"was killed, since the process that forks workers ended, {when}"
     if ended is None or (ended == -_SIGKILL and worker.was_killed):
         why = worker.killed_for or "it closed its connection to the host"
-        return f"was killed in {doing}, since {why}"
+        return f"was killed {when}, since {why}"
     if ended == -_SIGKILL:
         return (
-            f"was killed by SIGKILL in {doing}, which hardpoint did not send: the kernel or somebody else did, perhaps for "
+            f"was killed by SIGKILL {when}, which hardpoint did not send: the kernel or somebody else did, perhaps for "
             "lack of memory (out-of-memory killer)"
         )
     if ended < 0:
-        return f"was killed by {_SIGNALS.get(-ended, f'signal {-ended}')} in {doing}"
-    if ended == _NO_MEMORY and isolation.memory is not None:
-        return f"ran out of memory in {doing}: needs more than Isolation(memory={isolation.memory!r}); give it more"
-    return f"exited with status {ended} in {doing}"
+        return f"was killed by {_SIGNALS.get(-ended, f'signal {-ended}')} {when}"
+    if ended == EXIT_NO_MEMORY and isolation.memory is not None and OUT_OF_MEMORY in worker.output.lines:
+        return f"ran out of memory {when}: needs more than Isolation(memory={isolation.memory!r}); give it more"
+    return f"exited with status {ended} {when}"

@@ -64,7 +64,7 @@ class Isolated(Fields):
 
     def let_go(self, why: str) -> None:
         """End the calls under way that do not return soon."""
-        self.session.let_go(why)
+        self.session.end_calls_later(why)
 
     def reload(self) -> Isolated:
         """Start workers with the file that stands at the path now."""

@@ -65,6 +65,14 @@ def no_memory_file(error: OSError) -> LackingError | OSError:
     return no_channel((error.errno or 0) << 8 | 1, 0)
 
 
+def no_zygote(how: str) -> LackingError:
+    """The process that forks workers ended three times in a row."""
+    return LackingError(
+        f"needs a process that forks workers, found that it ends at once ({how}); look for the program that kills it, such as "
+        "a security module or the out-of-memory killer, in the kernel's log (dmesg)"
+    )
+
+
 def small_files(size: int) -> LackingError:
     """RLIMIT_FSIZE is too small for a channel."""
     import resource

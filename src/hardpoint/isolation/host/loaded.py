@@ -7,57 +7,85 @@ from typing import TYPE_CHECKING
 
 from ...binding.result import text_of
 from ...errors import CreateError, HardpointError, LoadError
-from .answer import Returned
+from .answer import AnsweredOut
 from .lost import MalformedError
+from .protocol import (
+    BROKEN_EMPTY_SLOT,
+    BROKEN_HEAD,
+    BROKEN_MANIFEST,
+    BROKEN_NO_SYMBOL,
+    BROKEN_OTHER_LIBRARY,
+    BROKEN_SLOT,
+    CHANGED_ENVIRONMENT,
+    CHANGED_FLOATING,
+    CHANGED_FOLDER,
+    CHANGED_HANDLERS,
+    CHANGED_LIMITS,
+    CHANGED_LOCALE,
+    CHANGED_MASK,
+    CHANGED_TIMERS,
+    CHANGED_UMASK,
+    REPLY_NO_THREAD,
+    REPLY_TOO_LONG,
+    STAGE_BROKEN,
+    STAGE_CLOSED,
+    STAGE_LACKING,
+    STAGE_LOADED,
+    STAGE_REFUSED,
+    STAGE_STALE,
+)
 from .same_file import stale
 
 if TYPE_CHECKING:
     from ...backend import Plugin
     from ...preflight.checks import Fit
-    from .connection import Answer
+    from .answer import Answer
     from .process import Loading
     from .recipe import Recipe
 
-_LOADED, _STALE, _REFUSED, _BROKEN, _LACKING, _FAILED, _CLOSED = range(7)
-_CHANGED = (
-    "the floating-point mode", "the handlers of signals", "the signal mask", "the locale", "the working directory",
-    "the umask", "timers", "limits", "the environment",
-)  # fmt: skip
-"""By the bits of CHANGED_*."""
-_BY_GO = 1 << 1 | 1 << 7
+_CHANGED = {
+    CHANGED_FLOATING: "the floating-point mode",
+    CHANGED_HANDLERS: "the handlers of signals",
+    CHANGED_MASK: "the signal mask",
+    CHANGED_LOCALE: "the locale",
+    CHANGED_FOLDER: "the working directory",
+    CHANGED_UMASK: "the umask",
+    CHANGED_TIMERS: "timers",
+    CHANGED_LIMITS: "limits",
+    CHANGED_ENVIRONMENT: "the environment",
+}
+_BY_GO = CHANGED_HANDLERS | CHANGED_LIMITS
 """What Go's runtime changes in every plugin: handlers, and RLIMIT_NOFILE."""
-_TOO_LONG = 8
 _MOST_SLOT = 1 << 16
 
 
-def check_loaded(loading: Loading, plugin: Plugin, fit: Fit, recipe: Recipe) -> int:
+def check_loaded(loading: Loading, plugin: Plugin, fit: Fit, recipe: Recipe, *, is_first: bool) -> int:
     """Return the CHANGED_* bits of a plugin that was loaded. Raises why one was not, or MalformedError."""
     answer = loading.answer
     stage, changed = answer.scalar & 0xFF, answer.scalar >> 8
-    if answer.flags & _TOO_LONG:
-        stage, changed = _LOADED, 0
-    if stage > _CLOSED or changed >> len(_CHANGED) or (stage != _LOADED and answer.flags):
+    if answer.flags & REPLY_TOO_LONG:
+        stage, changed = STAGE_LOADED, 0
+    forbidden = REPLY_NO_THREAD if stage == STAGE_LOADED else ~0
+    if stage > STAGE_CLOSED or changed & ~sum(_CHANGED) or answer.flags & forbidden:
         raise MalformedError("an unknown stage of loading")
-    if stage == _LOADED:
-        returned = Returned(answer.flags, answer.length, answer.scalar, answer.text)
+    if stage == STAGE_LOADED:
+        returned = AnsweredOut(answer.flags, answer.length, answer.scalar, answer.text)
         text_of(plugin, "create", answer.status, returned, CreateError)
         return changed
-    if stage == _LACKING:
+    if stage == STAGE_LACKING:
         raise recipe.refusal(loading.applied)
-    raise _refusal(stage, answer, plugin, fit)
+    raise stale(plugin.path, is_first=is_first) if stage == STAGE_STALE else _refusal(stage, answer, plugin, fit)
 
 
 def _refusal(stage: int, answer: Answer, plugin: Plugin, fit: Fit) -> HardpointError:
     from ...inprocess import library  # 1 ms, for an error
 
     path, text = plugin.path, os.fsdecode(answer.text)
-    if stage == _STALE:
-        return stale(path)
-    if stage == _REFUSED:
+    if stage == STAGE_REFUSED:
         return library.refused(path, text)
-    if stage == _BROKEN:
+    if stage == STAGE_BROKEN:
         return library.broken_vtable(path, plugin.manifest.plugin, _difference(answer, fit))
-    if stage == _CLOSED:
+    if stage == STAGE_CLOSED:
         return LoadError(
             f"{path} cannot be used: code that ran while it was loaded closed descriptors of its process; report it to the "
             f"author of {plugin.manifest.plugin}",
@@ -80,12 +108,12 @@ def _difference(answer: Answer, fit: Fit) -> str:
     at = answer.length
     slot = slots[at] if at < len(slots) else f"method {at - 3}"
     texts = {
-        1: f"{symbol} was not found",
-        2: f"{symbol} is another library's symbol",
-        3: "the vtable's size, ABI or flags changed",
-        4: "the vtable's manifest is not the note's",
-        5: f"the method {slot} is an empty slot",
-        6: f"the slot of {slot} changed",
+        BROKEN_NO_SYMBOL: f"{symbol} was not found",
+        BROKEN_OTHER_LIBRARY: f"{symbol} is another library's symbol",
+        BROKEN_HEAD: "the vtable's size, ABI or flags changed",
+        BROKEN_MANIFEST: "the vtable's manifest is not the note's",
+        BROKEN_EMPTY_SLOT: f"the method {slot} is an empty slot",
+        BROKEN_SLOT: f"the slot of {slot} changed",
     }
     if answer.status not in texts or at > _MOST_SLOT:
         raise MalformedError("an unknown stage of loading")
@@ -97,7 +125,12 @@ def warn_changed(path: str, changed: int, fit: Fit) -> None:
     if changed:
         from ...inprocess import library  # 1 ms, for a warning
 
-        names = [name for bit, name in enumerate(_CHANGED) if changed >> bit & 1]
+        names = [name for bit, name in _CHANGED.items() if changed & bit]
         library.warn_changed(
-            path, names, fit.elf, by_go=not changed & ~_BY_GO, is_floating=bool(changed & 1), stacklevel=8
+            path,
+            names,
+            fit.elf,
+            by_go=not changed & ~_BY_GO,
+            is_floating=bool(changed & CHANGED_FLOATING),
+            stacklevel=8,
         )

@@ -16,15 +16,16 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ...errors import one_line
-from ...inprocess.host_log import LONGEST, Drops, record_of
+from ...inprocess.host_log import LONGEST, record_of
 from ..descriptors import own, own_pair, own_sockets
 from . import lacking
-from .pace import Pace
 from .unpatched import allocate_lock, poll
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from io import FileIO
+
+    from .flow import Flow
 
 _CHUNK = 1 << 12
 """Bytes that are read at once: at the worst 2,000 lines, which take 20 ms."""
@@ -57,6 +58,7 @@ def _counter() -> tuple[FileIO, mmap.mmap]:
     except OSError as error:
         raise lacking.no_memory_file(error) from error
     os.ftruncate(file.fileno(), mmap.PAGESIZE)
+    os.pwrite(file.fileno(), bytes(8), 0)  # else the first touch of the memory is SIGBUS where none is left
     fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
     return file, mmap.mmap(file.fileno(), mmap.PAGESIZE)
 
@@ -64,22 +66,22 @@ def _counter() -> tuple[FileIO, mmap.mmap]:
 class Output:
     """The output of one worker. `theirs` are the worker's ends, which are closed here once the worker has them."""
 
-    def __init__(self, name: str, logger: Callable[[str], Any]) -> None:
+    def __init__(self, flow: Flow, logger: Callable[[str], Any]) -> None:
+        self.flow = flow
         self._logger = logger
         self.lines: deque[str] = deque(maxlen=_LAST)
         self._ended = allocate_lock()
         self._ended.acquire()
-        self._name = f"hardpoint.plugin.{name}"
+        self._name = f"hardpoint.plugin.{flow.name}"
         self._rest = b""
-        self.pace = Pace()
         self.pipe, pipe = own_pair(os.pipe2, os.O_CLOEXEC)
         os.set_blocking(self.pipe.fileno(), False)
         # Not of datagrams: whoever has one of those can send to any path, such as /dev/log.
         self.records, records = own_sockets(
             *_socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_NONBLOCK)
         )
-        counter, dropped = _counter()
-        self.drops = Drops(name, lambda: int.from_bytes(dropped[:8], "little"), logger)
+        counter, self._dropped = _counter()
+        flow.count(self._dropped)
         self.theirs = (pipe, records, counter)
 
     def wait(self, seconds: float) -> None:
@@ -135,7 +137,8 @@ class Output:
         """Read the remaining log records, and close everything: the pipe has ended."""
         try:
             self.read_records(_REST)
-            self.drops.check(end=True)
+            with suppress(ValueError):  # it was closed before
+                self.flow.end_count(self._dropped)
         finally:
             self.pipe.close()
             self.records.close()

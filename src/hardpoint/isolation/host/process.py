@@ -16,9 +16,10 @@ from ...fields import Fields
 from ..descriptors import own, own_socketpair
 from . import spawner
 from .connection import Connection
-from .control import CONNECT, END, LOAD, Control
-from .lost import GoneError, LateError
+from .control import Control
+from .lost import GoneError, LateError, MalformedError
 from .output import Output
+from .protocol import CHANNEL_HELLO, CHANNEL_LOAD, CONTROL_CONNECT, CONTROL_END, CONTROL_LOAD, REPLY_NO_THREAD
 from .reader import reader
 from .spawner import inherited
 from .unpatched import POLLIN, RLock, allocate_lock, poll, sleep
@@ -29,14 +30,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from io import FileIO
 
-    from .connection import Answer, Room
+    from .answer import Answer
+    from .connection import Room
+    from .flow import Flow
 
-_METHOD_LOAD, _METHOD_HELLO = 0xFFFFFFFF, 0xFFFFFFFD
 _RECIPE_AT = 16
 """Offset of the recipe in a channel."""
-_NO_THREAD = 16
-_QUEUE = 0.001, 0.1
-"""Seconds between two looks for a free channel, and between two attempts to start a thread, where there are no more."""
+_LOOK, _ATTEMPT = 0.01, 1.0
+"""Where a worker has no more threads: seconds between two looks of a call for a free channel, and between two attempts
+of all of them to have a thread started."""
 
 
 class NoThreadError(Exception):
@@ -63,7 +65,7 @@ class Loading(Fields):
 class Worker:
     """A worker process, and the channels to it. `free` is the list of those that no call uses."""
 
-    def __init__(self, name: str, room: Room, free: list[Connection], deadline: int) -> None:
+    def __init__(self, flow: Flow, room: Room, free: list[Connection], deadline: int) -> None:
         self._host_pid = os.getpid()
         self._room = room
         self._lock = RLock()
@@ -82,8 +84,10 @@ class Worker:
         """Why the host killed it, for the errors of other threads' calls."""
         self.is_orphan = False
         """True if it ended because the zygote did."""
+        self._attempt = 0.0
+        """When a thread may be asked for again, after the worker could not start one."""
         output_reader = reader()
-        self.output = Output(name, output_reader.logger)
+        self.output = Output(flow, output_reader.logger)
         try:
             mine, theirs = own_socketpair(_socket.SOCK_SEQPACKET)
             self._control = Control(mine)
@@ -110,47 +114,60 @@ class Worker:
         else:  # a signal handler's exception kept its owner from killing it
             self.kill()
 
-    def load(self, library: int, recipe: bytes, number: int, deadline: int) -> Loading:
+    def load(self, library: int, recipe: bytes, deadline: int) -> Loading:
         """Have it load the plugin; return its answer, and what it applied of the recipe.
 
         Raises LateError if that takes too long, GoneError, OSError or MalformedError if there is no answer.
         """
         try:
-            connection = Connection.open(self, number, self._room)
+            connection = Connection.open(self, self._room)
             self._watch(connection)
             connection.write(_RECIPE_AT, recipe)
-            connection.send(_METHOD_LOAD)
+            connection.send(CHANNEL_LOAD)
             given = (library, *(each.fileno() for each in self.output.theirs), connection.fd)
-            self._control.send(LOAD, self._room, len(recipe), given, deadline)
+            self._control.send(CONTROL_LOAD, self._room, len(recipe), given, deadline)
         finally:
             self.output.close_theirs()
         return Loading(connection, connection.wait(deadline), self._control.applied())
 
-    def take(self, number: int, deadline: int) -> Connection:
+    def take(self, deadline: int) -> Connection:
         """Take a channel for one call. Raises GoneError if the worker is dead, OSError if none can be opened.
 
         Where the worker has no more threads, it waits for a channel that is free: QueuedError at the deadline,
         NoThreadError if none ever will be.
         """
-        pause, attempt = _QUEUE
         while True:
             if found := self._pop():
                 return found
-            connection = Connection.open(self, number, self._room)
-            self._watch(connection)
-            self._control.send(CONNECT, self._room, 0, (connection.fd,), deadline)
-            connection.send(_METHOD_HELLO)
-            answer = connection.wait(deadline)
-            if not answer.flags & _NO_THREAD:
-                return connection
-            if not any(each is not connection for each in self._open()):
-                raise NoThreadError(answer.status)
-            del connection
-            again = time.monotonic() + attempt
-            while not self.free and time.monotonic() < again and not self.has_died:
+            if self.has_died or self.is_closed:
+                raise GoneError
+            if time.monotonic() >= self._attempt and (made := self._connect(deadline)):
+                return made
+            while not self.free and time.monotonic() < self._attempt and not self.has_died:
                 if monotonic_ns() >= deadline:
                     raise QueuedError
-                sleep(pause)
+                sleep(_LOOK)  # the native binding gives a channel back by list.append, which wakes nobody
+
+    def _connect(self, deadline: int) -> Connection | None:
+        """Open a channel to a new thread; None if the worker cannot start one, and others are in use."""
+        connection = Connection.open(self, self._room)
+        self._watch(connection)
+        self._control.send(CONTROL_CONNECT, self._room, 0, (connection.fd,), deadline)
+        connection.send(CHANNEL_HELLO)
+        answer = connection.wait(deadline)
+        if answer.flags & ~REPLY_NO_THREAD or answer.length or (answer.status and not answer.flags):
+            raise MalformedError("an answer to a greeting that cannot be one")
+        if not answer.flags:
+            return connection
+        if not any(each is not connection for each in self._open()):
+            raise NoThreadError(answer.status)
+        self._attempt = time.monotonic() + _ATTEMPT
+        return None
+
+    @property
+    def is_closed(self) -> bool:
+        """True once it was killed here, or its end was dealt with: it serves no more calls."""
+        return self._pidfd.closed
 
     def _pop(self) -> Connection | None:
         while True:
@@ -182,7 +199,8 @@ class Worker:
             if not self._pidfd.closed and not is_readable(self._pidfd):
                 self.was_killed, self.killed_for = True, why
                 # After setuid(2) it may be another user's; then it ends with the end of its control socket.
-                with suppress(ProcessLookupError, PermissionError):
+                # It does so too where pidfd_send_signal(2) is refused.
+                with suppress(OSError):
                     signal.pidfd_send_signal(self._pidfd.fileno(), signal.SIGKILL)
             self._pidfd.close()
             self._control.close()
@@ -199,7 +217,7 @@ class Worker:
     def ask_to_end(self) -> None:
         """Request that it destroys its instance and exits."""
         with suppress(GoneError, LateError, OSError):  # dead, or it does not read
-            self._control.send(END, self._room, 0, (), 0)
+            self._control.send(CONTROL_END, self._room, 0, (), 0)
 
     def end(self, seconds: float) -> bool:
         """Wait for its exit after `ask_to_end`, then kill it; False if it did not exit in that time."""

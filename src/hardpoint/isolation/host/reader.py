@@ -16,6 +16,7 @@ from .unpatched import EPOLLIN, RLock, allocate_lock, epoll, start_thread, write
 if TYPE_CHECKING:
     import logging
 
+    from .flow import Flow
     from .output import Output
 
 
@@ -24,8 +25,8 @@ class Reader:
 
     def __init__(self) -> None:
         self._outputs: dict[int, Any] = {}
-        self._dropping: set[Output] = set()
-        """Those that have dropped records of which there was no warning yet."""
+        self._dropping: set[Flow] = set()
+        """Plugins whose workers have dropped records of which there was no warning yet."""
         self._resting: dict[Output, float] = {}
         """Those that took more than their share, and until when they are not read."""
         self._poll = epoll()
@@ -101,14 +102,14 @@ class Reader:
     def _check_drops(self, *, end: bool = False) -> float | None:
         """Warn of dropped records after a burst; return the seconds until the next burst may be over, or None."""
         waits: list[float] = []
-        for output in list(self._dropping):
+        for flow in list(self._dropping):
             try:
-                wait = output.drops.check(end=end)
+                wait = flow.check(end=end)
             except BaseException:  # noqa: BLE001 - as below
                 _report()
                 wait = None
             if wait is None:
-                self._dropping.remove(output)
+                self._dropping.remove(flow)
             else:
                 waits.append(wait)
         return min(waits, default=None)
@@ -127,7 +128,7 @@ class Reader:
             read(output)
         except BaseException:  # noqa: BLE001 - of a logging handler: report it as a thread's, and go on
             _report()
-        if rest := output.pace.spend(thread_time() - start):
+        if rest := output.flow.pace.spend(thread_time() - start):
             # The end of the pipe is heard of all the same, and what a worker left behind is read without a rest.
             self._resting[output] = monotonic() + rest
             self._watch(output, 0)
@@ -142,8 +143,8 @@ class Reader:
     def _records(self, output: Output) -> None:
         if not output.read_records():
             self._forget(output.records.fileno())
-        if output.drops.check() is not None:
-            self._dropping.add(output)
+        if output.flow.check() is not None:
+            self._dropping.add(output.flow)
 
     def _forget(self, fd: int) -> None:
         if self._outputs.pop(fd, None):  # records can end before the lines

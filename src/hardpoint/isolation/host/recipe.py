@@ -14,6 +14,7 @@ from ...fields import Fields
 from ...inprocess.loader_name import needs_place
 from ...version import __version__
 from . import landlock, sandbox, seccomp
+from .protocol import APPLIED_CAPABILITIES, APPLIED_LANDLOCK, APPLIED_SECCOMP
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 _MAGIC = 0x31525048  # "HPR1"
 _SANDBOX, _REQUIRED, _BY_DESCRIPTOR, _HAS_CONFIG, _PINNED = 1, 2, 4, 8, 16
-_LANDLOCK, _SECCOMP, _CAPABILITIES = 1, 2, 4  # bits of Applied.applied, in _channel.h
 _KEPT_CAPABILITIES = 0b110
 """CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH: root may keep plugins in another's home. Landlock bounds their reach."""
 _FIRST_METHOD = 3  # among the slots, after create, destroy and query
@@ -50,11 +50,11 @@ class Recipe(Fields):
             return [*self.limits, "lacking: sandbox=False leaves files, network and processes to the plugin"]
         made = [*self.limits, "no new privileges"]
         bits = applied[0]
-        if bits & _LANDLOCK:
+        if bits & APPLIED_LANDLOCK:
             made.append(sandbox.line_of_files(self.options, self.landlock))
-        if bits & _CAPABILITIES:
+        if bits & APPLIED_CAPABILITIES:
             made.append("no capabilities, except those over files")
-        if bits & _SECCOMP:
+        if bits & APPLIED_SECCOMP:
             made += sandbox.lines_of_calls(self.options)
         return [*made, *(f"lacking: {each}" for each in self.lacking(applied))]
 
@@ -62,12 +62,12 @@ class Recipe(Fields):
         """The parts of the sandbox that are not in force, and why."""
         bits, landlock_errno, seccomp_errno = applied
         made = []
-        if not bits & _LANDLOCK:
+        if not bits & APPLIED_LANDLOCK:
             why = "the kernel has no Landlock (Linux 5.13 has it, if it is turned on)"
             if self.landlock:
                 why = f"the kernel refuses a Landlock ruleset here ({os.strerror(landlock_errno)})"
             made.append(f"files are not confined: {why}")
-        if not bits & _SECCOMP:
+        if not bits & APPLIED_SECCOMP:
             why = f"the kernel refuses a seccomp filter here ({os.strerror(seccomp_errno)})"
             made.append(f"system calls are not confined: {why}")
         return made

@@ -11,10 +11,18 @@ from ...binding.guard import guarded
 from ...binding.instance import Holder
 from ...binding.result import result_of
 from ...ffi.libc import ffi
-from .answer import Returned
-from .connection import ANSWERED, INTERRUPTED, MALFORMED, NOT_SENT
+from .answer import AnsweredOut
 from .lost import seconds_until
 from .program import library, program
+from .protocol import (
+    HP_ANSWERED,
+    HP_INTERRUPTED,
+    HP_MALFORMED,
+    MALFORMED_FLAGS,
+    NOT_SENT,
+    REPLY_NO_THREAD,
+    REPLY_TOO_LONG,
+)
 
 __tracebackhide__ = True  # pytest shows the call in the test, not these frames
 
@@ -30,7 +38,6 @@ if TYPE_CHECKING:
 
 _EMPTY = ffi.new("uint8_t[1]")
 _DOUBLE, _WORD = Struct("<d"), Struct("<Q")
-_TOO_LONG = 8
 _WORD_MASK = (1 << 64) - 1
 _new_text = ffi.new_allocator(should_clear_after_alloc=False)
 
@@ -93,7 +100,7 @@ class _Ctypes:
         return int(ffi.cast("uintptr_t", struct))
 
 
-class _Deadline:
+class _Call:
     """A call of a session, with its end."""
 
     __slots__ = ("session", "until")
@@ -119,27 +126,27 @@ class Remote:
     def method(self, plugin: Plugin, method: Method, address: int, arguments: Arguments) -> Any:
         """Make the function for one method; `address` is its index in the contract plus one."""
         call = _caller(self._make_port(), plugin, method, address - 1)
-        return guarded(
-            method, call, arguments, begin=_Deadline, wait=lambda lock, call: _wait_for_turn(lock, call, method)
-        )
+        return guarded(method, call, arguments, begin=_Call, wait=lambda lock, call: _wait_for_turn(lock, call, method))
 
 
 cffi, ctypes = Remote(_Cffi), Remote(_Ctypes)
 
 
-def _wait_for_turn(lock: Any, call: _Deadline, method: Method) -> None:
+def _wait_for_turn(lock: Any, call: _Call, method: Method) -> None:
     if not lock.acquire(timeout=-1 if not call.session.timeout_ns else seconds_until(call.until)):
         call.session.no_turn(method)
 
 
-def _caller(port: Any, plugin: Plugin, method: Method, index: int) -> Callable[[_Deadline, tuple[Any, ...]], Any]:
+def _caller(port: Any, plugin: Plugin, method: Method, index: int) -> Callable[[_Call, tuple[Any, ...]], Any]:
     plan = conversions(method)
     writable = [at for at, (_, kind, _) in enumerate(plan) if kind.writable]
 
-    def call(under_way: _Deadline, given: tuple[Any, ...]) -> Any:
+    def call(under_way: _Call, given: tuple[Any, ...]) -> Any:
         session = under_way.session
         session.require(method)
         held: list[Any] = []
+        connection: Any = None
+        failure: tuple[int, int] | None = None
         try:
             values = [_value(*each, argument, held) for each, argument in zip(plan, given, strict=True)]
             packed = ffi.new("hp_value[]", [(pointer, word) for pointer, word in values])
@@ -149,16 +156,19 @@ def _caller(port: Any, plugin: Plugin, method: Method, index: int) -> Callable[[
                 for at in writable:
                     _read_back(port, connection, packed, at)
             except _Lost as lost:
-                session.failed(connection, method, *lost.args)
+                failure = lost.args
             except BaseException:
                 session.gave_up(connection)
                 raise
+            if failure is not None:  # not within `except`: the traceback would show _Lost
+                session.failed(connection, method, *failure)
             session.give(connection)
         finally:
+            connection = None
             for buffer in held:  # a traceback may keep this frame alive
                 ffi.release(buffer)
         scalar = _scalar(method, head.scalar)
-        return result_of(plugin, method, head.status, Returned(head.flags, head.len, head.scalar, text), scalar)
+        return result_of(plugin, method, head.status, AnsweredOut(head.flags, head.len, head.scalar, text), scalar)
 
     return call
 
@@ -188,15 +198,17 @@ def _exchange(port: Any, connection: Connection, index: int, packed: Any, deadli
     channel = port.channel(connection)
     if number := port.send(channel, index, port.pointer(packed), len(packed)):
         raise _Lost(NOT_SENT, number)
-    found = INTERRUPTED
-    while found == INTERRUPTED:  # signal handlers run between two rounds
+    found = HP_INTERRUPTED
+    while found == HP_INTERRUPTED:  # signal handlers run between two rounds
         found = port.wait(channel, deadline)
-    if found != ANSWERED:
+    if found != HP_ANSWERED:
         raise _Lost(found, port.why(channel))
     head = ffi.new("hp_answer *")
     if why := port.answer(channel, port.pointer(head)):
-        raise _Lost(MALFORMED, why)
-    size = 0 if head.flags & _TOO_LONG else head.len
+        raise _Lost(HP_MALFORMED, why)
+    if head.flags & REPLY_NO_THREAD:
+        raise _Lost(HP_MALFORMED, MALFORMED_FLAGS)
+    size = 0 if head.flags & REPLY_TOO_LONG else head.len
     text = _new_text("char[]", size)
     if number := port.read(channel, 1, 0, port.pointer(text), size):
         raise _Lost(NOT_SENT, number)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ...file import LibraryFile
 
 
-def require_same(file: LibraryFile) -> None:
+def require_same(file: LibraryFile, *, is_first: bool) -> None:
     """Raise StaleError if another file stands at the path now: nobody has checked that one."""
     if file.pinned:
         return
@@ -22,11 +22,13 @@ def require_same(file: LibraryFile) -> None:
         with open_library(file.absolute, file.path):  # raises the error of a file that is gone
             raise
     if Identity.of(status) != file.identity:
-        raise stale(file.path)
+        raise stale(file.path, is_first=is_first)
 
 
-def stale(path: str) -> StaleError:
-    """The error for a file that is not the one that was checked."""
+def stale(path: str, *, is_first: bool) -> StaleError:
+    """The error for a file that is not the one that was checked, for the first worker or for a later one."""
+    if is_first:
+        return StaleError(f"{path} was replaced while it was being loaded; load it again", path=path)
     return StaleError(
         f"{path} was replaced after it was loaded, and a new worker cannot start with the new file; "
         "call hardpoint.reload to load that",

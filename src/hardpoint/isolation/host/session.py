@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
@@ -17,6 +18,7 @@ from ..options import IsolationStatus, bytes_of
 from . import failures, lacking
 from .connection import Room, error_of
 from .lost import FOREVER, LOST
+from .protocol import NOT_SENT
 from .recipe import make_recipe
 from .spawner import inherited
 from .unpatched import sleep, start_thread
@@ -97,7 +99,7 @@ class Session:
 
     def in_force(self) -> IsolationStatus:
         """The options, and what the workers gave up."""
-        running = tuple(worker.pid for worker in self._workers.running if worker is not None)
+        running = tuple(worker.pid for worker in self._workers.running)
         return IsolationStatus(self._isolation, running, tuple(self._recipe.lines(self._workers.applied)))
 
     # -- what methods ask ----------------------------------------------------------------------------------------------
@@ -112,24 +114,32 @@ class Session:
 
     def give(self, connection: Connection) -> None:
         """Return a channel after a call that was answered."""
-        connection.worker.give(connection)
-        self._workers.release(connection.number)
+        claim = connection.claim
+        try:
+            connection.claim = None  # before another call may take the channel
+            connection.worker.give(connection)
+        finally:
+            claim = None  # noqa: F841 - the claim ends here; a traceback may keep this frame alive
 
     def failed(self, connection: Connection, method: Method, code: int, detail: int) -> NoReturn:
         """Raise the error of a call that got no answer: `code` is hp_channel_wait's, or NOT_SENT with an errno."""
-        error = error_of(code, detail)
         try:
-            if not isinstance(error, LOST):
-                raise failures.shortage(self._plugin, method.name, error) from error
-            raise self._workers.lost(connection.number, connection.worker, method.name, error)
+            error = error_of(code, detail)
+            if isinstance(error, LOST):
+                raise self._workers.lost(connection.worker, method.name, error, is_sent=code != NOT_SENT)
+            if error.errno == errno.EFBIG:
+                raise failures.too_large(self._plugin, method.name, self.room)
+            raise failures.shortage(self._plugin, method.name, error) from error
         finally:
-            self._workers.release(connection.number)
+            connection.claim = None
 
     def gave_up(self, connection: Connection) -> None:
         """Forget a channel whose call was ended by an exception: the answer may still come."""
-        self._workers.release(connection.number)
-        if self._serial:  # the call that was given up still has its turn
-            self._workers.drop(connection.number, connection.worker, "another call was given up")
+        try:
+            if self._serial:  # the plugin is still busy with the call that was given up
+                connection.worker.kill("another call was given up")
+        finally:
+            connection.claim = None
 
     def no_turn(self, method: Method) -> NoReturn:
         """Raise the error of a call whose time passed while another call had its turn."""
@@ -166,7 +176,7 @@ class Session:
         self._has_ended = True
         self._workers.end()
 
-    def let_go(self, why: str) -> None:
+    def end_calls_later(self, why: str) -> None:
         """End the calls under way that do not return soon: no other will come."""
         if self._has_ended or self._pid != os.getpid():
             return

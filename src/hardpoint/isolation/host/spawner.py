@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from typing import TYPE_CHECKING
 
 from ...forks import in_child
+from . import lacking
 from .unpatched import RLock
 from .zygote import Zygote
 
 if TYPE_CHECKING:
     from .zygote import Forked, Worker
 
-_CREDENTIALS = (b"Uid:", b"Gid:", b"Groups:", b"Cap", b"NoNewPrivs:", b"Seccomp:")
+_CREDENTIALS = (b"Uid:", b"Gid:", b"Groups:", b"Cap", b"NoNewPrivs:", b"Seccomp")
 """Starts of the lines of proc(5)'s status that say what a process may do."""
 
 _current: Zygote | None = None
@@ -38,9 +38,10 @@ def zygote() -> Zygote:
 def fork(worker: Worker, control: int, deadline: int) -> Forked:
     """Get a process for a worker. Raises LateError, OSError or LackingError if there can be none."""
     for _ in range(3):  # the zygote may have died unnoticed, or be stopped; then another is started
-        if forked := zygote().fork(worker, control, deadline):
+        one = zygote()
+        if forked := one.fork(worker, control, deadline):
             return forked
-    raise BrokenPipeError(errno.EPIPE, "the process that forks workers ends at once")
+    raise lacking.no_zygote(one.ended(1.0))
 
 
 def _credentials() -> bytes:

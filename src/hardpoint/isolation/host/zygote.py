@@ -22,6 +22,7 @@ from ..descriptors import own, own_socketpair
 from . import lacking
 from .lost import LateError
 from .program import program
+from .protocol import FAILED_PIDFD, ZYGOTE_ENDED, ZYGOTE_FORK, ZYGOTE_FORKED
 from .unpatched import RLock, allocate_lock, start_thread, waitpid
 
 if TYPE_CHECKING:
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
             """Take its status as waitpid(2) reports it, or None if the zygote has ended."""
 
 
-_FORK, _FORKED, _ENDED = 1, 2, 3
-_FAILED_PIDFD = 2
 _NOTICE = Struct("=IiiI")  # kind, pid, status
 _PATIENCE, _SLICE = 10.0, 0.1
 """Seconds that the zygote has for a fork, which takes one millisecond; between two looks at whether it is stopped."""
@@ -75,6 +74,11 @@ class Zygote:
         self.alive = True
         self._program = program()
         self._pid = 0
+        self._pidfd: FileIO | None = None
+        """Its number may be another process's by the time it is killed: the host may wait for all its children."""
+        self._ended = allocate_lock()
+        self._ended.acquire()
+        self._status: int | None = None
         self._lock = RLock()
         self._workers: dict[int, ref[Worker]] = {}
         """By process id. Weak references: the module weakref would cost every host 1 ms."""
@@ -108,7 +112,7 @@ class Zygote:
 
     def _ask(self, request: _Request, control: int) -> None:
         descriptor = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, control.to_bytes(4, "little"))]
-        arguments = [_NOTICE.pack(_FORK, 0, 0, 0)], descriptor, _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL
+        arguments = [_NOTICE.pack(ZYGOTE_FORK, 0, 0, 0)], descriptor, _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL
         # In one call of C code: after a signal handler's exception between sending and queueing, the next request would
         # get this one's answer.
         self._requests.extend(zip(map(self._control.sendmsg, *zip(arguments)), (request,), strict=True))
@@ -134,9 +138,9 @@ class Zygote:
             if not self.alive:
                 return
             self.alive = False
-            with suppress(ProcessLookupError, PermissionError):  # after setuid(2), it has to see the end of its socket
-                if self._pid:
-                    os.kill(self._pid, signal.SIGKILL)
+            with suppress(OSError):  # after setuid(2), or without pidfds, it has to see the end of its socket
+                if self._pidfd is not None:
+                    signal.pidfd_send_signal(self._pidfd.fileno(), signal.SIGKILL)
             self._control.shutdown(_socket.SHUT_RDWR)
 
     def retire(self) -> None:
@@ -155,6 +159,8 @@ class Zygote:
         try:
             with closing(theirs):
                 self._pid = self._program.spawn(theirs.fileno())
+            with suppress(OSError):
+                self._pidfd = own(os.pidfd_open, self._pid)
             while self._receive():
                 pass
         except Exception as error:  # noqa: BLE001 - raised by the threads that wait for this
@@ -173,11 +179,11 @@ class Zygote:
         kind, pid, status, _ = _NOTICE.unpack(data)
         ended = None
         with self._lock:
-            if kind == _FORKED and self._requests:
+            if kind == ZYGOTE_FORKED and self._requests:
                 _, request = self._requests.popleft()
                 request.answer = self._answer(request, pid, status, ancillary)
                 request.answered.release()
-            elif kind == _ENDED:
+            elif kind == ZYGOTE_ENDED:
                 found = self._workers.pop(pid, None)
                 ended = found() if found else None
             self._end_if_idle()
@@ -194,7 +200,7 @@ class Zygote:
             return forked
         if pid >= 0:  # this process had no descriptor left; the process ends with its socket
             return OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        if status == _FAILED_PIDFD and -pid not in {errno.EMFILE, errno.ENFILE, errno.ENOMEM}:
+        if status == FAILED_PIDFD and -pid not in {errno.EMFILE, errno.ENFILE, errno.ENOMEM}:
             return lacking.no_pidfd(-pid)
         return OSError(-pid, os.strerror(-pid))
 
@@ -211,4 +217,16 @@ class Zygote:
             worker.has_ended(None)
         if self._pid:
             with suppress(ChildProcessError):  # the host may wait for all its children, or ignore SIGCHLD
-                waitpid(self._pid, 0)
+                self._status = waitpid(self._pid, 0)[1]
+        if self._pidfd is not None:
+            self._pidfd.close()
+        self._ended.release()
+
+    def ended(self, seconds: float) -> str:
+        """Wait for its end; say how it ended."""
+        if self._ended.acquire(timeout=seconds):
+            self._ended.release()
+        if self._status is None:
+            return "its exit status is not known"
+        status = os.waitstatus_to_exitcode(self._status)
+        return f"killed by signal {-status}" if status < 0 else f"exit status {status}"
