@@ -128,12 +128,13 @@ _Noreturn static void serve(int fd, uint64_t half) {
     Reply *reply = mmap(NULL, CHANNEL_MAPPED, access, MAP_SHARED, fd, (off_t)half);
     Waiter waiter;
     waiter_open(&waiter, ticks_measure());
-    for (uint32_t word = 2;; word += 2) {
+    for (uint32_t word = 0;;) {
         delay();
         waiter.rest = (uint32_t)draw(2); /* sleeps come more often than they would */
         if (!wait_awake(&waiter, &request->word, word)) {
             wait_asleep(&request->word, word);
         }
+        word = __atomic_load_n(&request->word, __ATOMIC_ACQUIRE) & ~(uint32_t)CHANNEL_WAITING;
         if (request->method == CHANNEL_HANG_UP) {
             _exit(0);
         }

@@ -30,6 +30,7 @@ typedef struct {
 /* A call under way. */
 typedef struct {
     const RemoteMethod *method;
+    PyObject *self;
     Holder *holder;
     PyObject *connection;
     hp_channel *channel;
@@ -131,6 +132,9 @@ static PyObject *failed(const Call *call, int code, int detail) {
 /* Drops the channel of a call that a signal handler's exception ended: the answer may still come. Keeps that
  * exception. */
 static PyObject *gave_up(const Call *call) {
+    if (call->holder->forks != fork_count) {
+        return NULL; /* the channel is the parent's */
+    }
     PyObject *error = error_take();
     PyObject *dropped = PyObject_CallMethod(call->holder->session, "gave_up", "O", call->connection);
     if (dropped == NULL) {
@@ -139,6 +143,16 @@ static PyObject *gave_up(const Call *call) {
     Py_XDECREF(dropped);
     error_put(error);
     return NULL;
+}
+
+/* True in a child that the host forked during this call, as in a signal handler or an argument's __index__: there the
+ * channel's memory is gone, and the plugin is the parent's. Sets ClosedError. */
+static bool is_forked(const Call *call) {
+    if (call->holder->forks == fork_count) {
+        return false;
+    }
+    Py_XDECREF((PyObject *)holder_ask(&call->method->base, call->self));
+    return true;
 }
 
 /* ---- arguments --------------------------------------------------------------------------------------------------- */
@@ -164,22 +178,32 @@ static int place(Call *call, Py_ssize_t index, Bytes bytes) {
 }
 
 /* Converts one argument that is a number; -1 with an error. */
-static int write_value(const NativeMethod *method, Py_ssize_t index, PyObject *value, uint64_t *to) {
+static int convert_value(const NativeMethod *method, Py_ssize_t index, PyObject *value, uint64_t *word) {
     double number;
     int truth;
     switch (method->kinds[index]) {
     case 'i':
-        *to = (uint64_t)integer_of(method, index, value);
-        return *to == UINT64_MAX && PyErr_Occurred() ? -1 : 0;
+        *word = (uint64_t)integer_of(method, index, value);
+        return *word == UINT64_MAX && PyErr_Occurred() ? -1 : 0;
     case 'f':
         number = PyFloat_Check(value) ? PyFloat_AS_DOUBLE(value) : argument_number(method, index, value);
-        memcpy(to, &number, sizeof number);
+        memcpy(word, &number, sizeof number);
         return number == -1.0 && PyErr_Occurred() ? -1 : 0;
     default:
         truth = value == Py_True ? 1 : value == Py_False ? 0 : argument_truth(method, index, value);
-        *to = (uint64_t)truth;
+        *word = (uint64_t)truth;
         return truth < 0 ? -1 : 0;
     }
+}
+
+static int write_value(Call *call, Py_ssize_t index, PyObject *value) {
+    uint64_t word;
+    call->changed[index] = NULL;
+    if (convert_value(&call->method->base, index, value, &word) < 0 || is_forked(call)) {
+        return -1;
+    }
+    call->channel->request->values[index] = word;
+    return 0;
 }
 
 static inline Bytes bytes_of(Call *call, Py_ssize_t index, PyObject *value) {
@@ -198,26 +222,23 @@ static inline Bytes bytes_of(Call *call, Py_ssize_t index, PyObject *value) {
     return argument_text(method, index, value, arguments);
 }
 
+static int write_buffer(Call *call, Py_ssize_t index, PyObject *value) {
+    const Bytes bytes = bytes_of(call, index, value);
+    return bytes.data == NULL || is_forked(call) ? -1 : place(call, index, bytes);
+}
+
 /* Writes all arguments: 0, an errno of the channel, or -1 with a Python error. */
 static int write_arguments(Call *call, PyObject *const *values) {
     const NativeMethod *method = &call->method->base;
+    int error = 0;
     call->offset = channel_align(sizeof(Request) + 8 * (uint64_t)method->count);
-    for (Py_ssize_t index = 0; index < method->count; index++) {
+    for (Py_ssize_t index = 0; index < method->count && error == 0; index++) {
         const char kind = method->kinds[index];
-        int error;
-        if (kind == 'i' || kind == 'f' || kind == '?') {
-            call->changed[index] = NULL;
-            error = write_value(method, index, values[index], &call->channel->request->values[index]);
-        } else {
-            const Bytes bytes = bytes_of(call, index, values[index]);
-            error = bytes.data == NULL ? -1 : place(call, index, bytes);
-        }
-        if (error != 0) {
-            return error;
-        }
+        const bool is_value = kind == 'i' || kind == 'f' || kind == '?';
+        error = is_value ? write_value(call, index, values[index]) : write_buffer(call, index, values[index]);
     }
-    call->channel->used = call->offset;
-    return 0;
+    call->channel->used = call->offset; /* also after an error: what was written is given back by its size */
+    return error;
 }
 
 /* ---- the answer -------------------------------------------------------------------------------------------------- */
@@ -346,7 +367,7 @@ static int wait_for_answer(const Call *call) {
         Py_BEGIN_ALLOW_THREADS
         found = hp_channel_wait(channel, call->deadline);
         Py_END_ALLOW_THREADS
-        if (found == HP_INTERRUPTED && PyErr_CheckSignals() < 0) {
+        if (found == HP_INTERRUPTED && (PyErr_CheckSignals() < 0 || is_forked(call))) {
             return -1;
         }
     } while (found == HP_INTERRUPTED);
@@ -398,7 +419,7 @@ static PyObject *call_in_turn(Call *call, PyObject *const *values) {
         result = exchange(call);
     } else if (error > 0) {
         result = failed(call, SEND_FAILED, error);
-    } else { /* nothing was sent, and the connection is as good as before; the error is the argument's */
+    } else if (call->holder->forks == fork_count) { /* nothing was sent, and the connection is as good as before */
         result = give_after(call, NULL);
     }
     arguments_release(&call->arguments);
@@ -426,6 +447,7 @@ static PyObject *remote_call(PyObject *callable, PyObject *const *args, size_t n
     PyObject *result = NULL;
     Call call;
     call.method = method;
+    call.self = args[0];
     call.connection = NULL;
     call.deadline = deadline_of(method);
     call.holder = holder_of(base, args[0]);

@@ -198,7 +198,7 @@ int channel_publish(hp_channel *channel, uint32_t method) {
 
 int hp_channel_send(hp_channel *channel, uint32_t method, const hp_value *values, uint32_t count) {
     uint64_t offset = first_offset(count);
-    if (hp_channel_is_gone(channel)) {
+    if (hp_channel_is_gone(channel) || channel->owner != getpid()) { /* an argument's conversion may have forked */
         return EPIPE;
     }
     for (uint32_t index = 0; index < count; index++) {
@@ -234,7 +234,7 @@ bool channel_poll(hp_channel *channel, unsigned pauses) {
         return false; /* the worker needs this core to get on */
     }
     for (; pauses > 0; pauses--) {
-        if (word_is(&channel->reply->word, channel->sent)) {
+        if (__atomic_load_n(&channel->reply->word, __ATOMIC_ACQUIRE) == channel->sent) {
             return true;
         }
         channel_pause();
@@ -277,7 +277,9 @@ static int sleep_once(hp_channel *channel, int64_t deadline) {
 int hp_channel_wait(hp_channel *channel, int64_t deadline) {
     if (!channel->looked) {
         channel->looked = true;
-        (void)wait_awake(&channel->waiter, &channel->reply->word, channel->sent);
+        (void)wait_awake(&channel->waiter, &channel->reply->word, channel->sent - 2);
+    } else if (channel->owner != getpid()) {
+        return HP_GONE; /* a signal handler forked, and this is the child, where the memory is not */
     }
     for (;;) {
         const int found = look(channel);

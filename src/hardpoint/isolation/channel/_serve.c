@@ -131,9 +131,12 @@ static bool answer(Channel *channel) {
 /* ---- the thread -------------------------------------------------------------------------------------------------- */
 
 static void next_request(Channel *channel) {
-    if (!wait_awake(&channel->waiter, &channel->request->word, channel->word)) {
-        wait_asleep(&channel->request->word, channel->word);
+    uint32_t *word = &channel->request->word;
+    if (!wait_awake(&channel->waiter, word, channel->word)) {
+        wait_asleep(word, channel->word);
     }
+    /* Not always the next one: a host that gives up a call hangs up over a request that nobody has looked at. */
+    channel->word = __atomic_load_n(word, __ATOMIC_ACQUIRE) & ~(uint32_t)CHANNEL_WAITING;
     waiter_learn(&channel->waiter, channel->request->cpu, channel->request->think);
 }
 

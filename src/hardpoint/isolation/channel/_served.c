@@ -22,7 +22,7 @@ Channel *channel_open(int fd, uint64_t half, uint64_t room) {
     if (channel == NULL) {
         return NULL;
     }
-    *channel = (Channel){.half = half, .room = room, .word = 2, .request_mapped = CHANNEL_MAPPED,
+    *channel = (Channel){.half = half, .room = room, .request_mapped = CHANNEL_MAPPED,
                          .reply_mapped = CHANNEL_MAPPED};
     channel->request = map_half(fd, 0);
     channel->reply = channel->request == NULL ? NULL : map_half(fd, half);

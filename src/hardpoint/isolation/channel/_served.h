@@ -13,7 +13,7 @@ typedef struct {
     Reply *reply;
     size_t request_mapped, reply_mapped;
     uint64_t half, room;
-    uint32_t word;  /* of the request that comes next, or is being answered; the answer has the same */
+    uint32_t word;  /* of the last request; its answer has the same */
     bool has_reply; /* written and not published yet */
     Waiter waiter;
 } Channel;
@@ -77,12 +77,11 @@ static inline void reply_write(Channel *channel, const ReplyOut *out, hp_status 
     reply->service = 0;
 }
 
-/* Publishes the reply; the next request has the next word. */
+/* Publishes the reply. */
 static inline void reply_publish(Channel *channel) {
     const int cpu = sched_getcpu();
     channel->reply->cpu = cpu < 0 ? UINT16_MAX : (uint16_t)cpu;
     wait_publish(&channel->waiter, &channel->reply->word, channel->word);
-    channel->word += 2;
     channel->has_reply = false;
 }
 

@@ -56,22 +56,23 @@ static inline void waiter_learn(Waiter *waiter, uint16_t cpu, uint16_t took) {
     waiter->expect = (7 * waiter->expect + sample) / 8;
 }
 
-static inline bool word_is(const uint32_t *word, uint32_t wanted) {
-    return (__atomic_load_n(word, __ATOMIC_ACQUIRE) & ~(uint32_t)CHANNEL_WAITING) == wanted;
+/* True once a word is another than the one before. */
+static inline bool word_left(const uint32_t *word, uint32_t before) {
+    return (__atomic_load_n(word, __ATOMIC_ACQUIRE) & ~(uint32_t)CHANNEL_WAITING) != before;
 }
 
 static inline uint32_t wait_took(const Waiter *waiter, uint64_t span) {
     return ticks_short(span, waiter->ticks_in_8us);
 }
 
-/* Looks for the word; true if it came. */
-static inline bool wait_look(Waiter *waiter, const uint32_t *word, uint32_t wanted) {
+/* Looks for another word; true if it came. */
+static inline bool wait_look(Waiter *waiter, const uint32_t *word, uint32_t before) {
     const uint32_t limit = 2 * waiter->expect + WAIT_LOOK + (waiter->woke ? WAIT_WAKING : 0);
     const uint64_t start = ticks_now();
     uint64_t now = start;
     for (;;) {
         for (int pause = 0; pause < 8; pause++) {
-            if (word_is(word, wanted)) {
+            if (word_left(word, before)) {
                 waiter->backoff = WAIT_FEWEST;
                 return true;
             }
@@ -87,13 +88,13 @@ static inline bool wait_look(Waiter *waiter, const uint32_t *word, uint32_t want
     }
 }
 
-/* Everything short of sleeping; true if the word came. */
-static inline bool wait_awake(Waiter *waiter, const uint32_t *word, uint32_t wanted) {
+/* Everything short of sleeping; true if another word came. */
+static inline bool wait_awake(Waiter *waiter, const uint32_t *word, uint32_t before) {
     if (waiter->alone || sched_getcpu() == waiter->cpu) {
-        return word_is(word, wanted); /* the other side needs this core to get on */
+        return word_left(word, before); /* the other side needs this core to get on */
     }
     for (int pause = 0; pause < WAIT_PAUSES; pause++) {
-        if (word_is(word, wanted)) {
+        if (word_left(word, before)) {
             return true;
         }
         channel_pause();
@@ -105,13 +106,13 @@ static inline bool wait_awake(Waiter *waiter, const uint32_t *word, uint32_t wan
         waiter->rest--;
         return false;
     }
-    return wait_look(waiter, word, wanted);
+    return wait_look(waiter, word, before);
 }
 
-/* Sleeps until the word is `wanted`. */
-static inline void wait_asleep(uint32_t *word, uint32_t wanted) {
+/* Sleeps until the word is another than the one before. */
+static inline void wait_asleep(uint32_t *word, uint32_t before) {
     uint32_t seen = __atomic_load_n(word, __ATOMIC_ACQUIRE);
-    while ((seen & ~(uint32_t)CHANNEL_WAITING) != wanted) {
+    while ((seen & ~(uint32_t)CHANNEL_WAITING) == before) {
         if ((seen & CHANNEL_WAITING) != 0 ||
             __atomic_compare_exchange_n(word, &seen, seen | CHANNEL_WAITING, false, __ATOMIC_ACQ_REL,
                                         __ATOMIC_ACQUIRE)) {

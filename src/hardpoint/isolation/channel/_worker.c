@@ -98,6 +98,7 @@ static void load(const Control *control, const int *fds) {
         fail("the output cannot be redirected");
     }
     Channel *channel = open_channel(fds[4], control);
+    channel->word = CHANNEL_FIRST;
     recipe_read(&recipe, fds[4], offsetof(Request, values), control->size);
     uint64_t *dropped = open_counter(fds[3]);
     close(fds[4]);
@@ -123,6 +124,7 @@ static void connect_channel(const Control *control, int fd) {
     reply->status = error;
     reply->flags = REPLY_NO_THREAD;
     reply->len = reply->scalar = reply->service = 0;
+    channel->word = CHANNEL_FIRST;
     reply_publish(channel);
     channel_close(channel);
 }
