@@ -13,6 +13,7 @@ from hostile import Hostile
 from processes import eventually, gone, workers
 
 import hardpoint
+from hardpoint.contracts import Greeter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -183,6 +184,7 @@ FLOOD = f"""
 import logging, resource, sys
 sys.path[:0] = {IMPORTABLE!r}
 import hardpoint
+from hardpoint.contracts import Greeter
 from hostile import Hostile
 
 class Count(logging.Handler):
@@ -229,6 +231,7 @@ def test_the_hosts_own_output_gets_nothing(hostile_library: Path, run_python: Ru
 import sys
 sys.path[:0] = {IMPORTABLE!r}
 import hardpoint
+from hardpoint.contracts import Greeter
 from hostile import Hostile
 plugin = hardpoint.load({str(hostile_library)!r}, Hostile, isolated=True)
 plugin.write("secret\\n", 5)
@@ -249,6 +252,7 @@ def test_output_before_the_host_ends_arrives(hostile_library: Path, run_python: 
 import logging, sys
 sys.path[:0] = {IMPORTABLE!r}
 import hardpoint
+from hardpoint.contracts import Greeter
 from hostile import Hostile
 logging.basicConfig(level=1, stream=sys.stdout, format="%(name)s %(levelname)s %(message)s")
 plugin = hardpoint.load({str(hostile_library)!r}, Hostile, isolated=True)
@@ -264,6 +268,7 @@ def test_a_handler_that_raises_stops_nothing(hostile_library: Path, run_python: 
 import logging, sys, threading, time
 sys.path[:0] = {IMPORTABLE!r}
 import hardpoint
+from hardpoint.contracts import Greeter
 from hostile import Hostile
 seen, raised = [], []
 threading.excepthook = lambda args: raised.append(args.exc_type.__name__)
@@ -282,3 +287,51 @@ while len(seen) < 2: time.sleep(0.01)
 print(seen, raised)
 """
     assert run_python(code).stdout == "['first', 'second'] ['ZeroDivisionError']\n"
+
+
+LAST = """
+#include <stdlib.h>
+#include <unistd.h>
+#include "greeter.h"
+static hp_status greet(void *self, const char *name, size_t name_len, hp_out *out) {
+    (void)self, (void)out;
+    if (write(1, name, name_len) < 0) return HP_FAILED;
+    _exit(4);
+}
+static hp_status lang(void *self, hp_out *out) { return (void)self, hp_puts(out, "English"); }
+GREETER_PLUGIN("last", "1.0.0", .greet = greet, .lang = lang);
+"""
+
+
+def test_a_handler_that_raises_on_the_last_line_and_a_hook_that_raises(
+    compiler: Compiler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line without an end was read for ever; a hook that raised ended the thread that reads for all plugins."""
+    said: list[str] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(record.getMessage())
+            raise ValueError("a handler that fails")
+
+    def hook(_: threading.ExceptHookArgs) -> None:
+        raise SystemExit(3)
+
+    monkeypatch.setattr(threading, "excepthook", hook)
+    logger = logging.getLogger("hardpoint.plugin.last.output")
+    handler = Handler()
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    last = compiler.text("last", LAST)
+    try:
+        for _ in range(2):
+            with (
+                hardpoint.loaded(last, Greeter, isolated=True) as plugin,
+                pytest.raises(hardpoint.CrashedError) as caught,
+            ):
+                plugin.greet("boom")
+            assert caught.value.stderr == "boom"
+        time.sleep(0.1)
+    finally:
+        logger.removeHandler(handler)
+    assert said == ["boom", "boom"]

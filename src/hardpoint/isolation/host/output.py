@@ -19,7 +19,7 @@ from ...errors import one_line
 from ...inprocess.host_log import LONGEST, record_of
 from ..descriptors import own, own_pair, own_sockets
 from . import lacking
-from .unpatched import allocate_lock, poll
+from .unpatched import POLLRDHUP, allocate_lock, poll
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,6 +103,7 @@ class Output:
         *whole, self._rest = _pieces(rest)
         if not data and self._rest:
             whole.append(self._rest)
+            self._rest = b""  # also if a handler raises: the end is read again then
         pieces = [*(piece for line in lines for piece in _pieces(line)), *whole]
         texts = [piece.decode(errors="backslashreplace") for piece in pieces]
         self.lines.extend(texts)
@@ -130,7 +131,7 @@ class Output:
     def _has_ended(self) -> bool:
         """True if the worker has closed its end of the log socket."""
         asked = poll()
-        asked.register(self.records, 0)  # POLLHUP is told without being asked for
+        asked.register(self.records, POLLRDHUP)
         return bool(asked.poll(0))
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ import atexit
 import os
 import sys
 import threading  # here, since it takes the thread that imports it first for the main one: logging would, on the reader's
+from contextlib import suppress
 from time import monotonic, thread_time
 from typing import TYPE_CHECKING, Any
 
@@ -161,7 +162,8 @@ class Reader:
 
 def _report() -> None:
     """Report the exception of a logging handler as a thread's."""
-    threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+    with suppress(BaseException):  # a hook that raises, too, must not end the thread that all plugins need
+        threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
 
 
 _reader: Reader | None = None

@@ -14,14 +14,14 @@ import select
 import sys
 import time
 from posix import posix_spawn, waitpid, write
-from select import EPOLLIN, POLLIN, POLLOUT
+from select import EPOLLIN, POLLIN, POLLOUT, POLLRDHUP
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
-    "EPOLLIN", "POLLIN", "POLLOUT", "RLock", "allocate_lock", "epoll", "is_main_interpreter", "poll", "posix_spawn",
+    "EPOLLIN", "POLLIN", "POLLOUT", "POLLRDHUP", "RLock", "allocate_lock", "epoll", "is_main_interpreter", "poll", "posix_spawn",
     "replaced_by", "sleep", "start_thread", "waitpid", "write",
 ]  # fmt: skip
 
