@@ -127,7 +127,7 @@ int hp_channel_is_gone(const hp_channel *channel) {
 
 void hp_channel_abandon(hp_channel *channel) {
     uint32_t before;
-    if (__atomic_exchange_n(&channel->gone, 1, __ATOMIC_ACQ_REL) == 0) {
+    if (channel->owner == getpid() && __atomic_exchange_n(&channel->gone, 1, __ATOMIC_ACQ_REL) == 0) {
         /* Another word than a sleeper's, so that one who is about to sleep does not; and no answer of the next
          * billion. */
         const uint32_t word = __atomic_load_n(&channel->sent, __ATOMIC_RELAXED) + 0x80000000u;
