@@ -52,11 +52,6 @@ def record_of(datagram: bytes) -> tuple[int, int, str] | None:
     return int.from_bytes(datagram[:8], "little"), min(max(level, 1), 50), one_line(text)
 
 
-def host_of(fd: int, dropped: int) -> Any:
-    """Make the hp_host of a worker: records go to `fd`, and dropped ones are counted at the address `dropped`."""
-    return _host(ffi.cast("uint64_t *", dropped), 0, fd)
-
-
 def _logger(name: str) -> Any:
     import logging  # 5 ms, if nothing was logged before
 
@@ -172,19 +167,9 @@ _channel: _Channel | None = None
 _lock = RLock()
 
 
-_only: list[Any] = []
-
-
-def use(host: Any, memory: Any) -> None:
-    """Give this hp_host to every plugin, as a worker does, which has no log thread. `memory` stays referenced."""
-    _only[:] = [host, memory]
-
-
 def host_for(plugin: str) -> Any:
     """The hp_host for plugins of that name; the same one until the process exits or forks."""
     global _channel  # noqa: PLW0603 - one a process, made at the first use
-    if _only:
-        return _only[0]
     with _lock:
         if _channel is None:
             try:

@@ -35,7 +35,7 @@ class Isolation(Fields):
     memory: int | str | None = "1GiB"
     """Limit of each worker's private writable memory (RLIMIT_DATA): bytes, or a text such as `256MiB`; None for no
     limit. Each calling thread takes 2 MiB of it. Allocations beyond the limit fail. Shared memory and mapped files are
-    not counted. A result is bounded by it too."""
+    not counted. The arguments of a call together, and its result, are bounded by it too."""
     cpu: int | None = None
     """Seconds of processor time of each worker in all (RLIMIT_CPU); then it dies of SIGXCPU. None for no limit."""
     files: int | None = 1024
@@ -106,12 +106,6 @@ def checked(isolated: bool | Isolation) -> Isolation | None:  # noqa: FBT001 - a
         return None
     options = isolated if isinstance(isolated, Isolation) else Isolation()
     return options._replace(read=_paths("read", options.read), write=_paths("write", options.write))
-
-
-def limits(options: Isolation) -> dict[str, Any]:
-    """The options for a worker, by name, with the memory in bytes."""
-    memory = None if options.memory is None else bytes_of(options.memory)
-    return options._asdict() | {"memory": memory}
 
 
 def _paths(option: str, given: Any) -> tuple[str, ...]:
