@@ -215,12 +215,24 @@ class Zygote:
                 request.answered.release()
         for worker in left:
             worker.has_ended(None)
-        if self._pid:
-            with suppress(ChildProcessError):  # the host may wait for all its children, or ignore SIGCHLD
-                self._status = waitpid(self._pid, 0)[1]
+        with suppress(ChildProcessError):  # the host may wait for all its children, or ignore SIGCHLD
+            self._status = self._wait_for_exit()
         if self._pidfd is not None:
             self._pidfd.close()
         self._ended.release()
+
+    def _wait_for_exit(self) -> int | None:
+        """Wait for its exit status, or its signal as a negative number: by pidfd, since its pid may be another child's."""
+        if self._pidfd is not None:
+            try:
+                found = os.waitid(os.P_PIDFD, self._pidfd.fileno(), os.WEXITED)
+            except ChildProcessError:
+                raise
+            except OSError:  # Linux 5.3
+                found = None
+            if found is not None:
+                return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
+        return os.waitstatus_to_exitcode(waitpid(self._pid, 0)[1]) if self._pid else None
 
     def ended(self, seconds: float) -> str:
         """Wait for its end; say how it ended."""
@@ -228,5 +240,4 @@ class Zygote:
             self._ended.release()
         if self._status is None:
             return "its exit status is not known"
-        status = os.waitstatus_to_exitcode(self._status)
-        return f"killed by signal {-status}" if status < 0 else f"exit status {status}"
+        return f"killed by signal {-self._status}" if self._status < 0 else f"exit status {self._status}"
