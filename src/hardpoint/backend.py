@@ -58,7 +58,7 @@ if TYPE_CHECKING:
             """Create an instance; an Instance holds the result until it is closed. Raises CreateError."""
             ...
 
-        def let_go(self, why: str) -> None:
+        def end_calls_later(self, why: str) -> None:
             """End calls in workers that do not return soon; `why` is for their errors. The instance is closed."""
 
         def reload(self) -> Backend:

@@ -92,7 +92,7 @@ class Instance:
         """
         was_open, self._holder = self._holder is not None, None
         if was_open:
-            self.backend.let_go("the plugin was closed")
+            self.backend.end_calls_later("the plugin was closed")
 
     def exchange(self, holder: Any, backend: Backend) -> None:
         """Serve later calls with another holder; those under way that do not return soon are ended.
@@ -102,7 +102,7 @@ class Instance:
         self.hold("reload")
         before = self.backend
         self._holder, self.backend = holder, backend
-        before.let_go("the plugin was reloaded")
+        before.end_calls_later("the plugin was reloaded")
 
     def _closed(self, what: str, method: str | None = None) -> ClosedError:
         why = "was closed; load it again"

@@ -88,7 +88,7 @@ class InProcess(Fields):
             host = host_for(self.plugin.manifest.plugin)
         return self.module.create(self.plugin, host, self.request.config)
 
-    def let_go(self, why: str) -> None:
+    def end_calls_later(self, why: str) -> None:
         """Do nothing: a call in this process cannot be ended."""
 
     def reload(self) -> NoReturn:

@@ -55,14 +55,14 @@ class Isolated(Fields):
 
     def object_class(self) -> type:
         """The class of the plugin's objects, whose methods call a worker."""
-        methods = _module_of(self.binding).Methods(self.session.timeout_ns)
+        methods = _module_of(self.binding).methods_for(self.session.timeout_ns)
         return make_class(self.plugin, methods, self.family)
 
     def create(self) -> Any:
         """Hold the session; the instance in the worker was created with it."""
         return _module_of(self.binding).holder(self.session, self.plugin)
 
-    def let_go(self, why: str) -> None:
+    def end_calls_later(self, why: str) -> None:
         """End the calls under way that do not return soon."""
         self.session.end_calls_later(why)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from time import monotonic_ns
 
 
@@ -15,6 +16,18 @@ class LateError(Exception):
 
 class MalformedError(Exception):
     """The worker sent an answer that cannot be one; the message says why."""
+
+
+class NoThreadError(Exception):
+    """The worker cannot start another thread, and has no channel that would become free; `errno` says why."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(os.strerror(number))
+        self.errno = number
+
+
+class QueuedError(Exception):
+    """The deadline passed while waiting for a channel to become free."""
 
 
 LOST = (GoneError, LateError, MalformedError)

@@ -23,9 +23,12 @@ def holder(session: Session, plugin: Plugin) -> Holder:
     return remote_holder(session, plugin, session.free, session.is_pool, plugin.serial)
 
 
-class Methods:
-    """The binding, as `make_class` takes it, of one session."""
+def methods_for(timeout_ns: int) -> _Methods:
+    """The maker of methods, as `make_class` takes it, for calls that may take so long."""
+    return _Methods(timeout_ns)
 
+
+class _Methods:
     def __init__(self, timeout_ns: int) -> None:
         self._timeout_ns = timeout_ns
 

@@ -17,7 +17,7 @@ from ..descriptors import own, own_socketpair
 from . import spawner
 from .connection import Connection
 from .control import Control
-from .lost import GoneError, LateError, MalformedError
+from .lost import GoneError, LateError, MalformedError, NoThreadError, QueuedError
 from .output import Output
 from .protocol import CHANNEL_HELLO, CHANNEL_LOAD, CONTROL_CONNECT, CONTROL_END, CONTROL_LOAD, REPLY_NO_THREAD
 from .reader import reader
@@ -39,18 +39,6 @@ _RECIPE_AT = 16
 _LOOK, _ATTEMPT = 0.01, 1.0
 """Where a worker has no more threads: seconds between two looks of a call for a free channel, and between two attempts
 of all of them to have a thread started."""
-
-
-class NoThreadError(Exception):
-    """The worker cannot start another thread, and has no channel that would become free; `errno` says why."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(os.strerror(number))
-        self.errno = number
-
-
-class QueuedError(Exception):
-    """The deadline passed while waiting for a channel to become free."""
 
 
 class Loading(Fields):

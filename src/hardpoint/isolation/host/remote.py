@@ -115,8 +115,8 @@ class Remote:
     def __init__(self, make_port: Callable[[], Any]) -> None:
         self._make_port = cache(make_port)
 
-    def Methods(self, _timeout_ns: int) -> Remote:  # noqa: N802 - a class in native.py
-        """The maker of methods, as `make_class` takes it."""
+    def methods_for(self, _timeout_ns: int) -> Remote:
+        """The maker of methods, as `make_class` takes it; a call asks the session for its deadline."""
         return self
 
     def holder(self, session: Session, plugin: Plugin) -> Holder:

@@ -14,8 +14,8 @@ from .claims import Claims
 from .flow import Flow
 from .lacking import LackingError
 from .loaded import check_loaded
-from .lost import LOST, GoneError, seconds_until
-from .process import NoThreadError, QueuedError, Worker
+from .lost import LOST, GoneError, NoThreadError, QueuedError, seconds_until
+from .process import Worker
 from .restarts import Restarts
 from .same_file import require_same, rewritten
 from .unpatched import RLock

@@ -222,7 +222,7 @@ class Zygote:
         self._ended.release()
 
     def _wait_for_exit(self) -> int | None:
-        """Wait for its exit status, or its signal as a negative number: by pidfd, since its pid may be another child's."""
+        """Wait for its exit status, or its signal as a negative number. By pidfd: its pid may be another child's."""
         if self._pidfd is not None:
             try:
                 found = os.waitid(os.P_PIDFD, self._pidfd.fileno(), os.WEXITED)
