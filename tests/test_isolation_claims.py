@@ -15,7 +15,7 @@ from processes import eventually, gone, promised, together, workers
 
 import hardpoint
 from hardpoint import CrashedError, Isolation, TimedOutError
-from hardpoint.isolation.host import workers as pools
+from hardpoint.isolation.host import workers as workers_module
 from hardpoint.isolation.host.claims import Claims
 from hardpoint.isolation.host.lost import FOREVER
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from conftest import Compiler, LoadHostile, RunPython
 
+pools: Any = workers_module
 BINDINGS: list[Any] = ["native", "cffi", "ctypes"]
 
 

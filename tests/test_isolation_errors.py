@@ -19,7 +19,7 @@ import hardpoint
 from hardpoint import CrashedError, Isolation
 from hardpoint.isolation.host import failures, process, remote, spawner, workers, zygote
 from hardpoint.isolation.host.answer import Answer
-from hardpoint.isolation.host.connection import Connection
+from hardpoint.isolation.host.connection import Connection, Room
 from hardpoint.isolation.host.flow import Flow
 
 if TYPE_CHECKING:
@@ -65,6 +65,26 @@ def test_a_traceback_shows_one_error(hostile_library: Path, kind: Any) -> None:
     ):
         plugin.harm("abort")
     assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    ("memory", "mebibytes", "bound"),
+    [(16 << 20, 16, "Isolation(memory=...)"), (None, 4096, ""), (8 << 30, 4096, "")],
+)
+def test_the_bound_of_arguments(memory: int | None, mebibytes: int, bound: str) -> None:
+    room = Room.of(memory)
+    assert (room.mebibytes, room.bound) == (mebibytes, bound)
+
+
+def test_arguments_beyond_the_memory(load_hostile: LoadHostile, hostile_library: Path) -> None:
+    plugin = load_hostile(isolated=Isolation(memory="16MiB"))
+    with pytest.raises(hardpoint.CallError) as caught:
+        plugin.harm("x" * (30 << 20))
+    assert str(caught.value) == (
+        f"{hostile_library}: harm needs at most 16 MiB of arguments, found more; pass less, or raise Isolation(memory=...)"
+    )
+    assert (caught.value.status, caught.value.method) == (4, "harm")
+    assert plugin.count() == 1
 
 
 # -- a worker without threads ------------------------------------------------------------------------------------------
@@ -154,10 +174,11 @@ def test_a_file_that_is_replaced_while_it_is_loaded(
     hostile_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = Path(shutil.copy(hostile_library, tmp_path / "plugin.so"))
-    require_same = workers.require_same
+    changed: Any = workers
+    require_same = changed.require_same
 
     def replace(*arguments: Any, **named: Any) -> None:
-        shutil.copy(path, tmp_path / "new").rename(path)
+        Path(shutil.copy(path, tmp_path / "new")).rename(path)
         require_same(*arguments, **named)
 
     monkeypatch.setattr(workers, "require_same", replace)
