@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from _thread import get_ident
 from _weakref import ref
 from collections import deque
 from itertools import compress
@@ -23,10 +24,17 @@ class Claim:
     instead of them. (In a `__del__` of Python, it would be printed and lost, and the turn with it.)
     """
 
-    __slots__ = ("__weakref__", "number")
+    __slots__ = ("__weakref__", "number", "thread")
 
     number: int
     """The worker's, in its pool."""
+
+    def __init__(self) -> None:
+        self.thread = get_ident()
+
+
+class NestedError(Exception):
+    """The thread has a turn already, and waiting for another one could be for ever."""
 
 
 class Claims:
@@ -44,11 +52,18 @@ class Claims:
         """How many calls each worker has under way."""
         return [len(calls) for calls in self._calls]
 
+    def _has_turn(self, thread: int) -> bool:
+        # No name for the claims: a traceback may keep this frame alive.
+        return any(getattr(held(), "thread", 0) == thread for holder in self._holders for held in [*holder])
+
     def take(self, is_running: Callable[[int], bool], deadline: int) -> Claim | None:
         """Claim the worker with the fewest calls under way; among several, one that is running.
 
-        Of an HP_SERIAL plugin, each serves one call at a time: wait for its turn. None if that takes too long.
+        Of an HP_SERIAL plugin, each serves one call at a time: wait for its turn. None if that takes too long. Raises
+        NestedError within a call of the same thread.
         """
+        if self._has_turn(get_ident()):
+            raise NestedError
         claim: Any = Claim()
         try:
             try:

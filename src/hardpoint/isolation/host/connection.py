@@ -28,12 +28,13 @@ from .protocol import (
     MALFORMED_WORD,
     NOT_SENT,
     REPLY_TOO_LONG,
+    STAGE_LOADED,
 )
 
 __tracebackhide__ = True  # pytest shows the call in the test, not these frames
 
-_LARGEST, _HEAD = 4 << 30, 32
-"""Bytes of the largest half, and before the text of a reply."""
+_LARGEST, _HEAD, _LONGEST = 4 << 30, 32, 1 << 16
+"""Bytes of the largest half, before the text of a reply, and of the reason why a plugin could not be loaded."""
 _REASONS = {
     MALFORMED_WORD: "a wrong sequence number",
     MALFORMED_FLAGS: "unknown flags",
@@ -114,8 +115,11 @@ class Connection:
         if number := library().hp_channel_send(self.struct, method, ffi.NULL, 0):
             raise GoneError if number == errno.EPIPE else OSError(number, os.strerror(number))
 
-    def wait(self, deadline: int) -> Answer:
-        """Wait for the answer. Raises LateError, GoneError or MalformedError."""
+    def wait(self, deadline: int, *, is_load: bool = False) -> Answer:
+        """Wait for the answer. Raises LateError, GoneError or MalformedError.
+
+        A plugin's own reason can be long; an answer to a load that is another's has no reason to be.
+        """
         channels = library()
         found = HP_INTERRUPTED
         while found == HP_INTERRUPTED:  # signal handlers run between two rounds
@@ -125,6 +129,8 @@ class Connection:
         head = ffi.new("hp_answer *")
         if why := channels.hp_channel_answer(self.struct, head):
             raise error_of(HP_MALFORMED, why)
+        if is_load and head.scalar & 0xFF != STAGE_LOADED and head.len > _LONGEST:
+            raise error_of(HP_MALFORMED, MALFORMED_LENGTH)
         text = ffi.new("char[]", 0 if head.flags & REPLY_TOO_LONG else head.len)
         if number := channels.hp_channel_read(self.struct, 1, 0, text, len(text)):
             raise OSError(number, os.strerror(number))
@@ -149,6 +155,8 @@ def error_of(code: int, detail: int) -> LateError | GoneError | MalformedError |
         return LateError()
     if code == HP_GONE or (code == NOT_SENT and detail == errno.EPIPE):
         return GoneError()
+    if code == NOT_SENT and detail == errno.EPROTO:
+        code, detail = HP_MALFORMED, MALFORMED_WORD
     if code == HP_MALFORMED:
         return MalformedError(_REASONS.get(detail, f"rule {detail}"))
     return OSError(detail, os.strerror(detail))

@@ -8,7 +8,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ...errors import CallError, CrashedError, LoadError, TimedOutError
-from ...ffi.abi import NO_MEMORY
+from ...ffi.abi import NO_MEMORY, UNSUPPORTED
 from .lost import LateError, MalformedError
 from .protocol import EXIT_NO_MEMORY, OUT_OF_MEMORY
 from .stacks import last_words
@@ -52,6 +52,26 @@ def too_large(plugin: Plugin, doing: str, room: Room) -> CallError:
 def unavailable(plugin: Plugin, doing: str, error: LackingError) -> LoadError:
     """The error where the system lacks something that isolation needs."""
     return LoadError(f"{plugin.path} cannot be {error.done}: {error}", **about(plugin, doing))
+
+
+def nested(plugin: Plugin, doing: str) -> CallError:
+    """The error for a call from within a call on the same thread; see Instance.nested."""
+    return CallError(
+        f"{doing} cannot be called from within a call of {plugin.manifest.plugin} on the same thread: the plugin takes one call "
+        "at a time (HP_SERIAL)",
+        status=UNSUPPORTED,
+        **about(plugin, doing),
+    )
+
+
+def interrupted_start(plugin: Plugin, doing: str) -> CallError:
+    """The error for a call from a signal handler that interrupted the start of the worker."""
+    return CallError(
+        f"{doing} cannot be called from a signal handler that interrupts the start of {plugin.manifest.plugin}; call it again "
+        "once the handler has returned",
+        status=UNSUPPORTED,
+        **about(plugin, doing),
+    )
 
 
 def no_thread(plugin: Plugin, doing: str, number: int) -> LoadError:

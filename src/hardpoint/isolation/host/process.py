@@ -116,7 +116,7 @@ class Worker:
             self._control.send(CONTROL_LOAD, self._room, len(recipe), given, deadline)
         finally:
             self.output.close_theirs()
-        return Loading(connection, connection.wait(deadline), self._control.applied())
+        return Loading(connection, connection.wait(deadline, is_load=True), self._control.applied())
 
     def take(self, deadline: int) -> Connection:
         """Take a channel for one call. Raises GoneError if the worker is dead, OSError if none can be opened.

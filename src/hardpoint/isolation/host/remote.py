@@ -180,7 +180,9 @@ def _value(convert: Any, kind: Kind, where: str, argument: Any, held: list[Any])
     value = convert(argument, where, kind)
     if convert is to_text:
         return _buffer(value, kind, where, held)
-    word = _WORD.unpack(_DOUBLE.pack(value))[0] if type(value) is float else int(value) & _WORD_MASK
+    if kind.python is float:
+        return ffi.NULL, _WORD.unpack(_DOUBLE.pack(value))[0]
+    word = int.__and__(value, _WORD_MASK)  # not what a subclass of int makes of `&`
     return ffi.NULL, word
 
 

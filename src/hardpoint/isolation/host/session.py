@@ -110,6 +110,7 @@ class Session:
 
     def take(self, method: str, deadline: int) -> Connection:
         """Take a channel for a call; start a worker if none runs."""
+        self._require_own(method)
         return self._workers.take(method, deadline)
 
     def give(self, connection: Connection) -> None:
@@ -123,6 +124,7 @@ class Session:
 
     def failed(self, connection: Connection, method: Method, code: int, detail: int) -> NoReturn:
         """Raise the error of a call that got no answer: `code` is hp_channel_wait's, or NOT_SENT with an errno."""
+        self._require_own(method.name)
         try:
             error = error_of(code, detail)
             if isinstance(error, LOST):
@@ -136,7 +138,7 @@ class Session:
     def gave_up(self, connection: Connection) -> None:
         """Forget a channel whose call was ended by an exception: the answer may still come."""
         try:
-            if self._serial:  # the plugin is still busy with the call that was given up
+            if self._serial and self._pid == os.getpid():  # the plugin is still busy with the call that was given up
                 connection.worker.kill("another call was given up")
         finally:
             connection.claim = None
@@ -150,13 +152,7 @@ class Session:
 
         Raises ClosedError in a forked child.
         """
-        if self._pid != os.getpid():  # of which Python has not heard, else the call would not get here
-            notice()
-            raise ClosedError(
-                f"{method.name} cannot be called: {self._plugin.manifest.plugin} was loaded before this process was forked; "
-                "load it again here",
-                **self._plugin.about(method.name),
-            )
+        self._require_own(method.name)
         if method.name in self._plugin.slots.methods:
             return
         manifest = self._plugin.manifest
@@ -166,6 +162,16 @@ class Session:
             status=UNSUPPORTED,
             **self._plugin.about(method.name),
         )
+
+    def _require_own(self, method: str) -> None:
+        """Raise ClosedError in a child that was forked since, perhaps within this call, or unheard of by Python."""
+        if self._pid != os.getpid():
+            notice()
+            raise ClosedError(
+                f"{method} cannot be called: {self._plugin.manifest.plugin} was loaded before this process was forked; "
+                "load it again here",
+                **self._plugin.about(method),
+            )
 
     # -- the end -------------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ...errors import CrashedError, HardpointError
 from ...ffi.abi import SERIAL
 from . import failures
-from .claims import Claims
+from .claims import Claims, NestedError
 from .flow import Flow
 from .lacking import LackingError
 from .loaded import check_loaded
@@ -50,6 +50,7 @@ class Workers:
         self._room = room
         self._lock = RLock()
         """Held while a worker starts."""
+        self._is_starting = False
         self.is_pool = isolation.workers > 1
         self._claims = Claims(isolation.workers, serial=bool(fit.vtable.flags & SERIAL)) if self.is_pool else None
         """A single worker's calls are not counted, and the turn of its HP_SERIAL plugin is the Holder's."""
@@ -107,6 +108,8 @@ class Workers:
 
     def _raised(self, doing: str, error: BaseException) -> BaseException:
         """The error to raise for one of the system."""
+        if isinstance(error, NestedError):
+            return failures.nested(self._plugin, doing)
         if isinstance(error, LackingError):
             return failures.unavailable(self._plugin, doing, error)
         if isinstance(error, NoThreadError):
@@ -134,6 +137,8 @@ class Workers:
             try:
                 if not self._lock.acquire(timeout=seconds_until(deadline)):
                     raise self.late(doing, "another call was starting the worker")
+                if self._is_starting:  # by this thread, whose lock it is
+                    raise failures.interrupted_start(self._plugin, doing)
                 worker = self._workers[number]
                 if worker is None or worker.is_closed:
                     worker = None
@@ -169,10 +174,13 @@ class Workers:
 
     def _restart(self, doing: str, deadline: int) -> Worker:
         try:
+            self._is_starting = True
             return self._start(deadline)
         except HardpointError as error:
             error.method = error.method or doing  # the call that needed it
             raise
+        finally:
+            self._is_starting = False
 
     def _start(self, deadline: int, *, again: bool = True) -> Worker:
         is_first = self._workers[0] is None
