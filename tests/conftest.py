@@ -52,6 +52,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 Binding = Literal["native", "cffi", "ctypes"]
 Way = Literal["native", "cffi", "ctypes", "isolated"]
 CAN_BUILD_NATIVE = Path(sysconfig.get_path("include"), "Python.h").exists()
+BINDINGS: tuple[Binding, ...] = ("native", "cffi", "ctypes") if CAN_BUILD_NATIVE else ("cffi", "ctypes")
+"""Those that there are here, for tests that don't use the fixture `binding`."""
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from conftest import BINDINGS
 from processes import eventually, gone, zygotes_of
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def test_uwsgi(english: Path, tmp_path: Path, options: tuple[str, ...], early: b
     assert gone(*zygotes)
 
 
-@pytest.mark.parametrize("binding", ["native", "cffi", "ctypes"])
+@pytest.mark.parametrize("binding", BINDINGS)
 def test_a_fork_that_python_does_not_hear_of(english: Path, run_python: RunPython, binding: str) -> None:
     code = f"""
 import ctypes, gc, os, sys

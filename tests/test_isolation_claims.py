@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import hostile
 import pytest
-from conftest import IMPORTABLE
+from conftest import BINDINGS, IMPORTABLE
 from processes import eventually, gone, promised, together, workers
 
 import hardpoint
 from hardpoint import CrashedError, Isolation, TimedOutError
 from hardpoint.isolation.host import workers as workers_module
-from hardpoint.isolation.host.claims import Claims
+from hardpoint.isolation.host.claims import Claim, Claims, NestedError
 from hardpoint.isolation.host.lost import FOREVER
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from conftest import Compiler, LoadHostile, RunPython
 
 pools: Any = workers_module
-BINDINGS: list[Any] = ["native", "cffi", "ctypes"]
 
 
 @pytest.fixture(scope="session")
@@ -75,16 +74,34 @@ with hardpoint.loaded({str(serial)!r}, Hostile, binding={kind!r}, isolated=optio
 
 def test_a_turn_ends_with_its_claim() -> None:
     claims = Claims(2, serial=True)
-    first, second = (claims.take(lambda _: True, FOREVER) for _ in range(2))
+
+    def take(deadline: int = FOREVER) -> Claim | None:
+        """As a thread of its own would: a thread that has a turn gets no other."""
+        claim = claims.take(lambda _: True, deadline)
+        if claim is not None:
+            claim.thread = 0
+        return claim
+
+    first, second = take(), take()
     assert first is not None
     assert second is not None
     assert (first.number, second.number, claims.counts()) == (0, 1, [1, 1])
-    assert claims.take(lambda _: True, 0) is None
+    assert take(0) is None
     assert claims.counts() == [1, 1]
     del second
-    third = claims.take(lambda _: True, FOREVER)
+    third = take()
     assert third is not None
     assert third.number == 1
+
+
+def test_a_thread_that_has_a_turn_gets_no_other() -> None:
+    claims = Claims(2, serial=True)
+    first = claims.take(lambda _: True, FOREVER)
+    with pytest.raises(NestedError):
+        claims.take(lambda _: True, FOREVER)
+    assert claims.counts() == [1, 0]
+    del first
+    assert claims.take(lambda _: True, 0) is not None
 
 
 def test_a_call_goes_to_the_worker_with_the_fewest() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import hostile
 import pytest
+from conftest import BINDINGS
 from processes import eventually, freeze, gone, parent, promised, runs, together, workers
 
 import hardpoint
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from conftest import Compiler, LoadHostile
 
-BINDINGS: list[Any] = ["native", "cffi", "ctypes"]
 TURN = "another call has its turn, and the plugin takes one at a time (HP_SERIAL)"
 
 

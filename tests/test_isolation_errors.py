@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import IMPORTABLE
+from conftest import BINDINGS, IMPORTABLE
 from hostile import Hostile
 from processes import together
 
@@ -57,7 +57,7 @@ def test_a_call_is_not_answered_by_lack_of_a_thread() -> None:
     assert caught.value.args == (4, 2)
 
 
-@pytest.mark.parametrize("kind", ["native", "cffi", "ctypes"])
+@pytest.mark.parametrize("kind", BINDINGS)
 def test_a_traceback_shows_one_error(hostile_library: Path, kind: Any) -> None:
     with (
         hardpoint.loaded(hostile_library, Hostile, binding=kind, isolated=True) as plugin,

@@ -609,7 +609,7 @@ def test_a_crash_reports_the_address_and_the_native_stack(library: Path) -> None
     assert error.signal == signal.SIGSEGV
     assert first == "SIGSEGV at address 0xbad:"
     assert frames[0].startswith(f"{library}(+0x")
-    assert f"  | {first}\n  | {frames[0].partition('[')[0]}\n" in str(error)
+    assert f"  | {first}\n  | {frames[0].partition('[')[0].rstrip()}\n" in str(error)
 
 
 def test_a_stack_overflow_is_reported(library: Path) -> None:

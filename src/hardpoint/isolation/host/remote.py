@@ -146,6 +146,8 @@ def _caller(port: Any, plugin: Plugin, method: Method, index: int) -> Callable[[
         session.require(method)
         held: list[Any] = []
         connection: Any = None
+        head: Any = None
+        text: Any = None
         failure: tuple[int, int] | None = None
         try:
             values = [_value(*each, argument, held) for each, argument in zip(plan, given, strict=True)]

@@ -37,11 +37,14 @@ def zygote() -> Zygote:
 
 def fork(worker: Worker, control: int, deadline: int) -> Forked:
     """Get a process for a worker. Raises LateError, OSError or LackingError if there can be none."""
-    for _ in range(3):  # the zygote may have died unnoticed, or be stopped; then another is started
+    tries = 3  # the zygote may have died unnoticed, or be stopped; then another is started
+    while True:
         one = zygote()
         if forked := one.fork(worker, control, deadline):
             return forked
-    raise lacking.no_zygote(one.ended(1.0))
+        tries -= 1
+        if not tries:
+            raise lacking.no_zygote(one.ended(1.0))
 
 
 def _credentials() -> bytes:

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 # Texts: re compiles each at its first use, after a crash. A host may be out of descriptors then, so this module is
 # imported before.
-FRAME = r"(?P<file>[^()\[\]]+)\((?P<symbol>[^()+]*)\+0x(?P<offset>[0-9a-f]+)\)\[0x[0-9a-f]+\]"
-"""A line of backtrace_symbols_fd(3)."""
+FRAME = r"(?P<file>[^()\[\]]+)\((?P<symbol>[^()+]*)\+0x(?P<offset>[0-9a-f]+)\) ?\[0x[0-9a-f]+\]"
+"""A line of backtrace_symbols_fd(3), which has a blank before the address since glibc 2.41."""
 _SANITIZED = r"\s+#\d+ 0x[0-9a-f]+ "
 """A frame in the report of a sanitizer."""
 _HOST = (
