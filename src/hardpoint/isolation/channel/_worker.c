@@ -92,6 +92,13 @@ static void start_first(Channel *channel, bool is_loaded) {
     reply_publish(channel);
 }
 
+/* Before the plugin runs, and after each message. */
+static void hold_spare(void) {
+    if (spare < 0) {
+        hold_spare();
+    }
+}
+
 static void load(const Control *control, const int *fds) {
     Recipe recipe;
     if (dup2(fds[1], STDOUT_FILENO) < 0 || dup2(fds[1], STDERR_FILENO) < 0) {
@@ -105,6 +112,7 @@ static void load(const Control *control, const int *fds) {
     close(fds[1]);
     move(fds[0], LIBRARY_FD);
     move(fds[2], RECORDS_FD);
+    hold_spare();
     const bool is_loaded = prepare(channel, &recipe) && plugin_load(channel, &recipe, dropped);
     recipe_drop(&recipe);
     start_first(channel, is_loaded);
@@ -154,6 +162,7 @@ static void next_message(Control *control, int *fds, unsigned *count) {
     }
     if (spare >= 0) {
         close(spare);
+        spare = -1;
     }
     if (!message_receive(CONTROL_FD, control, sizeof *control, fds, GIVEN, count)) {
         _exit(0); /* the host is gone, or has given up this worker */

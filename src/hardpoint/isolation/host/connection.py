@@ -129,9 +129,10 @@ class Connection:
         head = ffi.new("hp_answer *")
         if why := channels.hp_channel_answer(self.struct, head):
             raise error_of(HP_MALFORMED, why)
-        if is_load and head.scalar & 0xFF != STAGE_LOADED and head.len > _LONGEST:
+        size = 0 if head.flags & REPLY_TOO_LONG else head.len
+        if is_load and head.scalar & 0xFF != STAGE_LOADED and size > _LONGEST:
             raise error_of(HP_MALFORMED, MALFORMED_LENGTH)
-        text = ffi.new("char[]", 0 if head.flags & REPLY_TOO_LONG else head.len)
+        text = ffi.new("char[]", size)
         if number := channels.hp_channel_read(self.struct, 1, 0, text, len(text)):
             raise OSError(number, os.strerror(number))
         return Answer(head.status, head.flags, head.len, head.scalar, ffi.buffer(text)[:])
