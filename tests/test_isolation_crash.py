@@ -20,6 +20,7 @@ from processes import eventually, runs, workers
 
 import hardpoint
 from hardpoint import CrashedError, Isolation, TimedOutError
+from hardpoint.isolation.host.stacks import without_host
 
 if TYPE_CHECKING:
     from conftest import Compiler, LoadHostile
@@ -223,3 +224,15 @@ def test_a_destroy_that_does_something_else_ends_too(load_hostile: LoadHostile, 
     [pid] = workers(plugin)
     hardpoint.close(plugin)
     assert eventually(lambda: not runs(pid))
+
+
+def test_frames_of_the_host_are_left_out_in_every_form() -> None:
+    """glibc 2.41 writes a blank before the address, and a program that is not position-independent has no offset."""
+    plugin = ["SIGSEGV:", "/tmp/faulty.so(+0x1d02) [0x7f75301d6d02]", "/tmp/faulty.so(greet+0x2)[0x7f75301d6d04]"]
+    host = [
+        "/usr/lib/_cffi_backend.cpython-313-x86_64-linux-gnu.so(+0x1a) [0x7f75301d6d05]",
+        "/src/.venv/bin/python() [0x5ab0be]",
+        "/usr/bin/python3.13(_PyEval_EvalFrameDefault+0x10)[0x5ab0bf]",
+        "...",
+    ]
+    assert [*without_host([*plugin, *host, "the end"])] == [*plugin, "the end"]

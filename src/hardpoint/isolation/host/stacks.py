@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 # imported before.
 FRAME = r"(?P<file>[^()\[\]]+)\((?P<symbol>[^()+]*)\+0x(?P<offset>[0-9a-f]+)\) ?\[0x[0-9a-f]+\]"
 """A line of backtrace_symbols_fd(3), which has a blank before the address since glibc 2.41."""
+_BARE = r"[^()\[\]]+\(\) ?\[0x[0-9a-f]+\]"
+"""Such a line without a symbol, of a program that is not position-independent, as Debian's Python."""
 _SANITIZED = r"\s+#\d+ 0x[0-9a-f]+ "
 """A frame in the report of a sanitizer."""
 _HOST = (
@@ -26,7 +28,7 @@ def without_host(lines: Iterable[str]) -> Iterator[str]:
     """Leave out the frames of bindings, libffi and Python, from the first to the end of each stack."""
     skipping = False
     for line in lines:
-        is_frame = line == "..." or re.fullmatch(FRAME, line) or re.match(_SANITIZED, line)
+        is_frame = line == "..." or re.fullmatch(FRAME, line) or re.fullmatch(_BARE, line) or re.match(_SANITIZED, line)
         skipping = bool(is_frame and (skipping or re.search(_HOST, line)))
         if not skipping:
             yield line
