@@ -25,7 +25,8 @@ OUTPUT, RECORDS = "hardpoint.plugin.hostile.output", "hardpoint.plugin.hostile"
 
 @pytest.fixture
 def plugin(hostile_library: Path, caplog: pytest.LogCaptureFixture) -> Any:
-    caplog.set_level(logging.DEBUG, "hardpoint")
+    for name in ("hardpoint", "hardpoint.plugin"):
+        caplog.set_level(logging.DEBUG, name)  # a command in the same process has set the latter's for good
     with hardpoint.loaded(hostile_library, Hostile, isolated=True) as plugin:
         yield plugin
 
