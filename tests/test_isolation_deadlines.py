@@ -46,7 +46,9 @@ def test_the_wait_for_a_turn_is_bounded(serial: Path, kind: Any, count: int) -> 
         assert {type(each) for each in errors} == {TimedOutError}
         texts = {str(each) for each in errors}
         assert f"{serial}: harm took longer than 1 s, and the worker was killed" in texts
-        assert f"{serial}: harm took longer than 1 s: {TURN}" in texts
+        assert (
+            count > 1 or f"{serial}: harm took longer than 1 s: {TURN}" in texts
+        )  # the second worker takes time to start
         assert all(" took longer than 1 s" in each for each in texts)  # one may have had its turn in the last moment
         return took
 

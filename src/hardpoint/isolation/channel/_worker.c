@@ -95,7 +95,7 @@ static void start_first(Channel *channel, bool is_loaded) {
 /* Before the plugin runs, and after each message. */
 static void hold_spare(void) {
     if (spare < 0) {
-        hold_spare();
+        spare = fcntl(RECORDS_FD, F_DUPFD_CLOEXEC, RECORDS_FD + 1);
     }
 }
 
@@ -186,6 +186,6 @@ _Noreturn void worker_main(void) {
         } else {
             fail("a message from the host came without its descriptors: Isolation(files=) may be too few");
         }
-        spare = fcntl(RECORDS_FD, F_DUPFD_CLOEXEC, RECORDS_FD + 1);
+        hold_spare();
     }
 }
