@@ -20,6 +20,7 @@ from processes import eventually, runs, workers
 
 import hardpoint
 from hardpoint import CrashedError, Isolation, TimedOutError
+from hardpoint.contracts import Greeter
 from hardpoint.isolation.host.stacks import without_host
 
 if TYPE_CHECKING:
@@ -236,3 +237,24 @@ def test_frames_of_the_host_are_left_out_in_every_form() -> None:
         "...",
     ]
     assert [*without_host([*plugin, *host, "the end"])] == [*plugin, "the end"]
+
+
+ABORTS = """
+#include <stdlib.h>
+#include "greeter.h"
+__attribute__((constructor)) static void start(void) { abort(); }
+static hp_status greet(void *self, const char *name, size_t name_len, hp_out *out) {
+    return (void)self, hp_write(out, name, name_len);
+}
+static hp_status lang(void *self, hp_out *out) { return (void)self, hp_puts(out, "English"); }
+GREETER_PLUGIN("aborts", "1.0.0", .greet = greet, .lang = lang);
+"""
+
+
+def test_a_crash_while_the_library_is_opened_names_its_path(compiler: Compiler) -> None:
+    """The dynamic linker knows it by its descriptor until it is open."""
+    aborts = compiler.text("aborts", ABORTS)
+    with pytest.raises(CrashedError, match="SIGABRT in loading") as caught:
+        hardpoint.load(aborts, Greeter, isolated=True)
+    assert f"{aborts}(+0x" in str(caught.value)
+    assert "/proc/self" not in str(caught.value)

@@ -73,15 +73,39 @@ static void say_where(const siginfo_t *info, const void *context) {
     }
 }
 
+/* While its constructors run, a library has the name that it was opened by; its path is said instead. */
+static const char *opened_as, *opened_path;
+
+void crash_name(const char *name, const char *path) {
+    opened_as = name;
+    opened_path = path;
+}
+
+/* A line as backtrace_symbols_fd writes it. */
+static void say_frame(void *frame, const Dl_info *found) {
+    if (found->dli_fname == NULL || opened_as == NULL || strcmp(found->dli_fname, opened_as) != 0) {
+        backtrace_symbols_fd(&frame, 1, STDERR_FILENO);
+        return;
+    }
+    say(opened_path);
+    say("(+");
+    say_address((uintptr_t)frame - (uintptr_t)found->dli_fbase);
+    say(")[");
+    say_address((uintptr_t)frame);
+    say("]\n");
+}
+
 __attribute__((noinline)) static void say_frames(void) {
     void *frames[MOST];
     Dl_info found;
     const int count = backtrace(frames, MOST);
     for (int i = OWN; i < count; i++) {
-        if (dladdr(frames[i], &found) != 0 && found.dli_fbase == program) {
+        if (dladdr(frames[i], &found) == 0) {
+            found.dli_fname = NULL;
+        } else if (found.dli_fbase == program) {
             return;
         }
-        backtrace_symbols_fd(frames + i, 1, STDERR_FILENO);
+        say_frame(frames[i], &found);
     }
     if (count == MOST) {
         say("...\n");

@@ -113,7 +113,9 @@ static void *open_library(const Recipe *recipe, uint32_t *changed) {
     const char *name = (recipe->flags & RECIPE_BY_DESCRIPTOR) != 0 ? BY_DESCRIPTOR : recipe->path;
     State before;
     state_take(&before);
+    crash_name(name, recipe->path);
     void *handle = dlopen(name, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+    crash_name(NULL, NULL);
     *changed = state_restore(&before);
     return handle;
 }

@@ -71,6 +71,9 @@ void say(const char *text);
 /* Reports fatal signals on stderr, also in processes that are forked from this one. */
 void crash_install(void);
 
+/* Has frames of the library that is opened by that name said with its path; NULL once it is open. Kept, not copied. */
+void crash_name(const char *name, const char *path);
+
 /* Gives the calling thread a stack for the handler, for a stack overflow; NULL without memory for it. */
 void *crash_guard(void);
 void crash_unguard(void *stack);
