@@ -28,7 +28,7 @@ def numbers_of(*files: Path) -> dict[str, int]:
 
 
 def test_the_numbers_of_the_protocol() -> None:
-    native = CHANNEL.parents[1] / "binding" / "_remote.c"
+    native = CHANNEL.parents[1] / "binding" / "_remote_call.c"
     numbers = numbers_of(CHANNEL / "_channel.h", CHANNEL / "_host.h", native)
     ours = {HERE.get(name, name): value for name, value in vars(protocol).items() if isinstance(value, int)}
     assert len(ours) > 40

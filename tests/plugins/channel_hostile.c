@@ -365,7 +365,7 @@ static void send_and_read_back(const Case *each, hp_channel *channel, Peer *peer
         CHECK(hp_channel_send(channel, 1, values, 2) == 0);
         CHECK(hp_channel_read(channel, 0, offset, text, sizeof text) == 0);
         CHECK(hp_channel_read(channel, 0, offset, text, 100) == 0);
-        hp_channel_rest(channel);
+        hp_channel_trim(channel);
     }
 }
 
@@ -596,7 +596,7 @@ static void run(const Case *each, bool in_thread) {
     peer.fd = hp_channel_fd(channel);
     peer_start(&peer);
     (each->host == NULL ? call_once : each->host)(each, channel, &peer);
-    hp_channel_rest(channel);
+    hp_channel_trim(channel);
     hp_channel_close(channel); /* it does not wait for a worker that goes on */
     peer_stop(&peer);
     CHECK(count_descriptors() == descriptors);

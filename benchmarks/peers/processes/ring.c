@@ -34,7 +34,7 @@ static size_t call(uint32_t method, const void *data, size_t size, char *to) {
         return 0;
     }
     hp_channel_read(channel, 1, 0, to, answer.len);
-    hp_channel_rest(channel);
+    hp_channel_trim(channel);
     return answer.len;
 }
 

@@ -1,9 +1,9 @@
 /* Holder: the life of an instance, and calls one at a time for HP_SERIAL. */
 #include "_holder.h"
+#include "../isolation/channel/_ticks.h"
 
 #include <stddef.h>
 #include <structmember.h>
-#include <time.h>
 
 PyTypeObject *instance_type;
 Py_ssize_t holder_offset;
@@ -126,12 +126,6 @@ static void raise_nested(const NativeMethod *method, PyObject *self) {
         PyErr_SetObject((PyObject *)Py_TYPE(error), error);
         Py_DECREF(error);
     }
-}
-
-static int64_t clock_now(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
 /* Microseconds until a deadline, as the lock takes them: -1 for ever, and no more than a day, after which it is asked

@@ -7,7 +7,8 @@
  *     _method.[ch]   the type NativeMethod
  *     _call.c        one call: the hot path
  *     _arguments.[ch], _out.[ch], _holder.[ch]   arguments, results, instances; what a plain call needs is inline
- *     _remote.[ch]   the type RemoteMethod: the same for a plugin in a worker, over a channel
+ *     _remote.[ch]   the type RemoteMethod: the same for a plugin in a worker
+ *     _remote_call.c one call over a channel
  *     _registers.h   a C call by words and doubles
  *
  * Everything runs with the GIL held, except the plugin's own code; see `run` in _call.c.

@@ -78,7 +78,7 @@ int hp_channel_wait(hp_channel *channel, int64_t deadline);
 int hp_channel_answer(hp_channel *channel, hp_answer *answer);
 int hp_channel_why(const hp_channel *channel);
 int hp_channel_read(const hp_channel *channel, int reply, uint64_t offset, void *to, uint64_t size);
-void hp_channel_rest(hp_channel *channel);
+void hp_channel_trim(hp_channel *channel);
 void hp_crash_install(void);
 uint64_t hp_channel_offset(const hp_value *values, uint32_t count, uint32_t index);
 """

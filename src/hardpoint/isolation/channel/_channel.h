@@ -21,8 +21,7 @@ enum {
     CHANNEL_LARGE = 4 << 20,  /* bytes of a half from which on memory is given back after a call */
     CHANNEL_FIRST = 2,        /* the word of the first request; each later one is 2 more, at least */
     CHANNEL_WAITING = 1,      /* in a word: its reader sleeps, or is about to */
-    CHANNEL_ALIGN = 16,       /* of each buffer in a request */
-    CHANNEL_MOST = 8          /* parameters of a method */
+    CHANNEL_ALIGN = 16        /* of each buffer in a request */
 };
 
 /* Numbers in the place of a method. HELLO is the first request on a channel of CONTROL_CONNECT: it is answered at once,

@@ -370,13 +370,13 @@ int hp_channel_read(const hp_channel *channel, int reply, uint64_t offset, void 
 }
 
 static void punch(const hp_channel *channel, uint64_t from, uint64_t end) {
-    if (end > CHANNEL_LARGE) { /* it fails where the file system can't, and then the memory stays */
+    if (end > CHANNEL_LARGE && channel->owner == getpid()) { /* it fails where the file system can't, and then the memory stays */
         (void)fallocate(channel->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(from + CHANNEL_MAPPED),
                         (off_t)(channel->half - CHANNEL_MAPPED));
     }
 }
 
-void hp_channel_rest(hp_channel *channel) {
+void hp_channel_trim(hp_channel *channel) {
     punch(channel, 0, channel->used);
     punch(channel, channel->half, channel->answered);
 }

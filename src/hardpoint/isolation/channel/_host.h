@@ -84,7 +84,7 @@ HP_CHANNEL_API int hp_channel_why(const hp_channel *channel);
 HP_CHANNEL_API int hp_channel_read(const hp_channel *channel, int reply, uint64_t offset, void *to, uint64_t size);
 
 /* Gives memory back after a call that took more than 4 MiB. */
-HP_CHANNEL_API void hp_channel_rest(hp_channel *channel);
+HP_CHANNEL_API void hp_channel_trim(hp_channel *channel);
 
 /* The offset in the request half of the buffer that is parameter `index`. */
 HP_CHANNEL_API uint64_t hp_channel_offset(const hp_value *values, uint32_t count, uint32_t index);

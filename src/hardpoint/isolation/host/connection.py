@@ -145,9 +145,9 @@ class Connection:
         """End the wait of whoever uses it, now and later."""
         library().hp_channel_abandon(self.struct)
 
-    def rest(self) -> None:
+    def trim(self) -> None:
         """Give back memory after a large call."""
-        library().hp_channel_rest(self.struct)
+        library().hp_channel_trim(self.struct)
 
 
 def error_of(code: int, detail: int) -> LateError | GoneError | MalformedError | OSError:

@@ -168,7 +168,7 @@ class Worker:
 
     def give(self, connection: Connection) -> None:
         """Return a channel after a call."""
-        connection.rest()
+        connection.trim()
         self.free.append(connection)
 
     def _open(self) -> list[Connection]:

@@ -13,7 +13,7 @@ REPLY_GROW_REFUSED, REPLY_TAMPERED, REPLY_TOO_LONG, REPLY_NO_THREAD = 1, 2, 8, 1
 HP_ANSWERED, HP_INTERRUPTED, HP_TIMED_OUT, HP_GONE, HP_MALFORMED = range(5)
 """Results of hp_channel_wait."""
 NOT_SENT = 5
-"""A request that was not sent, or an answer that could not be read, beside those; SEND_FAILED of binding/_remote.c."""
+"""A request that was not sent, or an answer that could not be read; SEND_FAILED of binding/_remote_call.c."""
 
 MALFORMED_WORD, MALFORMED_FLAGS, MALFORMED_STATUS, MALFORMED_LENGTH, MALFORMED_HOLES, MALFORMED_WAKES = range(1, 7)
 """Results of hp_channel_answer and hp_channel_why."""
