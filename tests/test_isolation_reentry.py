@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -72,12 +71,13 @@ def test_a_call_within_a_call_of_a_serial_pool(compiler: Compiler, binding: Bind
     with hardpoint.loaded(serial, Probe, binding=binding, isolated=Isolation(workers=2, timeout=20)) as plugin:
         values: list[Any] = []
         nested = Index(lambda: values.append(plugin.add(1, 2)))
-        try:
-            values.append(plugin.add(nested, 2))  # type: ignore[arg-type]
-        except hardpoint.CallError as error:
-            assert str(error).startswith("add cannot be called from within a call of probe on the same thread")  # noqa: PT017
-        assert values in ([], [3, 7])
-        assert plugin.add(1, 2) == 3
+        with pytest.raises(hardpoint.CallError) as caught:
+            plugin.add(nested, 2)  # type: ignore[arg-type]
+        assert str(caught.value) == (
+            "add cannot be called from within a call of probe on the same thread: the plugin takes one call at a time "
+            "(HP_SERIAL)"
+        )
+        assert (values, plugin.add(1, 2)) == ([], 3)
 
 
 def test_calls_that_are_given_up_leave_no_threads(load_hostile: LoadHostile) -> None:
@@ -177,7 +177,5 @@ GREETER_PLUGIN("forged", "1.0.0", .greet = greet, .lang = lang);
 
 def test_a_constructor_that_answers_with_a_long_reason(compiler: Compiler) -> None:
     """Its escapes took the host minutes, and gigabytes."""
-    start = time.process_time()
     with pytest.raises(hardpoint.CrashedError, match=r"a malformed answer \(a length beyond its memory\)"):
         hardpoint.load(compiler.text("forged", FORGED), Greeter, isolated=Isolation(timeout=20))
-    assert time.process_time() - start < 10

@@ -150,9 +150,13 @@ def _caller(port: Any, plugin: Plugin, method: Method, index: int) -> Callable[[
         text: Any = None
         failure: tuple[int, int] | None = None
         try:
-            values = [_value(*each, argument, held) for each, argument in zip(plan, given, strict=True)]
-            packed = ffi.new("hp_value[]", [(pointer, word) for pointer, word in values])
             connection = session.take(method.name, under_way.until)
+            try:
+                values = [_value(*each, argument, held) for each, argument in zip(plan, given, strict=True)]
+            except BaseException:
+                session.give(connection)  # nothing was sent
+                raise
+            packed = ffi.new("hp_value[]", values)
             try:
                 head, text = _exchange(port, connection, index, packed, under_way.until)
                 for at in writable:
