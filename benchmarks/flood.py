@@ -151,6 +151,7 @@ def main() -> None:
             sys.exit(str(error))
         counter, logger = Counter(), logging.getLogger("hardpoint")
         logger.addHandler(counter)
+        logger.setLevel(logging.INFO)  # that of lines; else they would reach no handler
         logger.propagate = False
         found = {
             name: measure(arguments.plugin.resolve(), library, arguments, cores)

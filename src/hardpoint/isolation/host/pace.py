@@ -5,11 +5,11 @@ from __future__ import annotations
 from time import monotonic, process_time
 
 _BUSY, _IDLE = 1 / 20, 1 / 4
-"""Share of a processor, in the long run, while the host computes and while it waits. A line takes some 20 us."""
+"""Share of a processor, in the long run, while the host computes and while it waits. A line takes some 12 us."""
 _COMPUTES = 1 / 20
 """Share of a processor from which on the host's other threads are taken to be computing."""
 _BURST = 0.05
-"""Seconds of processor time that a plugin may take at once after a rest: some 2,500 lines."""
+"""Seconds of processor time that a plugin may take at once after a rest: some 4,000 lines."""
 
 
 class Pace:
